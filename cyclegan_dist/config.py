@@ -1,0 +1,194 @@
+"""The configuration tree: defaults, then a preset or YAML file, then the command line.
+
+Every part is a frozen dataclass that lives beside its owner; this file only assembles them, reads YAML and says what is wrong with it.
+"""
+
+import dataclasses
+import difflib
+import importlib.resources
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from annotated_types import Ge, Gt
+from pydantic import TypeAdapter, ValidationError
+
+from cyclegan_dist.data.config import DataConfig
+from cyclegan_dist.dist_config import WorldConfig
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.methods.config import CycleGANConfig
+from cyclegan_dist.schedule import ScheduleConfig
+from cyclegan_dist.step.config import OptimConfig
+from cyclegan_dist.tracking.config import TrackingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class EveryConfig:
+    """How often, in images per domain seen by all ranks together. 0 switches it off."""
+
+    log: Annotated[int, Ge(0)] = 100
+    """Losses, learning rate and speed to metrics.jsonl, the terminal and MLflow."""
+    samples: Annotated[int, Ge(0)] = 2000
+    """A grid of translations of the same few training images."""
+    checkpoint: Annotated[int, Ge(0)] = 2000
+    """Everything needed to resume; also at the end and when the run is stopped."""
+    snapshot: Annotated[int, Ge(0)] = 10000
+    """The generators for users; also at the end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A training run."""
+
+    name: str = "run"
+    """The run's name: its folder under runs_dir, and its name in MLflow. The same name again resumes."""
+    runs_dir: str = "runs"
+    """Where run folders are made. A relative path starts at CYCLEGAN_DIST_HOME if that is set."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Of weights, order of data, augmentation and history buffers."""
+    stop_after: Annotated[int, Ge(0)] = 0
+    """Stop after so many images, schedule unchanged; the same command with a larger value goes on. 0: at the end of the schedule."""
+    keep_checkpoints: Annotated[int, Gt(0)] = 3
+    """Checkpoints that are kept."""
+    method: CycleGANConfig = field(default_factory=CycleGANConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    every: EveryConfig = field(default_factory=EveryConfig)
+    world: WorldConfig = field(default_factory=WorldConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
+            raise ValueError(f"name {self.name!r} must be a plain folder name")
+        if not self.schedule.total_epochs:
+            raise ValueError("schedule.n_epochs and schedule.n_epochs_decay are both 0: there is nothing to train")
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's folder, absolute."""
+        return home() / self.runs_dir / self.name
+
+
+# What may differ when a run is resumed: none of it changes what is learned. The data set itself is compared by its digest.
+SAFE_TO_CHANGE = (
+    *("name", "runs_dir", "stop_after", "keep_checkpoints", "data.path", "data.workers", "data.prefetch", "optim.micro_batch"),
+    *("every", "world", "tracking"),
+)
+
+
+def home() -> Path:
+    """Where relative run folders and the default MLflow store start: CYCLEGAN_DIST_HOME, or the current folder.
+
+    A job that `ray job submit` started has a current folder that Ray throws away, so there it is ~/cyclegan_dist.
+    """
+    if "CYCLEGAN_DIST_HOME" in os.environ:
+        return Path(os.environ["CYCLEGAN_DIST_HOME"]).expanduser().absolute()
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        return Path.home() / "cyclegan_dist"
+    return Path.cwd()
+
+
+def presets() -> list[str]:
+    """Names of the shipped presets."""
+    return sorted(path.name.removesuffix(".yaml") for path in _preset_dir().iterdir() if path.name.endswith(".yaml"))
+
+
+def load_config(name: str) -> Config:
+    """The tree of a shipped preset, of a YAML file, or of several joined by `+`, where later ones win.
+
+    Raises:
+        UsageError: if there is none of that name, or it does not fit the tree.
+    """
+    parts = name.split("+")
+    tree: dict[str, Any] = {}
+    for part in parts:
+        tree = _merged(tree, read_tree(*_find(part)))
+    if len(parts) > 1:
+        tree["name"] = "-".join(Path(part).stem for part in parts)
+    return check_config(tree, name)
+
+
+def _find(name_or_file: str) -> tuple[str, str]:
+    """The text of a preset or file, and what to call it in errors."""
+    path = Path(name_or_file)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            return path.read_text(), str(path)
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    if name_or_file not in presets():
+        close = difflib.get_close_matches(name_or_file, presets(), n=1)
+        guess = f"did you mean {close[0]}? " if close else ""
+        raise UsageError(f"no preset {name_or_file!r}: {guess}there are {', '.join(presets())}; or name a .yaml file")
+    return (_preset_dir() / f"{name_or_file}.yaml").read_text(), f"preset {name_or_file}"
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {key: _merged(below[key], above[key]) for key in below if isinstance(below[key], dict) and isinstance(above.get(key), dict)}
+    return {**below, **above, **both}
+
+
+def read_tree(text: str, source: str) -> dict[str, Any]:
+    """The mapping that YAML `text` holds; `source` is named in errors."""
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict | None):
+        raise UsageError(f"{source} must be a YAML mapping")
+    return tree or {}
+
+
+def check_config(tree: dict[str, Any], source: str) -> Config:
+    """Validate nested dictionaries against the tree.
+
+    Raises:
+        UsageError: naming an unknown key with the nearest known one, or the first value that does not fit.
+    """
+    known = set(flatten(dataclasses.asdict(Config())))
+    for key in flatten(tree):
+        if not any(k == key or k.startswith(f"{key}.") for k in known):
+            close = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
+            raise UsageError(f"{source}: unknown key {key}" + (f", did you mean {close[0]}?" if close else ""))
+    try:
+        return TypeAdapter(Config).validate_python(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{source}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}") from error
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return flat
+
+
+def dump_config(config: Config) -> str:
+    """The whole tree as YAML, itself a valid preset."""
+    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
+
+
+def refuse_changes(old: Config, new: Config) -> None:
+    """Compare the config a run was started with to the one it is to be resumed with.
+
+    Raises:
+        UsageError: listing every difference that is not `SAFE_TO_CHANGE`.
+    """
+    before, after = flatten(dataclasses.asdict(old)), flatten(dataclasses.asdict(new))
+    safe = lambda key: any(key == s or key.startswith(f"{s}.") for s in SAFE_TO_CHANGE)  # noqa: E731
+    changed = [f"  {key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key] and not safe(key)]
+    if changed:
+        raise UsageError(
+            f"run {new.name} was started with another config:\n" + "\n".join(changed) + "\ngive --name another name, or undo the change"
+        )
+
+
+def _preset_dir() -> Any:
+    return importlib.resources.files("cyclegan_dist.presets")

@@ -1,0 +1,48 @@
+"""The reference implementation's preprocessing of one image, on 8-bit tensors (paper section 7.1: resize, random crop, mirror)."""
+
+import numpy as np
+from torch import Tensor
+from torchvision.transforms.v2 import functional as TF
+from torchvision.transforms.v2.functional import InterpolationMode
+
+from cyclegan_dist.data.config import DataConfig
+
+
+class Augment:
+    """Resize, crop and mirror as `DataConfig` says. `multiple` is what the generators need sides to be a multiple of."""
+
+    def __init__(self, config: DataConfig, multiple: int):
+        self.config, self.multiple = config, multiple
+
+    def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """Cut one C x H x W uint8 image.
+
+        Raises:
+            ValueError: if it is smaller than the crop.
+        """
+        mode, size = self.config.preprocess, self.config.load_size
+        if mode == "resize_and_crop":
+            image = _resize(image, size, size)
+        elif mode in ("scale_width", "scale_width_and_crop"):
+            height = round(image.shape[1] * size / image.shape[2])
+            image = _resize(image, max(height, self.config.crop_size if mode == "scale_width_and_crop" else 1), size)
+        image = self._crop(image, rng) if "crop" in mode else self._round(image)
+        return TF.horizontal_flip(image) if self.config.flip and rng.random() < 0.5 else image
+
+    def _crop(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        height, width = image.shape[1:]
+        side = self.config.crop_size
+        if min(height, width) < side:
+            raise ValueError(f"an image of {width}x{height} is smaller than crop_size {side}: lower crop_size, or raise load_size")
+        top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
+        return image[:, top : top + side, left : left + side]
+
+    def _round(self, image: Tensor) -> Tensor:
+        height, width = (max(self.multiple, round(side / self.multiple) * self.multiple) for side in image.shape[1:])
+        return _resize(image, height, width)
+
+
+def _resize(image: Tensor, height: int, width: int) -> Tensor:
+    if image.shape[1:] == (height, width):
+        return image
+    return TF.resize(image, [height, width], interpolation=InterpolationMode.BICUBIC, antialias=True)

@@ -1,0 +1,35 @@
+"""Where images come from and how they are cut. Free of torch, so that `--help` answers quickly."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt
+
+Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The shards to train on, and the reference implementation's preprocessing."""
+
+    path: str = ""
+    """Folder or fsspec URL that `python -m pipelines.prepare` wrote; `synthetic` draws the demo's two domains."""
+    preprocess: Preprocess = "resize_and_crop"
+    """`resize_and_crop`: to load_size x load_size, then a random crop. `crop`: a random crop. `scale_width`: to width load_size.
+    `scale_width_and_crop`: both. `none`: only down to a multiple of what the generator needs."""
+    load_size: Annotated[int, Gt(0)] = 286
+    """Pixels images are resized to."""
+    crop_size: Annotated[int, Gt(0)] = 256
+    """Pixels of the random crop."""
+    flip: bool = True
+    """Mirror every other image left to right."""
+    workers: Annotated[int, Ge(0)] = 2
+    """Processes that read and decode, for each rank. 0: the training process itself."""
+    prefetch: Annotated[int, Gt(0)] = 4
+    """Batches each of them prepares ahead."""
+
+    def __post_init__(self) -> None:
+        if self.preprocess == "resize_and_crop" and self.crop_size > self.load_size:
+            raise ValueError(
+                f"crop_size {self.crop_size} is larger than load_size {self.load_size}: give load_size at least {self.crop_size}"
+            )

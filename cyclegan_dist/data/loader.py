@@ -1,0 +1,154 @@
+"""From the plan to batches of decoded images: what one rank's training loop draws from."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.io import ImageReadMode, decode_image
+
+from cyclegan_dist.data.augment import Augment
+from cyclegan_dist.data.config import DataConfig
+from cyclegan_dist.data.manifest import Manifest
+from cyclegan_dist.data.plan import DOMAINS, Plan
+from cyclegan_dist.data.reader import DataError, ShardReader
+
+_MODES = {1: ImageReadMode.GRAY, 3: ImageReadMode.RGB, 4: ImageReadMode.RGB_ALPHA}
+
+
+class Batch(NamedTuple):
+    """n images of each domain as n x C x H x W uint8, and the keys they have in their shards."""
+
+    A: Tensor
+    B: Tensor
+    keys_A: list[str]
+    keys_B: list[str]
+
+    def images(self, device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format) -> dict[str, Tensor]:
+        """`real_A` and `real_B` in [-1, 1] where the networks are."""
+        return {f"real_{d}": to_unit_range(x, device, dtype, memory_format) for d, x in (("A", self.A), ("B", self.B))}
+
+
+def to_unit_range(
+    x: Tensor, device: torch.device, dtype: torch.dtype = torch.float32, memory_format: torch.memory_format = torch.contiguous_format
+) -> Tensor:
+    """8-bit images in [-1, 1]."""
+    return x.to(device, non_blocking=True).to(dtype, memory_format=memory_format).div(127.5).sub(1)
+
+
+def to_bytes(x: Tensor) -> Tensor:
+    """Images in [-1, 1] as 8-bit ones on the CPU."""
+    return x.detach().float().add(1).mul(127.5).round().clamp(0, 255).to("cpu", torch.uint8)
+
+
+def decode(data: bytes, channels: int) -> Tensor:
+    """One JPEG or PNG file as C x H x W uint8 with 1, 3 or 4 channels."""
+    return decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=_MODES[channels])
+
+
+@dataclass(frozen=True)
+class Share:
+    """This rank's share of the work: which rank of how many, and images per micro-batch."""
+
+    rank: int
+    world_size: int
+    micro_batch: int
+
+
+class _Positions(Dataset[tuple[Tensor, Tensor, str, str]]):
+    """Position in the plan -> one image of each domain, augmented by a generator that depends on the position alone."""
+
+    def __init__(self, manifest: Manifest, plan: Plan, augment: Augment, channels: dict[str, int]):
+        self._plan, self._augment, self._channels = plan, augment, channels
+        self._readers = {domain: ShardReader(manifest, domain) for domain in DOMAINS}
+
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor, str, str]:
+        image_A, key_A = self._image("A", position)
+        image_B, key_B = self._image("B", position)
+        return image_A, image_B, key_A, key_B
+
+    def _image(self, domain: str, position: int) -> tuple[Tensor, str]:
+        reader, index = self._readers[domain], self._plan.sample(domain, position)
+        key = f"{domain}/{reader.key(index)}"
+        data = reader.read(index)
+        try:
+            image = decode(data, self._channels[domain])
+            rng = np.random.default_rng([self._plan.seed, DOMAINS.index(domain), position])
+            return self._augment(image, rng), key
+        except (RuntimeError, ValueError) as error:
+            raise DataError(f"sample {key}: {error}") from error
+
+
+def _collate(samples: list[tuple[Tensor, Tensor, str, str]]) -> Batch:
+    A, B, keys_A, keys_B = zip(*samples, strict=True)
+    for images, keys in ((A, keys_A), (B, keys_B)):
+        if len({image.shape for image in images}) > 1:
+            sizes = ", ".join(f"{key} {image.shape[2]}x{image.shape[1]}" for image, key in zip(images, keys, strict=True))
+            raise DataError(f"images of one batch differ in size ({sizes}): choose a preprocess that crops, or micro_batch 1")
+    return Batch(torch.stack(A), torch.stack(B), list(keys_A), list(keys_B))
+
+
+def batches(
+    manifest: Manifest,
+    plan: Plan,
+    config: DataConfig,
+    share: Share,
+    *,
+    first_step: int,
+    multiple: int,
+    channels: dict[str, int],
+    pin_memory: bool = False,
+) -> Iterator[Batch]:
+    """This rank's micro-batches from `first_step` on, without end: one run of the loader, so that no epoch boundary stops it.
+
+    Args:
+        manifest: the data set.
+        plan: the order; its batch_size is global.
+        config: preprocessing and worker processes.
+        share: of this rank.
+        first_step: 0-based step to begin with.
+        multiple: what the generators need sides to be a multiple of.
+        channels: of domain "A" and "B": 1, 3 or 4.
+        pin_memory: place batches where a GPU can fetch them from.
+
+    Raises:
+        DataError: while iterating, if a shard is not what the manifest says or an image cannot be used.
+    """
+
+    def order() -> Iterator[list[int]]:
+        step = first_step
+        while True:
+            positions = plan.positions(step, share.rank, share.world_size)
+            for start in range(0, len(positions), share.micro_batch):
+                yield list(positions[start : start + share.micro_batch])
+            step += 1
+
+    loader = DataLoader(
+        _Positions(manifest, plan, Augment(config, multiple), channels),
+        batch_sampler=order(),  # pyright: ignore[reportArgumentType]
+        collate_fn=_collate,
+        num_workers=config.workers,
+        prefetch_factor=config.prefetch if config.workers else None,
+        pin_memory=pin_memory,
+    )
+    return iter(loader)
+
+
+def fixed_images(manifest: Manifest, config: DataConfig, *, count: int, multiple: int, channels: dict[str, int]) -> dict[str, Tensor]:
+    """The first `count` samples of each domain, always cut alike: `real_A` and `real_B`, n x C x H x W uint8.
+
+    Where preprocessing leaves images of different sizes, only those of the first one's size are taken, equally many of both domains.
+    """
+    augment = Augment(dataclasses.replace(config, flip=False), multiple)
+    found: dict[str, list[Tensor]] = {}
+    for domain in DOMAINS:
+        reader = ShardReader(manifest, domain)
+        images = [decode(reader.read(i), channels[domain]) for i in range(min(count, len(reader)))]
+        images = [augment(image, np.random.default_rng(i)) for i, image in enumerate(images)]
+        found[domain] = [image for image in images if image.shape == images[0].shape]
+    n = min(map(len, found.values()))
+    return {f"real_{domain}": torch.stack(images[:n]) for domain, images in found.items()}

@@ -1,0 +1,124 @@
+"""Writing a data set: WebDataset tars and the manifest that makes them one.
+
+Everything is written into a hidden folder beside the target, which takes the target's name only when the manifest is complete: a
+half-written data set has no name a reader would look under. The same images give the same bytes.
+"""
+
+import contextlib
+import filecmp
+import hashlib
+import os
+import shutil
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import webdataset as wds
+
+from cyclegan_dist.data.images import EncodedImage
+from cyclegan_dist.data.manifest import NAME, write_manifest
+from cyclegan_dist.data.plan import DOMAINS
+from cyclegan_dist.errors import UsageError
+
+
+def shuffled(names: list[str], seed: int) -> list[str]:
+    """`names` in an order that depends on `seed` alone, so that neighbours in a shard are not neighbours in a folder."""
+    return [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+
+
+def write_dataset(domains: Mapping[str, Iterable[EncodedImage]], out: Path, *, samples_per_shard: int, overwrite: bool = False) -> Path:
+    """Write both domains' images, in the order given, and their manifest.
+
+    Args:
+        domains: images of "A" and of "B".
+        out: folder to make. If it holds the very same data set already it is left alone.
+        samples_per_shard: images in one tar.
+        overwrite: replace another data set at `out`.
+
+    Returns:
+        The manifest's path.
+
+    Raises:
+        UsageError: if `out` holds something else, or cannot be written.
+    """
+    refuse_target(out, overwrite=overwrite)
+    with _beside(out) as draft:
+        rows: list[dict[str, Any]] = []
+        shards: dict[str, dict[str, Any]] = {}
+        for domain in DOMAINS:
+            for shard, index in _write_tars(domains[domain], draft, domain, samples_per_shard):
+                rows += [{"domain": domain, "shard": shard, **row} for row in index]
+                shards[shard] = _facts(draft / shard, len(index))
+        write_manifest(str(draft / NAME), rows, shards)
+        if (out / NAME).exists() and not overwrite:
+            if filecmp.cmp(out / NAME, draft / NAME, shallow=False):
+                return out / NAME
+            raise UsageError(f"{out} holds another data set: choose another folder, or pass --overwrite")
+        _put_in_place(draft, out)
+    return out / NAME
+
+
+def refuse_target(out: Path, *, overwrite: bool) -> None:
+    """Say before any work is done that `out` cannot become a data set."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file: choose another folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / NAME).exists():
+        raise UsageError(f"{out} is not empty and holds no data set: choose another folder" + (", it will not be overwritten" * overwrite))
+
+
+@contextlib.contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    draft = out.parent / f".{out.name}.unfinished"
+    try:
+        shutil.rmtree(draft, ignore_errors=True)  # what an interrupted run left
+        draft.mkdir(parents=True)
+        yield draft
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror or error}; free space or choose another folder") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _put_in_place(draft: Path, out: Path) -> None:
+    for path in [*sorted(draft.rglob("*.tar")), draft / NAME]:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    if (out / NAME).exists():
+        (out / NAME).unlink()  # from here on the old data set is not one any more
+        shutil.rmtree(out)
+    os.rename(draft, out)  # an empty folder of that name is replaced
+
+
+def _write_tars(
+    images: Iterable[EncodedImage], draft: Path, domain: str, samples_per_shard: int
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Write a domain's tars; yield each one's relative path and its rows."""
+    (draft / domain).mkdir()
+    written: dict[str, dict[str, Any]] = {}
+    pattern = str(draft / domain / f"{domain}-%06d.tar")
+    with wds.ShardWriter(pattern, maxcount=samples_per_shard, maxsize=float("inf"), encoder=False, mtime=0, verbose=0) as writer:
+        for number, image in enumerate(images):
+            key = f"{number:09d}"
+            writer.write({"__key__": key, image.extension: image.data})
+            written[f"{key}.{image.extension}"] = {
+                "key": key,
+                "name": image.name,
+                "width": image.width,
+                "height": image.height,
+                "mode": image.mode,
+                "sha256": hashlib.sha256(image.data).digest(),
+            }
+    for path in sorted((draft / domain).iterdir()):
+        with tarfile.open(path, "r:") as tar:
+            index = [written[member.name] | {"offset": member.offset_data, "size": member.size} for member in tar]
+        if index:
+            yield path.relative_to(draft).as_posix(), index
+        else:
+            path.unlink()
+
+
+def _facts(shard: Path, samples: int) -> dict[str, Any]:
+    with shard.open("rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": shard.stat().st_size, "samples": samples}

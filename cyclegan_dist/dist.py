@@ -1,0 +1,90 @@
+"""The group of ranks that train together: who am I, how many are we, and the few exchanges training needs.
+
+Ray Train, torchrun and a lone process all end up here: the first two set RANK, LOCAL_RANK and WORLD_SIZE, and Ray has already joined the
+group. Only torch is used.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+import torch
+import torch.distributed as torch_dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among its ranks."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def mean(self, scalars: Mapping[str, Tensor | float]) -> dict[str, float]:
+        """The mean of each named scalar over all ranks, in one exchange. Every rank must call it with the same names."""
+        values = torch.stack([torch.as_tensor(v, dtype=torch.float64, device="cpu") for v in scalars.values()])
+        if self.size > 1:
+            values = values.to(self.device)
+            torch_dist.all_reduce(values)
+            values /= self.size
+        return dict(zip(scalars, values.tolist(), strict=True))
+
+    def max(self, values: list[float]) -> list[float]:
+        """The elementwise maximum over all ranks."""
+        if self.size == 1:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        torch_dist.all_reduce(tensor, op=torch_dist.ReduceOp.MAX)
+        return tensor.tolist()
+
+    def gather(self, value: Any) -> list[Any]:
+        """`value` of every rank, in rank order, on every rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        torch_dist.all_gather_object(values, value)
+        return values
+
+    def from_first(self, value: Any) -> Any:
+        """Rank 0's `value`, on every rank."""
+        box = [value]
+        if self.size > 1:
+            torch_dist.broadcast_object_list(box, device=self.device)
+        return box[0]
+
+
+def join(device: Literal["auto", "cpu", "cuda"] = "auto", timeout_s: float = 300.0) -> World:
+    """Join the group that the environment announces, or the group that is joined already, or stay alone.
+
+    Args:
+        device: `auto` takes this rank's GPU if there is one.
+        timeout_s: seconds after which a collective that other ranks do not join is an error.
+    """
+    where = _device(device)
+    if not torch_dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        backend = "nccl" if where.type == "cuda" else "gloo"
+        torch_dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+    if torch_dist.is_initialized():
+        return World(torch_dist.get_rank(), torch_dist.get_world_size(), where)
+    return World(0, 1, where)
+
+
+def leave() -> None:
+    """Leave the group, if one was joined."""
+    if torch_dist.is_initialized():
+        torch_dist.destroy_process_group()
+
+
+def _device(device: str) -> torch.device:
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    gpu = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    torch.cuda.set_device(gpu)
+    return gpu

@@ -1,0 +1,22 @@
+"""Mistakes a user can mend, and how a command reports them."""
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class UsageError(Exception):
+    """Something the user gave is wrong. The message says what, and what to do; commands print it and end with 2."""
+
+
+def run_command(main: Callable[[], int | None]) -> NoReturn:
+    """Run a command's main function and exit with its code; a UsageError becomes one line on standard error and code 2."""
+    try:
+        code = main() or 0
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""What happens now and then while a run goes on."""

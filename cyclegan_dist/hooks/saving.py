@@ -1,0 +1,55 @@
+"""Checkpoints to resume from and snapshots to use, when they are due."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cyclegan_dist.checkpoint import CheckpointStore
+from cyclegan_dist.config import Config
+from cyclegan_dist.hooks.progress import Progress
+from cyclegan_dist.snapshot import save_snapshot
+from cyclegan_dist.step.update import Step
+from cyclegan_dist.tracking.journal import Journal
+
+State = Callable[[], tuple[dict[str, Any], dict[str, Any]]]
+
+
+class Checkpoint:
+    """Every `every` images and at the end, `state()` into the store. All ranks take part."""
+
+    def __init__(self, every: int, store: CheckpointStore, state: State):
+        self.every, self.store, self.state = every, store, state
+        self._saved_step = -1
+
+    def __call__(self, at: Progress) -> None:
+        if at.due(self.every):
+            self._save(at)
+
+    def end(self, at: Progress) -> None:
+        if at.step != self._saved_step:
+            self._save(at)
+
+    def _save(self, at: Progress) -> None:
+        shared, rank = self.state()
+        self.store.save(at.step, shared, rank, {"nimg": at.nimg})
+        self._saved_step = at.step
+
+
+class Snapshot:
+    """Every `every` images and at the end of the run, the generators as files for users. On rank 0 only."""
+
+    def __init__(self, every: int, run_dir: Path, step: Step, config: Config, facts: dict[str, Any], journal: Journal):
+        self.every, self.run_dir, self.step, self.config, self.facts, self.journal = every, run_dir, step, config, facts, journal
+
+    def __call__(self, at: Progress) -> None:
+        if at.due(self.every) and not at.finished:
+            self._write(at)
+
+    def end(self, at: Progress) -> None:
+        self._write(at)
+
+    def _write(self, at: Progress) -> None:
+        folder = self.run_dir / "snapshots" / f"nimg-{at.nimg:09d}"
+        facts = {"run": self.config.name, "step": at.step, "nimg": at.nimg, "ema_decay": self.config.optim.ema_decay, **self.facts}
+        save_snapshot(folder, self.step.generators, self.config.method, facts)
+        self.journal.write("snapshot", step=at.step, path=str(folder.relative_to(self.run_dir)), final=at.finished)

@@ -1,0 +1,27 @@
+"""Translating images of any size with one generator."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cyclegan_dist.data.loader import to_bytes, to_unit_range
+from cyclegan_dist.networks.build import Generator
+
+
+@torch.inference_mode()
+def translate(network: Generator, images: Tensor) -> Tensor:
+    """Translate n x C x H x W uint8 images of one size; the answer is n x C' x H x W uint8 on the CPU.
+
+    Sides are padded to what the network needs, by reflection where the image is large enough, and cropped back.
+    """
+    height, width = images.shape[-2:]
+    x = to_unit_range(images, next(network.parameters()).device)
+    return to_bytes(network(_pad(x, network.multiple))[..., :height, :width])
+
+
+def _pad(x: Tensor, multiple: int) -> Tensor:
+    height, width = x.shape[-2:]
+    # Two cells at the coarsest scale: instance norm and reflection have nothing to work on in one.
+    down, right = (max(2 * multiple if multiple == 4 else multiple, -(-side // multiple) * multiple) - side for side in (height, width))
+    mode = "reflect" if down < height and right < width else "replicate"
+    return F.pad(x, (0, right, 0, down), mode=mode)

@@ -1,0 +1,76 @@
+"""From a config to a finished run: open it, let someone watch, start the ranks where they belong, answer with an exit code."""
+
+import os
+import signal
+import sys
+
+import torch
+
+from cyclegan_dist import dist
+from cyclegan_dist.config import Config
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.hooks.stop import StopRequest
+from cyclegan_dist.run import open_run
+from cyclegan_dist.tracking.observe import observing
+from cyclegan_dist.trainer import FATAL, train
+
+
+def launch(config: Config, launcher: str) -> int:
+    """Train. Returns 0 when finished, 128 + the signal's number when stopped by one.
+
+    Raises:
+        UsageError: for what the user can mend.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return _in_this_process(config)
+    if launcher == "local":
+        torch.set_num_threads(config.world.threads or len(os.sched_getaffinity(0)))
+        return _in_this_process(config)
+    from cyclegan_dist.orchestration import train_on_ray  # Ray is loaded from here on
+
+    config = open_run(config)
+    with observing(config.run_dir, config.tracking):
+        status, signal_number = train_on_ray(config)
+    return _report(config, status, signal_number)
+
+
+def _in_this_process(config: Config) -> int:
+    """Train as one of torchrun's ranks, or alone."""
+    world = dist.join(config.world.device, config.world.timeout_s)
+    try:
+        config.optim.micro_batches(world.size)
+        config = _agree(config, world)
+        stop = StopRequest(config.run_dir, world)
+        stop.listen()
+        if not world.is_first:
+            return 0 if train(config, world, stop) == "FINISHED" else 128 + (stop.signal or signal.SIGTERM)
+        with observing(config.run_dir, config.tracking):
+            status = train(config, world, stop)
+        return _report(config, status, stop.signal)
+    except (*FATAL, ValueError) as error:
+        raise UsageError(str(error)) from error
+    finally:
+        dist.leave()
+
+
+def _agree(config: Config, world: dist.World) -> Config:
+    """Rank 0 opens the run; all take its config, or its refusal."""
+    answer: Config | str = ""
+    if world.is_first:
+        try:
+            answer = open_run(config)
+        except UsageError as error:
+            answer = str(error)
+    answer = world.from_first(answer)
+    if isinstance(answer, str):
+        raise UsageError(answer if world.is_first else "rank 0 refused the run")
+    return answer
+
+
+def _report(config: Config, status: str, signal_number: int) -> int:
+    """Say where everything is."""
+    if status == "FINISHED":
+        print(f"finished: {config.run_dir}")
+        return 0
+    print(f"stopped: {config.run_dir}; the same command again resumes it", file=sys.stderr)
+    return 128 + (signal_number or signal.SIGTERM)

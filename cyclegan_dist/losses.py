@@ -1,0 +1,55 @@
+"""Losses as pure functions of tensors (paper, section 3).
+
+`logits` are a discriminator's raw outputs, N x 1 x h x w; every loss is a mean over all their entries and is returned as a scalar
+in at least float32, whatever the networks computed in.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+GanMode = Literal["lsgan", "vanilla", "wgangp"]
+
+
+def _full(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def l1(x: Tensor, y: Tensor) -> Tensor:
+    """Mean absolute difference over all entries (Eq. 2, and the identity loss of section 5.2)."""
+    return F.l1_loss(_full(x), _full(y))
+
+
+def generator_gan_loss(logits_fake: Tensor, mode: GanMode) -> Tensor:
+    """What a generator minimises: (D(G(x)) - 1)^2 for `lsgan` (section 4), non-saturating BCE for `vanilla` (Eq. 1), -D for `wgangp`."""
+    return _toward(_full(logits_fake), real=True, mode=mode)
+
+
+def discriminator_gan_loss(logits_real: Tensor, logits_fake: Tensor, mode: GanMode) -> Tensor:
+    """What a discriminator minimises; `lsgan` and `vanilla` are halved to slow it down, as in section 7.1."""
+    both = _toward(_full(logits_real), real=True, mode=mode) + _toward(_full(logits_fake), real=False, mode=mode)
+    return both if mode == "wgangp" else 0.5 * both
+
+
+def _toward(logits: Tensor, *, real: bool, mode: GanMode) -> Tensor:
+    if mode == "wgangp":
+        return -logits.mean() if real else logits.mean()
+    target = torch.full_like(logits, float(real))
+    return F.mse_loss(logits, target) if mode == "lsgan" else F.binary_cross_entropy_with_logits(logits, target)
+
+
+def gradient_penalty(judge: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """(|dD/dx| - 1)^2 at random points between real and fake images (Gulrajani et al. 2017, Eq. 3).
+
+    Args:
+        judge: a discriminator.
+        real: N x C x H x W.
+        fake: the same shape, detached.
+    """
+    share = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)
+    between = (share * real + (1 - share) * fake).requires_grad_()
+    (slope,) = torch.autograd.grad(_full(judge(between)).sum(), between, create_graph=True)
+    return (slope.flatten(1).norm(dim=1) - 1).square().mean()

@@ -1,0 +1,54 @@
+"""What CycleGAN can be told: weights, losses, networks. Free of torch, so that `--help` answers quickly."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt
+
+from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
+
+Weight = Annotated[float, Ge(0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CycleGANConfig:
+    """Zhu et al. 2017 with the values of the paper. A weight of 0 takes its term, and the network calls it needs, away."""
+
+    gan_mode: Literal["lsgan", "vanilla", "wgangp"] = "lsgan"
+    """`lsgan`: least squares (section 4). `vanilla`: cross entropy (Eq. 1). `wgangp`: Wasserstein with gradient penalty."""
+    lambda_cycle_A: Weight = 10.0
+    """Weight of |G_BA(G_AB(a)) - a|, the forward cycle."""
+    lambda_cycle_B: Weight = 10.0
+    """Weight of |G_AB(G_BA(b)) - b|, the backward cycle."""
+    lambda_identity: Weight = 0.5
+    """Weight of |G_AB(b) - b| relative to lambda_cycle_B, and of |G_BA(a) - a| relative to lambda_cycle_A. 0 for label maps."""
+    lambda_GAN_AB: Weight = 1.0
+    """Weight of the adversarial loss of G_AB; 0 also switches D_B off."""
+    lambda_GAN_BA: Weight = 1.0
+    """Weight of the adversarial loss of G_BA; 0 also switches D_A off."""
+    lambda_gp: Weight = 10.0
+    """Weight of the gradient penalty of `wgangp`."""
+    pool_size: Annotated[int, Ge(0)] = 50
+    """Images in the history buffer of each rank and domain. 0 shows the discriminators the newest fakes only."""
+    input_nc: Annotated[int, Gt(0)] = 3
+    """Channels of domain A."""
+    output_nc: Annotated[int, Gt(0)] = 3
+    """Channels of domain B."""
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    """Both generators."""
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    """Both discriminators."""
+    init: InitConfig = field(default_factory=InitConfig)
+    """Initial weights of all four networks."""
+
+    def __post_init__(self) -> None:
+        identity = self.lambda_identity and (self.lambda_cycle_A or self.lambda_cycle_B)
+        if identity and self.input_nc != self.output_nc:
+            raise ValueError(
+                f"the identity loss compares images of one domain with the other's generator: input_nc {self.input_nc} and output_nc "
+                f"{self.output_nc} must be equal, or lambda_identity 0"
+            )
+        cycle = self.lambda_cycle_A or self.lambda_cycle_B
+        for name, weight in (("AB", self.lambda_GAN_AB), ("BA", self.lambda_GAN_BA)):
+            if not (cycle or weight):
+                raise ValueError(f"nothing trains G_{name}: give lambda_GAN_{name} or a cycle weight a value above 0")

@@ -1,0 +1,179 @@
+"""CycleGAN (Zhu et al. 2017, arXiv 1703.10593).
+
+| here | paper | meaning |
+|---|---|---|
+| G_AB, G_BA | G, F | generators A -> B and B -> A |
+| D_A, D_B | D_X, D_Y | discriminators of domain A and of domain B (the reference code has these two names reversed) |
+| fake_B, rec_A | G(x), F(G(x)) | translation and reconstruction; the suffix is the domain the image lives in |
+| idt_B | G(y) | G_AB applied to an image that already is of domain B |
+
+Images are N x C x H x W in [-1, 1].
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cyclegan_dist.history import HistoryBuffer
+from cyclegan_dist.losses import discriminator_gan_loss, generator_gan_loss, gradient_penalty, l1
+from cyclegan_dist.methods.config import CycleGANConfig
+from cyclegan_dist.methods.play import Images, Outcome, Player, Term, add_up
+from cyclegan_dist.networks.build import build_discriminator, build_generator
+
+
+class Cycle:
+    """The images of one micro-batch, each computed at most once and only if a term asks for it."""
+
+    def __init__(self, real_A: Tensor, real_B: Tensor, G_AB: nn.Module, G_BA: nn.Module, identity: tuple[bool, bool]):
+        self.real_A, self.real_B, self.G_AB, self.G_BA = real_A, real_B, G_AB, G_BA
+        self._asks_idt_A, self._asks_idt_B = identity
+
+    @cached_property
+    def _from_G_AB(self) -> list[Tensor]:
+        return _together(self.G_AB, [self.real_A, self.real_B] if self._asks_idt_B else [self.real_A])
+
+    @cached_property
+    def _from_G_BA(self) -> list[Tensor]:
+        return _together(self.G_BA, [self.real_B, self.real_A] if self._asks_idt_A else [self.real_B])
+
+    @property
+    def fake_B(self) -> Tensor:
+        return self._from_G_AB[0]
+
+    @property
+    def fake_A(self) -> Tensor:
+        return self._from_G_BA[0]
+
+    @property
+    def idt_B(self) -> Tensor:
+        return self._from_G_AB[1]
+
+    @property
+    def idt_A(self) -> Tensor:
+        return self._from_G_BA[1]
+
+    @cached_property
+    def rec_A(self) -> Tensor:
+        return self.G_BA(self.fake_B)
+
+    @cached_property
+    def rec_B(self) -> Tensor:
+        return self.G_AB(self.fake_A)
+
+
+def _together(network: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
+    """Several inputs through one network, in one call where their shapes agree: instance norm treats each sample alone, so the
+    outputs are the same."""
+    if len({x.shape for x in inputs}) > 1:
+        return [network(x) for x in inputs]
+    return list(network(torch.cat(inputs)).split([len(x) for x in inputs]))
+
+
+class Generators(nn.Module):
+    """The generators' side (Eq. 3, minimised over G and F, plus the identity loss of section 5.2)."""
+
+    def __init__(self, networks: nn.ModuleDict, config: CycleGANConfig):
+        super().__init__()
+        self.G_AB, self.G_BA = networks["G_AB"], networks["G_BA"]
+        D_A, D_B, mode = networks["D_A"], networks["D_B"], config.gan_mode
+        self._passes_on = [f"fake_{domain}" for domain in _judged(config)]
+        weight_idt_A = config.lambda_cycle_A * config.lambda_identity
+        weight_idt_B = config.lambda_cycle_B * config.lambda_identity
+        self._identity = (bool(weight_idt_A), bool(weight_idt_B))
+        # The discriminators live only inside these functions: they are not this module's to train.
+        self._terms = (
+            Term("G_AB", config.lambda_GAN_AB, lambda x: generator_gan_loss(D_B(x.fake_B), mode)),
+            Term("G_BA", config.lambda_GAN_BA, lambda x: generator_gan_loss(D_A(x.fake_A), mode)),
+            Term("cycle_A", config.lambda_cycle_A, lambda x: l1(x.rec_A, x.real_A)),
+            Term("cycle_B", config.lambda_cycle_B, lambda x: l1(x.rec_B, x.real_B)),
+            Term("idt_A", weight_idt_A, lambda x: l1(x.idt_A, x.real_A)),
+            Term("idt_B", weight_idt_B, lambda x: l1(x.idt_B, x.real_B)),
+        )
+
+    def forward(self, real_A: Tensor, real_B: Tensor) -> Outcome:
+        cycle = Cycle(real_A, real_B, self.G_AB, self.G_BA, self._identity)
+        loss, values = add_up(self._terms, cycle)
+        return Outcome(loss, values, {name: getattr(cycle, name).detach() for name in self._passes_on})
+
+
+class Discriminators(nn.Module):
+    """The discriminators' side; one whose generator has no adversarial weight does not play."""
+
+    def __init__(self, networks: nn.ModuleDict, config: CycleGANConfig):
+        super().__init__()
+        self.mode, self.lambda_gp = config.gan_mode, config.lambda_gp
+        self.judges = nn.ModuleDict({domain: networks[f"D_{domain}"] for domain in _judged(config)})
+
+    def forward(self, **images: Tensor) -> Outcome:
+        terms = [
+            Term(f"D_{domain}", 1.0, lambda x, d=domain, D=judge: self._loss(D, x[f"real_{d}"], x[f"fake_{d}"]))
+            for domain, judge in self.judges.items()
+        ]
+        loss, values = add_up(terms, images)
+        return Outcome(loss, values, {})
+
+    def _loss(self, judge: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        logits_real, logits_fake = _together(judge, [real, fake])
+        loss = discriminator_gan_loss(logits_real, logits_fake, self.mode)
+        if self.mode == "wgangp":
+            with torch.autocast(real.device.type, enabled=False):
+                loss = loss + self.lambda_gp * gradient_penalty(judge, real, fake.to(real.dtype))
+        return loss
+
+
+def _judged(config: CycleGANConfig) -> tuple[str, ...]:
+    weights = {"A": config.lambda_GAN_BA, "B": config.lambda_GAN_AB}
+    return tuple(domain for domain, weight in weights.items() if weight)
+
+
+class CycleGAN:
+    """Four networks, two players, two history buffers.
+
+    Weights come from the global torch generator: seed it alike on all ranks before. `pool_seed` must differ between ranks.
+    """
+
+    def __init__(self, config: CycleGANConfig, *, pool_seed: int = 0):
+        nc, g, d, init = (config.input_nc, config.output_nc), config.generator, config.discriminator, config.init
+        self.networks = nn.ModuleDict(
+            {
+                "G_AB": build_generator(nc[0], nc[1], g, init),
+                "G_BA": build_generator(nc[1], nc[0], g, init),
+                "D_A": build_discriminator(nc[0], d, init),
+                "D_B": build_discriminator(nc[1], d, init),
+            }
+        )
+        judged = _judged(config)
+        self.history = {domain: HistoryBuffer(config.pool_size, seed=2 * pool_seed + i) for i, domain in enumerate("AB")}
+        self._fakes = tuple(f"fake_{domain}" for domain in judged)
+        players = [
+            Player("G", Generators(self.networks, config), ("real_A", "real_B"), (self.networks["D_A"], self.networks["D_B"]))
+        ]
+        if judged:
+            reads = tuple(f"{kind}_{domain}" for domain in judged for kind in ("real", "fake"))
+            players.append(Player("D", Discriminators(self.networks, config), reads, prepare=self._recall))
+        self.players = tuple(players)
+
+    @property
+    def generators(self) -> nn.ModuleDict:
+        """G_AB and G_BA, what a user of the trained model needs."""
+        return nn.ModuleDict({name: self.networks[name] for name in ("G_AB", "G_BA")})
+
+    def _recall(self, images: Mapping[str, Tensor]) -> Images:
+        """Show the discriminators fakes out of the history (section 4)."""
+        return {**images, **{name: self.history[name[-1]].query(images[name]) for name in self._fakes}}
+
+    def history_state(self) -> dict[str, Any]:
+        """This rank's buffers and their generators."""
+        return {domain: buffer.state_dict() for domain, buffer in self.history.items()}
+
+    def load_history_state(self, state: dict[str, Any]) -> None:
+        for domain, buffer in self.history.items():
+            buffer.load_state_dict(state[domain])
+
+    def deal_history(self, states: Sequence[dict[str, Any]], rank: int, world_size: int) -> None:
+        """Take a share of the buffers that `states`, one for each rank of another world size, hold."""
+        for domain, buffer in self.history.items():
+            buffer.deal([state[domain] for state in states], rank, world_size)

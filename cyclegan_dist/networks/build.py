@@ -1,0 +1,31 @@
+"""From a config to a network with its initial weights."""
+
+from torch import nn
+
+from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
+from cyclegan_dist.networks.discriminator import PatchDiscriminator, PixelDiscriminator
+from cyclegan_dist.networks.init import init_weights
+from cyclegan_dist.networks.resnet import ResnetGenerator
+from cyclegan_dist.networks.unet import UnetGenerator
+
+Generator = ResnetGenerator | UnetGenerator
+Discriminator = PatchDiscriminator | PixelDiscriminator
+
+
+def build_generator(in_channels: int, out_channels: int, config: GeneratorConfig, init: InitConfig) -> Generator:
+    """A generator from `in_channels` to `out_channels`, its weights drawn from the global torch generator."""
+    network = {"resnet": ResnetGenerator, "unet": UnetGenerator}[config.arch](in_channels, out_channels, config)
+    init_weights(network, init)
+    return network
+
+
+def build_discriminator(in_channels: int, config: DiscriminatorConfig, init: InitConfig) -> Discriminator:
+    """A discriminator of `in_channels`, its weights drawn from the global torch generator."""
+    network = {"patch": PatchDiscriminator, "pixel": PixelDiscriminator}[config.arch](in_channels, config)
+    init_weights(network, init)
+    return network
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of trainable scalars."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)

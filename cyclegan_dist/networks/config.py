@@ -1,0 +1,48 @@
+"""What a generator and a discriminator can be told. Free of torch, so that `--help` answers quickly."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt
+
+Init = Literal["normal", "xavier", "kaiming", "orthogonal"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorConfig:
+    """A generator G_AB or G_BA (paper, section 7.1)."""
+
+    arch: Literal["resnet", "unet"] = "resnet"
+    """`resnet`: c7s1, two downs, residual blocks, two ups. `unet`: skip connections at every scale."""
+    ngf: Annotated[int, Ge(1)] = 64
+    """Channels of the first convolution."""
+    n_blocks: Annotated[int, Ge(0)] = 9
+    """Residual blocks of `resnet`: 6 for 128 px, 9 for 256 px and up in the paper."""
+    n_downs: Annotated[int, Ge(5)] = 8
+    """Down-samplings of `unet`: 7 for 128 px, 8 for 256 px. Image sides must be multiples of 2**n_downs."""
+    padding: Literal["reflect", "replicate", "zero"] = "reflect"
+    """Padding of the 7x7 convolutions and the residual blocks."""
+    dropout: bool = False
+    """Dropout 0.5 in residual blocks or inner ups. The paper's CycleGAN uses none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscriminatorConfig:
+    """A discriminator D_A or D_B (paper, section 7.1)."""
+
+    arch: Literal["patch", "pixel"] = "patch"
+    """`patch`: PatchGAN, judges overlapping patches. `pixel`: 1x1 convolutions, judges single pixels."""
+    ndf: Annotated[int, Ge(1)] = 64
+    """Channels of the first convolution."""
+    n_layers_D: Annotated[int, Ge(1)] = 3
+    """Strided layers of `patch`; 3 gives the 70x70 receptive field of the paper."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitConfig:
+    """How weights start. Biases start at 0."""
+
+    kind: Init = "normal"
+    """Distribution of the convolution weights; the paper draws N(0, 0.02)."""
+    gain: Annotated[float, Gt(0)] = 0.02
+    """Standard deviation for `normal`, gain for `xavier` and `orthogonal`. `kaiming` takes none."""

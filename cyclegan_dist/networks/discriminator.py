@@ -1,0 +1,59 @@
+"""Discriminators: PatchGAN (paper section 7.1, Isola et al. 2017) and its 1x1 variant. They return raw logits.
+
+C64-C128-C256-C512 and a one-channel head, 4x4 kernels, LeakyReLU 0.2, no norm on C64. The paper's text gives every Ck stride 2;
+its 70x70 field only results with stride 1 on C512 and on the head.
+"""
+
+from torch import Tensor, nn
+
+from cyclegan_dist.networks.config import DiscriminatorConfig
+
+
+class PatchDiscriminator(nn.Module):
+    """Maps N x C x H x W in [-1, 1] to logits N x 1 x h x w, one for each overlapping patch."""
+
+    def __init__(self, in_channels: int, config: DiscriminatorConfig):
+        super().__init__()
+        ndf, n = config.ndf, config.n_layers_D
+        width = [ndf * min(2**i, 8) for i in range(n + 1)]
+        layers: list[nn.Module] = [nn.Conv2d(in_channels, ndf, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        for i in range(1, n + 1):
+            stride = 2 if i < n else 1
+            layers += [
+                nn.Conv2d(width[i - 1], width[i], 4, stride=stride, padding=1),
+                nn.InstanceNorm2d(width[i]),
+                nn.LeakyReLU(0.2),
+            ]
+        self.model = nn.Sequential(*layers, nn.Conv2d(width[n], 1, 4, stride=1, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+class PixelDiscriminator(nn.Module):
+    """Maps N x C x H x W in [-1, 1] to logits N x 1 x H x W, one for each pixel."""
+
+    def __init__(self, in_channels: int, config: DiscriminatorConfig):
+        super().__init__()
+        ndf = config.ndf
+        self.model = nn.Sequential(
+            nn.Conv2d(in_channels, ndf, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(ndf, 2 * ndf, 1),
+            nn.InstanceNorm2d(2 * ndf),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * ndf, 1, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+def receptive_field(network: nn.Module) -> int:
+    """Side in pixels of the input patch that one output logit sees, from the network's own convolutions."""
+    field, jump = 1, 1
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            field += (module.kernel_size[0] - 1) * jump
+            jump *= module.stride[0]
+    return field

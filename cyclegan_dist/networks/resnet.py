@@ -1,0 +1,61 @@
+"""ResNet generator of the paper (section 7.1, after Johnson et al. 2016).
+
+c7s1-64, d128, d256, R256 x n_blocks, u128, u64, c7s1-3. Tensors are N x C x H x W in [-1, 1]; H and W must be
+multiples of 4. Layer order, and so the keys of the state dict, are those of the published generators.
+"""
+
+from torch import Tensor, nn
+
+from cyclegan_dist.networks.config import GeneratorConfig
+
+_PADS = {"reflect": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d, "zero": nn.ZeroPad2d}
+
+
+class ResidualBlock(nn.Module):
+    """Rk: two 3x3 convolutions with instance norm, ReLU after the first only, added to the input."""
+
+    def __init__(self, channels: int, padding: str, dropout: bool):
+        super().__init__()
+        pad = _PADS[padding]
+        self.conv_block = nn.Sequential(
+            pad(1),
+            nn.Conv2d(channels, channels, 3),
+            nn.InstanceNorm2d(channels),
+            nn.ReLU(inplace=True),
+            *([nn.Dropout(0.5)] if dropout else []),
+            pad(1),
+            nn.Conv2d(channels, channels, 3),
+            nn.InstanceNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv_block(x)
+
+
+class ResnetGenerator(nn.Module):
+    """Maps N x in_channels x H x W in [-1, 1] to N x out_channels x H x W in (-1, 1)."""
+
+    multiple = 4  # two stride-2 convolutions: sides must be multiples of this
+
+    def __init__(self, in_channels: int, out_channels: int, config: GeneratorConfig):
+        super().__init__()
+        ngf, pad = config.ngf, _PADS[config.padding]
+
+        def block(conv: nn.Module, channels: int) -> list[nn.Module]:
+            return [conv, nn.InstanceNorm2d(channels), nn.ReLU(inplace=True)]
+
+        self.model = nn.Sequential(
+            pad(3),
+            *block(nn.Conv2d(in_channels, ngf, 7), ngf),
+            *block(nn.Conv2d(ngf, 2 * ngf, 3, stride=2, padding=1), 2 * ngf),
+            *block(nn.Conv2d(2 * ngf, 4 * ngf, 3, stride=2, padding=1), 4 * ngf),
+            *(ResidualBlock(4 * ngf, config.padding, config.dropout) for _ in range(config.n_blocks)),
+            *block(nn.ConvTranspose2d(4 * ngf, 2 * ngf, 3, stride=2, padding=1, output_padding=1), 2 * ngf),
+            *block(nn.ConvTranspose2d(2 * ngf, ngf, 3, stride=2, padding=1, output_padding=1), ngf),
+            pad(3),
+            nn.Conv2d(ngf, out_channels, 7),
+            nn.Tanh(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)

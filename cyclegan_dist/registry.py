@@ -1,0 +1,41 @@
+"""Generators as MLflow models: image bytes in, PNG out, no pickle anywhere."""
+
+import importlib.metadata
+from pathlib import Path
+
+import mlflow
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, DataType, Schema
+
+from cyclegan_dist.snapshot import DIRECTIONS, read_card
+
+_PACKAGE = Path(__file__).parent
+_NEEDS = ("mlflow", "torch", "torchvision", "safetensors", "pydantic", "numpy", "pandas", "pillow", "fsspec", "pyarrow")
+
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.binary, "image")]),
+    outputs=Schema([ColSpec(DataType.string, "image")]),
+)
+
+
+def log_generators(run_id: str, snapshot: Path, step: int) -> None:
+    """Log G_AB and G_BA of a snapshot as models of an MLflow run.
+
+    Each is a pyfunc model made from code and safetensors: a column `image` of JPEG or PNG bytes (base64 over HTTP) in, PNGs in
+    base64 out. It carries this package's source, so that it loads where the package is not installed.
+    """
+    card = read_card(snapshot)
+    requirements = [f"{name}=={importlib.metadata.version(name)}" for name in _NEEDS]
+    with mlflow.start_run(run_id=run_id):
+        for direction, name in DIRECTIONS.items():
+            mlflow.pyfunc.log_model(
+                name=name,
+                python_model=str(_PACKAGE / "serving_model.py"),
+                artifacts={"snapshot": str(snapshot)},
+                code_paths=[str(_PACKAGE)],
+                signature=SIGNATURE,
+                pip_requirements=requirements,
+                model_config={"direction": direction},
+                step=step,
+                params={"nimg": card["nimg"], "direction": direction},
+            )

@@ -1,0 +1,77 @@
+"""Opening a run: everything that can be refused is refused here, before any rank starts and before anything is written."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+from cyclegan_dist.config import Config, check_config, dump_config, home, read_tree, refuse_changes
+from cyclegan_dist.data.manifest import NAME as MANIFEST_NAME
+from cyclegan_dist.data.manifest import open_manifest
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.hooks.stop import FILE as STOP_FILE
+
+CONFIG_NAME = "config.yaml"
+FAILURE_NAME = "FAILED"
+
+
+def open_run(config: Config) -> Config:
+    """Check a run and make its folder. Call it in one process, the launcher's.
+
+    Returns:
+        The config with absolute paths. It is in `config.yaml` of the run's folder now.
+
+    Raises:
+        UsageError: if the data set is missing, the folder cannot be written, or belongs to a run of another config.
+    """
+    config = dataclasses.replace(config, runs_dir=str(home() / config.runs_dir))
+    run_dir = config.run_dir
+    saved = run_dir / CONFIG_NAME
+    if saved.exists():
+        refuse_changes(read_config(run_dir), config)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=_data_path(config)))
+    if config.data.path != str(run_dir / "data"):
+        open_manifest(config.data.path)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if config.data.path == str(run_dir / "data"):
+            draw_synthetic(run_dir / "data", size=config.data.load_size, seed=config.seed)
+        temporary = run_dir / f".{CONFIG_NAME}"
+        temporary.write_text(dump_config(config))
+        os.replace(temporary, saved)
+        for name in (STOP_FILE, FAILURE_NAME):
+            (run_dir / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {run_dir}: {error.strerror}; choose another --runs-dir") from error
+    return config
+
+
+def read_config(run_dir: Path) -> Config:
+    """The config a run was started with.
+
+    Raises:
+        UsageError: if `run_dir` is no run's folder.
+    """
+    try:
+        return check_config(read_tree((run_dir / CONFIG_NAME).read_text(), str(run_dir / CONFIG_NAME)), str(run_dir / CONFIG_NAME))
+    except OSError as error:
+        raise UsageError(f"{run_dir} is not the folder of a run: {CONFIG_NAME} cannot be read") from error
+
+
+def draw_synthetic(out: Path, *, size: int, seed: int, count: int = 400) -> None:
+    """Draw the demo's two domains as a data set at `out`, unless it is there."""
+    if (out / MANIFEST_NAME).exists():
+        return
+    # Imported here so that a run on real data never needs webdataset, which only writes.
+    from cyclegan_dist.data.shards import write_dataset
+    from cyclegan_dist.data.synthetic import draw_domain
+
+    write_dataset({d: draw_domain(d, count, seed=seed, size=size) for d in "AB"}, out, samples_per_shard=200)
+
+
+def _data_path(config: Config) -> str:
+    path = config.data.path
+    if not path:
+        raise UsageError("no data set given: pass --data.path FOLDER, made with python -m pipelines.prepare A_DIR B_DIR FOLDER")
+    if path == "synthetic":
+        return str(config.run_dir / "data")
+    return path if "://" in path or path.startswith("pipe:") else str(Path(path).absolute())

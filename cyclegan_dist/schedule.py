@@ -1,0 +1,92 @@
+"""Learning rate as a function of progress (paper section 7.1, and the reference implementation's other three policies).
+
+All policies but `plateau` are pure functions of the epoch, so a resumed run needs no state to find its place. Free of torch at import.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """How long to train and how the learning rate falls."""
+
+    policy: Literal["linear", "step", "plateau", "cosine"] = "linear"
+    """`linear`: constant, then to zero. `step`: times 0.1 every `step_epochs`. `plateau`: times 0.2 when the generators' loss has
+    not fallen by 1 % for 5 epochs. `cosine`: half a cosine to zero over the whole run."""
+    n_epochs: Annotated[int, Ge(0)] = 100
+    """Epochs at the constant learning rate. An epoch is max(|A|, |B|) images per domain."""
+    n_epochs_decay: Annotated[int, Ge(0)] = 100
+    """Further epochs, over which `linear` falls to zero."""
+    step_epochs: Annotated[int, Gt(0)] = 50
+    """Epochs between two falls of `step`."""
+
+    @property
+    def total_epochs(self) -> int:
+        return self.n_epochs + self.n_epochs_decay
+
+
+def learning_rate_factor(config: ScheduleConfig, epoch: int) -> float:
+    """What the learning rate is multiplied with in `epoch` (0-based). `plateau` is held by `Plateau` instead: 1 here.
+
+    `linear` is the reference implementation's 1 - max(0, epoch + 1 - n_epochs) / (n_epochs_decay + 1). Its cosine turns up again
+    after n_epochs; ours ends at zero with the run.
+    """
+    if config.policy == "linear":
+        return 1.0 - max(0, epoch + 1 - config.n_epochs) / (config.n_epochs_decay + 1)
+    if config.policy == "step":
+        return 0.1 ** (epoch // config.step_epochs)
+    if config.policy == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * epoch / max(1, config.total_epochs)))
+    return 1.0
+
+
+class Schedule:
+    """The learning rate factor at each epoch, with the one policy that must remember."""
+
+    def __init__(self, config: ScheduleConfig):
+        self.config = config
+        self._plateau = _plateau() if config.policy == "plateau" else None
+        self._losses = (0.0, 0)  # of this epoch: sum and number
+
+    @property
+    def watches_loss(self) -> bool:
+        """Whether `observe` wants to be called."""
+        return self._plateau is not None
+
+    def factor(self, epoch: int) -> float:
+        """The factor for `epoch` (0-based)."""
+        if self._plateau is not None:
+            return float(self._plateau.optimizer.param_groups[0]["lr"])
+        return learning_rate_factor(self.config, epoch)
+
+    def observe(self, generator_loss: float, *, ends_epoch: bool) -> None:
+        """Tell `plateau` one step's generator loss, averaged over all ranks; it decides on the epoch's mean."""
+        total, count = self._losses[0] + generator_loss, self._losses[1] + 1
+        self._losses = (total, count)
+        if ends_epoch and self._plateau is not None:
+            self._plateau.step(total / count)
+            self._losses = (0.0, 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        if self._plateau is None:
+            return {}
+        return {"plateau": self._plateau.state_dict(), "factor": self.factor(0), "losses": list(self._losses)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self._plateau is not None:
+            self._plateau.load_state_dict(state["plateau"])
+            self._plateau.optimizer.param_groups[0]["lr"] = state["factor"]
+            total, count = state["losses"]
+            self._losses = (total, count)
+
+
+def _plateau() -> Any:
+    """torch's own scheduler on an optimizer of nothing at rate 1, so that its rate is the factor."""
+    import torch
+
+    nothing = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(nothing, factor=0.2, threshold=0.01, patience=5)

@@ -1,0 +1,35 @@
+"""The model that MLflow loads from code: image files in, translated PNGs in base64 out."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.pyfunc import PythonModel, PythonModelContext
+from torchvision.io import encode_png
+
+from cyclegan_dist.data.loader import decode
+from cyclegan_dist.inference import translate
+from cyclegan_dist.snapshot import load_generator, read_card
+
+
+class ImageTranslator(PythonModel):
+    """One direction of a snapshot."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        snapshot, direction = Path(context.artifacts["snapshot"]), str(context.model_config["direction"])
+        card = read_card(snapshot)
+        self.channels = card["input_nc"] if direction == "AB" else card["output_nc"]
+        self.network = load_generator(snapshot, direction)
+
+    def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        return pd.DataFrame({"image": [self._translate(data) for data in model_input["image"]]})
+
+    def _translate(self, data: bytes | str) -> str:
+        raw = base64.b64decode(data) if isinstance(data, str) else bytes(data)
+        image = translate(self.network, decode(raw, self.channels)[None])[0]
+        return base64.b64encode(encode_png(image).numpy().tobytes()).decode()
+
+
+mlflow.models.set_model(ImageTranslator())

@@ -1,0 +1,90 @@
+"""A snapshot is what users of a trained model get: both generators as safetensors, and a JSON card that says how to use them."""
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from cyclegan_dist import __version__
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.methods.config import CycleGANConfig
+from cyclegan_dist.networks.build import Generator, build_generator
+
+CARD = "card.json"
+DIRECTIONS = {"AB": "G_AB", "BA": "G_BA"}
+
+
+def save_snapshot(folder: Path, generators: nn.ModuleDict, config: CycleGANConfig, facts: dict[str, Any]) -> Path:
+    """Write G_AB.safetensors, G_BA.safetensors and card.json into `folder`, whole or not at all.
+
+    Args:
+        folder: to make; replaced if it is there.
+        generators: `G_AB` and `G_BA`.
+        config: the method they were built from.
+        facts: JSON values for the card (nimg, run, data digests, preprocessing).
+    """
+    draft = folder.parent / f".{folder.name}"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    for name, network in generators.items():
+        weights = {key: value.detach().to("cpu", torch.float32).contiguous() for key, value in network.state_dict().items()}
+        save_file(weights, draft / f"{name}.safetensors", metadata={"network": name})
+    card = {
+        "what": "CycleGAN generators: images N x C x H x W in [-1, 1] in and out",
+        "program": f"cyclegan_dist {__version__}",
+        "input_nc": config.input_nc,
+        "output_nc": config.output_nc,
+        "generator": asdict(config.generator),
+        **facts,
+    }
+    (draft / CARD).write_text(json.dumps(card, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.rename(draft, folder)
+    return folder
+
+
+def load_generator(folder: Path, direction: str, device: torch.device | str = "cpu") -> Generator:
+    """The generator of `direction` ("AB" or "BA") of a snapshot, ready to translate.
+
+    Raises:
+        UsageError: if `folder` is no snapshot, or a damaged one.
+    """
+    card, name = read_card(folder), DIRECTIONS[direction]
+    channels = (card["input_nc"], card["output_nc"]) if direction == "AB" else (card["output_nc"], card["input_nc"])
+    try:
+        config = TypeAdapter(CycleGANConfig).validate_python({"generator": card["generator"], "lambda_identity": 0})
+        network = build_generator(*channels, config.generator, config.init)
+        network.load_state_dict(load_file(folder / f"{name}.safetensors"))
+    except (OSError, SafetensorError, RuntimeError, ValidationError) as error:
+        raise UsageError(f"snapshot {folder} is damaged: {str(error).splitlines()[0]}") from error
+    return network.to(device).eval().requires_grad_(False)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The JSON card of a snapshot."""
+    try:
+        return json.loads((folder / CARD).read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder} is no snapshot: {CARD} cannot be read ({error})") from error
+
+
+def find_snapshot(path: Path) -> Path:
+    """`path` itself if it is a snapshot, or the newest one of the run folder `path`.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    if (path / CARD).exists():
+        return path
+    found = sorted(folder.parent for folder in (path / "snapshots").glob(f"nimg-*/{CARD}"))
+    if not found:
+        raise UsageError(f"{path} is neither a snapshot nor a run with snapshots: train first, or name the folder with {CARD}")
+    return found[-1]

@@ -1,0 +1,69 @@
+"""Send what a run's journal holds to MLflow, from where the last sender stopped.
+
+    python -m cyclegan_dist.sync RUN_DIR [--follow]
+
+With --follow it goes on until its standard input ends: how a launcher runs it beside a training. One sender at a time speaks for a run.
+"""
+
+import fcntl
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import tyro
+
+from cyclegan_dist.config import home
+from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.run import read_config
+from cyclegan_dist.tracking.journal import NAME, follow
+
+RETRY_S = 10.0
+
+
+def sync(run_dir: Path, done: threading.Event) -> None:
+    """Send the journal until `done` is set and everything before that is sent.
+
+    Raises:
+        UsageError: if MLflow cannot be reached after `done`, or RUN_DIR is no run.
+    """
+    config = read_config(run_dir).tracking
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{home() / 'mlflow.db'}")
+    from cyclegan_dist.registry import log_generators  # mlflow is loaded from here on
+    from cyclegan_dist.tracking.mlflow_run import MlflowException, MlflowRun
+
+    with (run_dir / "mlflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        while True:
+            try:
+                run = MlflowRun(run_dir, config.experiment, home() / "mlartifacts", log_generators)
+                flushed = time.monotonic()
+                for record, offset in follow(run_dir / NAME, run.offset, done):
+                    run.send(record, offset)
+                    if time.monotonic() - flushed > 1:
+                        run.flush()
+                        flushed = time.monotonic()
+                run.flush()
+                return
+            except (MlflowException, OSError) as error:
+                if done.is_set():
+                    raise UsageError(f"MLflow at {os.environ['MLFLOW_TRACKING_URI']} did not take the run: {error}") from error
+                done.wait(RETRY_S)
+
+
+def main() -> None:
+    tyro.cli(_main, description=__doc__)
+
+
+def _main(run_dir: tyro.conf.Positional[Path], *, follow: bool = False) -> None:
+    done = threading.Event()
+    if not follow:
+        done.set()
+    else:
+        threading.Thread(target=lambda: (sys.stdin.buffer.read(), done.set()), daemon=True).start()
+    sync(run_dir.absolute(), done)
+
+
+if __name__ == "__main__":
+    run_command(main)

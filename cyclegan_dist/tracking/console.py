@@ -1,0 +1,45 @@
+"""Progress for whoever watches: a live line on a terminal, plain lines elsewhere."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from cyclegan_dist.tracking.journal import NAME, follow
+
+
+def watch(run_dir: Path, offset: int, done: threading.Event, console: Console) -> None:
+    """Show the run's journal from byte `offset` on, until `done` is set and the rest is shown."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.percentage:>3.0f}%"))
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("starting ...", total=None)
+        total = 0
+        for record, _ in follow(run_dir / NAME, offset, done):
+            if record["kind"] == "run":
+                total = record["total"]
+                bar.update(task, total=total, completed=record["nimg"])
+            elif record["kind"] == "metrics":
+                line = progress_line(record, total)
+                bar.update(task, description=line, completed=record["nimg"])
+                if not console.is_terminal:
+                    console.print(line, soft_wrap=True, markup=False, highlight=False)
+            elif record["kind"] == "message":
+                console.print(record["text"], soft_wrap=True, markup=False, highlight=False)
+
+
+def progress_line(record: dict[str, Any], total: int) -> str:
+    """One line for a `metrics` record."""
+    values = record["values"]
+    losses = " ".join(f"{name.removeprefix('loss/')} {value:.3f}" for name, value in values.items() if name.startswith("loss/"))
+    return (
+        f"step {record['step']} epoch {values['progress/epoch']:.2f} images {record['nimg']}/{total} "
+        f"{values['perf/images_per_s']:.1f} img/s eta {_clock(values['perf/eta_s'])} "
+        f"wait {100 * values['perf/data_wait_frac']:.1f}% | {losses}"
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

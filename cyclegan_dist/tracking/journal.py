@@ -1,0 +1,78 @@
+"""`metrics.jsonl`: the run's own record, one JSON object a line, written by rank 0 before anything else hears of it.
+
+Training writes here and nowhere else. The terminal and MLflow follow the file at their own pace, in other threads and processes, so neither
+can slow or stop a run, and what they missed can be read again. Records have a `kind`:
+
+| kind | fields |
+|---|---|
+| run | config (dotted keys), data (name, digest, source, samples of each domain), nimg, total (images the run will take) |
+| metrics | step, nimg, values (by name) |
+| image | step, key, path (PNG, relative to the run's folder) |
+| snapshot | step, path (folder, relative), final (whether it is the run's last) |
+| message | text |
+| end | status: FINISHED, KILLED or FAILED |
+
+Each carries `time` in milliseconds since 1970.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+NAME = "metrics.jsonl"
+
+
+class Journal:
+    """Appends records. A resumed run repeats some steps; what they would record again is left out."""
+
+    def __init__(self, run_dir: Path):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        self._path = run_dir / NAME
+        self._recorded = -1
+        whole = 0
+        if self._path.exists():
+            for record, end in read_records(self._path, 0):
+                self._recorded, whole = max(self._recorded, record.get("step", -1)), end
+        self._file = self._path.open("ab")
+        self._file.truncate(whole)  # half a line that a dying process left
+
+    def write(self, kind: str, **fields: Any) -> None:
+        """Append one record."""
+        if kind in ("metrics", "image") and fields["step"] <= self._recorded:
+            return
+        line = json.dumps({"kind": kind, "time": int(time.time() * 1000), **fields})
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+
+    def message(self, text: str) -> None:
+        """Append something a user should read."""
+        self.write("message", text=text)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_records(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
+    """The whole lines from byte `offset` on: each record, and the offset behind it."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            yield json.loads(line), offset
+
+
+def follow(path: Path, offset: int, done: threading.Event, poll_s: float = 0.2) -> Iterator[tuple[dict[str, Any], int]]:
+    """Like `read_records`, and then whatever is appended, until `done` is set and everything written before that is read."""
+    while True:
+        last_round = done.is_set()
+        if path.exists():
+            for record, offset in read_records(path, offset):  # noqa: B020 - the next round goes on from the last record
+                yield record, offset
+        if last_round:
+            return
+        done.wait(poll_s)

@@ -1,0 +1,59 @@
+"""Lets a terminal and MLflow follow a run while it goes on."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from cyclegan_dist.tracking.config import TrackingConfig
+from cyclegan_dist.tracking.console import watch
+from cyclegan_dist.tracking.journal import NAME
+
+PATIENCE_S = 120.0
+
+
+@contextmanager
+def observing(run_dir: Path, config: TrackingConfig) -> Iterator[None]:
+    """Show the run's journal on this process's terminal and send it to MLflow, until the block ends.
+
+    MLflow is spoken to by a process of its own: neither its imports nor a server that does not answer can take time from training, and it
+    survives this process long enough to send what is written.
+    """
+    journal = run_dir / NAME
+    shown = journal.stat().st_size if journal.exists() else 0
+    done = threading.Event()
+    console = Console()
+    watcher = threading.Thread(target=watch, args=(run_dir, shown, done, console), daemon=True)
+    watcher.start()
+    sender = _start_sender(run_dir) if config.mlflow else None
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+        if sender is not None:
+            _finish(sender, run_dir, console)
+
+
+def _start_sender(run_dir: Path) -> "subprocess.Popen[bytes]":
+    # It sees the end of its standard input when this process closes it or dies, and ends once it has sent everything.
+    command = [sys.executable, "-m", "cyclegan_dist.sync", str(run_dir), "--follow"]
+    # A group of its own: Ctrl-C is for the training, the sender is to report how that ends.
+    return subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}, process_group=0)
+
+
+def _finish(sender: "subprocess.Popen[bytes]", run_dir: Path, console: Console) -> None:
+    assert sender.stdin is not None
+    sender.stdin.close()
+    try:
+        failed = sender.wait(PATIENCE_S) != 0
+    except subprocess.TimeoutExpired:
+        sender.kill()
+        failed = True
+    if failed:
+        console.print(f"not everything reached MLflow; send the rest with: python -m pipelines.sync {run_dir}", soft_wrap=True, markup=False)

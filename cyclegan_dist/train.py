@@ -1,0 +1,72 @@
+"""Train a CycleGAN.
+
+    python -m cyclegan_dist.train PRESET_or_YAML [--dotted.key value ...] [--launcher auto|ray|local] [--dry-run]
+
+The ranks are started by Ray Train, on the cluster of RAY_ADDRESS or on one of this machine's own; under torchrun they are torchrun's;
+`--launcher local` trains in this process. The same command again resumes. Presets can be joined: horse2zebra+gan_alone.
+"""
+
+import difflib
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Literal
+
+import tyro
+
+from cyclegan_dist.config import Config, check_config, dump_config, flatten, load_config, presets
+from cyclegan_dist.errors import UsageError, run_command
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Train a CycleGAN."""
+
+    preset: tyro.conf.Positional[str] = "demo"
+    """Shipped preset, YAML file, or several joined by +."""
+    launcher: Literal["auto", "ray", "local"] = "auto"
+    """`auto`: torchrun's ranks if it runs us, else Ray Train. `local`: this process alone."""
+    dry_run: bool = False
+    """Print the resolved config and stop."""
+    config: Annotated[Config, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(default_factory=Config)
+
+
+def main() -> int:
+    command = parse(sys.argv[1:])
+    if command.dry_run:
+        print(dump_config(command.config), end="")
+        return 0
+    from cyclegan_dist.launch import launch  # torch is loaded from here on
+
+    return launch(command.config, command.launcher)
+
+
+def parse(arguments: list[str]) -> Command:
+    """The command line: a preset, overridden by options.
+
+    Raises:
+        UsageError: for a preset, key or value that does not exist or fit.
+    """
+    asks_help = any(a in ("-h", "--help") for a in arguments)
+    named = bool(arguments) and not arguments[0].startswith("-")
+    if not named and not asks_help:
+        raise UsageError(f"name a preset or YAML file first: python -m cyclegan_dist.train PRESET; there are {', '.join(presets())}")
+    config = load_config(arguments[0]) if named else Config()
+    _refuse_unknown(arguments[named:])
+    default = Command(preset=arguments[0] if named else "PRESET", config=config)
+    command = tyro.cli(Command, args=arguments, default=default, description=__doc__, use_underscores=True)
+    return replace(command, config=check_config(asdict(command.config), "command line"))
+
+
+def _refuse_unknown(options: list[str]) -> None:
+    """tyro would answer an unknown option with a page; one line is enough."""
+    keys = [*flatten(asdict(Config())), "launcher", "dry_run", "help", "h"]
+    for option in options:
+        key = option.split("=")[0].lstrip("-").replace("-", "_")
+        if option.startswith("-") and not option[1:2].isdigit() and key not in keys:
+            same_end = [k for k in keys if k.split(".")[-1] == key.split(".")[-1]]
+            close = same_end or difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+            raise UsageError(f"unknown option --{key}" + (f", did you mean --{close[0]}?" if close else ""))
+
+
+if __name__ == "__main__":
+    run_command(main)

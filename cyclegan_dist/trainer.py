@@ -1,0 +1,175 @@
+"""The training loop: the only place where time passes.
+
+It is given a config and runs on every rank alike; who started the ranks (Ray Train, torchrun, a lone process) makes no difference to it.
+"""
+
+import dataclasses
+import time
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import torch
+
+from cyclegan_dist.checkpoint import CheckpointStore
+from cyclegan_dist.config import Config, flatten
+from cyclegan_dist.data.loader import Share, batches, fixed_images, to_unit_range
+from cyclegan_dist.data.manifest import Manifest, open_manifest
+from cyclegan_dist.data.plan import DOMAINS, Plan
+from cyclegan_dist.data.reader import DataError
+from cyclegan_dist.dist import World
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.hooks.log import Log
+from cyclegan_dist.hooks.progress import Hook, Progress
+from cyclegan_dist.hooks.samples import SampleGrid
+from cyclegan_dist.hooks.saving import Checkpoint, Snapshot
+from cyclegan_dist.hooks.stop import StopRequest
+from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.run import FAILURE_NAME
+from cyclegan_dist.schedule import Schedule
+from cyclegan_dist.step.update import NonFiniteError, Step
+from cyclegan_dist.tracking.journal import Journal
+
+FATAL = (UsageError, DataError, NonFiniteError)  # starting the ranks again would end the same way
+
+
+def train(config: Config, world: World, stop: StopRequest) -> str:
+    """Train until the schedule ends or all ranks agree to stop; resume from the run's newest checkpoint if there is one.
+
+    Args:
+        config: of a run that `open_run` has opened.
+        world: this rank among all.
+        stop: asked after every step.
+
+    Returns:
+        "FINISHED", or "KILLED" if it was stopped.
+
+    Raises:
+        UsageError, DataError, NonFiniteError: what starting again would not mend. The first also leaves a file FAILED that says so.
+    """
+    journal = Journal(config.run_dir) if world.is_first else None
+    try:
+        trainer = Trainer(config, world, journal)
+        status = trainer.run(stop)
+    except FATAL as error:
+        with suppress(OSError):
+            (config.run_dir / FAILURE_NAME).write_text(str(error))
+        raise
+    if journal is not None:
+        journal.write("end", status=status)
+        journal.close()
+    return status
+
+
+class Trainer:
+    """One rank's networks, data, schedule and hooks."""
+
+    def __init__(self, config: Config, world: World, journal: Journal | None):
+        self.config, self.world, self.journal = config, world, journal
+        if config.world.threads:
+            torch.set_num_threads(config.world.threads)
+        self.micro_batch, self.accumulate = config.optim.micro_batches(world.size)
+        self.manifest = open_manifest(config.data.path)
+        self.plan = Plan(self.manifest.samples, config.seed, config.optim.batch_size)
+        torch.manual_seed(config.seed)  # the same weights on every rank
+        self.method = CycleGAN(config.method, pool_seed=_seed(config.seed, world.rank))
+        self.step = Step(self.method, config.optim, world)
+        self.schedule = Schedule(config.schedule)
+        warn = journal.message if journal is not None else print
+        self.store = CheckpointStore(config.run_dir / "checkpoints", world, keep=config.keep_checkpoints, warn=warn)
+
+    def run(self, stop: StopRequest) -> str:
+        """The loop. Returns "FINISHED" or "KILLED"."""
+        at = self._start()
+        hooks = self._hooks()
+        loader = self._batches(first_step=at.step)
+        while not at.finished:
+            began = time.monotonic()
+            micro_batches = [next(loader) for _ in range(self.accumulate)]
+            wait_s = time.monotonic() - began
+            torch.manual_seed(_seed(self.config.seed, self.world.rank, at.nimg))  # dropout and gradient penalty, whatever ran before
+            lr = self.config.optim.learning_rate() * self.schedule.factor(at.epoch)
+            losses = self.step([b.images(self.world.device, self.step.dtype, self.step.memory_format) for b in micro_batches], lr)
+            step_s = time.monotonic() - began
+            now = dataclasses.replace(at, step=at.step + 1, nimg=at.nimg + at.batch_size, lr=lr, losses=losses, step_s=step_s, wait_s=wait_s)
+            if self.schedule.watches_loss:
+                self.schedule.observe(self.world.mean({"G": losses["G"]})["G"], ends_epoch=now.epoch > at.epoch)
+            at = now
+            for hook in hooks:
+                hook(at)
+            if stop.agreed(at.step):
+                break
+        for hook in hooks:
+            hook.end(at)
+        return "FINISHED" if at.finished else "KILLED"
+
+    def _start(self) -> Progress:
+        """Restore the newest checkpoint, say where the run stands, and return that."""
+        total = self.config.schedule.total_epochs * self.plan.epoch_size
+        if self.config.stop_after:
+            total = min(total, self.config.stop_after)
+        step = self._restore()
+        size = self.config.optim.batch_size
+        at = Progress(step=step, nimg=step * size, batch_size=size, epoch_size=self.plan.epoch_size, total=total)
+        if self.journal is not None:
+            data = [_describe(self.manifest, domain) for domain in DOMAINS]
+            config = {key: value for key, value in flatten(dataclasses.asdict(self.config)).items()}
+            self.journal.write("run", config=config, data=data, nimg=at.nimg, total=total, world_size=self.world.size)
+            if step:
+                self.journal.message(f"resumed at step {step}, {at.nimg} images, on {self.world.size} ranks")
+        return at
+
+    def _restore(self) -> int:
+        restored = self.store.load_latest()
+        if restored is None:
+            return 0
+        if restored.shared["data"] != self.manifest.digest:
+            raise UsageError(f"the data set at {self.config.data.path} is not the one run {self.config.name} was started with")
+        self.step.load_state_dict(restored.shared["step"])
+        self.schedule.load_state_dict(restored.shared["schedule"])
+        if restored.world_size == self.world.size:
+            self.method.load_history_state(restored.ranks[self.world.rank]["history"])
+        else:
+            histories = [restored.ranks[rank]["history"] for rank in range(restored.world_size)]
+            self.method.deal_history(histories, self.world.rank, self.world.size)
+        return restored.step
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What is equal on all ranks, and what is this rank's. Position, dropout and augmentation follow from the step and the seed."""
+        shared = {"step": self.step.state_dict(), "schedule": self.schedule.state_dict(), "data": self.manifest.digest}
+        return shared, {"history": self.method.history_state()}
+
+    def _hooks(self) -> list[Hook]:
+        every, run_dir, device = self.config.every, self.config.run_dir, self.world.device
+        hooks: list[Hook] = [Log(every.log, self.world, self.journal)]
+        if self.journal is not None:
+            fixed = fixed_images(self.manifest, self.config.data, count=4, **self._geometry())
+            images = {name: to_unit_range(x, device, self.step.dtype) for name, x in fixed.items()}
+            hooks.append(SampleGrid(every.samples, run_dir, self.step, images, self.journal))
+            facts = {"data": [_describe(self.manifest, domain) for domain in DOMAINS], "preprocess": dataclasses.asdict(self.config.data)}
+            hooks.append(Snapshot(every.snapshot, run_dir, self.step, self.config, facts, self.journal))
+        return [*hooks, Checkpoint(every.checkpoint, self.store, self._state)]
+
+    def _batches(self, first_step: int) -> Any:
+        share = Share(self.world.rank, self.world.size, self.micro_batch)
+        pin = self.world.device.type == "cuda"
+        data = self.config.data
+        return batches(self.manifest, self.plan, data, share, first_step=first_step, pin_memory=pin, **self._geometry())
+
+    def _geometry(self) -> dict[str, Any]:
+        method = self.config.method
+        return {"multiple": self.method.networks["G_AB"].multiple, "channels": {"A": method.input_nc, "B": method.output_nc}}
+
+
+def _describe(manifest: Manifest, domain: str) -> dict[str, Any]:
+    return {
+        "name": domain,
+        "digest": manifest.domain_digest(domain),
+        "source": manifest.root,
+        "samples": manifest.samples[domain],
+    }
+
+
+def _seed(*parts: int) -> int:
+    """One number out of several, such that different parts give unrelated generators."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
