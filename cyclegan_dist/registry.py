@@ -4,10 +4,13 @@ import importlib.metadata
 from pathlib import Path
 
 import mlflow
+import pandas as pd
+import torch
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, DataType, Schema
+from torchvision.io import encode_png
 
-from cyclegan_dist.snapshot import DIRECTIONS, read_card
+from cyclegan_dist.snapshot import CARD, DIRECTIONS, read_card
 
 _PACKAGE = Path(__file__).parent
 _NEEDS = ("mlflow", "torch", "torchvision", "safetensors", "pydantic", "numpy", "pandas", "pillow", "fsspec", "pyarrow")
@@ -31,11 +34,16 @@ def log_generators(run_id: str, snapshot: Path, step: int) -> None:
             mlflow.pyfunc.log_model(
                 name=name,
                 python_model=str(_PACKAGE / "serving_model.py"),
-                artifacts={"snapshot": str(snapshot)},
+                artifacts={"weights": str(snapshot / f"{name}.safetensors"), "card": str(snapshot / CARD)},
                 code_paths=[str(_PACKAGE)],
                 signature=SIGNATURE,
                 pip_requirements=requirements,
-                model_config={"direction": direction},
+                input_example=_example(card["input_nc"] if direction == "AB" else card["output_nc"]),
                 step=step,
                 params={"nimg": card["nimg"], "direction": direction},
             )
+
+
+def _example(channels: int) -> pd.DataFrame:
+    grey = torch.full((channels, 16, 16), 127, dtype=torch.uint8)
+    return pd.DataFrame({"image": [encode_png(grey).numpy().tobytes()]})

@@ -18,7 +18,8 @@ class ImageTranslator(PythonModel):
     """One direction of a snapshot."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        snapshot, direction = Path(context.artifacts["snapshot"]), str(context.model_config["direction"])
+        weights = Path(context.artifacts["weights"])
+        snapshot, direction = weights.parent, weights.stem.removeprefix("G_")  # the card lies beside the weights
         card = read_card(snapshot)
         self.channels = card["input_nc"] if direction == "AB" else card["output_nc"]
         self.network = load_generator(snapshot, direction)

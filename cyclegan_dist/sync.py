@@ -6,10 +6,12 @@ With --follow it goes on until its standard input ends: how a launcher runs it b
 """
 
 import fcntl
+import logging
 import os
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import tyro
@@ -30,6 +32,10 @@ def sync(run_dir: Path, done: threading.Event) -> None:
     """
     config = read_config(run_dir).tracking
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{home() / 'mlflow.db'}")
+    # MLflow remarks on its own migrations and on ambiguous sources; what matters comes as an exception.
+    warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    logging.getLogger("alembic").setLevel(logging.ERROR)
     from cyclegan_dist.registry import log_generators  # mlflow is loaded from here on
     from cyclegan_dist.tracking.mlflow_run import MlflowException, MlflowRun
 

@@ -1,0 +1,1 @@
+"""Workflows to run: python -m pipelines.NAME."""

@@ -77,8 +77,8 @@ def encode_file(folder: Path, name: str, load_size: int | None, quality: int) ->
     smaller = load_size is not None and min(size) > load_size
     if kind in ("JPEG", "PNG") and mode in ("L", "RGB") and upright and not smaller:
         data = path.read_bytes()
-        _prove_decodable(data)
-        return EncodedImage(name, data, {"JPEG": "jpg", "PNG": "png"}[kind], *size, mode)
+        if _is_eight_bit(data):
+            return EncodedImage(name, data, {"JPEG": "jpg", "PNG": "png"}[kind], *size, mode)
     image = open_image(path)
     if smaller:
         assert load_size is not None
@@ -103,10 +103,10 @@ def _refuse_bomb(image: Image.Image) -> None:
         raise UnreadableImageError(f"{image.width}x{image.height} pixels are more than the {MAX_PIXELS:,} that are read")
 
 
-def _prove_decodable(data: bytes) -> None:
-    """Decode once with the decoder that training uses, so that it cannot fail there."""
+def _is_eight_bit(data: bytes) -> bool:
+    """Decode once with the decoder that training uses, so that it cannot fail there; 16-bit colour PNGs are the ones that are not."""
     try:
-        decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+        return decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8)).dtype == torch.uint8
     except (RuntimeError, ValueError) as error:
         raise UnreadableImageError(str(error).splitlines()[0]) from error
 

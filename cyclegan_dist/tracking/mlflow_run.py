@@ -13,6 +13,7 @@ os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import DatasetInput, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
@@ -85,7 +86,7 @@ class MlflowRun:
             return
         inputs = []
         for data in record["data"]:
-            source = mlflow.data.dataset_source_registry.resolve_dataset_source(data["source"])  # pyright: ignore
+            source = resolve_dataset_source(data["source"])
             dataset = MetaDataset(source, name=f"domain {data['name']}", digest=data["digest"][:36])
             inputs.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")]))
             self.client.set_tag(self.run_id, f"data.{data['name']}", f"{data['samples']} images, sha256 {data['digest']}")

@@ -1,0 +1,92 @@
+"""See it learn: draw two domains, train on Ray with two ranks, translate images it has never seen, and show them.
+
+    python -m pipelines.demo [--out demo_run]
+
+Needs no data and no network. The true translations are known here, so the result is also a number.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import tyro
+from torch import Tensor
+from torchvision.io import write_png
+from torchvision.utils import make_grid
+
+from cyclegan_dist.config import load_config
+from cyclegan_dist.data.synthetic import draw_scene
+from cyclegan_dist.errors import run_command
+from cyclegan_dist.gallery import Section, mean_absolute_error, there_and_back, write_gallery
+from cyclegan_dist.launch import launch
+from cyclegan_dist.snapshot import find_snapshot, load_generator
+
+HELD_OUT = 48
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Draw two domains, train, translate held-out images, and show them."""
+
+    out: Path = Path("demo_run")
+    """Folder for the run, the gallery and the MLflow store."""
+    num_workers: int = 2
+    """Ranks that Ray Train starts."""
+
+
+def main() -> int:
+    command = tyro.cli(Demo, description=__doc__)
+    out = command.out.absolute()
+    os.environ["CYCLEGAN_DIST_HOME"] = str(out)
+    config = load_config("demo")
+    config = replace(config, world=replace(config.world, num_workers=command.num_workers))
+    print(f"training on Ray with {command.num_workers} ranks; one line for every {config.every.log} images")
+    code = launch(config, "auto")
+    return code or show(out, config.run_dir, config.data.load_size, config.seed)
+
+
+def show(out: Path, run_dir: Path, size: int, seed: int) -> int:
+    """Translate held-out scenes, print the errors and the paths. Returns 1 if nothing was learned."""
+    snapshot = find_snapshot(run_dir)
+    G_AB, G_BA = (load_generator(snapshot, direction) for direction in ("AB", "BA"))
+    scenes = [draw_scene(i, seed=seed + 1, size=size) for i in range(HELD_OUT)]  # another seed: none of them was trained on
+    domain = {d: [torch.from_numpy(getattr(scene, d)).permute(2, 0, 1) for scene in scenes] for d in "AB"}
+    there = there_and_back(G_AB, G_BA, domain["A"]) | {"truth": domain["B"]}
+    back = there_and_back(G_BA, G_AB, domain["B"]) | {"truth": domain["A"]}
+    lines = {name: _errors(pictures) for name, pictures in (("A to B", there), ("B to A", back))}
+    names = [f"held-out scene {i}" for i in range(HELD_OUT)]
+    page = write_gallery(
+        out / "gallery",
+        title="CycleGAN demo: brown shapes and striped ones",
+        facts={f"mean absolute error {name}": line for name, (line, _) in lines.items()},
+        sections=[Section("A to B", names[:12], _first(there)), Section("B to A", names[:12], _first(back))],
+        journal=run_dir / "metrics.jsonl",
+    )
+    picture = out / "demo.png"
+    rows = [image for images in there.values() for image in images[:8]]
+    write_png(make_grid(torch.stack(rows), nrow=8, pad_value=255), str(picture))
+    for name, (line, _) in lines.items():
+        print(f"mean absolute error {name} on {HELD_OUT} held-out images: {line}")
+    print(f"picture (input, translation, reconstruction, truth): {picture}")
+    print(f"gallery: {page}")
+    print(f"curves and models: .venv/bin/mlflow ui --backend-store-uri sqlite:///{out / 'mlflow.db'}")
+    if not all(better for _, better in lines.values()):
+        print("the translations are not closer to the truth than the inputs: something is wrong")
+        return 1
+    return 0
+
+
+def _errors(pictures: dict[str, list[Tensor]]) -> tuple[str, bool]:
+    """A sentence, and whether translating helped."""
+    before = mean_absolute_error(pictures["input"], pictures["truth"])
+    after = mean_absolute_error(pictures["translation"], pictures["truth"])
+    return f"{before:.1f} untranslated, {after:.1f} translated (grey levels of 255)", after < before
+
+
+def _first(pictures: dict[str, list[Tensor]]) -> dict[str, list[Tensor]]:
+    return {label: images[:12] for label, images in pictures.items()}
+
+
+if __name__ == "__main__":
+    run_command(main)

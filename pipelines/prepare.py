@@ -1,0 +1,116 @@
+"""Turn two folders of images into a data set for training: WebDataset tars and a Parquet manifest.
+
+    python -m pipelines.prepare A_DIR B_DIR OUT [--load-size 286] [--quality 95]
+
+Folders are searched recursively. Images keep their bytes where they can; `--load-size` makes them smaller first, so that training decodes
+less. The same folders give the same bytes.
+"""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+import tyro
+from rich.console import Console
+from rich.progress import track
+
+from cyclegan_dist.data.images import EncodedImage, UnreadableImageError, encode_file, list_images
+from cyclegan_dist.data.manifest import open_manifest
+from cyclegan_dist.data.shards import refuse_target, shuffled, write_dataset
+from cyclegan_dist.errors import UsageError, run_command
+
+CONSOLE = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Turn two folders of images into a data set for training."""
+
+    a_dir: tyro.conf.Positional[Path]
+    """Images of domain A."""
+    b_dir: tyro.conf.Positional[Path]
+    """Images of domain B."""
+    out: tyro.conf.Positional[Path]
+    """Folder to make."""
+    load_size: int | None = None
+    """Pixels the shorter side is reduced to; images are never enlarged."""
+    quality: int = 95
+    """Quality of JPEGs that are encoded anew, 1 to 100."""
+    samples_per_shard: int = 1000
+    """Images in one tar."""
+    max_bad_fraction: float = 0.01
+    """Share of unreadable images, of either domain, from which on preparation fails instead of leaving them out."""
+    seed: int = 0
+    """Of the order of images in the shards."""
+    workers: int = 0
+    """Processes that read and encode. 0: one for each core."""
+    overwrite: bool = False
+    """Replace another data set at OUT."""
+
+
+def prepare(command: Prepare) -> Path:
+    """Run it. Returns the manifest's path.
+
+    Raises:
+        UsageError: for a folder without images, too many bad ones, or an OUT that cannot be used.
+    """
+    if not 1 <= command.quality <= 100:
+        raise UsageError(f"--quality {command.quality}: give 1 to 100")
+    if command.samples_per_shard < 1 or (command.load_size is not None and command.load_size < 1):
+        raise UsageError("--samples-per-shard and --load-size must be at least 1")
+    refuse_target(command.out, overwrite=command.overwrite)
+    folders = {"A": command.a_dir, "B": command.b_dir}
+    names = {domain: _names(folder) for domain, folder in folders.items()}
+    with ProcessPoolExecutor(command.workers or os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        encoded = {domain: _encoded(pool, command, folder, names[domain]) for domain, folder in folders.items()}
+        return write_dataset(encoded, command.out, samples_per_shard=command.samples_per_shard, overwrite=command.overwrite)
+
+
+def _names(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder: give a folder of images")
+    names = list_images(folder)
+    if not names:
+        raise UsageError(f"{folder} holds no images: give a folder with JPEG, PNG, WebP, BMP, TIFF, GIF or PNM files")
+    return names
+
+
+def _encoded(pool: ProcessPoolExecutor, command: Prepare, folder: Path, names: list[str]) -> Iterator[EncodedImage]:
+    """The readable images of a folder in shard order; unreadable ones are reported, too many end it."""
+    bad: list[str] = []
+    order = shuffled(names, command.seed)
+    results = pool.map(partial(_try_encode, folder, command.load_size, command.quality), order, chunksize=8)
+    for image in track(results, f"{folder}", len(order), console=CONSOLE, disable=not CONSOLE.is_terminal):
+        if isinstance(image, EncodedImage):
+            yield image
+        else:
+            bad.append(image)
+            CONSOLE.print(f"left out {image}", soft_wrap=True, markup=False, highlight=False)
+    if len(bad) > command.max_bad_fraction * len(names):
+        raise UsageError(
+            f"{len(bad)} of {len(names)} images in {folder} are unreadable: mend or remove them, or raise --max-bad-fraction "
+            f"{command.max_bad_fraction}"
+        )
+
+
+def _try_encode(folder: Path, load_size: int | None, quality: int, name: str) -> EncodedImage | str:
+    try:
+        return encode_file(folder, name, load_size, quality)
+    except UnreadableImageError as error:
+        return f"{folder / name}: {error}"
+
+
+def main() -> None:
+    command = tyro.cli(Prepare, description=__doc__)
+    path = prepare(command)
+    manifest = open_manifest(str(path.parent))
+    sizes = ", ".join(f"{n} images of {domain}" for domain, n in manifest.samples.items())
+    print(f"{sizes} in {len(manifest.shards)} shards: {path}")
+
+
+if __name__ == "__main__":
+    run_command(main)
