@@ -1,9 +1,9 @@
 """Everything that is needed to continue a run, kept so that a checkpoint is either whole or not there.
 
-A checkpoint is a folder `step-000000123` with `shared.pt` (what is equal on all ranks), `rank-00000.pt` and so on (each rank's history
-buffers), and `manifest.json` with their hashes. It is written under a hidden name and renamed when every rank's file is on disk; it is
-verified before it is used, and a torn or rotten one is passed over for the newest valid one. Files hold plain tensors: nothing is
-unpickled but through `weights_only`.
+A checkpoint is a folder `step-000000123` with `shared.pt` (what is equal on all ranks), `rank-00000.pt` and so on (each
+rank's history buffers), and `manifest.json` with their hashes. It is written under a hidden name and renamed when every
+rank's file is on disk; it is verified before it is used, and a torn or rotten one is passed over for the newest valid
+one. Files hold plain tensors: nothing is unpickled but through `weights_only`.
 """
 
 import hashlib
@@ -37,7 +37,8 @@ class Restored:
     Attributes:
         step: optimizer steps done.
         shared: what was equal on all ranks.
-        ranks: what ranks had, by rank: this rank's own, or every rank's if the run that wrote it had another world size.
+        ranks: what ranks had, by rank: this rank's own, or every rank's if the run that wrote it had another world
+        size.
         world_size: ranks of the run that wrote it.
     """
 
@@ -48,13 +49,17 @@ class Restored:
 
 
 class CheckpointStore:
-    """The checkpoints of one run, in a folder that every rank sees. `warn` is called on rank 0 with what a user should know."""
+    """The checkpoints of one run, in a folder that every rank sees. `warn` is called on rank 0 with what a user should
+    know.
+    """
 
     def __init__(self, folder: Path, world: World, *, keep: int, warn: Callable[[str], None]):
         self.folder, self.world, self.keep, self.warn = folder, world, keep, warn
         self._attempt = world.from_first(uuid.uuid4().hex[:8])  # two attempts never write into one folder
 
-    def save(self, step: int, shared: Mapping[str, Any], rank: Mapping[str, Any], facts: Mapping[str, Any]) -> Path | None:
+    def save(
+        self, step: int, shared: Mapping[str, Any], rank: Mapping[str, Any], facts: Mapping[str, Any]
+    ) -> Path | None:
         """Commit a checkpoint; all ranks call it together.
 
         Args:
@@ -64,7 +69,8 @@ class CheckpointStore:
             facts: JSON values for the manifest (nimg, config digest, versions).
 
         Returns:
-            Its folder, or None if a rank could not write its part: then a warning says why and older checkpoints are untouched.
+            Its folder, or None if a rank could not write its part: then a warning says why and older checkpoints are
+            untouched.
         """
         draft = self.folder / f".step-{step:09d}-{self._attempt}"
         parts = {_rank_file(self.world.rank): rank}
@@ -75,7 +81,14 @@ class CheckpointStore:
         done = self.folder / f"step-{step:09d}"
         if self.world.is_first and not failed:
             files = {name: entry for answer in written for name, entry in answer.items()}
-            manifest = {"version": 1, "step": step, "world_size": self.world.size, "program": __version__, **facts, "files": files}
+            manifest = {
+                "version": 1,
+                "step": step,
+                "world_size": self.world.size,
+                "program": __version__,
+                **facts,
+                "files": files,
+            }
             failed = _commit(draft, done, manifest)
         failed = self.world.from_first(failed)
         if self.world.is_first:
@@ -87,7 +100,8 @@ class CheckpointStore:
         return None if failed else done
 
     def load_latest(self) -> Restored | None:
-        """The newest checkpoint whose files are valid on every rank, or None if there never was one; all ranks call it together.
+        """The newest checkpoint whose files are valid on every rank, or None if there never was one; all ranks call it
+        together.
 
         Raises:
             UsageError: if there are checkpoints but none is valid.
@@ -143,7 +157,9 @@ def _commit(draft: Path, done: Path, manifest: Mapping[str, Any]) -> list[str]:
             json.dump(manifest, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-        shutil.rmtree(done, ignore_errors=True)  # the same step, from an attempt that was then resumed from further back
+        shutil.rmtree(
+            done, ignore_errors=True
+        )  # the same step, from an attempt that was then resumed from further back
         os.rename(draft, done)
         descriptor = os.open(done.parent, os.O_RDONLY)
         os.fsync(descriptor)

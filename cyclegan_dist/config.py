@@ -1,6 +1,7 @@
 """The configuration tree: defaults, then a preset or YAML file, then the command line.
 
-Every part is a frozen dataclass that lives beside its owner; this file only assembles them, reads YAML and says what is wrong with it.
+Every part is a frozen dataclass that lives beside its owner; this file only assembles them, reads YAML and says what is
+wrong with it.
 """
 
 import dataclasses
@@ -49,7 +50,8 @@ class Config:
     seed: Annotated[int, Ge(0)] = 0
     """Of weights, order of data, augmentation and history buffers."""
     stop_after: Annotated[int, Ge(0)] = 0
-    """Stop after so many images, schedule unchanged; the same command with a larger value goes on. 0: at the end of the schedule."""
+    """Stop after so many images, schedule unchanged; the same command with a larger value goes on. 0: at the end of the
+    schedule."""
     keep_checkpoints: Annotated[int, Gt(0)] = 3
     """Checkpoints that are kept."""
     method: CycleGANConfig = field(default_factory=CycleGANConfig)
@@ -72,9 +74,19 @@ class Config:
         return home() / self.runs_dir / self.name
 
 
-# What may differ when a run is resumed: none of it changes what is learned. The data set itself is compared by its digest.
+# What may differ when a run is resumed: none of it changes what is learned. The data set itself is compared by its
+# digest.
 SAFE_TO_CHANGE = (
-    *("name", "runs_dir", "stop_after", "keep_checkpoints", "data.path", "data.workers", "data.prefetch", "optim.micro_batch"),
+    *(
+        "name",
+        "runs_dir",
+        "stop_after",
+        "keep_checkpoints",
+        "data.path",
+        "data.workers",
+        "data.prefetch",
+        "optim.micro_batch",
+    ),
     *("every", "world", "tracking"),
 )
 
@@ -127,7 +139,11 @@ def _find(name_or_file: str) -> tuple[str, str]:
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    both = {key: _merged(below[key], above[key]) for key in below if isinstance(below[key], dict) and isinstance(above.get(key), dict)}
+    both = {
+        key: _merged(below[key], above[key])
+        for key in below
+        if isinstance(below[key], dict) and isinstance(above.get(key), dict)
+    }
     return {**below, **above, **both}
 
 
@@ -158,7 +174,9 @@ def check_config(tree: dict[str, Any], source: str) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{source}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}") from error
+        raise UsageError(
+            f"{source}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
+        ) from error
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -183,10 +201,14 @@ def refuse_changes(old: Config, new: Config) -> None:
     """
     before, after = flatten(dataclasses.asdict(old)), flatten(dataclasses.asdict(new))
     safe = lambda key: any(key == s or key.startswith(f"{s}.") for s in SAFE_TO_CHANGE)  # noqa: E731
-    changed = [f"  {key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key] and not safe(key)]
+    changed = [
+        f"  {key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key] and not safe(key)
+    ]
     if changed:
         raise UsageError(
-            f"run {new.name} was started with another config:\n" + "\n".join(changed) + "\ngive --name another name, or undo the change"
+            f"run {new.name} was started with another config:\n"
+            + "\n".join(changed)
+            + "\ngive --name another name, or undo the change"
         )
 
 

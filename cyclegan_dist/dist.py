@@ -1,7 +1,7 @@
 """The group of ranks that train together: who am I, how many are we, and the few exchanges training needs.
 
-Ray Train, torchrun and a lone process all end up here: the first two set RANK, LOCAL_RANK and WORLD_SIZE, and Ray has already joined the
-group. Only torch is used.
+Ray Train, torchrun and a lone process all end up here: the first two set RANK, LOCAL_RANK and WORLD_SIZE, and Ray has
+already joined the group. Only torch is used.
 """
 
 import os
@@ -28,7 +28,9 @@ class World:
         return self.rank == 0
 
     def mean(self, scalars: Mapping[str, Tensor | float]) -> dict[str, float]:
-        """The mean of each named scalar over all ranks, in one exchange. Every rank must call it with the same names."""
+        """The mean of each named scalar over all ranks, in one exchange. Every rank must call it with the same
+        names.
+        """
         values = torch.stack([torch.as_tensor(v, dtype=torch.float64, device="cpu") for v in scalars.values()])
         if self.size > 1:
             values = values.to(self.device)

@@ -8,10 +8,13 @@ from annotated_types import Ge, Gt
 
 @dataclass(frozen=True, kw_only=True)
 class WorldConfig:
-    """The group of ranks that train together. Results depend on none of this but rounding and which rank's history an image enters."""
+    """The group of ranks that train together. Results depend on none of this but rounding and which rank's history an
+    image enters.
+    """
 
     num_workers: Annotated[int, Ge(0)] = 0
-    """Ranks that Ray Train starts. 0: one for each GPU of the cluster, or without GPUs one for each core, as far as batch_size divides."""
+    """Ranks that Ray Train starts. 0: one for each GPU of the cluster, or without GPUs one for each core, as far as
+    batch_size divides."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: the rank's GPU if there is one."""
     threads: Annotated[int, Ge(0)] = 0

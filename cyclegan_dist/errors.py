@@ -10,7 +10,9 @@ class UsageError(Exception):
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command's main function and exit with its code; a UsageError becomes one line on standard error and code 2."""
+    """Run a command's main function and exit with its code; a UsageError becomes one line on standard error and code
+    2.
+    """
     try:
         code = main() or 0
     except UsageError as error:

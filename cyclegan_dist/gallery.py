@@ -44,7 +44,9 @@ def there_and_back(forth: Generator, back: Generator, images: Sequence[Tensor]) 
     return {"input": list(images), "translation": translations, "reconstruction": reconstructions}
 
 
-def write_gallery(out: Path, *, title: str, facts: Mapping[str, str], sections: Sequence[Section], journal: Path | None = None) -> Path:
+def write_gallery(
+    out: Path, *, title: str, facts: Mapping[str, str], sections: Sequence[Section], journal: Path | None = None
+) -> Path:
     """Write the page into the folder `out`.
 
     Args:
@@ -95,7 +97,9 @@ def _draw_curves(journal: Path, out: Path) -> list[str]:
     figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 2.8), squeeze=False)
     for axis, (title, keys) in zip(axes[0], panels.items(), strict=True):
         for key in keys:
-            axis.plot([p["nimg"] for p in points], [p["values"][key] for p in points], label=key.split("/")[1], linewidth=1.2)
+            axis.plot(
+                [p["nimg"] for p in points], [p["values"][key] for p in points], label=key.split("/")[1], linewidth=1.2
+            )
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("images seen", fontsize=8)
         axis.tick_params(labelsize=8)

@@ -13,9 +13,9 @@ from torch import Tensor
 class HistoryBuffer:
     """The last fakes of one domain on one rank: at most `pool_size` images, 0 switches it off.
 
-    While it fills, an image is stored and returned. Once full, with probability 0.5 a random stored image is returned and the
-    new one takes its place; else the new one is returned. Decided for each image. Decisions come from a generator of its own, so
-    that ranks differ from each other and a resumed run goes on with the same choices.
+    While it fills, an image is stored and returned. Once full, with probability 0.5 a random stored image is returned
+    and the new one takes its place; else the new one is returned. Decided for each image. Decisions come from a
+    generator of its own, so that ranks differ from each other and a resumed run goes on with the same choices.
     """
 
     def __init__(self, pool_size: int, *, seed: int):
@@ -50,8 +50,8 @@ class HistoryBuffer:
     def deal(self, states: Sequence[dict[str, Any]], rank: int, world_size: int) -> None:
         """Take this rank's share of the buffers of a run that had another number of ranks.
 
-        All their images, rank after rank, are dealt out one by one like cards; what exceeds pool_size is left out, oldest kept. The
-        generator of this buffer stays as it was made.
+        All their images, rank after rank, are dealt out one by one like cards; what exceeds pool_size is left out,
+        oldest kept. The generator of this buffer stays as it was made.
         """
         everything = [image for state in states for image in state["images"]]
         self.images = everything[rank::world_size][: self.pool_size]

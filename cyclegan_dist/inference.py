@@ -22,6 +22,9 @@ def translate(network: Generator, images: Tensor) -> Tensor:
 def _pad(x: Tensor, multiple: int) -> Tensor:
     height, width = x.shape[-2:]
     # Two cells at the coarsest scale: instance norm and reflection have nothing to work on in one.
-    down, right = (max(2 * multiple if multiple == 4 else multiple, -(-side // multiple) * multiple) - side for side in (height, width))
+    down, right = (
+        max(2 * multiple if multiple == 4 else multiple, -(-side // multiple) * multiple) - side
+        for side in (height, width)
+    )
     mode = "reflect" if down < height and right < width else "replicate"
     return F.pad(x, (0, right, 0, down), mode=mode)

@@ -1,4 +1,6 @@
-"""From a config to a finished run: open it, let someone watch, start the ranks where they belong, answer with an exit code."""
+"""From a config to a finished run: open it, let someone watch, start the ranks where they belong, answer with an exit
+code.
+"""
 
 import os
 import signal

@@ -1,7 +1,7 @@
 """Losses as pure functions of tensors (paper, section 3).
 
-`logits` are a discriminator's raw outputs, N x 1 x h x w; every loss is a mean over all their entries and is returned as a scalar
-in at least float32, whatever the networks computed in.
+`logits` are a discriminator's raw outputs, N x 1 x h x w; every loss is a mean over all their entries and is returned
+as a scalar in at least float32, whatever the networks computed in.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,9 @@ def l1(x: Tensor, y: Tensor) -> Tensor:
 
 
 def generator_gan_loss(logits_fake: Tensor, mode: GanMode) -> Tensor:
-    """What a generator minimises: (D(G(x)) - 1)^2 for `lsgan` (section 4), non-saturating BCE for `vanilla` (Eq. 1), -D for `wgangp`."""
+    """What a generator minimises: (D(G(x)) - 1)^2 for `lsgan` (section 4), non-saturating BCE for `vanilla` (Eq. 1), -D
+    for `wgangp`.
+    """
     return _toward(_full(logits_fake), real=True, mode=mode)
 
 

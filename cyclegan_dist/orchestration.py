@@ -1,7 +1,8 @@
 """Ray Train: starts the ranks on a cluster, starts them again when one dies, and carries a stop to them.
 
-The only importer of Ray. The training core knows nothing of it: ranks find each other through the process group that Ray joins, state
-goes through our own checkpoint store, and what users see goes through the run's journal, so neither is lost with the cluster.
+The only importer of Ray. The training core knows nothing of it: ranks find each other through the process group that
+Ray joins, state goes through our own checkpoint store, and what users see goes through the run's journal, so neither is
+lost with the cluster.
 """
 
 import os
@@ -167,7 +168,9 @@ def _stop_file(path: Path) -> Iterator[list[int]]:
 
 
 def _in_thread(work: Any) -> str:
-    """Run `work` in a thread: in the main thread Ray Train would take SIGINT for itself and end without a checkpoint."""
+    """Run `work` in a thread: in the main thread Ray Train would take SIGINT for itself and end without a
+    checkpoint.
+    """
     answer: list[Any] = []
 
     def call() -> None:

@@ -24,8 +24,8 @@ SIGNATURE = ModelSignature(
 def log_generators(run_id: str, snapshot: Path, step: int) -> None:
     """Log G_AB and G_BA of a snapshot as models of an MLflow run.
 
-    Each is a pyfunc model made from code and safetensors: a column `image` of JPEG or PNG bytes (base64 over HTTP) in, PNGs in
-    base64 out. It carries this package's source, so that it loads where the package is not installed.
+    Each is a pyfunc model made from code and safetensors: a column `image` of JPEG or PNG bytes (base64 over HTTP) in,
+    PNGs in base64 out. It carries this package's source, so that it loads where the package is not installed.
     """
     card = read_card(snapshot)
     requirements = [f"{name}=={importlib.metadata.version(name)}" for name in _NEEDS]

@@ -1,4 +1,6 @@
-"""Opening a run: everything that can be refused is refused here, before any rank starts and before anything is written."""
+"""Opening a run: everything that can be refused is refused here, before any rank starts and before anything is
+written.
+"""
 
 import dataclasses
 import os
@@ -52,7 +54,9 @@ def read_config(run_dir: Path) -> Config:
         UsageError: if `run_dir` is no run's folder.
     """
     try:
-        return check_config(read_tree((run_dir / CONFIG_NAME).read_text(), str(run_dir / CONFIG_NAME)), str(run_dir / CONFIG_NAME))
+        return check_config(
+            read_tree((run_dir / CONFIG_NAME).read_text(), str(run_dir / CONFIG_NAME)), str(run_dir / CONFIG_NAME)
+        )
     except OSError as error:
         raise UsageError(f"{run_dir} is not the folder of a run: {CONFIG_NAME} cannot be read") from error
 
@@ -71,7 +75,9 @@ def draw_synthetic(out: Path, *, size: int, seed: int, count: int = 400) -> None
 def _data_path(config: Config) -> str:
     path = config.data.path
     if not path:
-        raise UsageError("no data set given: pass --data.path FOLDER, made with python -m pipelines.prepare A_DIR B_DIR FOLDER")
+        raise UsageError(
+            "no data set given: pass --data.path FOLDER, made with python -m pipelines.prepare A_DIR B_DIR FOLDER"
+        )
     if path == "synthetic":
         return str(config.run_dir / "data")
     return path if "://" in path or path.startswith("pipe:") else str(Path(path).absolute())

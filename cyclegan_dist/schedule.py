@@ -1,6 +1,7 @@
 """Learning rate as a function of progress (paper section 7.1, and the reference implementation's other three policies).
 
-All policies but `plateau` are pure functions of the epoch, so a resumed run needs no state to find its place. Free of torch at import.
+All policies but `plateau` are pure functions of the epoch, so a resumed run needs no state to find its place. Free of
+torch at import.
 """
 
 import math
@@ -15,8 +16,8 @@ class ScheduleConfig:
     """How long to train and how the learning rate falls."""
 
     policy: Literal["linear", "step", "plateau", "cosine"] = "linear"
-    """`linear`: constant, then to zero. `step`: times 0.1 every `step_epochs`. `plateau`: times 0.2 when the generators' loss has
-    not fallen by 1 % for 5 epochs. `cosine`: half a cosine to zero over the whole run."""
+    """`linear`: constant, then to zero. `step`: times 0.1 every `step_epochs`. `plateau`: times 0.2 when the
+    generators' loss has not fallen by 1 % for 5 epochs. `cosine`: half a cosine to zero over the whole run."""
     n_epochs: Annotated[int, Ge(0)] = 100
     """Epochs at the constant learning rate. An epoch is max(|A|, |B|) images per domain."""
     n_epochs_decay: Annotated[int, Ge(0)] = 100
@@ -32,8 +33,8 @@ class ScheduleConfig:
 def learning_rate_factor(config: ScheduleConfig, epoch: int) -> float:
     """What the learning rate is multiplied with in `epoch` (0-based). `plateau` is held by `Plateau` instead: 1 here.
 
-    `linear` is the reference implementation's 1 - max(0, epoch + 1 - n_epochs) / (n_epochs_decay + 1). Its cosine turns up again
-    after n_epochs; ours ends at zero with the run.
+    `linear` is the reference implementation's 1 - max(0, epoch + 1 - n_epochs) / (n_epochs_decay + 1). Its cosine turns
+    up again after n_epochs; ours ends at zero with the run.
     """
     if config.policy == "linear":
         return 1.0 - max(0, epoch + 1 - config.n_epochs) / (config.n_epochs_decay + 1)
@@ -85,7 +86,7 @@ class Schedule:
 
 
 def _plateau() -> Any:
-    """torch's own scheduler on an optimizer of nothing at rate 1, so that its rate is the factor."""
+    """Torch's own scheduler on an optimizer of nothing at rate 1, so that its rate is the factor."""
     import torch
 
     nothing = torch.optim.SGD([torch.zeros(1)], lr=1.0)

@@ -4,9 +4,9 @@ import base64
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pandas as pd
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.models.model import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from torchvision.io import encode_png
 
 from cyclegan_dist.data.loader import decode
@@ -24,7 +24,9 @@ class ImageTranslator(PythonModel):
         self.channels = card["input_nc"] if direction == "AB" else card["output_nc"]
         self.network = load_generator(snapshot, direction)
 
-    def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(  # pyright: ignore[reportIncompatibleMethodOverride] - mlflow declares no answer
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         return pd.DataFrame({"image": [self._translate(data) for data in model_input["image"]]})
 
     def _translate(self, data: bytes | str) -> str:
@@ -33,4 +35,4 @@ class ImageTranslator(PythonModel):
         return base64.b64encode(encode_png(image).numpy().tobytes()).decode()
 
 
-mlflow.models.set_model(ImageTranslator())
+set_model(ImageTranslator())

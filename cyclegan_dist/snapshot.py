@@ -1,4 +1,6 @@
-"""A snapshot is what users of a trained model get: both generators as safetensors, and a JSON card that says how to use them."""
+"""A snapshot is what users of a trained model get: both generators as safetensors, and a JSON card that says how to use
+them.
+"""
 
 import json
 import os
@@ -35,7 +37,9 @@ def save_snapshot(folder: Path, generators: nn.ModuleDict, config: CycleGANConfi
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     for name, network in generators.items():
-        weights = {key: value.detach().to("cpu", torch.float32).contiguous() for key, value in network.state_dict().items()}
+        weights = {
+            key: value.detach().to("cpu", torch.float32).contiguous() for key, value in network.state_dict().items()
+        }
         save_file(weights, draft / f"{name}.safetensors", metadata={"network": name})
     card = {
         "what": "CycleGAN generators: images N x C x H x W in [-1, 1] in and out",
@@ -86,5 +90,7 @@ def find_snapshot(path: Path) -> Path:
         return path
     found = sorted(folder.parent for folder in (path / "snapshots").glob(f"nimg-*/{CARD}"))
     if not found:
-        raise UsageError(f"{path} is neither a snapshot nor a run with snapshots: train first, or name the folder with {CARD}")
+        raise UsageError(
+            f"{path} is neither a snapshot nor a run with snapshots: train first, or name the folder with {CARD}"
+        )
     return found[-1]

@@ -2,7 +2,8 @@
 
     python -m cyclegan_dist.sync RUN_DIR [--follow]
 
-With --follow it goes on until its standard input ends: how a launcher runs it beside a training. One sender at a time speaks for a run.
+With --follow it goes on until its standard input ends: how a launcher runs it beside a training. One sender at a time
+speaks for a run.
 """
 
 import fcntl
@@ -54,11 +55,14 @@ def sync(run_dir: Path, done: threading.Event) -> None:
                 return
             except (MlflowException, OSError) as error:
                 if done.is_set():
-                    raise UsageError(f"MLflow at {os.environ['MLFLOW_TRACKING_URI']} did not take the run: {error}") from error
+                    raise UsageError(
+                        f"MLflow at {os.environ['MLFLOW_TRACKING_URI']} did not take the run: {error}"
+                    ) from error
                 done.wait(RETRY_S)
 
 
 def main() -> None:
+    """Read the command line and send."""
     tyro.cli(_main, description=__doc__)
 
 

@@ -2,8 +2,9 @@
 
     python -m cyclegan_dist.train PRESET_or_YAML [--dotted.key value ...] [--launcher auto|ray|local] [--dry-run]
 
-The ranks are started by Ray Train, on the cluster of RAY_ADDRESS or on one of this machine's own; under torchrun they are torchrun's;
-`--launcher local` trains in this process. The same command again resumes. Presets can be joined: horse2zebra+gan_alone.
+The ranks are started by Ray Train, on the cluster of RAY_ADDRESS or on one of this machine's own; under torchrun they
+are torchrun's; `--launcher local` trains in this process. The same command again resumes. Presets can be joined:
+horse2zebra+gan_alone.
 """
 
 import difflib
@@ -31,6 +32,7 @@ class Command:
 
 
 def main() -> int:
+    """Read the command line and train. Returns the exit code."""
     command = parse(sys.argv[1:])
     if command.dry_run:
         print(dump_config(command.config), end="")
@@ -49,7 +51,9 @@ def parse(arguments: list[str]) -> Command:
     asks_help = any(a in ("-h", "--help") for a in arguments)
     named = bool(arguments) and not arguments[0].startswith("-")
     if not named and not asks_help:
-        raise UsageError(f"name a preset or YAML file first: python -m cyclegan_dist.train PRESET; there are {', '.join(presets())}")
+        raise UsageError(
+            f"name a preset or YAML file first: python -m cyclegan_dist.train PRESET; there are {', '.join(presets())}"
+        )
     config = load_config(arguments[0]) if named else Config()
     _refuse_unknown(arguments[named:])
     default = Command(preset=arguments[0] if named else "PRESET", config=config)
@@ -58,7 +62,7 @@ def parse(arguments: list[str]) -> Command:
 
 
 def _refuse_unknown(options: list[str]) -> None:
-    """tyro would answer an unknown option with a page; one line is enough."""
+    """Tyro would answer an unknown option with a page; one line is enough."""
     keys = [*flatten(asdict(Config())), "launcher", "dry_run", "help", "h"]
     for option in options:
         key = option.split("=")[0].lstrip("-").replace("-", "_")

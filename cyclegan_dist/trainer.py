@@ -1,6 +1,7 @@
 """The training loop: the only place where time passes.
 
-It is given a config and runs on every rank alike; who started the ranks (Ray Train, torchrun, a lone process) makes no difference to it.
+It is given a config and runs on every rank alike; who started the ranks (Ray Train, torchrun, a lone process) makes no
+difference to it.
 """
 
 import dataclasses
@@ -34,7 +35,8 @@ FATAL = (UsageError, DataError, NonFiniteError)  # starting the ranks again woul
 
 
 def train(config: Config, world: World, stop: StopRequest) -> str:
-    """Train until the schedule ends or all ranks agree to stop; resume from the run's newest checkpoint if there is one.
+    """Train until the schedule ends or all ranks agree to stop; resume from the run's newest checkpoint if there is
+    one.
 
     Args:
         config: of a run that `open_run` has opened.
@@ -45,7 +47,8 @@ def train(config: Config, world: World, stop: StopRequest) -> str:
         "FINISHED", or "KILLED" if it was stopped.
 
     Raises:
-        UsageError, DataError, NonFiniteError: what starting again would not mend. The first also leaves a file FAILED that says so.
+        UsageError, DataError, NonFiniteError: what starting again would not mend. The first also leaves a file FAILED
+        that says so.
     """
     journal = Journal(config.run_dir) if world.is_first else None
     try:
@@ -87,11 +90,17 @@ class Trainer:
             began = time.monotonic()
             micro_batches = [next(loader) for _ in range(self.accumulate)]
             wait_s = time.monotonic() - began
-            torch.manual_seed(_seed(self.config.seed, self.world.rank, at.nimg))  # dropout and gradient penalty, whatever ran before
+            torch.manual_seed(
+                _seed(self.config.seed, self.world.rank, at.nimg)
+            )  # dropout and gradient penalty, whatever ran before
             lr = self.config.optim.learning_rate() * self.schedule.factor(at.epoch)
-            losses = self.step([b.images(self.world.device, self.step.dtype, self.step.memory_format) for b in micro_batches], lr)
+            losses = self.step(
+                [b.images(self.world.device, self.step.dtype, self.step.memory_format) for b in micro_batches], lr
+            )
             step_s = time.monotonic() - began
-            now = dataclasses.replace(at, step=at.step + 1, nimg=at.nimg + at.batch_size, lr=lr, losses=losses, step_s=step_s, wait_s=wait_s)
+            now = dataclasses.replace(
+                at, step=at.step + 1, nimg=at.nimg + at.batch_size, lr=lr, losses=losses, step_s=step_s, wait_s=wait_s
+            )
             if self.schedule.watches_loss:
                 self.schedule.observe(self.world.mean({"G": losses["G"]})["G"], ends_epoch=now.epoch > at.epoch)
             at = now
@@ -124,7 +133,9 @@ class Trainer:
         if restored is None:
             return 0
         if restored.shared["data"] != self.manifest.digest:
-            raise UsageError(f"the data set at {self.config.data.path} is not the one run {self.config.name} was started with")
+            raise UsageError(
+                f"the data set at {self.config.data.path} is not the one run {self.config.name} was started with"
+            )
         self.step.load_state_dict(restored.shared["step"])
         self.schedule.load_state_dict(restored.shared["schedule"])
         if restored.world_size == self.world.size:
@@ -135,7 +146,9 @@ class Trainer:
         return restored.step
 
     def _state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What is equal on all ranks, and what is this rank's. Position, dropout and augmentation follow from the step and the seed."""
+        """What is equal on all ranks, and what is this rank's. Position, dropout and augmentation follow from the step
+        and the seed.
+        """
         shared = {"step": self.step.state_dict(), "schedule": self.schedule.state_dict(), "data": self.manifest.digest}
         return shared, {"history": self.method.history_state()}
 
@@ -146,7 +159,10 @@ class Trainer:
             fixed = fixed_images(self.manifest, self.config.data, count=4, **self._geometry())
             images = {name: to_unit_range(x, device, self.step.dtype) for name, x in fixed.items()}
             hooks.append(SampleGrid(every.samples, run_dir, self.step, images, self.journal))
-            facts = {"data": [_describe(self.manifest, domain) for domain in DOMAINS], "preprocess": dataclasses.asdict(self.config.data)}
+            facts = {
+                "data": [_describe(self.manifest, domain) for domain in DOMAINS],
+                "preprocess": dataclasses.asdict(self.config.data),
+            }
             hooks.append(Snapshot(every.snapshot, run_dir, self.step, self.config, facts, self.journal))
         return [*hooks, Checkpoint(every.checkpoint, self.store, self._state)]
 
@@ -158,7 +174,10 @@ class Trainer:
 
     def _geometry(self) -> dict[str, Any]:
         method = self.config.method
-        return {"multiple": self.method.networks["G_AB"].multiple, "channels": {"A": method.input_nc, "B": method.output_nc}}
+        return {
+            "multiple": self.method.networks["G_AB"].multiple,
+            "channels": {"A": method.input_nc, "B": method.output_nc},
+        }
 
 
 def _describe(manifest: Manifest, domain: str) -> dict[str, Any]:

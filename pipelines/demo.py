@@ -36,6 +36,7 @@ class Demo:
 
 
 def main() -> int:
+    """Read the command line and run the demo. Returns the exit code."""
     command = tyro.cli(Demo, description=__doc__)
     out = command.out.absolute()
     os.environ["CYCLEGAN_DIST_HOME"] = str(out)
@@ -50,7 +51,9 @@ def show(out: Path, run_dir: Path, size: int, seed: int) -> int:
     """Translate held-out scenes, print the errors and the paths. Returns 1 if nothing was learned."""
     snapshot = find_snapshot(run_dir)
     G_AB, G_BA = (load_generator(snapshot, direction) for direction in ("AB", "BA"))
-    scenes = [draw_scene(i, seed=seed + 1, size=size) for i in range(HELD_OUT)]  # another seed: none of them was trained on
+    scenes = [
+        draw_scene(i, seed=seed + 1, size=size) for i in range(HELD_OUT)
+    ]  # another seed: none of them was trained on
     domain = {d: [torch.from_numpy(getattr(scene, d)).permute(2, 0, 1) for scene in scenes] for d in "AB"}
     there = there_and_back(G_AB, G_BA, domain["A"]) | {"truth": domain["B"]}
     back = there_and_back(G_BA, G_AB, domain["B"]) | {"truth": domain["A"]}

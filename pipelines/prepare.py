@@ -2,8 +2,8 @@
 
     python -m pipelines.prepare A_DIR B_DIR OUT [--load-size 286] [--quality 95]
 
-Folders are searched recursively. Images keep their bytes where they can; `--load-size` makes them smaller first, so that training decodes
-less. The same folders give the same bytes.
+Folders are searched recursively. Images keep their bytes where they can; `--load-size` makes them smaller first, so
+that training decodes less. The same folders give the same bytes.
 """
 
 import os
@@ -65,9 +65,13 @@ def prepare(command: Prepare) -> Path:
     refuse_target(command.out, overwrite=command.overwrite)
     folders = {"A": command.a_dir, "B": command.b_dir}
     names = {domain: _names(folder) for domain, folder in folders.items()}
-    with ProcessPoolExecutor(command.workers or os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(
+        command.workers or os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
         encoded = {domain: _encoded(pool, command, folder, names[domain]) for domain, folder in folders.items()}
-        return write_dataset(encoded, command.out, samples_per_shard=command.samples_per_shard, overwrite=command.overwrite)
+        return write_dataset(
+            encoded, command.out, samples_per_shard=command.samples_per_shard, overwrite=command.overwrite
+        )
 
 
 def _names(folder: Path) -> list[str]:
@@ -92,8 +96,8 @@ def _encoded(pool: ProcessPoolExecutor, command: Prepare, folder: Path, names: l
             CONSOLE.print(f"left out {image}", soft_wrap=True, markup=False, highlight=False)
     if len(bad) > command.max_bad_fraction * len(names):
         raise UsageError(
-            f"{len(bad)} of {len(names)} images in {folder} are unreadable: mend or remove them, or raise --max-bad-fraction "
-            f"{command.max_bad_fraction}"
+            f"{len(bad)} of {len(names)} images in {folder} are unreadable: mend or remove them, "
+            f"or raise --max-bad-fraction {command.max_bad_fraction}"
         )
 
 
@@ -105,6 +109,7 @@ def _try_encode(folder: Path, load_size: int | None, quality: int, name: str) ->
 
 
 def main() -> None:
+    """Read the command line, prepare, and say what was made."""
     command = tyro.cli(Prepare, description=__doc__)
     path = prepare(command)
     manifest = open_manifest(str(path.parent))

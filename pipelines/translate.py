@@ -101,7 +101,7 @@ def _batches(sources: list[Path], batch_size: int, unreadable: list[Path]) -> It
 def _save(image: Image.Image, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path, **({"quality": 95} if path.suffix.lower() in (".jpg", ".jpeg", ".webp") else {}))
+        image.save(path, quality=95)  # read by JPEG and WebP, passed over by the others
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot write {path}: {error}") from error
 
@@ -116,6 +116,7 @@ def _device(name: str) -> torch.device:
 
 
 def main() -> int:
+    """Read the command line and translate. Returns 1 if an image could not be read."""
     return 1 if run(tyro.cli(Translate, description=__doc__)) else 0
 
 

@@ -1,0 +1,1 @@
+"""Shards, manifest, order and images: from files to batches."""

@@ -1,4 +1,6 @@
-"""The reference implementation's preprocessing of one image, on 8-bit tensors (paper section 7.1: resize, random crop, mirror)."""
+"""The reference implementation's preprocessing of one image, on 8-bit tensors (paper section 7.1: resize, random crop,
+mirror).
+"""
 
 import numpy as np
 from torch import Tensor
@@ -9,7 +11,9 @@ from cyclegan_dist.data.config import DataConfig
 
 
 class Augment:
-    """Resize, crop and mirror as `DataConfig` says. `multiple` is what the generators need sides to be a multiple of."""
+    """Resize, crop and mirror as `DataConfig` says. `multiple` is what the generators need sides to be a multiple
+    of.
+    """
 
     def __init__(self, config: DataConfig, multiple: int):
         self.config, self.multiple = config, multiple
@@ -33,7 +37,9 @@ class Augment:
         height, width = image.shape[1:]
         side = self.config.crop_size
         if min(height, width) < side:
-            raise ValueError(f"an image of {width}x{height} is smaller than crop_size {side}: lower crop_size, or raise load_size")
+            raise ValueError(
+                f"an image of {width}x{height} is smaller than crop_size {side}: lower crop_size, or raise load_size"
+            )
         top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
         return image[:, top : top + side, left : left + side]
 

@@ -15,8 +15,8 @@ class DataConfig:
     path: str = ""
     """Folder or fsspec URL that `python -m pipelines.prepare` wrote; `synthetic` draws the demo's two domains."""
     preprocess: Preprocess = "resize_and_crop"
-    """`resize_and_crop`: to load_size x load_size, then a random crop. `crop`: a random crop. `scale_width`: to width load_size.
-    `scale_width_and_crop`: both. `none`: only down to a multiple of what the generator needs."""
+    """`resize_and_crop`: to load_size x load_size, then a random crop. `crop`: a random crop. `scale_width`: to width
+    load_size. `scale_width_and_crop`: both. `none`: only down to a multiple of what the generator needs."""
     load_size: Annotated[int, Gt(0)] = 286
     """Pixels images are resized to."""
     crop_size: Annotated[int, Gt(0)] = 256
@@ -31,5 +31,6 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.preprocess == "resize_and_crop" and self.crop_size > self.load_size:
             raise ValueError(
-                f"crop_size {self.crop_size} is larger than load_size {self.load_size}: give load_size at least {self.crop_size}"
+                f"crop_size {self.crop_size} is larger than load_size {self.load_size}: "
+                f"give load_size at least {self.crop_size}"
             )

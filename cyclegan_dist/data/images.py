@@ -21,7 +21,9 @@ class UnreadableImageError(Exception):
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """The bytes of one JPEG or PNG file. `name` is relative to the folder it came from; `mode` is Pillow's, L or RGB."""
+    """The bytes of one JPEG or PNG file. `name` is relative to the folder it came from; `mode` is Pillow's, L or
+    RGB.
+    """
 
     name: str
     data: bytes
@@ -54,8 +56,8 @@ def open_image(path: Path) -> Image.Image:
 def encode_file(folder: Path, name: str, load_size: int | None, quality: int) -> EncodedImage:
     """Make one file of `folder` fit for training.
 
-    JPEG and PNG files that are 8-bit, upright and not to be resized keep their bytes; others are encoded anew, as JPEG of `quality`
-    if they were JPEG and as PNG otherwise.
+    JPEG and PNG files that are 8-bit, upright and not to be resized keep their bytes; others are encoded anew, as JPEG
+    of `quality` if they were JPEG and as PNG otherwise.
 
     Args:
         folder: the domain's folder.
@@ -83,8 +85,8 @@ def encode_file(folder: Path, name: str, load_size: int | None, quality: int) ->
     if smaller:
         assert load_size is not None
         scale = load_size / min(image.size)
-        shape = tuple(max(load_size, round(side * scale)) for side in image.size)
-        image = image.resize(shape, Image.Resampling.BICUBIC)
+        width, height = (max(load_size, round(side * scale)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
     return encode_image(image, name, "jpg" if kind == "JPEG" else "png", quality)
 
 
@@ -100,11 +102,15 @@ def encode_image(image: Image.Image, name: str, extension: str, quality: int = 9
 
 def _refuse_bomb(image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
-        raise UnreadableImageError(f"{image.width}x{image.height} pixels are more than the {MAX_PIXELS:,} that are read")
+        raise UnreadableImageError(
+            f"{image.width}x{image.height} pixels are more than the {MAX_PIXELS:,} that are read"
+        )
 
 
 def _is_eight_bit(data: bytes) -> bool:
-    """Decode once with the decoder that training uses, so that it cannot fail there; 16-bit colour PNGs are the ones that are not."""
+    """Decode once with the decoder that training uses, so that it cannot fail there; 16-bit colour PNGs are the ones
+    that are not.
+    """
     try:
         return decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8)).dtype == torch.uint8
     except (RuntimeError, ValueError) as error:

@@ -34,7 +34,10 @@ class Batch(NamedTuple):
 
 
 def to_unit_range(
-    x: Tensor, device: torch.device, dtype: torch.dtype = torch.float32, memory_format: torch.memory_format = torch.contiguous_format
+    x: Tensor,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
     """8-bit images in [-1, 1]."""
     return x.to(device, non_blocking=True).to(dtype, memory_format=memory_format).div(127.5).sub(1)
@@ -87,8 +90,12 @@ def _collate(samples: list[tuple[Tensor, Tensor, str, str]]) -> Batch:
     A, B, keys_A, keys_B = zip(*samples, strict=True)
     for images, keys in ((A, keys_A), (B, keys_B)):
         if len({image.shape for image in images}) > 1:
-            sizes = ", ".join(f"{key} {image.shape[2]}x{image.shape[1]}" for image, key in zip(images, keys, strict=True))
-            raise DataError(f"images of one batch differ in size ({sizes}): choose a preprocess that crops, or micro_batch 1")
+            sizes = ", ".join(
+                f"{key} {image.shape[2]}x{image.shape[1]}" for image, key in zip(images, keys, strict=True)
+            )
+            raise DataError(
+                f"images of one batch differ in size ({sizes}): choose a preprocess that crops, or micro_batch 1"
+            )
     return Batch(torch.stack(A), torch.stack(B), list(keys_A), list(keys_B))
 
 
@@ -103,7 +110,8 @@ def batches(
     channels: dict[str, int],
     pin_memory: bool = False,
 ) -> Iterator[Batch]:
-    """This rank's micro-batches from `first_step` on, without end: one run of the loader, so that no epoch boundary stops it.
+    """This rank's micro-batches from `first_step` on, without end: one run of the loader, so that no epoch boundary
+    stops it.
 
     Args:
         manifest: the data set.
@@ -138,10 +146,13 @@ def batches(
     return iter(loader)
 
 
-def fixed_images(manifest: Manifest, config: DataConfig, *, count: int, multiple: int, channels: dict[str, int]) -> dict[str, Tensor]:
+def fixed_images(
+    manifest: Manifest, config: DataConfig, *, count: int, multiple: int, channels: dict[str, int]
+) -> dict[str, Tensor]:
     """The first `count` samples of each domain, always cut alike: `real_A` and `real_B`, n x C x H x W uint8.
 
-    Where preprocessing leaves images of different sizes, only those of the first one's size are taken, equally many of both domains.
+    Where preprocessing leaves images of different sizes, only those of the first one's size are taken, equally many of
+    both domains.
     """
     augment = Augment(dataclasses.replace(config, flip=False), multiple)
     found: dict[str, list[Tensor]] = {}

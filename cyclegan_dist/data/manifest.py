@@ -1,6 +1,7 @@
 """The Parquet manifest beside the shards: what every sample is, where it lies, and what its bytes must hash to.
 
-A data set is a folder or fsspec URL with `manifest.parquet`, written last, and ordinary WebDataset tars under `A/` and `B/`.
+A data set is a folder or fsspec URL with `manifest.parquet`, written last, and ordinary WebDataset tars under `A/` and
+`B/`.
 """
 
 import hashlib
@@ -78,7 +79,9 @@ def open_manifest(path: str) -> Manifest:
         with fsspec.open(f"{root}/{NAME}", "rb") as file:
             data = file.read()  # pyright: ignore[reportAttributeAccessIssue]
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"no data set at {root}: {NAME} is missing. Make it with: python -m pipelines.prepare A_DIR B_DIR {root}") from None
+        raise UsageError(
+            f"no data set at {root}: {NAME} is missing. Make it with: python -m pipelines.prepare A_DIR B_DIR {root}"
+        ) from None
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(f"cannot read {root}/{NAME}: {error}") from error
     try:
@@ -87,7 +90,9 @@ def open_manifest(path: str) -> Manifest:
     except (pa.ArrowInvalid, KeyError, ValueError):
         raise UsageError(f"{root}/{NAME} is not a manifest that python -m pipelines.prepare wrote") from None
     if facts["version"] != VERSION:
-        raise UsageError(f"{root}/{NAME} has version {facts['version']}; this program reads {VERSION}: prepare the data set again")
+        raise UsageError(
+            f"{root}/{NAME} has version {facts['version']}; this program reads {VERSION}: prepare the data set again"
+        )
     manifest = Manifest(root, table, facts["shards"], hashlib.sha256(data).hexdigest())
     for domain, n in manifest.samples.items():
         if not n:

@@ -1,10 +1,11 @@
 """Which sample is seen when: the order of a run as arithmetic.
 
-Each domain is an endless sequence of passes over its samples; pass k is a permutation drawn from (seed, domain, k) alone. Step s of global
-batch size n takes positions s*n ... s*n + n - 1 of both sequences, and rank r of W its r-th share of them. So all ranks have the same
-number of steps whatever the shards, every sample is seen exactly once in each pass over all ranks, A and B are drawn independently, and
-any step, of any world size, is found without having walked there. An epoch is max(|A|, |B|) images, one pass of the larger domain; the
-smaller one starts over, reshuffled, on its own clock.
+Each domain is an endless sequence of passes over its samples; pass k is a permutation drawn from (seed, domain, k)
+alone. Step s of global batch size n takes positions s*n ... s*n + n - 1 of both sequences, and rank r of W its r-th
+share of them. So all ranks have the same number of steps whatever the shards, every sample is seen exactly once in each
+pass over all ranks, A and B are drawn independently, and any step, of any world size, is found without having walked
+there. An epoch is max(|A|, |B|) images, one pass of the larger domain; the smaller one starts over, reshuffled, on its
+own clock.
 """
 
 from collections.abc import Mapping

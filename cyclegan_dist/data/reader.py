@@ -1,7 +1,7 @@
 """Positioned reads out of shards, each compared with what the manifest promises.
 
-Reading by offset instead of streaming a tar is what makes any order, any world size and any place of resumption possible, and a cut,
-swapped or grown shard impossible to overlook.
+Reading by offset instead of streaming a tar is what makes any order, any world size and any place of resumption
+possible, and a cut, swapped or grown shard impossible to overlook.
 """
 
 import hashlib

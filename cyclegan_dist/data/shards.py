@@ -1,7 +1,7 @@
 """Writing a data set: WebDataset tars and the manifest that makes them one.
 
-Everything is written into a hidden folder beside the target, which takes the target's name only when the manifest is complete: a
-half-written data set has no name a reader would look under. The same images give the same bytes.
+Everything is written into a hidden folder beside the target, which takes the target's name only when the manifest is
+complete: a half-written data set has no name a reader would look under. The same images give the same bytes.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import webdataset as wds
+from webdataset.writer import ShardWriter
 
 from cyclegan_dist.data.images import EncodedImage
 from cyclegan_dist.data.manifest import NAME, write_manifest
@@ -24,11 +24,15 @@ from cyclegan_dist.errors import UsageError
 
 
 def shuffled(names: list[str], seed: int) -> list[str]:
-    """`names` in an order that depends on `seed` alone, so that neighbours in a shard are not neighbours in a folder."""
+    """`names` in an order that depends on `seed` alone, so that neighbours in a shard are not neighbours in a
+    folder.
+    """
     return [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
 
 
-def write_dataset(domains: Mapping[str, Iterable[EncodedImage]], out: Path, *, samples_per_shard: int, overwrite: bool = False) -> Path:
+def write_dataset(
+    domains: Mapping[str, Iterable[EncodedImage]], out: Path, *, samples_per_shard: int, overwrite: bool = False
+) -> Path:
     """Write both domains' images, in the order given, and their manifest.
 
     Args:
@@ -65,7 +69,10 @@ def refuse_target(out: Path, *, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: choose another folder")
     if out.is_dir() and any(out.iterdir()) and not (out / NAME).exists():
-        raise UsageError(f"{out} is not empty and holds no data set: choose another folder" + (", it will not be overwritten" * overwrite))
+        raise UsageError(
+            f"{out} is not empty and holds no data set: choose another folder"
+            + (", it will not be overwritten" * overwrite)
+        )
 
 
 @contextlib.contextmanager
@@ -76,7 +83,9 @@ def _beside(out: Path) -> Iterator[Path]:
         draft.mkdir(parents=True)
         yield draft
     except OSError as error:
-        raise UsageError(f"cannot write {out}: {error.strerror or error}; free space or choose another folder") from error
+        raise UsageError(
+            f"cannot write {out}: {error.strerror or error}; free space or choose another folder"
+        ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -98,7 +107,9 @@ def _write_tars(
     (draft / domain).mkdir()
     written: dict[str, dict[str, Any]] = {}
     pattern = str(draft / domain / f"{domain}-%06d.tar")
-    with wds.ShardWriter(pattern, maxcount=samples_per_shard, maxsize=float("inf"), encoder=False, mtime=0, verbose=0) as writer:
+    with ShardWriter(
+        pattern, maxcount=samples_per_shard, maxsize=float("inf"), encoder=False, mtime=0, verbose=0
+    ) as writer:
         for number, image in enumerate(images):
             key = f"{number:09d}"
             writer.write({"__key__": key, image.extension: image.data})
@@ -121,4 +132,8 @@ def _write_tars(
 
 def _facts(shard: Path, samples: int) -> dict[str, Any]:
     with shard.open("rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": shard.stat().st_size, "samples": samples}
+        return {
+            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+            "bytes": shard.stat().st_size,
+            "samples": samples,
+        }

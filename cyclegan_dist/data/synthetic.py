@@ -1,7 +1,9 @@
-"""Two domains drawn by a formula, with a known true translation: brown shapes with a faint grain against striped ones, on grass.
+"""Two domains drawn by a formula, with a known true translation: brown shapes with a faint grain against striped ones,
+on grass.
 
-A is to B what horses are to zebras, except that here the zebra that belongs to a horse is known: the dark streaks of the grain are where
-the black stripes go. Every index gives another scene; the scenes of A and of B are never the same, so the training set is unpaired.
+A is to B what horses are to zebras, except that here the zebra that belongs to a horse is known: the dark streaks of
+the grain are where the black stripes go. Every index gives another scene; the scenes of A and of B are never the same,
+so the training set is unpaired.
 """
 
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from PIL import Image
 from cyclegan_dist.data.images import EncodedImage, encode_image
 
 BROWN = np.array([150.0, 92.0, 48.0])
-BLACK, WHITE = np.array([24.0, 22.0, 30.0]), np.array([236.0, 234.0, 226.0])
+BLACK, WHITE = np.array([6.0, 6.0, 10.0]), np.array([250.0, 249.0, 246.0])
 GRASS = np.array([96.0, 150.0, 72.0])
 GRAIN = 36.0  # grey levels between a dark and a light streak of domain A
 

@@ -27,7 +27,9 @@ class Log:
             self._write(at)
 
     def _write(self, at: Progress) -> None:
-        mean = self.world.mean({name: value / self._steps for name, value in self._sums.items()} | {"_wait": self._waited})
+        mean = self.world.mean(
+            {name: value / self._steps for name, value in self._sums.items()} | {"_wait": self._waited}
+        )
         rate = self._steps * at.batch_size / self._seconds
         values = {f"loss/{name}": value for name, value in mean.items() if name != "_wait"} | {
             "lr/G": at.lr,

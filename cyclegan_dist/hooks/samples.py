@@ -12,7 +12,8 @@ from cyclegan_dist.tracking.journal import Journal
 
 
 class SampleGrid:
-    """Every `every` images, a PNG with a column for each fixed pair and the rows real_A, fake_B, rec_A, real_B, fake_A, rec_B.
+    """Every `every` images, a PNG with a column for each fixed pair and the rows real_A, fake_B, rec_A, real_B, fake_A,
+    rec_B.
 
     On rank 0 only; `images` are `real_A` and `real_B`, n x C x H x W in [-1, 1], on the device.
     """
@@ -39,9 +40,9 @@ class SampleGrid:
 def translation_grid(generators: torch.nn.ModuleDict, real_A: Tensor, real_B: Tensor) -> Tensor:
     """3 x H x W in [0, 1]: six rows, as `SampleGrid` says."""
     G_AB, G_BA = generators["G_AB"], generators["G_BA"]
-    G_AB.eval(), G_BA.eval()
+    generators.eval()
     fake_B, fake_A = G_AB(real_A), G_BA(real_B)
     rows = [real_A, fake_B, G_BA(fake_B), real_B, fake_A, G_AB(fake_A)]
-    G_AB.train(), G_BA.train()
+    generators.train()
     in_colour = [row.float().expand(-1, 3, -1, -1) if row.shape[1] == 1 else row.float()[:, :3] for row in rows]
     return make_grid(torch.cat(in_colour).cpu(), nrow=len(real_A), normalize=True, value_range=(-1, 1))

@@ -39,7 +39,14 @@ class Snapshot:
     """Every `every` images and at the end of the run, the generators as files for users. On rank 0 only."""
 
     def __init__(self, every: int, run_dir: Path, step: Step, config: Config, facts: dict[str, Any], journal: Journal):
-        self.every, self.run_dir, self.step, self.config, self.facts, self.journal = every, run_dir, step, config, facts, journal
+        self.every, self.run_dir, self.step, self.config, self.facts, self.journal = (
+            every,
+            run_dir,
+            step,
+            config,
+            facts,
+            journal,
+        )
 
     def __call__(self, at: Progress) -> None:
         if at.due(self.every) and not at.finished:
@@ -50,6 +57,12 @@ class Snapshot:
 
     def _write(self, at: Progress) -> None:
         folder = self.run_dir / "snapshots" / f"nimg-{at.nimg:09d}"
-        facts = {"run": self.config.name, "step": at.step, "nimg": at.nimg, "ema_decay": self.config.optim.ema_decay, **self.facts}
+        facts = {
+            "run": self.config.name,
+            "step": at.step,
+            "nimg": at.nimg,
+            "ema_decay": self.config.optim.ema_decay,
+            **self.facts,
+        }
         save_snapshot(folder, self.step.generators, self.config.method, facts)
         self.journal.write("snapshot", step=at.step, path=str(folder.relative_to(self.run_dir)), final=at.finished)

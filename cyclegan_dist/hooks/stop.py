@@ -11,10 +11,11 @@ FILE = "STOP"
 
 
 class StopRequest:
-    """Set by SIGTERM or SIGINT to this process, or by a file `STOP` in the run's folder (the launcher's way to reach remote ranks).
+    """Set by SIGTERM or SIGINT to this process, or by a file `STOP` in the run's folder (the launcher's way to reach
+    remote ranks).
 
-    Ranks agree by one small exchange about once a second: the exchange also carries the number of steps until the next one, which rank
-    0 chooses by the clock, so that it costs short steps nothing.
+    Ranks agree by one small exchange about once a second: the exchange also carries the number of steps until the next
+    one, which rank 0 chooses by the clock, so that it costs short steps nothing.
     """
 
     def __init__(self, run_dir: Path, world: World, *, interval_s: float = 1.0):

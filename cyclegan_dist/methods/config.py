@@ -12,16 +12,20 @@ Weight = Annotated[float, Ge(0)]
 
 @dataclass(frozen=True, kw_only=True)
 class CycleGANConfig:
-    """Zhu et al. 2017 with the values of the paper. A weight of 0 takes its term, and the network calls it needs, away."""
+    """Zhu et al. 2017 with the values of the paper. A weight of 0 takes its term, and the network calls it needs,
+    away.
+    """
 
     gan_mode: Literal["lsgan", "vanilla", "wgangp"] = "lsgan"
-    """`lsgan`: least squares (section 4). `vanilla`: cross entropy (Eq. 1). `wgangp`: Wasserstein with gradient penalty."""
+    """`lsgan`: least squares (section 4). `vanilla`: cross entropy (Eq. 1). `wgangp`: Wasserstein with gradient
+    penalty."""
     lambda_cycle_A: Weight = 10.0
     """Weight of |G_BA(G_AB(a)) - a|, the forward cycle."""
     lambda_cycle_B: Weight = 10.0
     """Weight of |G_AB(G_BA(b)) - b|, the backward cycle."""
     lambda_identity: Weight = 0.5
-    """Weight of |G_AB(b) - b| relative to lambda_cycle_B, and of |G_BA(a) - a| relative to lambda_cycle_A. 0 for label maps."""
+    """Weight of |G_AB(b) - b| relative to lambda_cycle_B, and of |G_BA(a) - a| relative to lambda_cycle_A. 0 for label
+    maps."""
     lambda_GAN_AB: Weight = 1.0
     """Weight of the adversarial loss of G_AB; 0 also switches D_B off."""
     lambda_GAN_BA: Weight = 1.0
@@ -45,8 +49,8 @@ class CycleGANConfig:
         identity = self.lambda_identity and (self.lambda_cycle_A or self.lambda_cycle_B)
         if identity and self.input_nc != self.output_nc:
             raise ValueError(
-                f"the identity loss compares images of one domain with the other's generator: input_nc {self.input_nc} and output_nc "
-                f"{self.output_nc} must be equal, or lambda_identity 0"
+                f"the identity loss needs as many channels in A as in B: make input_nc {self.input_nc} and output_nc "
+                f"{self.output_nc} equal, or lambda_identity 0"
             )
         cycle = self.lambda_cycle_A or self.lambda_cycle_B
         for name, weight in (("AB", self.lambda_GAN_AB), ("BA", self.lambda_GAN_BA)):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan_dist.history import HistoryBuffer
-from cyclegan_dist.losses import discriminator_gan_loss, generator_gan_loss, gradient_penalty, l1
+from cyclegan_dist.losses import GanMode, discriminator_gan_loss, generator_gan_loss, gradient_penalty, l1
 from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.play import Images, Outcome, Player, Term, add_up
 from cyclegan_dist.networks.build import build_discriminator, build_generator
@@ -65,8 +65,9 @@ class Cycle:
 
 
 def _together(network: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
-    """Several inputs through one network, in one call where their shapes agree: instance norm treats each sample alone, so the
-    outputs are the same."""
+    """Several inputs through one network, in one call where their shapes agree: instance norm treats each sample alone,
+    so the outputs are the same.
+    """
     if len({x.shape for x in inputs}) > 1:
         return [network(x) for x in inputs]
     return list(network(torch.cat(inputs)).split([len(x) for x in inputs]))
@@ -104,7 +105,8 @@ class Discriminators(nn.Module):
 
     def __init__(self, networks: nn.ModuleDict, config: CycleGANConfig):
         super().__init__()
-        self.mode, self.lambda_gp = config.gan_mode, config.lambda_gp
+        self.mode: GanMode = config.gan_mode
+        self.lambda_gp = config.lambda_gp
         self.judges = nn.ModuleDict({domain: networks[f"D_{domain}"] for domain in _judged(config)})
 
     def forward(self, **images: Tensor) -> Outcome:
@@ -132,7 +134,8 @@ def _judged(config: CycleGANConfig) -> tuple[str, ...]:
 class CycleGAN:
     """Four networks, two players, two history buffers.
 
-    Weights come from the global torch generator: seed it alike on all ranks before. `pool_seed` must differ between ranks.
+    Weights come from the global torch generator: seed it alike on all ranks before. `pool_seed` must differ between
+    ranks.
     """
 
     def __init__(self, config: CycleGANConfig, *, pool_seed: int = 0):
@@ -146,10 +149,17 @@ class CycleGAN:
             }
         )
         judged = _judged(config)
-        self.history = {domain: HistoryBuffer(config.pool_size, seed=2 * pool_seed + i) for i, domain in enumerate("AB")}
+        self.history = {
+            domain: HistoryBuffer(config.pool_size, seed=2 * pool_seed + i) for i, domain in enumerate("AB")
+        }
         self._fakes = tuple(f"fake_{domain}" for domain in judged)
         players = [
-            Player("G", Generators(self.networks, config), ("real_A", "real_B"), (self.networks["D_A"], self.networks["D_B"]))
+            Player(
+                "G",
+                Generators(self.networks, config),
+                ("real_A", "real_B"),
+                (self.networks["D_A"], self.networks["D_B"]),
+            )
         ]
         if judged:
             reads = tuple(f"{kind}_{domain}" for domain in judged for kind in ("real", "fake"))

@@ -1,6 +1,7 @@
 """The two words every method is written in: a `Term` of a loss, and a `Player` who minimises some of them.
 
-An ablation is a weight of zero, not a branch: `Term.value` is not called then, and what only it would have needed is never computed.
+An ablation is a weight of zero, not a branch: `Term.value` is not called then, and what only it would have needed is
+never computed.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +11,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 Images = dict[str, Tensor]
-"""The images of one micro-batch by name (`real_A`, `fake_B`, ...): N x C x H x W in [-1, 1], generated ones detached."""
+"""The images of one micro-batch by name (`real_A`, `fake_B`, ...): N x C x H x W in [-1, 1], generated ones
+detached."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,9 @@ class Term:
 
 
 class Outcome(NamedTuple):
-    """What a player's forward returns: the scalar to minimise, its terms unweighted and detached, and images for the next players."""
+    """What a player's forward returns: the scalar to minimise, its terms unweighted and detached, and images for the
+    next players.
+    """
 
     loss: Tensor
     values: dict[str, Tensor]
@@ -44,7 +48,8 @@ class Player:
 
     Attributes:
         name: `G` or `D`; names its optimizer and learning rate.
-        module: owns the networks this player trains. Its one `forward(**images)` returns an `Outcome`: one forward belongs to one
+        module: owns the networks this player trains. Its one `forward(**images)` returns an `Outcome`: one forward
+        belongs to one
             backward, which is what DistributedDataParallel and torch.compile want.
         reads: the names of the images `module` takes.
         opponents: networks that judge this player; frozen while it plays.

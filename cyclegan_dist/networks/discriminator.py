@@ -1,7 +1,7 @@
 """Discriminators: PatchGAN (paper section 7.1, Isola et al. 2017) and its 1x1 variant. They return raw logits.
 
-C64-C128-C256-C512 and a one-channel head, 4x4 kernels, LeakyReLU 0.2, no norm on C64. The paper's text gives every Ck stride 2;
-its 70x70 field only results with stride 1 on C512 and on the head.
+C64-C128-C256-C512 and a one-channel head, 4x4 kernels, LeakyReLU 0.2, no norm on C64. The paper's text gives every Ck
+stride 2; its 70x70 field only results with stride 1 on C512 and on the head.
 """
 
 from torch import Tensor, nn

@@ -1,7 +1,7 @@
 """U-Net generator (Ronneberger et al. 2015, as used by pix2pix): 7 downs for 128 px, 8 for 256 px.
 
-Tensors are N x C x H x W in [-1, 1]; H and W must be multiples of 2**n_downs. InstanceNorm needs more than one pixel, so
-the innermost scale carries none.
+Tensors are N x C x H x W in [-1, 1]; H and W must be multiples of 2**n_downs. InstanceNorm needs more than one pixel,
+so the innermost scale carries none.
 """
 
 import torch

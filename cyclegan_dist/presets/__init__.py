@@ -1,0 +1,1 @@
+"""The shipped presets: YAML files that state what differs from the defaults."""

@@ -13,7 +13,8 @@ class OptimConfig:
     batch_size: Annotated[int, Gt(0)] = 1
     """Images per domain in one update, over all ranks together."""
     micro_batch: Annotated[int, Ge(0)] = 0
-    """Images per domain that one rank computes at once; it accumulates gradients until its share of batch_size is done. 0: the whole share."""
+    """Images per domain that one rank computes at once; it accumulates gradients until its share of batch_size is done.
+    0: the whole share."""
     lr: Annotated[float, Gt(0)] = 2e-4
     """Adam's learning rate for generators and discriminators."""
     lr_scaling: Literal["none", "sqrt", "linear"] = "none"
@@ -34,7 +35,7 @@ class OptimConfig:
     """Decay per update of the averaged generators, which snapshots then hold. 0: none."""
 
     def learning_rate(self) -> float:
-        """lr after lr_scaling."""
+        """Lr after lr_scaling."""
         return self.lr * {"none": 1.0, "sqrt": self.batch_size**0.5, "linear": float(self.batch_size)}[self.lr_scaling]
 
     def micro_batches(self, world_size: int) -> tuple[int, int]:
@@ -46,12 +47,13 @@ class OptimConfig:
         share, rest = divmod(self.batch_size, world_size)
         if rest or not share:
             raise ValueError(
-                f"batch_size {self.batch_size} cannot be shared by {world_size} ranks: give optim.batch_size a multiple of {world_size}, "
-                f"or world.num_workers a divisor of {self.batch_size}"
+                f"batch_size {self.batch_size} cannot be shared by {world_size} ranks: give optim.batch_size a multiple "
+                f"of {world_size}, or world.num_workers a divisor of {self.batch_size}"
             )
         micro = self.micro_batch or share
         if share % micro:
             raise ValueError(
-                f"each of {world_size} ranks computes {share} of batch_size {self.batch_size}, which micro_batch {micro} does not divide"
+                f"each of {world_size} ranks computes {share} of batch_size {self.batch_size}: "
+                f"give optim.micro_batch a divisor of {share}, not {micro}"
             )
         return micro, share // micro

@@ -1,8 +1,8 @@
 """One update of every player: forward, backward, gradient exchange, Adam (paper section 7.1).
 
-The step knows no method: it plays the method's players in order. All of them are differentiated before any of them moves, which changes
-nothing for CycleGAN (the discriminators see fakes made before the generators' update) and lets a non-finite gradient stop the run with
-every weight still good.
+The step knows no method: it plays the method's players in order. All of them are differentiated before any of them
+moves, which changes nothing for CycleGAN (the discriminators see fakes made before the generators' update) and lets a
+non-finite gradient stop the run with every weight still good.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,8 +46,8 @@ class _Part:
 class Step:
     """Updates the method's networks, in place, on this rank's share of a batch.
 
-    All ranks must call it equally often. The networks are moved to the world's device and precision, and rank 0's weights are
-    given to all.
+    All ranks must call it equally often. The networks are moved to the world's device and precision, and rank 0's
+    weights are given to all.
     """
 
     def __init__(self, method: CycleGAN, config: OptimConfig, world: World):
@@ -66,7 +66,10 @@ class Step:
     @property
     def generators(self) -> nn.ModuleDict:
         """G_AB and G_BA as users should get them: averaged over time where ema_decay asks for it."""
-        return self.method.generators if self._ema is None else self._ema.module
+        if self._ema is None:
+            return self.method.generators
+        assert isinstance(self._ema.module, nn.ModuleDict)
+        return self._ema.module
 
     def __call__(self, micro_batches: Sequence[Mapping[str, Tensor]], lr: float) -> dict[str, Tensor]:
         """Play every player once.
@@ -76,8 +79,8 @@ class Step:
             lr: learning rate of this step.
 
         Returns:
-            This rank's unweighted terms and, under the player's name, their weighted sum: detached scalars on the device, averaged
-            over the micro-batches.
+            This rank's unweighted terms and, under the player's name, their weighted sum: detached scalars on the
+            device, averaged over the micro-batches.
 
         Raises:
             NonFiniteError: on all ranks alike, before any weight has changed.
@@ -114,8 +117,10 @@ class Step:
         return total
 
     def _rehearse(self, batches: list[Images]) -> None:
-        """Play once for nothing. DistributedDataParallel orders its gradient buckets by its first backward and adds up in that order
-        from the second on; with this, a resumed run adds up in the same order as an uninterrupted one from its first step."""
+        """Play once for nothing. DistributedDataParallel orders its gradient buckets by its first backward and adds up
+        in that order from the second on; with this, a resumed run adds up in the same order as an uninterrupted one
+        from its first step.
+        """
         if self.world.size > 1:
             gpus = [self.world.device] if self.world.device.type == "cuda" else []
             batches = [dict(images) for images in batches]
@@ -125,12 +130,15 @@ class Step:
         self._rehearsed = True
 
     def _refuse_non_finite(self, values: Mapping[str, Tensor]) -> None:
-        # Gradients are averaged over ranks by now, so one rank's bad value is in every rank's norm and all raise together.
+        # Gradients are averaged over ranks by now, so one rank's bad value is in every rank's norm and all raise
+        # together.
         for part in self._parts:
             norm = torch.nn.utils.get_total_norm([p.grad for p in part.parameters() if p.grad is not None])
             if not torch.isfinite(norm):
                 seen = ", ".join(f"{name} {float(value):.4g}" for name, value in values.items())
-                raise NonFiniteError(f"the gradient of player {part.player.name} is not finite; losses on rank {self.world.rank}: {seen}")
+                raise NonFiniteError(
+                    f"the gradient of player {part.player.name} is not finite; losses on rank {self.world.rank}: {seen}"
+                )
 
     def _arithmetic(self) -> AbstractContextManager[Any]:
         if self.config.precision != "bf16":
@@ -141,9 +149,12 @@ class Step:
         module = player.module
         if self.config.compile:
             module.compile()
-        # Named parameters put the names into the optimizer's state, so that a checkpoint says which moment belongs to which weight.
+        # Named parameters put the names into the optimizer's state, so that a checkpoint says which moment belongs to
+        # which weight.
         betas = (self.config.beta1, self.config.beta2)
-        optimizer = torch.optim.Adam(module.named_parameters(), lr=self.config.lr, betas=betas, fused=self.config.fused or None)
+        optimizer = torch.optim.Adam(
+            module.named_parameters(), lr=self.config.lr, betas=betas, fused=self.config.fused or None
+        )
         if self.world.size > 1:
             ids = [self.world.device.index] if self.world.device.type == "cuda" else None
             module = DistributedDataParallel(module, device_ids=ids, gradient_as_bucket_view=True)

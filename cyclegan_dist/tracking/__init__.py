@@ -1,0 +1,1 @@
+"""The run's journal, and those who read it: terminal and MLflow."""

@@ -32,7 +32,9 @@ def watch(run_dir: Path, offset: int, done: threading.Event, console: Console) -
 def progress_line(record: dict[str, Any], total: int) -> str:
     """One line for a `metrics` record."""
     values = record["values"]
-    losses = " ".join(f"{name.removeprefix('loss/')} {value:.3f}" for name, value in values.items() if name.startswith("loss/"))
+    losses = " ".join(
+        f"{name.removeprefix('loss/')} {value:.3f}" for name, value in values.items() if name.startswith("loss/")
+    )
     return (
         f"step {record['step']} epoch {values['progress/epoch']:.2f} images {record['nimg']}/{total} "
         f"{values['perf/images_per_s']:.1f} img/s eta {_clock(values['perf/eta_s'])} "

@@ -1,11 +1,11 @@
 """`metrics.jsonl`: the run's own record, one JSON object a line, written by rank 0 before anything else hears of it.
 
-Training writes here and nowhere else. The terminal and MLflow follow the file at their own pace, in other threads and processes, so neither
-can slow or stop a run, and what they missed can be read again. Records have a `kind`:
+Training writes here and nowhere else. The terminal and MLflow follow the file at their own pace, in other threads and
+processes, so neither can slow or stop a run, and what they missed can be read again. Records have a `kind`:
 
 | kind | fields |
 |---|---|
-| run | config (dotted keys), data (name, digest, source, samples of each domain), nimg, total (images the run will take) |
+| run | config (dotted keys), data (name, digest, source, samples of each domain), nimg, total (of images) |
 | metrics | step, nimg, values (by name) |
 | image | step, key, path (PNG, relative to the run's folder) |
 | snapshot | step, path (folder, relative), final (whether it is the run's last) |
@@ -67,7 +67,9 @@ def read_records(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]
 
 
 def follow(path: Path, offset: int, done: threading.Event, poll_s: float = 0.2) -> Iterator[tuple[dict[str, Any], int]]:
-    """Like `read_records`, and then whatever is appended, until `done` is set and everything written before that is read."""
+    """Like `read_records`, and then whatever is appended, until `done` is set and everything written before that is
+    read.
+    """
     while True:
         last_round = done.is_set()
         if path.exists():

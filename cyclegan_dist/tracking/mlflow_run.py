@@ -25,7 +25,9 @@ FinalSnapshot = Callable[[str, Path, int], None]
 
 
 class MlflowRun:
-    """One MLflow run for one run folder, through all its resumptions. `offset` says how far the journal has been sent."""
+    """One MLflow run for one run folder, through all its resumptions. `offset` says how far the journal has been
+    sent.
+    """
 
     def __init__(self, run_dir: Path, experiment: str, artifacts: Path, on_final_snapshot: FinalSnapshot):
         self.run_dir, self.client, self.on_final_snapshot = run_dir, MlflowClient(), on_final_snapshot
@@ -44,7 +46,11 @@ class MlflowRun:
             experiment_id = self.client.create_experiment(name, artifact_location=place)
         else:
             experiment_id = experiment.experiment_id
-        tags = {"cyclegan_dist.run_dir": str(self.run_dir), "mlflow.source.name": "cyclegan_dist.train", "mlflow.user": _user()}
+        tags = {
+            "cyclegan_dist.run_dir": str(self.run_dir),
+            "mlflow.source.name": "cyclegan_dist.train",
+            "mlflow.user": _user(),
+        }
         run_id = self.client.create_run(experiment_id, run_name=self.run_dir.name, tags=tags).info.run_id
         self._save_state(run_id)
         return run_id
@@ -60,7 +66,13 @@ class MlflowRun:
                 self.flush()
             return
         self.flush()
-        {"run": self._run, "image": self._image, "snapshot": self._snapshot, "message": lambda _: None, "end": self._end}[kind](record)
+        {
+            "run": self._run,
+            "image": self._image,
+            "snapshot": self._snapshot,
+            "message": lambda _: None,
+            "end": self._end,
+        }[kind](record)
         self.offset = offset
         self._save_state(self.run_id)
 
@@ -89,12 +101,16 @@ class MlflowRun:
             source = resolve_dataset_source(data["source"])
             dataset = MetaDataset(source, name=f"domain {data['name']}", digest=data["digest"][:36])
             inputs.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")]))
-            self.client.set_tag(self.run_id, f"data.{data['name']}", f"{data['samples']} images, sha256 {data['digest']}")
+            self.client.set_tag(
+                self.run_id, f"data.{data['name']}", f"{data['samples']} images, sha256 {data['digest']}"
+            )
         self.client.log_inputs(self.run_id, datasets=inputs)
 
     def _image(self, record: dict[str, Any]) -> None:
         image = mlflow.Image(str(self.run_dir / record["path"]))
-        self.client.log_image(self.run_id, image, key=record["key"], step=record["step"], timestamp=record["time"], synchronous=True)
+        self.client.log_image(
+            self.run_id, image, key=record["key"], step=record["step"], timestamp=record["time"], synchronous=True
+        )
 
     def _snapshot(self, record: dict[str, Any]) -> None:
         folder = self.run_dir / record["path"]

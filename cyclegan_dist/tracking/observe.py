@@ -21,8 +21,8 @@ PATIENCE_S = 120.0
 def observing(run_dir: Path, config: TrackingConfig) -> Iterator[None]:
     """Show the run's journal on this process's terminal and send it to MLflow, until the block ends.
 
-    MLflow is spoken to by a process of its own: neither its imports nor a server that does not answer can take time from training, and it
-    survives this process long enough to send what is written.
+    MLflow is spoken to by a process of its own: neither its imports nor a server that does not answer can take time
+    from training, and it survives this process long enough to send what is written.
     """
     journal = run_dir / NAME
     shown = journal.stat().st_size if journal.exists() else 0
@@ -56,4 +56,8 @@ def _finish(sender: "subprocess.Popen[bytes]", run_dir: Path, console: Console) 
         sender.kill()
         failed = True
     if failed:
-        console.print(f"not everything reached MLflow; send the rest with: python -m pipelines.sync {run_dir}", soft_wrap=True, markup=False)
+        console.print(
+            f"not everything reached MLflow; send the rest with: python -m pipelines.sync {run_dir}",
+            soft_wrap=True,
+            markup=False,
+        )

@@ -1,0 +1,39 @@
+# Each target does its own set-up; `make demo` and `make test` are the two to know.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: help setup demo test test-fast lint format clean
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+setup: $(VENV)/.installed ## install everything into .venv
+
+demo: setup ## learn to translate two drawn domains, in three minutes
+	rm -rf demo_run
+	$(BIN)/python -m pipelines.demo
+
+test: setup ## all tests that need no GPU and no second machine
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu and not multinode'
+
+test-fast: setup ## without Ray and whatever else takes long
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu and not multinode and not ray and not slow'
+
+lint: setup ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: setup ## put code into the project's form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what demo, tests and builds leave; not .venv
+	rm -rf demo_run build *.egg-info .pytest_cache .ruff_cache .hypothesis
