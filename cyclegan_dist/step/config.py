@@ -47,8 +47,8 @@ class OptimConfig:
         share, rest = divmod(self.batch_size, world_size)
         if rest or not share:
             raise ValueError(
-                f"batch_size {self.batch_size} cannot be shared by {world_size} ranks: give optim.batch_size a multiple "
-                f"of {world_size}, or world.num_workers a divisor of {self.batch_size}"
+                f"batch_size {self.batch_size} cannot be shared by {world_size} ranks: give optim.batch_size a "
+                f"multiple of {world_size}, or world.num_workers a divisor of {self.batch_size}"
             )
         micro = self.micro_batch or share
         if share % micro:

@@ -1,0 +1,90 @@
+"""Shared by all tests: small images on disk, a small data set, small configs, and ranks that are forked."""
+
+import os
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cyclegan_dist.config import Config, check_config
+from cyclegan_dist.run import open_run
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs and MLflow stores of a test stay in its own folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CYCLEGAN_DIST_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+def write_images(folder: Path, count: int, size: int = 24, extension: str = "png", seed: int = 0) -> Path:
+    """Random images `0000.png`, ... in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        pixels = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:04d}.{extension}")
+    return folder
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Seven images of A and ten of B."""
+    return write_images(tmp_path / "A", 7, seed=1), write_images(tmp_path / "B", 10, seed=2)
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared data set: seven images of A and ten of B, 24 x 24, in shards of four."""
+    from pipelines.prepare import Prepare, prepare
+
+    root = tmp_path_factory.mktemp("dataset")
+    a, b = write_images(root / "A", 7, seed=1), write_images(root / "B", 10, seed=2)
+    prepare(Prepare(a, b, root / "out", samples_per_shard=4, workers=1))
+    return root / "out"
+
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "method": {
+        "pool_size": 3,
+        "generator": {"ngf": 4, "n_blocks": 1},
+        "discriminator": {"ndf": 4, "n_layers_D": 1},
+    },
+    "data": {"load_size": 20, "crop_size": 16, "workers": 0},
+    "optim": {"batch_size": 2},
+    "schedule": {"n_epochs": 2, "n_epochs_decay": 2},
+    "every": {"log": 4, "samples": 0, "checkpoint": 8, "snapshot": 0},
+    "tracking": {"mlflow": False},
+    "world": {"device": "cpu", "timeout_s": 30},
+}
+
+
+@pytest.fixture
+def tiny_run(dataset: Path) -> Callable[..., Config]:
+    """Makes an opened run of the tiny config; keyword arguments are dotted keys with __ for the dot."""
+
+    def make(**changes: Any) -> Config:
+        tree: dict[str, Any] = {key: dict(value) if isinstance(value, dict) else value for key, value in TINY.items()}
+        tree["data"]["path"] = str(dataset)
+        for key, value in changes.items():
+            *parents, leaf = key.split("__")
+            node = tree
+            for parent in parents:
+                node[parent] = dict(node.get(parent, {}))
+                node = node[parent]
+            node[leaf] = value
+        return open_run(check_config(tree, "test"))
+
+    return make

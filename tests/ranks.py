@@ -1,0 +1,48 @@
+"""Several ranks of one test: forked processes joined by gloo. Forking costs a second, spawning half a minute."""
+
+import multiprocessing
+import os
+import socket
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from cyclegan_dist import dist
+
+
+def run_ranks(work: Callable[[dist.World], Any], size: int, timeout_s: float = 120) -> list[Any]:
+    """`work(world)` on `size` ranks; what each returned, in rank order. A rank's exception fails the caller."""
+    context = multiprocessing.get_context("fork")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    pipes = [context.Pipe(duplex=False) for _ in range(size)]
+    ranks = [context.Process(target=_rank, args=(work, r, size, port, pipes[r][1])) for r in range(size)]
+    for rank in ranks:
+        rank.start()
+    for _, sending in pipes:
+        sending.close()
+    try:
+        answers = [receiving.recv() if receiving.poll(timeout_s) else ("error", "no answer") for receiving, _ in pipes]
+    finally:
+        for rank in ranks:
+            rank.join(5)
+            rank.kill()
+    for number, (kind, value) in enumerate(answers):
+        assert kind == "done", f"rank {number}: {value}"
+    return [value for _, value in answers]
+
+
+def _rank(work: Callable[[dist.World], Any], rank: int, size: int, port: int, answer: Connection) -> None:
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in names.items()})
+    torch.set_num_threads(1)
+    try:
+        world = dist.join("cpu", 60)
+        answer.send(("done", work(world)))
+        dist.leave()
+    except BaseException:
+        answer.send(("error", traceback.format_exc()))
