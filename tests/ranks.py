@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import socket
 import traceback
 from collections.abc import Callable
@@ -33,7 +34,7 @@ def run_ranks(work: Callable[[dist.World], Any], size: int, timeout_s: float = 1
             rank.kill()
     for number, (kind, value) in enumerate(answers):
         assert kind == "done", f"rank {number}: {value}"
-    return [value for _, value in answers]
+    return [pickle.loads(value) for _, value in answers]
 
 
 def _rank(work: Callable[[dist.World], Any], rank: int, size: int, port: int, answer: Connection) -> None:
@@ -42,7 +43,7 @@ def _rank(work: Callable[[dist.World], Any], rank: int, size: int, port: int, an
     torch.set_num_threads(1)
     try:
         world = dist.join("cpu", 60)
-        answer.send(("done", work(world)))
+        answer.send(("done", pickle.dumps(work(world))))  # by value: tensors would go through shared memory that dies with us
         dist.leave()
     except BaseException:
         answer.send(("error", traceback.format_exc()))

@@ -11,7 +11,6 @@ Images are N x C x H x W in [-1, 1].
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -27,41 +26,48 @@ from cyclegan_dist.networks.build import build_discriminator, build_generator
 class Cycle:
     """The images of one micro-batch, each computed at most once and only if a term asks for it."""
 
-    def __init__(self, real_A: Tensor, real_B: Tensor, G_AB: nn.Module, G_BA: nn.Module, identity: tuple[bool, bool]):
+    def __init__(
+        self, real_A: Tensor, real_B: Tensor, G_AB: nn.Module, G_BA: nn.Module, identity: tuple[bool, bool]
+    ):
         self.real_A, self.real_B, self.G_AB, self.G_BA = real_A, real_B, G_AB, G_BA
         self._asks_idt_A, self._asks_idt_B = identity
+        # Not functools.cached_property: its lock would cut the graph that torch.compile traces.
+        self._made: dict[str, list[Tensor]] = {}
 
-    @cached_property
-    def _from_G_AB(self) -> list[Tensor]:
-        return _together(self.G_AB, [self.real_A, self.real_B] if self._asks_idt_B else [self.real_A])
+    def _once(self, key: str, network: nn.Module, *inputs: Tensor) -> list[Tensor]:
+        if key not in self._made:
+            self._made[key] = _together(network, list(inputs))
+        return self._made[key]
 
-    @cached_property
-    def _from_G_BA(self) -> list[Tensor]:
-        return _together(self.G_BA, [self.real_B, self.real_A] if self._asks_idt_A else [self.real_B])
+    def _of_domain_B(self) -> list[Tensor]:
+        return self._once("B", self.G_AB, self.real_A, *([self.real_B] if self._asks_idt_B else []))
+
+    def _of_domain_A(self) -> list[Tensor]:
+        return self._once("A", self.G_BA, self.real_B, *([self.real_A] if self._asks_idt_A else []))
 
     @property
     def fake_B(self) -> Tensor:
-        return self._from_G_AB[0]
+        return self._of_domain_B()[0]
 
     @property
     def fake_A(self) -> Tensor:
-        return self._from_G_BA[0]
+        return self._of_domain_A()[0]
 
     @property
     def idt_B(self) -> Tensor:
-        return self._from_G_AB[1]
+        return self._of_domain_B()[1]
 
     @property
     def idt_A(self) -> Tensor:
-        return self._from_G_BA[1]
+        return self._of_domain_A()[1]
 
-    @cached_property
+    @property
     def rec_A(self) -> Tensor:
-        return self.G_BA(self.fake_B)
+        return self._once("rec_A", self.G_BA, self.fake_B)[0]
 
-    @cached_property
+    @property
     def rec_B(self) -> Tensor:
-        return self.G_AB(self.fake_A)
+        return self._once("rec_B", self.G_AB, self.fake_A)[0]
 
 
 def _together(network: nn.Module, inputs: list[Tensor]) -> list[Tensor]:

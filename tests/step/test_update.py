@@ -1,0 +1,192 @@
+"""One update, whatever it is spread over: ranks, micro-batches, precisions."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from cyclegan_dist.dist import World
+from cyclegan_dist.methods.config import CycleGANConfig
+from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
+from cyclegan_dist.step.config import OptimConfig
+from cyclegan_dist.step.update import NonFiniteError, Step
+from tests.ranks import run_ranks
+
+ALONE = World(0, 1, torch.device("cpu"))
+BATCH, STEPS = 4, 10
+
+
+def build(world: World = ALONE, optim: OptimConfig | None = None, seed: int = 0, **method) -> Step:
+    torch.manual_seed(seed)
+    small = {"generator": GeneratorConfig(ngf=4, n_blocks=1), "discriminator": DiscriminatorConfig(ndf=4, n_layers_D=1)}
+    config = CycleGANConfig(**{"pool_size": 0, **small, **method})
+    return Step(CycleGAN(config, pool_seed=world.rank), optim or OptimConfig(precision="fp64"), world)
+
+
+def batch(step: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(1000 + step)
+    a, b = (torch.rand(BATCH, 3, 16, 16, generator=rng, dtype=torch.float64) * 2 - 1 for _ in range(2))
+    return a.to(dtype), b.to(dtype)
+
+
+def outputs(step: Step) -> Tensor:
+    """What all four networks say to one probe after the training."""
+    probe = batch(-1, step.dtype)[0]
+    return torch.cat([network(probe).detach().flatten() for network in step.method.networks.values()])
+
+
+def train(world: World, micro: int, **method) -> Tensor:
+    """Ten steps on this rank's share of each batch, `micro` images at a time."""
+    step = build(world, **method)
+    share = BATCH // world.size
+    for number in range(STEPS):
+        a, b = (x[world.rank * share : (world.rank + 1) * share] for x in batch(number))
+        pieces = [{"real_A": x, "real_B": y} for x, y in zip(a.split(micro), b.split(micro), strict=True)]
+        step(pieces, lr=2e-4)
+    return outputs(step)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("gan_mode", ["lsgan", "vanilla"])
+def test_ranks_together_equal_one_rank(size, gan_mode) -> None:
+    alone = train(ALONE, BATCH, gan_mode=gan_mode)
+    for answer in run_ranks(lambda world: train(world, BATCH // size, gan_mode=gan_mode), size):
+        assert (answer - alone).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_accumulation_equals_one_large_batch(size) -> None:
+    alone = train(ALONE, BATCH)
+    work: Callable[[World], Tensor] = lambda world: train(world, 1)  # noqa: E731
+    answers = run_ranks(work, size) if size > 1 else [work(ALONE)]
+    for answer in answers:
+        assert (answer - alone).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("weights", [{"lambda_GAN_AB": 0.0, "lambda_GAN_BA": 0.0}, {"lambda_GAN_BA": 0.0}, {"lambda_cycle_B": 0.0}])
+def test_ablations_train_on_several_ranks(weights) -> None:
+    """A network without gradients would make DistributedDataParallel fail in the second step."""
+    first, second = run_ranks(lambda world: train(world, 2, **weights), 2)
+    assert torch.equal(first, second)
+
+
+def test_wgangp_trains_on_several_ranks_and_keeps_them_equal() -> None:
+    first, second = run_ranks(lambda world: train(world, 2, gan_mode="wgangp"), 2)
+    assert torch.equal(first, second)
+
+
+def test_a_bad_value_on_one_rank_stops_all_before_any_weight_changes() -> None:
+    def work(world: World) -> tuple[str, bool]:
+        step = build(world)
+        share = BATCH // world.size
+        a, b = (x[world.rank * share : (world.rank + 1) * share] for x in batch(0))
+        step([{"real_A": a, "real_B": b}], lr=2e-4)
+        before = outputs(step)
+        if world.rank == 1:
+            a[0, 0, 0, 0] = float("nan")
+        try:
+            step([{"real_A": a, "real_B": b}], lr=2e-4)
+        except NonFiniteError as error:
+            return str(error), torch.equal(before, outputs(step))
+        return "no error", False
+
+    for message, unchanged in run_ranks(work, 2):
+        assert "player G" in message
+        assert unchanged
+
+
+def test_discriminators_get_no_gradient_from_the_generators_loss() -> None:
+    step = build()
+    leaked = []
+    real_play = step._play
+
+    def spy(part, batches):
+        answer = real_play(part, batches)
+        if part.player.name == "G":
+            leaked.extend(p.grad for d in "AB" for p in step.method.networks[f"D_{d}"].parameters())
+        return answer
+
+    step._play = spy
+    a, b = batch(0)
+    step([{"real_A": a, "real_B": b}], lr=2e-4)
+    assert leaked and all(grad is None for grad in leaked)
+    assert all(p.requires_grad for p in step.method.networks.parameters())
+
+
+def test_bf16_stays_close_to_fp32_and_keeps_weights_in_fp32() -> None:
+    answers = []
+    for precision in ("fp32", "bf16"):
+        step = build(optim=OptimConfig(precision=precision))
+        for number in range(3):
+            a, b = batch(number, torch.float32)
+            losses = step([{"real_A": a, "real_B": b}], lr=2e-4)
+        assert all(value.dtype == torch.float32 for value in losses.values())
+        assert all(p.dtype == torch.float32 for p in step.method.networks.parameters())
+        answers.append(float(losses["G"]))
+    assert answers[0] != answers[1]
+    assert answers[1] == pytest.approx(answers[0], rel=0.02)
+
+
+@pytest.mark.parametrize("option", [{"channels_last": True}, {"fused": True}])
+def test_what_only_makes_it_faster_changes_nothing(option) -> None:
+    answers = []
+    for optim in (OptimConfig(precision="fp64"), OptimConfig(precision="fp64", **option)):
+        step = build(optim=optim)
+        for number in range(STEPS):
+            a, b = (x.contiguous(memory_format=step.memory_format) for x in batch(number))
+            step([{"real_A": a, "real_B": b}], lr=2e-4)
+        answers.append(outputs(step))
+    assert (answers[0] - answers[1]).abs().max() < 1e-10
+
+
+@pytest.mark.slow
+def test_compiled_players_are_whole_graphs_and_give_the_same_losses(monkeypatch) -> None:
+    """The tracing is torch.compile's own; its code generator takes minutes on a small machine, so eager runs the graphs."""
+    compiled = []
+    real = torch.nn.Module.compile
+
+    def compile_eagerly(module, *args, **kwargs):
+        compiled.append(type(module).__name__)
+        return real(module, backend="eager", fullgraph=True)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_eagerly)
+    a, b = batch(0)
+    plain, traced = build(), build(optim=OptimConfig(precision="fp64", compile=True))
+    losses = [step([{"real_A": a, "real_B": b}], lr=2e-4) for step in (plain, traced) for _ in range(2)]
+    assert compiled == ["Generators", "Discriminators"]
+    for name, value in losses[1].items():
+        assert float(losses[3][name]) == pytest.approx(float(value), abs=1e-10)
+
+
+def test_averaged_generators_follow_slowly_and_are_what_users_get() -> None:
+    step = build(optim=OptimConfig(precision="fp64", ema_decay=0.9))
+    a, b = batch(0)
+    weight = lambda generators: generators["G_AB"].model[1].weight.detach().clone()  # noqa: E731
+    step([{"real_A": a, "real_B": b}], lr=2e-4)
+    first = weight(step.method.generators)
+    assert torch.equal(weight(step.generators), first)  # the first average is the first value
+    step([{"real_A": a, "real_B": b}], lr=2e-4)
+    second = weight(step.method.generators)
+    assert torch.allclose(weight(step.generators), 0.9 * first + 0.1 * second, atol=1e-12)
+
+
+def test_state_holds_the_names_of_what_adam_remembers() -> None:
+    step = build()
+    a, b = batch(0)
+    step([{"real_A": a, "real_B": b}], lr=2e-4)
+    group = step.state_dict()["optimizers"]["G"]["param_groups"][0]
+    assert group["param_names"][0] == "G_AB.model.1.weight"
+    assert len(group["param_names"]) == len(step.state_dict()["optimizers"]["G"]["state"])
+
+
+@pytest.mark.parametrize(("batch_size", "micro", "ranks"), [(3, 0, 2), (1, 0, 2), (4, 3, 1)])
+def test_shares_that_do_not_come_out_even_are_refused(batch_size, micro, ranks) -> None:
+    with pytest.raises(ValueError, match="batch_size"):
+        OptimConfig(batch_size=batch_size, micro_batch=micro).micro_batches(ranks)
+
+
+def test_learning_rate_scaling() -> None:
+    rates = [OptimConfig(batch_size=4, lr=1.0, lr_scaling=s).learning_rate() for s in ("none", "sqrt", "linear")]
+    assert rates == [1, 2, 4]
