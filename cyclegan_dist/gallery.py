@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
-from torchvision.io import write_png
+from torchvision.transforms.v2.functional import to_pil_image
 
 from cyclegan_dist.inference import translate
 from cyclegan_dist.networks.build import Generator
@@ -77,7 +77,7 @@ def _rows(out: Path, number: int, section: Section) -> list[dict[str, object]]:
         sources = {}
         for label, images in section.pictures.items():
             sources[label] = f"images/{number}-{i:04d}-{label}.png"
-            write_png(images[i], str(out / sources[label]))
+            to_pil_image(images[i]).save(out / sources[label])
         rows.append({"name": name, "pictures": sources})
     return rows
 

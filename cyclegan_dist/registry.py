@@ -5,11 +5,11 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
-import torch
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, DataType, Schema
-from torchvision.io import encode_png
+from PIL import Image
 
+from cyclegan_dist.data.images import encode_image
 from cyclegan_dist.snapshot import CARD, DIRECTIONS, read_card
 
 _PACKAGE = Path(__file__).parent
@@ -45,5 +45,5 @@ def log_generators(run_id: str, snapshot: Path, step: int) -> None:
 
 
 def _example(channels: int) -> pd.DataFrame:
-    grey = torch.full((channels, 16, 16), 127, dtype=torch.uint8)
-    return pd.DataFrame({"image": [encode_png(grey).numpy().tobytes()]})
+    grey = Image.new({1: "L", 3: "RGB", 4: "RGBA"}[channels], (16, 16), "grey")
+    return pd.DataFrame({"image": [encode_image(grey, "example", "png").data]})

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 from mlflow.models.model import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
-from torchvision.io import encode_png
+from torchvision.transforms.v2.functional import to_pil_image
 
-from cyclegan_dist.data.loader import decode
+from cyclegan_dist.data.images import decode, encode_image
 from cyclegan_dist.inference import translate
 from cyclegan_dist.snapshot import load_generator, read_card
 
@@ -32,7 +32,7 @@ class ImageTranslator(PythonModel):
     def _translate(self, data: bytes | str) -> str:
         raw = base64.b64decode(data) if isinstance(data, str) else bytes(data)
         image = translate(self.network, decode(raw, self.channels)[None])[0]
-        return base64.b64encode(encode_png(image).numpy().tobytes()).decode()
+        return base64.b64encode(encode_image(to_pil_image(image), "answer", "png").data).decode()
 
 
 set_model(ImageTranslator())

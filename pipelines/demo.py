@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import tyro
 from torch import Tensor
-from torchvision.io import write_png
+from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
 from cyclegan_dist.config import load_config
@@ -68,7 +68,7 @@ def show(out: Path, run_dir: Path, size: int, seed: int) -> int:
     )
     picture = out / "demo.png"
     rows = [image for images in there.values() for image in images[:8]]
-    write_png(make_grid(torch.stack(rows), nrow=8, pad_value=255), str(picture))
+    to_pil_image(make_grid(torch.stack(rows), nrow=8, pad_value=255)).save(picture)
     for name, (line, _) in lines.items():
         print(f"mean absolute error {name} on {HELD_OUT} held-out images: {line}")
     print(f"picture (input, translation, reconstruction, truth): {picture}")

@@ -43,7 +43,9 @@ def _rank(work: Callable[[dist.World], Any], rank: int, size: int, port: int, an
     torch.set_num_threads(1)
     try:
         world = dist.join("cpu", 60)
-        answer.send(("done", pickle.dumps(work(world))))  # by value: tensors would go through shared memory that dies with us
+        answer.send(
+            ("done", pickle.dumps(work(world)))
+        )  # by value: tensors would go through shared memory that dies with us
         dist.leave()
     except BaseException:
         answer.send(("error", traceback.format_exc()))

@@ -55,7 +55,9 @@ def test_restored_it_makes_the_same_choices() -> None:
     for i in range(10):
         one.query(images(float(i)))
     two.load_state_dict(one.state_dict())
-    assert [values(one.query(images(float(i)))) for i in range(50)] == [values(two.query(images(float(i)))) for i in range(50)]
+    assert [values(one.query(images(float(i)))) for i in range(50)] == [
+        values(two.query(images(float(i)))) for i in range(50)
+    ]
 
 
 def test_seeds_choose_differently() -> None:

@@ -1,15 +1,14 @@
-"""Image files of any kind as 8-bit pictures, and pictures as bytes.
+"""Image files of any kind as 8-bit pictures, and pictures as bytes: one decoder, Pillow, for all of the program."""
 
-For files users bring: preparation and translation. Training decodes prepared bytes, in `loader`.
-"""
-
+import contextlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from PIL import Image, ImageOps
-from torchvision.io import decode_image
+from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 MAX_PIXELS = 100_000_000  # above this a file is more likely a decompression bomb than a picture
@@ -45,12 +44,8 @@ def open_image(path: Path) -> Image.Image:
     Raises:
         UnreadableImageError: if it is no image, damaged, too large, or of floating-point values.
     """
-    try:
-        with Image.open(path) as image:
-            _refuse_bomb(image)
-            return _eight_bit(ImageOps.exif_transpose(image))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableImageError(str(error) or type(error).__name__) from error
+    with _reading(path) as image:
+        return _eight_bit(ImageOps.exif_transpose(image))
 
 
 def encode_file(folder: Path, name: str, load_size: int | None, quality: int) -> EncodedImage:
@@ -69,25 +64,19 @@ def encode_file(folder: Path, name: str, load_size: int | None, quality: int) ->
         UnreadableImageError: as `open_image`.
     """
     path = folder / name
-    try:
-        with Image.open(path) as header:
-            _refuse_bomb(header)
-            kind, mode, size = header.format, header.mode, header.size
-            upright = header.getexif().get(0x0112, 1) == 1
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableImageError(str(error) or type(error).__name__) from error
-    smaller = load_size is not None and min(size) > load_size
-    if kind in ("JPEG", "PNG") and mode in ("L", "RGB") and upright and not smaller:
-        data = path.read_bytes()
-        if _is_eight_bit(data):
-            return EncodedImage(name, data, {"JPEG": "jpg", "PNG": "png"}[kind], *size, mode)
-    image = open_image(path)
+    with _reading(path) as image:
+        kind, upright = image.format, image.getexif().get(0x0112, 1) == 1
+        smaller = load_size is not None and min(image.size) > load_size
+        if kind in ("JPEG", "PNG") and image.mode in ("L", "RGB") and upright and not smaller:
+            image.load()  # decoded once, so that it cannot fail in training
+            return EncodedImage(name, path.read_bytes(), {"JPEG": "jpg", "PNG": "png"}[kind], *image.size, image.mode)
+        fit = _eight_bit(ImageOps.exif_transpose(image))
     if smaller:
         assert load_size is not None
-        scale = load_size / min(image.size)
-        width, height = (max(load_size, round(side * scale)) for side in image.size)
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    return encode_image(image, name, "jpg" if kind == "JPEG" else "png", quality)
+        scale = load_size / min(fit.size)
+        width, height = (max(load_size, round(side * scale)) for side in fit.size)
+        fit = fit.resize((width, height), Image.Resampling.BICUBIC)
+    return encode_image(fit, name, "jpg" if kind == "JPEG" else "png", quality)
 
 
 def encode_image(image: Image.Image, name: str, extension: str, quality: int = 95) -> EncodedImage:
@@ -100,21 +89,28 @@ def encode_image(image: Image.Image, name: str, extension: str, quality: int = 9
     return EncodedImage(name, buffer.getvalue(), extension, *image.size, image.mode)
 
 
-def _refuse_bomb(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise UnreadableImageError(
-            f"{image.width}x{image.height} pixels are more than the {MAX_PIXELS:,} that are read"
-        )
+def decode(data: bytes, channels: int) -> Tensor:
+    """One encoded image as C x H x W uint8 with 1, 3 or 4 channels.
 
-
-def _is_eight_bit(data: bytes) -> bool:
-    """Decode once with the decoder that training uses, so that it cannot fail there; 16-bit colour PNGs are the ones
-    that are not.
+    Raises:
+        OSError, ValueError: if the bytes are no whole image.
     """
+    with Image.open(io.BytesIO(data)) as image:
+        return pil_to_tensor(image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels]))
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[Image.Image]:
+    """An image file, its header read and found reasonable."""
     try:
-        return decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8)).dtype == torch.uint8
-    except (RuntimeError, ValueError) as error:
-        raise UnreadableImageError(str(error).splitlines()[0]) from error
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UnreadableImageError(
+                    f"{image.width}x{image.height} are more than the {MAX_PIXELS:,} pixels we read"
+                )
+            yield image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UnreadableImageError(str(error) or type(error).__name__) from error
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

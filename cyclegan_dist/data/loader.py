@@ -9,15 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.io import ImageReadMode, decode_image
 
 from cyclegan_dist.data.augment import Augment
 from cyclegan_dist.data.config import DataConfig
+from cyclegan_dist.data.images import decode
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan
 from cyclegan_dist.data.reader import DataError, ShardReader
-
-_MODES = {1: ImageReadMode.GRAY, 3: ImageReadMode.RGB, 4: ImageReadMode.RGB_ALPHA}
 
 
 class Batch(NamedTuple):
@@ -46,11 +44,6 @@ def to_unit_range(
 def to_bytes(x: Tensor) -> Tensor:
     """Images in [-1, 1] as 8-bit ones on the CPU."""
     return x.detach().float().add(1).mul(127.5).round().clamp(0, 255).to("cpu", torch.uint8)
-
-
-def decode(data: bytes, channels: int) -> Tensor:
-    """One JPEG or PNG file as C x H x W uint8 with 1, 3 or 4 channels."""
-    return decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=_MODES[channels])
 
 
 @dataclass(frozen=True)
@@ -82,7 +75,7 @@ class _Positions(Dataset[tuple[Tensor, Tensor, str, str]]):
             image = decode(data, self._channels[domain])
             rng = np.random.default_rng([self._plan.seed, DOMAINS.index(domain), position])
             return self._augment(image, rng), key
-        except (RuntimeError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise DataError(f"sample {key}: {error}") from error
 
 

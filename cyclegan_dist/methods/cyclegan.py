@@ -26,9 +26,7 @@ from cyclegan_dist.networks.build import build_discriminator, build_generator
 class Cycle:
     """The images of one micro-batch, each computed at most once and only if a term asks for it."""
 
-    def __init__(
-        self, real_A: Tensor, real_B: Tensor, G_AB: nn.Module, G_BA: nn.Module, identity: tuple[bool, bool]
-    ):
+    def __init__(self, real_A: Tensor, real_B: Tensor, G_AB: nn.Module, G_BA: nn.Module, identity: tuple[bool, bool]):
         self.real_A, self.real_B, self.G_AB, self.G_BA = real_A, real_B, G_AB, G_BA
         self._asks_idt_A, self._asks_idt_B = identity
         # Not functools.cached_property: its lock would cut the graph that torch.compile traces.

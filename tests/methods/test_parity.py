@@ -42,7 +42,9 @@ class Pool:
         return torch.stack(answer)
 
 
-def published_update(nets: dict[str, nn.Module], optimizers: tuple, pools: tuple[Pool, Pool], a: Tensor, b: Tensor) -> None:
+def published_update(
+    nets: dict[str, nn.Module], optimizers: tuple, pools: tuple[Pool, Pool], a: Tensor, b: Tensor
+) -> None:
     G, F_, DX, DY = nets["G_AB"], nets["G_BA"], nets["D_A"], nets["D_B"]
     optimizer_G, optimizer_D = optimizers
     lam, idt = 10.0, 0.5

@@ -15,7 +15,9 @@ def test_the_papers_patchgan_has_its_parameters() -> None:
     assert count_parameters(make()) == 2_764_737
 
 
-@pytest.mark.parametrize(("config", "field"), [({}, 70), ({"n_layers_D": 1}, 16), ({"n_layers_D": 4}, 142), ({"arch": "pixel"}, 1)])
+@pytest.mark.parametrize(
+    ("config", "field"), [({}, 70), ({"n_layers_D": 1}, 16), ({"n_layers_D": 4}, 142), ({"arch": "pixel"}, 1)]
+)
 def test_receptive_field_is_what_reaches_one_logit(config, field) -> None:
     """Computed from the layers, and seen in the gradient of one logit with the norms (which see everything) taken out."""
     network = make(ndf=2, **config)

@@ -74,7 +74,12 @@ def test_init(kind) -> None:
     network = build_generator(3, 3, GeneratorConfig(ngf=32, n_blocks=1), InitConfig(kind=kind, gain=0.02))
     weight, bias = network.model[10].conv_block[1].weight, network.model[10].conv_block[1].bias
     fan = weight.shape[1] * 9
-    expected = {"normal": 0.02, "xavier": 0.02 * fan**-0.5, "kaiming": (2 / fan) ** 0.5, "orthogonal": 0.02 * fan**-0.5}[kind]
+    expected = {
+        "normal": 0.02,
+        "xavier": 0.02 * fan**-0.5,
+        "kaiming": (2 / fan) ** 0.5,
+        "orthogonal": 0.02 * fan**-0.5,
+    }[kind]
     assert weight.std().item() == pytest.approx(expected, rel=0.05)
     assert bias.abs().max() == 0
     if kind == "orthogonal":

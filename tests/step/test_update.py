@@ -65,7 +65,9 @@ def test_accumulation_equals_one_large_batch(size) -> None:
         assert (answer - alone).abs().max() < 1e-10
 
 
-@pytest.mark.parametrize("weights", [{"lambda_GAN_AB": 0.0, "lambda_GAN_BA": 0.0}, {"lambda_GAN_BA": 0.0}, {"lambda_cycle_B": 0.0}])
+@pytest.mark.parametrize(
+    "weights", [{"lambda_GAN_AB": 0.0, "lambda_GAN_BA": 0.0}, {"lambda_GAN_BA": 0.0}, {"lambda_cycle_B": 0.0}]
+)
 def test_ablations_train_on_several_ranks(weights) -> None:
     """A network without gradients would make DistributedDataParallel fail in the second step."""
     first, second = run_ranks(lambda world: train(world, 2, **weights), 2)

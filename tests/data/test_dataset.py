@@ -1,0 +1,152 @@
+"""Shards, manifest and reader together: what was prepared is what is read, and anything else is noticed."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import fsspec
+import pytest
+import webdataset as wds
+
+from cyclegan_dist.data.images import encode_image
+from cyclegan_dist.data.manifest import open_manifest
+from cyclegan_dist.data.reader import DataError, ShardReader
+from cyclegan_dist.data.shards import write_dataset
+from cyclegan_dist.data.synthetic import draw_domain
+from cyclegan_dist.errors import UsageError
+
+
+@pytest.fixture
+def copy(dataset: Path, tmp_path: Path) -> Path:
+    """A data set that a test may damage."""
+    return Path(shutil.copytree(dataset, tmp_path / "copy"))
+
+
+def test_manifest_says_what_the_shards_hold(dataset: Path) -> None:
+    manifest = open_manifest(str(dataset))
+    assert manifest.samples == {"A": 7, "B": 10}
+    assert sorted(manifest.shards) == [
+        "A/A-000000.tar",
+        "A/A-000001.tar",
+        "B/B-000000.tar",
+        "B/B-000001.tar",
+        "B/B-000002.tar",
+    ]
+    for name, facts in manifest.shards.items():
+        assert hashlib.sha256((dataset / name).read_bytes()).hexdigest() == facts["sha256"]
+    row = manifest.domains["A"].to_pylist()[0]
+    assert (row["key"], row["width"], row["height"], row["mode"]) == ("000000000", 24, 24, "RGB")
+    assert row["name"].endswith(".png")
+
+
+def test_shards_are_ordinary_webdatasets_and_positioned_reads_give_the_same_bytes(dataset: Path) -> None:
+    reader = ShardReader(open_manifest(str(dataset)), "B")
+    shards = sorted(str(path) for path in (dataset / "B").iterdir())
+    streamed = list(wds.WebDataset(shards, shardshuffle=False))
+    assert len(streamed) == len(reader) == 10
+    for index, sample in enumerate(streamed):
+        assert sample["__key__"] == reader.key(index)
+        assert sample["png"] == reader.read(index)
+
+
+def test_urls_are_read_too(dataset: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.put(str(dataset), "/reader-test", recursive=True)
+    for root in ("memory://reader-test", f"file://{dataset}"):
+        reader = ShardReader(open_manifest(root), "A")
+        assert reader.read(6) == ShardReader(open_manifest(str(dataset)), "A").read(6)
+
+
+@pytest.mark.parametrize("damage", ["cut", "swapped", "flipped", "gone"])
+def test_a_shard_that_is_not_what_the_manifest_says_is_named(copy: Path, damage: str) -> None:
+    shard = copy / "A" / "A-000001.tar"
+    data = bytearray(shard.read_bytes())
+    if damage == "cut":
+        shard.write_bytes(data[:600])
+    elif damage == "swapped":
+        shutil.copy(copy / "B" / "B-000000.tar", shard)
+    elif damage == "flipped":
+        data[700] ^= 1
+        shard.write_bytes(data)
+    else:
+        shard.unlink()
+    reader = ShardReader(open_manifest(str(copy)), "A")
+    assert reader.read(0)
+    with pytest.raises(DataError, match=r"A-000001\.tar"):
+        for index in range(len(reader)):
+            reader.read(index)
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("nowhere", "python -m pipelines.prepare"),
+        ("pipe:echo hello", "refused"),
+        ("http://127.0.0.1:9/x", "cannot read"),
+        ("nonsense://x", "cannot read"),
+    ],
+)
+def test_a_missing_data_set_is_one_line_that_says_what_to_do(path: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says) as error:
+        open_manifest(path)
+    assert "\n" not in str(error.value)
+
+
+def test_other_parquet_files_and_empty_domains_are_refused(copy: Path, tmp_path: Path) -> None:
+    (copy / "manifest.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(UsageError, match="not a manifest"):
+        open_manifest(str(copy))
+    images = draw_domain("A", 2, seed=0, size=16)
+    write_dataset({"A": images, "B": []}, tmp_path / "half", samples_per_shard=5)
+    with pytest.raises(UsageError, match="domain B has no images"):
+        open_manifest(str(tmp_path / "half"))
+
+
+def test_a_write_that_fails_leaves_nothing_a_reader_would_take(tmp_path: Path) -> None:
+    def breaks():
+        yield from draw_domain("B", 3, seed=0, size=16)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UsageError, match="No space left"):
+        write_dataset({"A": draw_domain("A", 3, seed=0, size=16), "B": breaks()}, tmp_path / "out", samples_per_shard=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_write_is_not_a_data_set_and_is_replaced(tmp_path: Path) -> None:
+    images = {d: draw_domain(d, 3, seed=0, size=16) for d in "AB"}
+    (tmp_path / ".out.unfinished" / "A").mkdir(parents=True)  # what a killed process leaves
+    with pytest.raises(UsageError, match="no data set"):
+        open_manifest(str(tmp_path / "out"))
+    write_dataset(images, tmp_path / "out", samples_per_shard=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_another_data_set_is_not_overwritten_unless_asked(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    one, two = ({d: draw_domain(d, 3, seed=s, size=16) for d in "AB"} for s in (1, 2))
+    write_dataset(one, out, samples_per_shard=2)
+    before = (out / "manifest.parquet").read_bytes()
+    write_dataset(one, out, samples_per_shard=2)
+    with pytest.raises(UsageError, match="--overwrite"):
+        write_dataset(two, out, samples_per_shard=2)
+    assert (out / "manifest.parquet").read_bytes() == before
+    write_dataset(two, out, samples_per_shard=2, overwrite=True)
+    assert (out / "manifest.parquet").read_bytes() != before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    with pytest.raises(UsageError, match="not empty"):
+        write_dataset(two, tmp_path / "mine", samples_per_shard=2, overwrite=True)
+    assert (tmp_path / "mine" / "thesis.tex").exists()
+
+
+def test_synthetic_domains_differ_by_index_and_hold_their_truth() -> None:
+    from cyclegan_dist.data.synthetic import draw_scene
+
+    one, two = draw_scene(0, seed=0, size=32), draw_scene(1, seed=0, size=32)
+    assert (one.A != two.A).any()
+    changed = (one.A != one.B).any(axis=-1).mean()
+    assert 0.05 < changed < 0.6  # the shape changes, the grass stays
+    assert (
+        encode_image.__name__
+        and draw_domain("A", 2, seed=0, size=32)[0].data != draw_domain("B", 2, seed=0, size=32)[0].data
+    )
