@@ -9,6 +9,7 @@ one. Files hold plain tensors: nothing is unpickled but through `weights_only`.
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
@@ -184,7 +185,10 @@ def _load(folder: Path, world: World) -> Restored:
 def _read(path: Path, entry: dict[str, Any]) -> Any:
     if _entry(path) != entry:
         raise CheckpointError(f"checkpoint file {path} is damaged")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise CheckpointError(f"checkpoint file {path} holds more than tensors and is refused") from error
 
 
 def _rank_file(rank: int) -> str:

@@ -26,11 +26,9 @@ def test_while_it_fills_it_returns_the_new_images() -> None:
 
 
 def test_full_it_returns_an_old_image_half_of_the_time_and_never_loses_one() -> None:
-    buffer, given = HistoryBuffer(50, seed=3), 0
-    old = 0
+    buffer, old = HistoryBuffer(50, seed=3), 0
     seen: list[float] = []
     for step in range(4000):
-        given += 1
         (out,) = values(buffer.query(images(float(step))))
         seen.append(out)
         old += out != step

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from cyclegan_dist.schedule import Schedule, ScheduleConfig, learning_rate_factor
@@ -9,7 +11,7 @@ def test_linear_is_the_papers() -> None:
     assert factors[:100] == [1.0] * 100
     assert factors[100] == pytest.approx(100 / 101)
     assert factors[199] == pytest.approx(1 / 101)
-    steps = {round(a - b, 12) for a, b in zip(factors[99:], factors[100:], strict=False)}
+    steps = {round(a - b, 12) for a, b in itertools.pairwise(factors[99:])}
     assert steps == {round(1 / 101, 12)}
 
 

@@ -1,0 +1,131 @@
+"""Imports point one way (design, section 3), and the core runs without Ray, MLflow and WebDataset."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# From top to bottom; a module may import from its own room and from those below.
+ROOMS = [
+    ["pipelines"],
+    ["train"],
+    ["launch"],
+    ["orchestration", "sync"],
+    ["trainer"],
+    ["run"],
+    ["hooks"],
+    ["config"],
+    ["gallery", "registry", "serving_model"],
+    ["inference"],
+    ["snapshot"],
+    ["data", "checkpoint", "tracking"],
+    ["step"],
+    ["methods"],
+    ["networks", "losses", "history", "schedule", "dist", "dist_config"],
+    ["errors"],
+]
+LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
+# Config dataclasses are data: they may be read from above their own room's code, and they import nothing but each other.
+MODULES = sorted([*ROOT.glob("cyclegan_dist/**/*.py"), *ROOT.glob("pipelines/*.py")])
+
+
+def room(module: str) -> str | None:
+    parts = module.split(".")
+    if parts[0] == "pipelines":
+        return "pipelines"
+    return parts[1] if parts[0] == "cyclegan_dist" and len(parts) > 1 else None
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= (
+                {f"{node.module}.{alias.name}" for alias in node.names}
+                if node.module == "cyclegan_dist"
+                else {node.module}
+            )
+    return names
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_nothing_is_imported_upwards(path: Path) -> None:
+    own = room(module_name(path))
+    for name in imported(path):
+        other = room(name)
+        if own is None or other in (None, own, "__version__"):
+            continue
+        assert own in LEVEL and other in LEVEL, f"{own} or {other} has no room"
+        assert LEVEL[own] < LEVEL[other], f"{module_name(path)} imports {name}, which is not below it"
+
+
+@pytest.mark.parametrize(
+    ("library", "allowed"),
+    [
+        ("ray", {"cyclegan_dist.orchestration"}),
+        ("mlflow", {"cyclegan_dist.tracking.mlflow_run", "cyclegan_dist.registry", "cyclegan_dist.serving_model"}),
+        ("webdataset", {"cyclegan_dist.data.shards"}),
+    ],
+)
+def test_each_heavy_library_has_one_door(library: str, allowed: set[str]) -> None:
+    users = {module_name(path) for path in MODULES if any(name.split(".")[0] == library for name in imported(path))}
+    assert users <= allowed
+
+
+def test_files_stay_short() -> None:
+    long = {module_name(path): n for path in MODULES if (n := len(path.read_text().splitlines())) > 300}
+    assert not long
+
+
+CORE = """
+import sys
+for name in ("ray", "mlflow", "webdataset", "pyarrow", "pydantic", "tyro", "rich"):
+    sys.modules[name] = None
+import torch
+from cyclegan_dist.dist import join
+from cyclegan_dist.methods.config import CycleGANConfig
+from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
+from cyclegan_dist.step.config import OptimConfig
+from cyclegan_dist.step.update import Step
+torch.manual_seed(0)
+small = CycleGANConfig(generator=GeneratorConfig(ngf=4, n_blocks=1), discriminator=DiscriminatorConfig(ndf=4, n_layers_D=1))
+step = Step(CycleGAN(small), OptimConfig(), join())
+images = {"real_A": torch.rand(1, 3, 16, 16) * 2 - 1, "real_B": torch.rand(1, 3, 16, 16) * 2 - 1}
+losses = [float(step([images], 2e-3)["cycle_A"]) for _ in range(20)]
+assert losses[-1] < losses[0], losses
+"""
+
+TRAINING = """
+import sys
+for name in ("ray", "mlflow", "webdataset"):
+    sys.modules[name] = None
+from cyclegan_dist.train import main
+sys.argv = ["train", "demo", "--launcher", "local", "--tracking.mlflow", "False", "--data.path", sys.argv[1], "--stop_after", "8",
+            "--every.checkpoint", "0"]
+sys.exit(main())
+"""
+
+
+def run(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+
+
+def test_the_core_trains_with_torch_alone() -> None:
+    done = run(CORE)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_whole_training_needs_no_ray_mlflow_or_webdataset(dataset: Path, own_home: Path) -> None:
+    done = run(TRAINING, str(dataset))
+    assert done.returncode == 0, done.stderr
+    assert (own_home / "runs" / "demo" / "snapshots").is_dir()
