@@ -22,7 +22,6 @@ from typing import Any
 # Ray reads its settings when it is imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AUTH_MODE", "token")
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
 os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
@@ -38,6 +37,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.hooks.stop import FILE as STOP_FILE
 from cyclegan_dist.hooks.stop import StopRequest
 from cyclegan_dist.run import FAILURE_NAME
+from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.trainer import train
 
 
@@ -48,8 +48,8 @@ def train_on_ray(config: Config) -> tuple[str, int]:
         The run's status, and the signal that stopped it or 0.
 
     Raises:
-        UsageError: if the cluster cannot hold the ranks, or a rank met what starting again would not mend.
-        RuntimeError: if ranks died more often than world.max_failures allows.
+        UsageError: if the cluster cannot hold the ranks, a rank met what starting again would not mend, or ranks died
+            more often than world.max_failures allows.
     """
     with _cluster():
         workers, use_gpu = _workers(config)
@@ -76,7 +76,11 @@ def _fit(config: Config, workers: int, use_gpu: bool) -> str:
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise RuntimeError(f"training failed: {_cause(error)}") from error
+        with Journal(config.run_dir) as journal:  # the rank that would have said so may be dead
+            journal.write("end", status="FAILED")
+        raise UsageError(
+            f"training failed: {_cause(error)}; the same command resumes from the last checkpoint"
+        ) from error
     finally:
         shutil.rmtree(storage, ignore_errors=True)
     if (config.run_dir / FAILURE_NAME).exists():

@@ -40,7 +40,7 @@ def open_run(config: Config) -> Config:
         temporary = run_dir / f".{CONFIG_NAME}"
         temporary.write_text(dump_config(config))
         os.replace(temporary, saved)
-        for name in (STOP_FILE, FAILURE_NAME):
+        for name in (STOP_FILE, FAILURE_NAME):  # of an earlier attempt
             (run_dir / name).unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write {run_dir}: {error.strerror}; choose another --runs-dir") from error

@@ -6,7 +6,7 @@ difference to it.
 
 import dataclasses
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -51,16 +51,17 @@ def train(config: Config, world: World, stop: StopRequest) -> str:
         that says so.
     """
     journal = Journal(config.run_dir) if world.is_first else None
-    try:
-        trainer = Trainer(config, world, journal)
-        status = trainer.run(stop)
-    except FATAL as error:
-        with suppress(OSError):
-            (config.run_dir / FAILURE_NAME).write_text(str(error))
-        raise
-    if journal is not None:
-        journal.write("end", status=status)
-        journal.close()
+    status = "FAILED"
+    with journal or nullcontext():
+        try:
+            status = Trainer(config, world, journal).run(stop)
+        except FATAL as error:
+            with suppress(OSError):
+                (config.run_dir / FAILURE_NAME).write_text(str(error))
+            raise
+        finally:
+            if journal is not None:
+                journal.write("end", status=status)
     return status
 
 

@@ -26,7 +26,7 @@ NAME = "metrics.jsonl"
 
 
 class Journal:
-    """Appends records. A resumed run repeats some steps; what they would record again is left out."""
+    """Appends records. A context manager. What a resumed run's repeated steps would record again is left out."""
 
     def __init__(self, run_dir: Path):
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,10 @@ class Journal:
         """Append something a user should read."""
         self.write("message", text=text)
 
-    def close(self) -> None:
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         self._file.close()
 
 

@@ -1,0 +1,232 @@
+"""The loop: resumed equals uninterrupted, bit for bit; and what it leaves for people."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cyclegan_dist.config import Config
+from cyclegan_dist.data.reader import DataError
+from cyclegan_dist.dist import World
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.hooks.stop import StopRequest
+from cyclegan_dist.run import open_run
+from cyclegan_dist.trainer import train
+from tests.ranks import run_ranks
+
+ALONE = World(0, 1, torch.device("cpu"))
+MakeRun = Callable[..., Config]
+
+
+def go(config: Config, world: World = ALONE) -> str:
+    return train(config, world, StopRequest(config.run_dir, world))
+
+
+def go_on(ranks: int, config: Config) -> None:
+    if ranks == 1:
+        assert go(config) == "FINISHED"
+    else:
+        assert set(run_ranks(lambda world: go(config, world), ranks)) == {"FINISHED"}
+
+
+def final_state(config: Config, ranks: int) -> list[Any]:
+    """Everything in the newest checkpoint: shared, and each rank's."""
+    folder = max((config.run_dir / "checkpoints").glob("step-*"))
+    names = ["shared.pt", *(f"rank-{rank:05d}.pt" for rank in range(ranks))]
+    return [torch.load(folder / name, weights_only=True) for name in names]
+
+
+def differences(one: Any, two: Any, path: str = "") -> list[str]:
+    """Where two trees of tensors and values are not exactly equal."""
+    if isinstance(one, torch.Tensor):
+        return [] if one.dtype == two.dtype and torch.equal(one, two) else [path]
+    if isinstance(one, Mapping):
+        assert one.keys() == two.keys(), path
+        return [d for key in one for d in differences(one[key], two[key], f"{path}/{key}")]
+    if isinstance(one, list | tuple):
+        assert len(one) == len(two), path
+        return [d for i, (x, y) in enumerate(zip(one, two, strict=True)) for d in differences(x, y, f"{path}/{i}")]
+    return [] if one == two else [path]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("images", [6, 18])  # in the middle of an epoch, and in the next; an epoch is ten images
+def test_resumed_equals_uninterrupted(tiny_run: MakeRun, ranks: int, images: int) -> None:
+    options = {"optim__batch_size": 6, "every__checkpoint": 0}
+    whole = tiny_run(name="whole", **options)
+    go_on(ranks, whole)
+    cut = {"name": "cut", **options}
+    go_on(ranks, tiny_run(stop_after=images, **cut))
+    go_on(ranks, tiny_run(**cut))
+    states = [final_state(config, ranks) for config in (whole, tiny_run(**cut))]
+    assert len(states[0][1]["history"]["A"]["images"]) == 3
+    assert differences(*states) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optim__ema_decay": 0.9},
+        {"optim__precision": "bf16"},
+        {"schedule__policy": "plateau"},
+        {"method__generator__dropout": True},
+        {"method__gan_mode": "wgangp"},
+        {"optim__micro_batch": 1, "data__workers": 1},
+    ],
+    ids=lambda options: next(iter(options)).split("__")[-1],
+)
+def test_resumed_equals_uninterrupted_with(tiny_run: MakeRun, options: dict[str, Any]) -> None:
+    whole = tiny_run(name="whole", **options)
+    go(whole)
+    go(tiny_run(name="cut", stop_after=14, **options))
+    resumed = tiny_run(name="cut", **options)
+    go(resumed)
+    assert differences(final_state(whole, 1), final_state(resumed, 1)) == []
+
+
+def test_the_comparison_above_can_fail(tiny_run: MakeRun) -> None:
+    one, two = tiny_run(name="one"), tiny_run(name="two", seed=1)
+    go(one), go(two)
+    assert differences(final_state(one, 1), final_state(two, 1))
+
+
+def test_a_different_number_of_ranks_goes_on_from_the_same_place(tiny_run: MakeRun) -> None:
+    """History off, double precision: the same images in the same order, and outputs that agree to rounding."""
+    options = {"method__pool_size": 0, "optim__precision": "fp64", "optim__batch_size": 4}
+    whole = tiny_run(name="whole", **options)
+    go(whole)
+    for ranks, stop in ((2, 12), (4, 24), (1, 0)):
+        go_on(ranks, tiny_run(name="changing", stop_after=stop, **options))
+    one, two = (final_state(tiny_run(name=name, **options), 1)[0]["step"]["networks"] for name in ("whole", "changing"))
+    weights = [key for key in one if key.endswith("weight")]  # biases before instance norm hold blown-up rounding noise
+    assert max(float((one[key] - two[key]).abs().max()) for key in weights) < 1e-9
+
+
+def test_history_is_dealt_out_to_another_number_of_ranks(tiny_run: MakeRun) -> None:
+    options = {"method__pool_size": 2, "optim__batch_size": 4}
+    go_on(2, tiny_run(stop_after=8, **options))
+    before = [state["history"]["A"]["images"] for state in final_state(tiny_run(**options), 2)[1:]]
+    config = tiny_run(stop_after=8, **options)
+
+    def look(world: World) -> list[torch.Tensor]:
+        from cyclegan_dist.trainer import Trainer
+
+        trainer = Trainer(config, world, None)
+        trainer._restore()
+        return trainer.method.history["A"].images
+
+    dealt = run_ranks(look, 4)
+    together = [image for images in dealt for image in images]
+    assert len(together) == 4
+    for image in (image for images in before for image in images):
+        assert any(torch.equal(image, other) for other in together)
+
+
+def records(config: Config) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (config.run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_leaves_metrics_samples_snapshots_and_checkpoints(tiny_run: MakeRun) -> None:
+    config = tiny_run(every__samples=20, every__snapshot=20)
+    go(config)
+    kinds = [record["kind"] for record in records(config)]
+    assert kinds[0] == "run" and kinds[-1] == "end"
+    metrics = [record for record in records(config) if record["kind"] == "metrics"]
+    assert [record["nimg"] for record in metrics] == list(range(4, 41, 4))
+    assert {"loss/G_AB", "loss/cycle_A", "loss/D_B", "lr/G", "perf/images_per_s", "perf/data_wait_frac"} <= set(
+        metrics[0]["values"]
+    )
+    assert metrics[-1]["values"]["progress/epoch"] == 4
+    assert metrics[-1]["values"]["lr/G"] == pytest.approx(2e-4 / 3)
+    assert sorted(path.name for path in (config.run_dir / "samples").iterdir()) == [
+        "nimg-000000020.png",
+        "nimg-000000040.png",
+    ]
+    assert sorted(path.name for path in (config.run_dir / "snapshots").iterdir()) == [
+        "nimg-000000020",
+        "nimg-000000040",
+    ]
+    assert [record["final"] for record in records(config) if record["kind"] == "snapshot"] == [False, True]
+
+
+def test_a_resumed_run_does_not_record_a_step_twice(tiny_run: MakeRun) -> None:
+    config = tiny_run(stop_after=20, every__checkpoint=8)
+    go(config)
+    newest = max((config.run_dir / "checkpoints").glob("step-*"))
+    for path in newest.iterdir():  # as if it had died after logging and before its last checkpoint
+        path.unlink()
+    newest.rmdir()
+    go(tiny_run(every__checkpoint=8))
+    steps = [record["step"] for record in records(config) if record["kind"] == "metrics"]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 20
+    assert any("resumed at step 8" in record.get("text", "") for record in records(config))
+
+
+def test_a_finished_run_ends_at_once_when_started_again(tiny_run: MakeRun) -> None:
+    config = tiny_run()
+    go(config)
+    before = final_state(config, 1)
+    assert go(tiny_run()) == "FINISHED"
+    assert differences(before, final_state(config, 1)) == []
+
+
+def test_a_stop_file_stops_all_ranks_at_one_step_with_a_checkpoint(tiny_run: MakeRun) -> None:
+    config = tiny_run(schedule__n_epochs=1000, every__checkpoint=0)
+
+    def work(world: World) -> str:
+        if world.is_first:
+            (config.run_dir / "STOP").touch()
+        return go(config, world)
+
+    assert run_ranks(work, 2) == ["KILLED", "KILLED"]
+    assert len(list((config.run_dir / "checkpoints").glob("step-*"))) == 1
+
+
+def test_another_data_set_is_refused_on_resume(tiny_run: MakeRun, tmp_path: Path) -> None:
+    from cyclegan_dist.run import draw_synthetic
+
+    go(tiny_run(stop_after=8))
+    draw_synthetic(tmp_path / "other", size=24, seed=0, count=10)
+    with pytest.raises(UsageError, match="not the one run tiny was started with"):
+        go(tiny_run(data__path=str(tmp_path / "other")))
+
+
+def test_damaged_data_ends_the_run_by_name_and_leaves_a_note_for_the_launcher(
+    tiny_run: MakeRun, tmp_path: Path
+) -> None:
+    import shutil
+
+    config = tiny_run()
+    copy = Path(shutil.copytree(config.data.path, tmp_path / "copy"))
+    for shard in copy.rglob("*.tar"):
+        shard.write_bytes(shard.read_bytes()[:1000])
+    config = tiny_run(data__path=str(copy))
+    with pytest.raises(DataError, match=r"\.tar, sample"):
+        go(config)
+    assert ".tar" in (config.run_dir / "FAILED").read_text()
+
+
+def test_opening_refuses_what_cannot_work(tiny_run: MakeRun, tmp_path: Path) -> None:
+    tiny_run()
+    with pytest.raises(UsageError, match=r"optim\.lr: 0\.0002 -> 0\.1"):
+        tiny_run(optim__lr=0.1)
+    with pytest.raises(UsageError, match="no data set"):
+        tiny_run(name="x", data__path=str(tmp_path / "nowhere"))
+    with pytest.raises(UsageError, match=r"pass --data\.path"):
+        tiny_run(name="x", data__path="")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot write"):
+        tiny_run(name="x", runs_dir=str(tmp_path / "file"))
+    assert not (tmp_path / "runs" / "x").exists()
+
+
+def test_the_saved_config_is_a_preset(tiny_run: MakeRun) -> None:
+    from cyclegan_dist.config import load_config
+
+    config = tiny_run()
+    assert load_config(str(config.run_dir / "config.yaml")) == config
+    assert open_run(load_config(str(config.run_dir / "config.yaml"))) == config

@@ -1,0 +1,56 @@
+import threading
+from pathlib import Path
+
+from cyclegan_dist.tracking.journal import NAME, Journal, follow, read_records
+
+
+def steps(run_dir: Path) -> list[int]:
+    return [record["step"] for record, _ in read_records(run_dir / NAME, 0) if record["kind"] == "metrics"]
+
+
+def test_half_a_line_of_a_dead_process_is_cut_off(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.write("metrics", step=1)
+    with (tmp_path / NAME).open("a") as file:
+        file.write('{"kind": "metrics", "st')
+    assert steps(tmp_path) == [1]
+    with Journal(tmp_path) as journal:
+        journal.write("metrics", step=2)
+    assert steps(tmp_path) == [1, 2]
+
+
+def test_steps_that_are_repeated_after_a_resume_are_recorded_once(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.write("metrics", step=10)
+    with Journal(tmp_path) as journal:
+        journal.write("run", config={})
+        journal.write("metrics", step=5)
+        journal.write("metrics", step=10)
+        journal.write("metrics", step=15)
+    assert steps(tmp_path) == [10, 15]
+
+
+def test_following_sees_what_is_written_later_and_ends_with_everything(tmp_path: Path) -> None:
+    done, seen = threading.Event(), []
+
+    def read() -> None:
+        seen.extend(record["step"] for record, _ in follow(tmp_path / NAME, 0, done, poll_s=0.01))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with Journal(tmp_path) as journal:
+        for step in range(50):
+            journal.write("metrics", step=step)
+        done.set()
+    reader.join(5)
+    assert seen == list(range(50))
+
+
+def test_following_from_an_offset_goes_on_there(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        for step in range(3):
+            journal.write("metrics", step=step)
+    done = threading.Event()
+    done.set()
+    _, offset = next(iter(read_records(tmp_path / NAME, 0)))
+    assert [record["step"] for record, _ in follow(tmp_path / NAME, offset, done)] == [1, 2]

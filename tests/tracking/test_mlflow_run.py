@@ -1,0 +1,115 @@
+"""A run's journal in a real MLflow store: everything once, whoever dies in between."""
+
+import base64
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cyclegan_dist.config import Config
+from cyclegan_dist.errors import UsageError
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::Warning:mlflow"),
+    pytest.mark.filterwarnings("ignore::Warning:alembic"),
+    pytest.mark.filterwarnings("ignore::Warning:sqlalchemy"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+SET = threading.Event()
+SET.set()
+
+
+@pytest.fixture
+def store(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    import mlflow
+
+    uri = f"sqlite:///{own_home}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)
+    yield uri
+    mlflow.set_tracking_uri(None)
+
+
+def finish(config: Config) -> None:
+    import torch
+
+    from cyclegan_dist.dist import World
+    from cyclegan_dist.hooks.stop import StopRequest
+    from cyclegan_dist.trainer import train
+
+    world = World(0, 1, torch.device("cpu"))
+    train(config, world, StopRequest(config.run_dir, world))
+
+
+def test_a_run_arrives_whole_and_once(tiny_run: Callable[..., Config], store: str, own_home: Path) -> None:
+    import mlflow
+    from mlflow import MlflowClient
+
+    from cyclegan_dist.sync import sync
+
+    finish(tiny_run(stop_after=16, every__samples=20))
+    config = tiny_run(every__samples=20)
+    sync(config.run_dir, SET)
+    client = MlflowClient()
+    run_id = json.loads((config.run_dir / "mlflow.json").read_text())["run_id"]
+    assert client.get_run(run_id).info.status == "FINISHED"  # as far as it was asked to go
+    finish(config)
+    sync(config.run_dir, SET)
+    (config.run_dir / "mlflow.json").write_text(
+        json.dumps({"run_id": run_id, "offset": 0})
+    )  # a sender that lost its place
+    sync(config.run_dir, SET)
+
+    (experiment,) = client.search_experiments(filter_string="name = 'cyclegan_dist'")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "tiny"
+    assert run.data.params["method.lambda_cycle_A"] == "10.0"
+    assert run.data.params["optim.batch_size"] == "2"
+    points = client.get_metric_history(run_id, "loss/G_AB")
+    assert sorted(point.step for point in points) == list(range(2, 21, 2))
+    assert {i.dataset.name for i in run.inputs.dataset_inputs} == {"domain A", "domain B"}
+    assert all(len(i.dataset.digest) == 36 for i in run.inputs.dataset_inputs)
+    names = {file.path for file in client.list_artifacts(run_id, "snapshots/nimg-000000040")}
+    assert {name.rsplit("/", 1)[-1] for name in names} == {"G_AB.safetensors", "G_BA.safetensors", "card.json"}
+    assert client.list_artifacts(run_id, "images")
+
+    logged = client.search_logged_models([experiment.experiment_id])
+    models = {model.name: model for model in logged if model.params["nimg"] == "40"}
+    assert set(models) == {"G_AB", "G_BA"}
+    files = list(Path(models["G_AB"].artifact_location.removeprefix("file://")).rglob("*"))
+    assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".pt", ".pth")]
+    picture = io.BytesIO()
+    Image.fromarray(np.zeros((18, 22, 3), np.uint8)).save(picture, "PNG")
+    model = mlflow.pyfunc.load_model(models["G_AB"].model_uri)
+    answer = model.predict(pd.DataFrame({"image": [picture.getvalue()]}))
+    assert Image.open(io.BytesIO(base64.b64decode(answer["image"][0]))).size == (22, 18)
+
+
+def test_a_server_that_is_away_is_named_and_loses_nothing(
+    tiny_run: Callable[..., Config], store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    from cyclegan_dist.sync import sync
+
+    config = tiny_run(stop_after=8)
+    finish(config)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    mlflow.set_tracking_uri("http://127.0.0.1:9")
+    with pytest.raises(UsageError, match=r"http://127\.0\.0\.1:9"):
+        sync(config.run_dir, SET)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    mlflow.set_tracking_uri(store)
+    sync(config.run_dir, SET)
+    run_id = json.loads((config.run_dir / "mlflow.json").read_text())["run_id"]
+    assert len(mlflow.MlflowClient().get_metric_history(run_id, "loss/G_AB")) == 2
