@@ -64,9 +64,9 @@ class Config:
 
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
-            raise ValueError(f"name {self.name!r} must be a plain folder name")
+            raise UsageError(f"name {self.name!r} must be a plain folder name")
         if not self.schedule.total_epochs:
-            raise ValueError("schedule.n_epochs and schedule.n_epochs_decay are both 0: there is nothing to train")
+            raise UsageError("schedule.n_epochs and schedule.n_epochs_decay are both 0: there is nothing to train")
 
     @property
     def run_dir(self) -> Path:

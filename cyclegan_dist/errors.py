@@ -6,7 +6,10 @@ from typing import NoReturn
 
 
 class UsageError(Exception):
-    """Something the user gave is wrong. The message says what, and what to do; commands print it and end with 2."""
+    """Something the user gave is wrong. The message says what, and what to do; commands print it and end with 2.
+
+    Not a ValueError: config classes raise it, and pydantic and tyro would wrap those in words of their own.
+    """
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:

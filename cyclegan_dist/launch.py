@@ -28,9 +28,11 @@ def launch(config: Config, launcher: str) -> int:
     if launcher == "local":
         torch.set_num_threads(config.world.threads or len(os.sched_getaffinity(0)))
         return _in_this_process(config)
+    if config.world.num_workers:
+        config.optim.micro_batches(config.world.num_workers)  # before Ray takes its time to start
+    config = open_run(config)
     from cyclegan_dist.orchestration import train_on_ray  # Ray is loaded from here on
 
-    config = open_run(config)
     with observing(config.run_dir, config.tracking):
         status, signal_number = train_on_ray(config)
     return _report(config, status, signal_number)
@@ -49,7 +51,7 @@ def _in_this_process(config: Config) -> int:
         with observing(config.run_dir, config.tracking):
             status = train(config, world, stop)
         return _report(config, status, stop.signal)
-    except (*FATAL, ValueError) as error:
+    except FATAL as error:
         raise UsageError(str(error)) from error
     finally:
         dist.leave()

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
 
+from cyclegan_dist.errors import UsageError
+
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
 
 
@@ -30,7 +32,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         if self.preprocess == "resize_and_crop" and self.crop_size > self.load_size:
-            raise ValueError(
+            raise UsageError(
                 f"crop_size {self.crop_size} is larger than load_size {self.load_size}: "
                 f"give load_size at least {self.crop_size}"
             )

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
 
+from cyclegan_dist.errors import UsageError
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
 
 Weight = Annotated[float, Ge(0)]
@@ -48,11 +49,11 @@ class CycleGANConfig:
     def __post_init__(self) -> None:
         identity = self.lambda_identity and (self.lambda_cycle_A or self.lambda_cycle_B)
         if identity and self.input_nc != self.output_nc:
-            raise ValueError(
+            raise UsageError(
                 f"the identity loss needs as many channels in A as in B: make input_nc {self.input_nc} and output_nc "
                 f"{self.output_nc} equal, or lambda_identity 0"
             )
         cycle = self.lambda_cycle_A or self.lambda_cycle_B
         for name, weight in (("AB", self.lambda_GAN_AB), ("BA", self.lambda_GAN_BA)):
             if not (cycle or weight):
-                raise ValueError(f"nothing trains G_{name}: give lambda_GAN_{name} or a cycle weight a value above 0")
+                raise UsageError(f"nothing trains G_{name}: give lambda_GAN_{name} or a cycle weight a value above 0")

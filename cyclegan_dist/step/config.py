@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Lt
 
+from cyclegan_dist.errors import UsageError
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
@@ -42,17 +44,17 @@ class OptimConfig:
         """(images per micro-batch, micro-batches per step) of one rank.
 
         Raises:
-            ValueError: if batch_size is not a multiple of world_size times the micro-batch.
+            UsageError: if batch_size is not a multiple of world_size times the micro-batch.
         """
         share, rest = divmod(self.batch_size, world_size)
         if rest or not share:
-            raise ValueError(
+            raise UsageError(
                 f"batch_size {self.batch_size} cannot be shared by {world_size} ranks: give optim.batch_size a "
                 f"multiple of {world_size}, or world.num_workers a divisor of {self.batch_size}"
             )
         micro = self.micro_batch or share
         if share % micro:
-            raise ValueError(
+            raise UsageError(
                 f"each of {world_size} ranks computes {share} of batch_size {self.batch_size}: "
                 f"give optim.micro_batch a divisor of {share}, not {micro}"
             )

@@ -4,6 +4,7 @@ import torch
 
 from cyclegan_dist.data.augment import Augment
 from cyclegan_dist.data.config import DataConfig
+from cyclegan_dist.errors import UsageError
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -60,5 +61,5 @@ def test_an_image_smaller_than_the_crop_says_so() -> None:
 
 
 def test_a_crop_larger_than_the_load_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="load_size at least 300"):
+    with pytest.raises(UsageError, match="load_size at least 300"):
         DataConfig(crop_size=300)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
@@ -65,12 +66,12 @@ def test_each_player_owns_the_networks_it_trains_and_no_others() -> None:
 
 
 def test_a_generator_that_nothing_trains_is_refused() -> None:
-    with pytest.raises(ValueError, match="nothing trains G_BA"):
+    with pytest.raises(UsageError, match="nothing trains G_BA"):
         CycleGANConfig(lambda_GAN_BA=0, lambda_cycle_A=0, lambda_cycle_B=0)
 
 
 def test_identity_needs_equal_channels() -> None:
-    with pytest.raises(ValueError, match="lambda_identity 0"):
+    with pytest.raises(UsageError, match="lambda_identity 0"):
         CycleGANConfig(input_nc=1, output_nc=3)
     method = CycleGAN(CycleGANConfig(input_nc=1, output_nc=3, lambda_identity=0, **SMALL))
     outcome = method.players[0].module(torch.rand(1, 1, 16, 16), torch.rand(1, 3, 16, 16))

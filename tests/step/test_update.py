@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cyclegan_dist.dist import World
+from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
@@ -185,7 +186,7 @@ def test_state_holds_the_names_of_what_adam_remembers() -> None:
 
 @pytest.mark.parametrize(("batch_size", "micro", "ranks"), [(3, 0, 2), (1, 0, 2), (4, 3, 1)])
 def test_shares_that_do_not_come_out_even_are_refused(batch_size, micro, ranks) -> None:
-    with pytest.raises(ValueError, match="batch_size"):
+    with pytest.raises(UsageError, match="batch_size"):
         OptimConfig(batch_size=batch_size, micro_batch=micro).micro_batches(ranks)
 
 

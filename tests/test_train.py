@@ -1,0 +1,190 @@
+"""The command line: what a user types, and what bad input is answered with."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cyclegan_dist import train
+from cyclegan_dist.errors import run_command
+
+Answer = tuple[int, str, str]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Runs the command in this process: exit code, standard output, standard error."""
+
+    def call(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["train", *arguments])
+        with pytest.raises(SystemExit) as end:
+            run_command(train.main)
+        out = capsys.readouterr()
+        return int(end.value.code or 0), out.out, out.err
+
+    return call
+
+
+SMALL = [
+    *(
+        "--launcher",
+        "local",
+        "--tracking.mlflow",
+        "False",
+        "--world.threads",
+        "1",
+        "--data.load_size",
+        "20",
+        "--data.crop_size",
+        "16",
+    ),
+    *(
+        "--data.workers",
+        "0",
+        "--data.preprocess",
+        "resize_and_crop",
+        "--stop_after",
+        "8",
+        "--every.samples",
+        "0",
+        "--every.log",
+        "4",
+    ),
+]
+
+
+def test_dry_run_prints_the_resolved_config_and_writes_nothing(cli, own_home: Path) -> None:
+    code, out, _ = cli("horse2zebra+forward_only", "--method.generator.ngf", "16", "--dry_run")
+    assert code == 0
+    assert "ngf: 16" in out and "lambda_cycle_B: 0" in out and "name: horse2zebra-forward_only" in out
+    assert list(own_home.iterdir()) == []
+
+
+def test_training_in_one_process_and_again(cli, dataset: Path, own_home: Path) -> None:
+    arguments = ["demo", *SMALL, "--data.path", str(dataset)]
+    code, out, _ = cli(*arguments)
+    assert code == 0
+    assert "step 1 epoch 0.40 images 4/8" in out and "img/s eta" in out
+    assert f"finished: {own_home}/runs/demo" in out
+    assert cli(*arguments)[0] == 0
+
+
+def test_dashes_and_underscores_are_the_same(cli) -> None:
+    assert cli("demo", "--data.crop-size", "16", "--dry-run")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "name a preset"),
+        (["hors2zebra"], "did you mean horse2zebra?"),
+        (["nowhere.yaml"], "cannot read nowhere.yaml"),
+        (["demo", "--ngf", "3"], "unknown option --ngf, did you mean --method.generator.ngf?"),
+        (["demo", "--data.crop_sise", "3"], "did you mean --data.crop_size?"),
+        (["demo", "--optim.lr", "-1"], "optim.lr: Input should be greater than 0"),
+        (["horse2zebra", "--data.crop_size", "300"], "give load_size at least 300"),
+        (["demo", "--world.num_workers", "3"], "batch_size 4 cannot be shared by 3 ranks"),
+        (["demo", "--method.input_nc", "1"], "lambda_identity 0"),
+        (["horse2zebra", "--launcher", "local"], "python -m pipelines.prepare"),
+        (["demo", "--runs_dir", "/proc/nowhere", "--launcher", "local"], "cannot write /proc/nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_that_says_what_to_do(cli, arguments: list[str], says: str) -> None:
+    code, _, err = cli(*arguments)
+    assert code == 2
+    assert says in err
+    assert err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_a_run_of_another_config_is_refused_with_the_difference(cli, dataset: Path) -> None:
+    arguments = ["demo", *SMALL, "--data.path", str(dataset)]
+    assert cli(*arguments)[0] == 0
+    code, _, err = cli(*arguments, "--optim.lr", "0.5", "--method.pool_size", "7")
+    assert code == 2
+    assert "optim.lr: 0.001 -> 0.5" in err and "method.pool_size: 50 -> 7" in err and "--name" in err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_write_permission_is_named(cli, tmp_path: Path, dataset: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    code, _, err = cli("demo", *SMALL, "--data.path", str(dataset), "--runs_dir", str(tmp_path / "closed"))
+    assert code == 2 and "closed" in err
+
+
+def run(*command: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.mark.slow
+def test_help_names_presets_options_and_units() -> None:
+    done = run("-m", "cyclegan_dist.train", "--help")
+    assert done.returncode == 0
+    for text in ("--method.generator.ngf", "Weight of |G_BA(G_AB(a)) - a|", "--dry_run", "images per domain"):
+        assert text.lower() in " ".join(done.stdout.split()).lower()
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_ranks(dataset: Path, own_home: Path) -> None:
+    arguments = [a for a in SMALL if a not in ("--launcher", "local")]
+    start = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "cyclegan_dist.train",
+        "demo",
+    ]
+    done = run(*start, *arguments, "--data.path", str(dataset))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("finished:") == 1
+    (checkpoint,) = (own_home / "runs" / "demo" / "checkpoints").iterdir()
+    assert {"rank-00000.pt", "rank-00001.pt", "shared.pt", "manifest.json"} == {
+        path.name for path in checkpoint.iterdir()
+    }
+
+
+@pytest.mark.slow
+def test_torchrun_refuses_an_uneven_share_on_all_ranks(dataset: Path) -> None:
+    start = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "cyclegan_dist.train",
+        "demo",
+    ]
+    done = run(*start, "--optim.batch_size", "3", "--data.path", str(dataset))
+    assert done.returncode != 0
+    assert "error: batch_size 3 cannot be shared by 2 ranks" in done.stderr
+
+
+@pytest.mark.slow
+def test_sigterm_leaves_a_checkpoint_and_a_code(dataset: Path, own_home: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "cyclegan_dist.train",
+        "demo",
+        *SMALL,
+        "--data.path",
+        str(dataset),
+        "--stop_after",
+        "0",
+    ]
+    command += ["--schedule.n_epochs", "10000", "--every.checkpoint", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while "step" not in process.stdout.readline():
+            assert process.poll() is None
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "the same command again resumes it" in err
+    assert len(list((own_home / "runs" / "demo" / "checkpoints").glob("step-*"))) == 1
