@@ -38,6 +38,12 @@ def write_images(folder: Path, count: int, size: int = 24, extension: str = "png
     return folder
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of an image file."""
+    with Image.open(path) as image:
+        return image.size
+
+
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
     """Seven images of A and ten of B."""

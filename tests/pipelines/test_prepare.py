@@ -1,0 +1,112 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cyclegan_dist.data.manifest import open_manifest
+from cyclegan_dist.data.reader import ShardReader
+from cyclegan_dist.errors import UsageError, run_command
+from pipelines import prepare as pipeline
+from pipelines.prepare import Prepare, prepare
+from tests.conftest import write_images
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_twice_gives_the_same_bytes(folders, tmp_path: Path) -> None:
+    for name, workers in (("one", 1), ("two", 2)):
+        prepare(Prepare(*folders, tmp_path / name, load_size=16, samples_per_shard=3, workers=workers))
+    assert everything(tmp_path / "one") == everything(tmp_path / "two")
+    prepare(Prepare(*folders, tmp_path / "one", load_size=16, samples_per_shard=3, workers=1))  # and once more in place
+    assert everything(tmp_path / "one") == everything(tmp_path / "two")
+
+
+def test_every_image_arrives_once_with_its_name_and_bytes(folders, tmp_path: Path) -> None:
+    write_images(folders[0] / "deep" / "er", 2, extension="jpg")
+    prepare(Prepare(*folders, tmp_path / "out", samples_per_shard=4, workers=1))
+    manifest = open_manifest(str(tmp_path / "out"))
+    names = manifest.domains["A"]["name"].to_pylist()
+    assert sorted(names) == sorted(path.relative_to(folders[0]).as_posix() for path in folders[0].rglob("*.*g"))
+    assert names != sorted(names)  # neighbours in a shard are not neighbours in the folder
+    reader = ShardReader(manifest, "A")
+    assert [reader.read(i) for i in range(len(names))] == [(folders[0] / name).read_bytes() for name in names]
+
+
+def test_unreadable_images_are_named_and_left_out_up_to_a_share(folders, tmp_path: Path, capsys) -> None:
+    (folders[1] / "bad one.jpg").write_text("<html>")
+    with pytest.raises(UsageError, match=r"1 of 11 images in .*B are unreadable.*--max-bad-fraction"):
+        prepare(Prepare(*folders, tmp_path / "out", workers=1))
+    assert not (tmp_path / "out").exists()
+    prepare(Prepare(*folders, tmp_path / "out", workers=1, max_bad_fraction=0.1))
+    assert "left out" in capsys.readouterr().err
+    assert open_manifest(str(tmp_path / "out")).samples == {"A": 7, "B": 10}
+
+
+def test_the_load_size_makes_files_smaller(folders, tmp_path: Path) -> None:
+    prepare(Prepare(*folders, tmp_path / "out", load_size=12, workers=1))
+    rows = open_manifest(str(tmp_path / "out")).table.to_pylist()
+    assert {(row["width"], row["height"]) for row in rows} == {(12, 12)}
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["prepare", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            run_command(pipeline.main)
+        out = capsys.readouterr()
+        return int(end.value.code or 0), out.out, out.err
+
+    return call
+
+
+def test_the_command_says_what_it_made(cli, folders, tmp_path: Path) -> None:
+    code, out, _ = cli(*folders, tmp_path / "out", "--workers", 1)
+    assert code == 0
+    assert "7 images of A, 10 images of B in 2 shards" in out
+
+
+@pytest.mark.parametrize(
+    "case", ["empty", "no images", "missing", "file as out", "foreign out", "quality", "unwritable"]
+)
+def test_bad_input_is_one_line(cli, folders, tmp_path: Path, case: str) -> None:
+    a, out, extra = folders[0], tmp_path / "out", []
+    if case in ("empty", "no images"):
+        a = tmp_path / "a"
+        a.mkdir()
+        if case == "no images":
+            (a / "notes.txt").touch()
+    elif case == "missing":
+        a = tmp_path / "nowhere"
+    elif case == "file as out":
+        out.touch()
+    elif case == "foreign out":
+        out.mkdir()
+        (out / "thesis.tex").touch()
+    elif case == "unwritable":
+        out = Path("/proc/out")
+    else:
+        extra = ["--quality", "0"]
+    code, _, err = cli(a, folders[1], out, *extra)
+    assert code == 2
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert any(word in err for word in ("give ", "choose "))
+
+
+def test_sixteen_bit_and_transparent_images_become_eight_bit_png(tmp_path: Path) -> None:
+    for domain in "AB":
+        (tmp_path / domain).mkdir()
+        Image.fromarray(np.full((8, 8), 65535, np.uint16)).save(tmp_path / domain / "deep.png")
+        Image.new("RGBA", (8, 8), (10, 20, 30, 255)).save(tmp_path / domain / "clear.tiff")
+    prepare(Prepare(tmp_path / "A", tmp_path / "B", tmp_path / "out", workers=1))
+    manifest = open_manifest(str(tmp_path / "out"))
+    assert dict(
+        zip(manifest.domains["A"]["name"].to_pylist(), manifest.domains["A"]["mode"].to_pylist(), strict=True)
+    ) == {
+        "deep.png": "L",
+        "clear.tiff": "RGB",
+    }
