@@ -1,0 +1,73 @@
+"""Write configuration.md from the configuration tree itself.
+
+python docs/make_configuration.py
+"""
+
+import ast
+import dataclasses
+import inspect
+import typing
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from cyclegan_dist.config import SAFE_TO_CHANGE, Config, presets
+
+PAGE = Path(__file__).parent / "configuration.md"
+INTRO = """# Configuration
+
+Every key of the tree, generated from it by `python docs/make_configuration.py`. Defaults are overridden by a preset or
+YAML file, and those by the command line: `--optim.lr 1e-4`, or in YAML `optim: {lr: 1e-4}`. Keys with a * may differ
+when a run is resumed; any other difference is refused.
+
+Presets: PRESETS.
+
+| key | default | values | meaning |
+|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    names = ", ".join(f"`{name}`" for name in presets())
+    return INTRO.replace("PRESETS", names) + "".join(_rows(Config, "")) + "\n"
+
+
+def _rows(config: type, prefix: str) -> list[str]:
+    rows = []
+    meanings, types = _meanings(config), typing.get_type_hints(config, include_extras=True)
+    for field in dataclasses.fields(config):
+        key, kind = f"{prefix}{field.name}", types[field.name]
+        if dataclasses.is_dataclass(kind):
+            rows += _rows(typing.cast(type, kind), f"{key}.")
+            continue
+        safe = "*" if any(key == s or key.startswith(f"{s}.") for s in SAFE_TO_CHANGE) else ""
+        default = "" if field.default == "" else f"`{field.default}`"
+        rows.append(f"| `{key}`{safe} | {default} | {_values(kind)} | {meanings[field.name]} |\n")
+    return rows
+
+
+def _values(kind: Any) -> str:
+    """What a type admits."""
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(kind))
+    base, *limits = get_args(kind) or (kind,)
+    signs = {"ge": "≥", "gt": ">", "lt": "<", "le": "≤"}
+    bounds = [f"{signs[name]} {value}" for limit in limits for name, value in dataclasses.asdict(limit).items()]
+    return " ".join([base.__name__, ", ".join(bounds)]).strip()
+
+
+def _meanings(config: type) -> dict[str, str]:
+    """The docstring under each field."""
+    body = ast.parse(inspect.getsource(config)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for statement, following in zip(body.body, [*body.body[1:], None], strict=True):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            text = following.value.value if isinstance(following, ast.Expr) else ""  # pyright: ignore
+            found[statement.target.id] = " ".join(str(text).split()).replace("|", "\\|")
+    return found
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
+    print(PAGE)

@@ -1,0 +1,80 @@
+"""Look at what a run has learned: images of both domains, their translations and reconstructions, as a static page.
+
+    python -m pipelines.gallery RUN_DIR A_DIR B_DIR OUT [--count 24]
+
+Give images that were not trained on. The page opens in any browser, without a server.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+from cyclegan_dist.data.images import UnreadableImageError, list_images, open_image
+from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.gallery import Section, there_and_back, write_gallery
+from cyclegan_dist.snapshot import find_snapshot, load_generator, read_card
+from cyclegan_dist.tracking.journal import NAME
+
+_COLOURS = {1: "L", 3: "RGB"}
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Look at what a run has learned."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """Folder of the run, or of a snapshot."""
+    a_dir: tyro.conf.Positional[Path]
+    """Images of domain A."""
+    b_dir: tyro.conf.Positional[Path]
+    """Images of domain B."""
+    out: tyro.conf.Positional[Path]
+    """Folder for the page."""
+    count: int = 24
+    """Images of each domain, evenly spaced over the folder."""
+
+
+def gallery(command: Gallery) -> Path:
+    """Write the page. Returns the path of index.html."""
+    snapshot = find_snapshot(command.run_dir)
+    card = read_card(snapshot)
+    G_AB, G_BA = (load_generator(snapshot, direction) for direction in ("AB", "BA"))
+    sections = []
+    for title, folder, channels, forth, back in (
+        ("A to B", command.a_dir, card["input_nc"], G_AB, G_BA),
+        ("B to A", command.b_dir, card["output_nc"], G_BA, G_AB),
+    ):
+        images = _images(folder, command.count, channels)
+        sections.append(Section(title, list(images), there_and_back(forth, back, list(images.values()))))
+    journal = command.run_dir / NAME
+    return write_gallery(
+        command.out,
+        title=str(card.get("run", snapshot.name)),
+        facts={"snapshot": snapshot.name, "images seen": str(card.get("nimg", "unknown"))},
+        sections=sections,
+        journal=journal if journal.exists() else None,
+    )
+
+
+def _images(folder: Path, count: int, channels: int) -> dict[str, Tensor]:
+    """Up to `count` images by name, C x H x W uint8."""
+    names = list_images(folder) if folder.is_dir() else []
+    if not names:
+        raise UsageError(f"{folder} holds no images: give a folder of images")
+    chosen = names[:: max(1, len(names) // max(1, count))][:count]
+    try:
+        return {name: pil_to_tensor(open_image(folder / name).convert(_COLOURS[channels])) for name in chosen}
+    except UnreadableImageError as error:
+        raise UsageError(f"an image in {folder} cannot be read: {error}; remove it") from error
+
+
+def main() -> None:
+    """Read the command line and write the page."""
+    print(f"gallery: {gallery(tyro.cli(Gallery, description=__doc__))}")
+
+
+if __name__ == "__main__":
+    run_command(main)
