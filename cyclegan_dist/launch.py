@@ -9,7 +9,7 @@ import sys
 import torch
 
 from cyclegan_dist import dist
-from cyclegan_dist.config import Config
+from cyclegan_dist.config import Config, home
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.hooks.stop import StopRequest
 from cyclegan_dist.run import open_run
@@ -75,6 +75,8 @@ def _report(config: Config, status: str, signal_number: int) -> int:
     """Say where everything is."""
     if status == "FINISHED":
         print(f"finished: {config.run_dir}")
+        if config.tracking.mlflow and "MLFLOW_TRACKING_URI" not in os.environ:
+            print(f"curves and models: mlflow ui --backend-store-uri sqlite:///{home() / 'mlflow.db'}")
         return 0
     print(f"stopped: {config.run_dir}; the same command again resumes it", file=sys.stderr)
     return 128 + (signal_number or signal.SIGTERM)

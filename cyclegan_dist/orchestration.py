@@ -6,6 +6,7 @@ lost with the cluster.
 """
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -21,12 +22,17 @@ from typing import Any
 
 # Ray reads its settings when it is imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+if not os.environ.get("RAY_ADDRESS"):
+    # A cluster of our own, through whose job server nobody else on this machine may run code. A token of our own too, as
+    # Ray would write one that all may read into the home folder.
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 import ray
+import ray.exceptions
 import ray.train
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
@@ -118,25 +124,21 @@ def _workers(config: Config) -> tuple[int, bool]:
 @contextmanager
 def _cluster() -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS (set inside a Ray job), or start one for this run and end it with the run."""
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     temporary = None
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
-    else:
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    if not os.environ.get("RAY_ADDRESS"):
         temporary = tempfile.mkdtemp(prefix="cgd", dir="/tmp")  # short: Unix socket paths end at 107 bytes
         # A dashboard of ours even where another cluster's runs: Ray Train asks it for the state of its controller.
         port = _free_port()
         os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
-        ray.init(
-            address="local",
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            dashboard_port=port,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=temporary,
-            **quiet,
-        )
+        settings |= {"address": "local", "_node_ip_address": "127.0.0.1", "_temp_dir": temporary}
+        settings |= {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": port}
     try:
+        try:
+            ray.init(**settings)
+        except (RuntimeError, ConnectionError, ValueError, ray.exceptions.RayError) as error:
+            where = os.environ.get("RAY_ADDRESS", "of this machine's own")
+            raise UsageError(f"no Ray cluster {where}: {_last_line(error)}; or pass --launcher local") from error
         yield
     finally:
         ray.shutdown()
@@ -193,8 +195,14 @@ def _in_thread(work: Any) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """The first line that says what a rank died of."""
+    """What the first rank to fail died of."""
     failures = getattr(error, "worker_failures", None) or {}
     for rank, failure in sorted(failures.items()):
-        return f"rank {rank}: {str(failure).strip().splitlines()[-1]}"
-    return str(error).strip().splitlines()[0]
+        return f"rank {rank}: {_last_line(failure)}"
+    return _last_line(error)
+
+
+def _last_line(error: BaseException) -> str:
+    """The line of an exception's text that says what happened, below any traceback in it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
