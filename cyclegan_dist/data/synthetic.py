@@ -31,7 +31,9 @@ def draw_scene(index: int, *, seed: int, size: int) -> Scene:
     """Scene number `index` of `seed`, `size` x `size` pixels."""
     rng = np.random.default_rng([seed, index])
     y, x = np.mgrid[0:size, 0:size] / size
-    grass = GRASS + 4 * rng.standard_normal((size, size, 1))  # on a flat ground instance norm would blow up what is left
+    grass = GRASS + 4 * rng.standard_normal(
+        (size, size, 1)
+    )  # on a flat ground instance norm would blow up what is left
     horse, zebra = grass.copy(), grass.copy()
     for _ in range(1):
         inside = _shape(rng, x, y)

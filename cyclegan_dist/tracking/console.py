@@ -6,16 +6,18 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from cyclegan_dist.tracking.journal import NAME, follow
 
 
 def watch(run_dir: Path, offset: int, done: threading.Event, console: Console) -> None:
     """Show the run's journal from byte `offset` on, until `done` is set and the rest is shown."""
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.percentage:>3.0f}%"))
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    text = TextColumn("{task.description}", table_column=Column(ratio=1))  # takes the rest of the width, and wraps
+    columns = (BarColumn(bar_width=16), TextColumn("{task.percentage:>3.0f}%"), text)
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True, expand=True) as bar:
         task = bar.add_task("starting ...", total=None)
-        total = 0
+        total, line = 0, ""
         for record, _ in follow(run_dir / NAME, offset, done):
             if record["kind"] == "run":
                 total = record["total"]
@@ -27,6 +29,8 @@ def watch(run_dir: Path, offset: int, done: threading.Event, console: Console) -
                     console.print(line, soft_wrap=True, markup=False, highlight=False)
             elif record["kind"] == "message":
                 console.print(record["text"], soft_wrap=True, markup=False, highlight=False)
+    if console.is_terminal and line:  # the bar is gone; leave where it ended
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def progress_line(record: dict[str, Any], total: int) -> str:
