@@ -26,7 +26,7 @@ os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
 if not os.environ.get("RAY_ADDRESS"):
-    # A cluster of our own, through whose job server nobody else on this machine may run code. A token of our own too, as
+    # A cluster of our own, through whose job server nobody else on this machine may run code. A token of our own too:
     # Ray would write one that all may read into the home folder.
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

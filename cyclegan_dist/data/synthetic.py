@@ -31,16 +31,14 @@ def draw_scene(index: int, *, seed: int, size: int) -> Scene:
     """Scene number `index` of `seed`, `size` x `size` pixels."""
     rng = np.random.default_rng([seed, index])
     y, x = np.mgrid[0:size, 0:size] / size
-    grass = GRASS + 4 * rng.standard_normal(
-        (size, size, 1)
-    )  # on a flat ground instance norm would blow up what is left
+    # Not flat: instance norm would blow up whatever is left on a flat ground.
+    grass = GRASS + 4 * rng.standard_normal((size, size, 1))
     horse, zebra = grass.copy(), grass.copy()
-    for _ in range(1):
-        inside = _shape(rng, x, y)
-        angle, phase, period = rng.uniform(0, np.pi), rng.uniform(0, 1), rng.uniform(0.28, 0.36)
-        dark = ((x * np.cos(angle) + y * np.sin(angle)) / period + phase) % 1 < 0.4
-        horse[inside & dark], horse[inside & ~dark] = BROWN - GRAIN, BROWN + GRAIN
-        zebra[inside & dark], zebra[inside & ~dark] = BLACK, WHITE
+    inside = _shape(rng, x, y)
+    angle, phase, period = rng.uniform(0, np.pi), rng.uniform(0, 1), rng.uniform(0.28, 0.36)
+    dark = ((x * np.cos(angle) + y * np.sin(angle)) / period + phase) % 1 < 0.4
+    horse[inside & dark], horse[inside & ~dark] = BROWN - GRAIN, BROWN + GRAIN
+    zebra[inside & dark], zebra[inside & ~dark] = BLACK, WHITE
     return Scene(*(np.clip(image, 0, 255).astype(np.uint8) for image in (horse, zebra)))
 
 
