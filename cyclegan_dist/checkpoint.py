@@ -91,14 +91,14 @@ class CheckpointStore:
                 "files": files,
             }
             failed = _commit(draft, done, manifest)
-        failed = self.world.from_first(failed)
         if self.world.is_first:
             shutil.rmtree(draft, ignore_errors=True)
             if failed:
                 self.warn(f"checkpoint of step {step} was not written: {failed[0]}; the previous one stays")
             else:
                 self._prune()
-        return None if failed else done
+        # Last, so that no rank begins the next draft while rank 0 still tidies up.
+        return None if self.world.from_first(failed) else done
 
     def load_latest(self) -> Restored | None:
         """The newest checkpoint whose files are valid on every rank, or None if there never was one; all ranks call it
