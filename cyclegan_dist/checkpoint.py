@@ -100,6 +100,10 @@ class CheckpointStore:
         # Last, so that no rank begins the next draft while rank 0 still tidies up.
         return None if self.world.from_first(failed) else done
 
+    def has(self, step: int) -> bool:
+        """Whether there is a checkpoint of `step`; rank 0's answer on all ranks."""
+        return self.world.from_first((self.folder / f"step-{step:09d}").exists())
+
     def load_latest(self) -> Restored | None:
         """The newest checkpoint whose files are valid on every rank, or None if there never was one; all ranks call it
         together.
@@ -153,15 +157,19 @@ def _entry(path: Path) -> dict[str, Any]:
 
 def _commit(draft: Path, done: Path, manifest: Mapping[str, Any]) -> list[str]:
     """Write the manifest last and give the folder its name."""
+    missing = [name for name in manifest["files"] if not (draft / name).exists()]
+    if missing:
+        return [f"{draft.parent} is not storage that all ranks share: {missing[0]} of another rank is not there"]
+    old = draft.with_name(f"{draft.name}-old")
     try:
         with (draft / MANIFEST).open("w") as file:
             json.dump(manifest, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-        shutil.rmtree(
-            done, ignore_errors=True
-        )  # the same step, from an attempt that was then resumed from further back
+        if done.exists():  # the same step, from an attempt that was then resumed from further back
+            os.rename(done, old)
         os.rename(draft, done)
+        shutil.rmtree(old, ignore_errors=True)
         descriptor = os.open(done.parent, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)

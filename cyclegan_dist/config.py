@@ -63,10 +63,33 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
+        if "://" in self.runs_dir:
+            raise UsageError(f"runs_dir {self.runs_dir} must be a folder: mount the storage on every node")
         if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
             raise UsageError(f"name {self.name!r} must be a plain folder name")
         if not self.schedule.total_epochs:
             raise UsageError("schedule.n_epochs and schedule.n_epochs_decay are both 0: there is nothing to train")
+        if self.method.gan_mode == "wgangp" and (self.optim.compile or "crop" not in self.data.preprocess):
+            raise UsageError(
+                "gan_mode wgangp differentiates twice and between images of one size: "
+                "it needs optim.compile False and a data.preprocess that crops"
+            )
+        if "crop" in self.data.preprocess:
+            self._refuse_crop()
+
+    def _refuse_crop(self) -> None:
+        size, multiple = self.data.crop_size, self.method.generator.multiple
+        if size % multiple:
+            raise UsageError(
+                f"crop_size {size} must be a multiple of {multiple} for this generator: "
+                f"give {max(1, round(size / multiple)) * multiple}"
+            )
+        smallest = self.method.discriminator.smallest_side
+        if size < smallest:
+            raise UsageError(
+                f"crop_size {size} is too small for the discriminator: give at least {smallest}, "
+                f"or less than {self.method.discriminator.n_layers_D} for method.discriminator.n_layers_D"
+            )
 
     @property
     def run_dir(self) -> Path:
@@ -111,14 +134,17 @@ def presets() -> list[str]:
 def load_config(name: str) -> Config:
     """The tree of a shipped preset, of a YAML file, or of several joined by `+`, where later ones win.
 
+    Joined, the run is named after all of them, unless the last is a file that names it.
+
     Raises:
         UsageError: if there is none of that name, or it does not fit the tree.
     """
     parts = name.split("+")
+    trees = [read_tree(*_find(part)) for part in parts]
     tree: dict[str, Any] = {}
-    for part in parts:
-        tree = _merged(tree, read_tree(*_find(part)))
-    if len(parts) > 1:
+    for above in trees:
+        tree = _merged(tree, above)
+    if len(parts) > 1 and (parts[-1] in presets() or "name" not in trees[-1]):
         tree["name"] = "-".join(Path(part).stem for part in parts)
     return check_config(tree, name)
 

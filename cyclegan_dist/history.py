@@ -27,15 +27,17 @@ class HistoryBuffer:
         """Exchange N x C x H x W detached images for as many from now or earlier."""
         if self.pool_size == 0:
             return images
-        return torch.stack([self._exchange(image) for image in images])
+        return torch.stack([self._exchange(image, alone=len(images) == 1) for image in images])
 
-    def _exchange(self, image: Tensor) -> Tensor:
+    def _exchange(self, image: Tensor, *, alone: bool) -> Tensor:
         if len(self.images) < self.pool_size:
             self.images.append(image.clone())
             return image
         if torch.rand((), generator=self._rng) < 0.5:
             return image
         slot = int(torch.randint(self.pool_size, (), generator=self._rng))
+        if self.images[slot].shape != image.shape and not alone:  # it could not stand beside the batch's others
+            return image
         stored, self.images[slot] = self.images[slot], image.clone()
         return stored.to(image.device)
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cyclegan_dist.data.loader import to_bytes, to_unit_range
+from cyclegan_dist.data.images import to_bytes, to_unit_range
 from cyclegan_dist.networks.build import Generator
 
 

@@ -2,9 +2,11 @@
 code.
 """
 
+import contextlib
 import os
 import signal
 import sys
+from pathlib import Path
 
 import torch
 
@@ -12,7 +14,7 @@ from cyclegan_dist import dist
 from cyclegan_dist.config import Config, home
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.hooks.stop import StopRequest
-from cyclegan_dist.run import open_run
+from cyclegan_dist.run import locked, open_run
 from cyclegan_dist.tracking.observe import observing
 from cyclegan_dist.trainer import FATAL, train
 
@@ -30,20 +32,22 @@ def launch(config: Config, launcher: str) -> int:
         return _in_this_process(config)
     if config.world.num_workers:
         config.optim.micro_batches(config.world.num_workers)  # before Ray takes its time to start
-    config = open_run(config)
-    from cyclegan_dist.orchestration import train_on_ray  # Ray is loaded from here on
+    with locked(config):
+        config = open_run(config)
+        from cyclegan_dist.orchestration import train_on_ray  # Ray is loaded from here on
 
-    with observing(config.run_dir, config.tracking):
-        status, signal_number = train_on_ray(config)
+        with observing(config.run_dir, config.tracking):
+            status, signal_number = train_on_ray(config)
     return _report(config, status, signal_number)
 
 
 def _in_this_process(config: Config) -> int:
     """Train as one of torchrun's ranks, or alone."""
     world = dist.join(config.world.device, config.world.timeout_s)
+    lock = contextlib.ExitStack()  # held by rank 0 for all
     try:
         config.optim.micro_batches(world.size)
-        config = _agree(config, world)
+        config = _agree(config, world, lock)
         stop = StopRequest(config.run_dir, world)
         stop.listen()
         if not world.is_first:
@@ -54,14 +58,16 @@ def _in_this_process(config: Config) -> int:
     except FATAL as error:
         raise UsageError(str(error)) from error
     finally:
+        lock.close()
         dist.leave()
 
 
-def _agree(config: Config, world: dist.World) -> Config:
-    """Rank 0 opens the run; all take its config, or its refusal."""
+def _agree(config: Config, world: dist.World, lock: contextlib.ExitStack) -> Config:
+    """Rank 0 locks and opens the run; all take its config, or its refusal."""
     answer: Config | str = ""
     if world.is_first:
         try:
+            lock.enter_context(locked(config))
             answer = open_run(config)
         except UsageError as error:
             answer = str(error)
@@ -71,12 +77,19 @@ def _agree(config: Config, world: dist.World) -> Config:
     return answer
 
 
+def mlflow_ui() -> str:
+    """What to type, or where to look, to see the runs in MLflow."""
+    if "MLFLOW_TRACKING_URI" in os.environ:
+        return "the server of MLFLOW_TRACKING_URI"  # which may hold a password
+    return f"{Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri sqlite:///{home() / 'mlflow.db'}"
+
+
 def _report(config: Config, status: str, signal_number: int) -> int:
     """Say where everything is."""
     if status == "FINISHED":
         print(f"finished: {config.run_dir}")
-        if config.tracking.mlflow and "MLFLOW_TRACKING_URI" not in os.environ:
-            print(f"curves and models: mlflow ui --backend-store-uri sqlite:///{home() / 'mlflow.db'}")
+        if config.tracking.mlflow:
+            print(f"curves and models: {mlflow_ui()}")
         return 0
     print(f"stopped: {config.run_dir}; the same command again resumes it", file=sys.stderr)
     return 128 + (signal_number or signal.SIGTERM)

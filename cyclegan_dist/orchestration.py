@@ -6,6 +6,7 @@ lost with the cluster.
 """
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -84,14 +85,20 @@ def _fit(config: Config, workers: int, use_gpu: bool) -> str:
     except ray.train.TrainingFailedError as error:
         with Journal(config.run_dir) as journal:  # the rank that would have said so may be dead
             journal.write("end", status="FAILED")
-        raise UsageError(
-            f"training failed: {_cause(error)}; the same command resumes from the last checkpoint"
-        ) from error
+        _refuse_failed(config)
+        crash = config.run_dir / "crash.txt"
+        crash.write_text("\n\n".join(map(str, [error, *_failures(error).values()])))
+        raise UsageError(f"training failed: {_cause(error)}; the same command resumes. Details: {crash}") from error
     finally:
         shutil.rmtree(storage, ignore_errors=True)
+    _refuse_failed(config)
+    return str(result.return_value)
+
+
+def _refuse_failed(config: Config) -> None:
+    """Tell what a rank met that starting again would not mend, if one did."""
     if (config.run_dir / FAILURE_NAME).exists():
         raise UsageError((config.run_dir / FAILURE_NAME).read_text())
-    return str(result.return_value)
 
 
 def _train_rank(tree: dict[str, Any]) -> str:
@@ -194,11 +201,17 @@ def _in_thread(work: Any) -> str:
     return answer[0]
 
 
+def _failures(error: BaseException) -> dict[int, Any]:
+    """What each rank that failed raised."""
+    return getattr(error, "worker_failures", None) or {}
+
+
 def _cause(error: BaseException) -> str:
-    """What the first rank to fail died of."""
-    failures = getattr(error, "worker_failures", None) or {}
-    for rank, failure in sorted(failures.items()):
-        return f"rank {rank}: {_last_line(failure)}"
+    """What the rank that began it died of: the others only lost their connection to it."""
+    told = {rank: _last_line(failure) for rank, failure in sorted(_failures(error).items())}
+    first = {rank: line for rank, line in told.items() if not re.search("gloo|nccl|connection", line, re.IGNORECASE)}
+    for rank, line in (first or told).items():
+        return f"rank {rank}: {line}"
     return _last_line(error)
 
 

@@ -9,7 +9,7 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, DataType, Schema
 from PIL import Image
 
-from cyclegan_dist.data.images import encode_image
+from cyclegan_dist.data.images import COLOURS, encode_image
 from cyclegan_dist.snapshot import CARD, DIRECTIONS, read_card
 
 _PACKAGE = Path(__file__).parent
@@ -45,5 +45,5 @@ def log_generators(run_id: str, snapshot: Path, step: int) -> None:
 
 
 def _example(channels: int) -> pd.DataFrame:
-    grey = Image.new({1: "L", 3: "RGB", 4: "RGBA"}[channels], (16, 16), "grey")
+    grey = Image.new(COLOURS[channels], (16, 16), "grey")
     return pd.DataFrame({"image": [encode_image(grey, "example", "png").data]})

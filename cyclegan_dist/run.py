@@ -2,13 +2,20 @@
 written.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute
+
 from cyclegan_dist.config import Config, check_config, dump_config, home, read_tree, refuse_changes
+from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.manifest import NAME as MANIFEST_NAME
-from cyclegan_dist.data.manifest import open_manifest
+from cyclegan_dist.data.manifest import Manifest, open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.hooks.stop import FILE as STOP_FILE
 
@@ -32,7 +39,7 @@ def open_run(config: Config) -> Config:
         refuse_changes(read_config(run_dir), config)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=_data_path(config)))
     if config.data.path != str(run_dir / "data"):
-        open_manifest(config.data.path)
+        _refuse_small_images(open_manifest(config.data.path), config.data)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         if config.data.path == str(run_dir / "data"):
@@ -43,8 +50,29 @@ def open_run(config: Config) -> Config:
         for name in (STOP_FILE, FAILURE_NAME):  # of an earlier attempt
             (run_dir / name).unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot write {run_dir}: {error.strerror}; choose another --runs-dir") from error
+        raise UsageError(f"cannot write {run_dir}: {error.strerror}; choose another --runs_dir") from error
     return config
+
+
+@contextlib.contextmanager
+def locked(config: Config) -> Iterator[None]:
+    """Hold the run for this launcher, until the block ends or the process dies.
+
+    Raises:
+        UsageError: if another launcher holds it.
+    """
+    path = home() / config.runs_dir / f".{config.name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("w")
+    except OSError as error:
+        raise UsageError(f"cannot write {path.parent}: {error.strerror}; choose another --runs_dir") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"run {config.name} is in training already: wait, or give another --name") from None
+        yield
 
 
 def read_config(run_dir: Path) -> Config:
@@ -70,6 +98,17 @@ def draw_synthetic(out: Path, *, size: int, seed: int, count: int = 400) -> None
     from cyclegan_dist.data.synthetic import draw_domain
 
     write_dataset({d: draw_domain(d, count, seed=seed, size=size) for d in "AB"}, out, samples_per_shard=200)
+
+
+def _refuse_small_images(manifest: Manifest, data: DataConfig) -> None:
+    """`crop` takes images as they are: each must hold the crop."""
+    if data.preprocess == "crop":
+        smallest = min(pa.compute.min(manifest.table[side]).as_py() for side in ("width", "height"))  # pyright: ignore
+        if smallest < data.crop_size:
+            raise UsageError(
+                f"data.preprocess crop: an image side of {smallest} pixels is smaller than crop_size {data.crop_size}; "
+                "lower it, or choose resize_and_crop"
+            )
 
 
 def _data_path(config: Config) -> str:

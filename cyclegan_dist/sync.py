@@ -7,8 +7,11 @@ speaks for a run.
 """
 
 import fcntl
+import json
 import logging
 import os
+import re
+import signal
 import sys
 import threading
 import time
@@ -32,13 +35,13 @@ def sync(run_dir: Path, done: threading.Event) -> None:
         UsageError: if MLflow cannot be reached after `done`, or RUN_DIR is no run.
     """
     config = read_config(run_dir).tracking
-    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{home() / 'mlflow.db'}")
+    os.environ.setdefault("MLFLOW_TRACKING_URI", _known_store(run_dir) or f"sqlite:///{home() / 'mlflow.db'}")
     # MLflow remarks on its own migrations and on ambiguous sources; what matters comes as an exception.
     warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     logging.getLogger("alembic").setLevel(logging.ERROR)
     from cyclegan_dist.registry import log_generators  # mlflow is loaded from here on
-    from cyclegan_dist.tracking.mlflow_run import MlflowException, MlflowRun
+    from cyclegan_dist.tracking.mlflow_run import MlflowException, MlflowRun, server_of
 
     with (run_dir / "mlflow.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -55,10 +58,20 @@ def sync(run_dir: Path, done: threading.Event) -> None:
                 return
             except (MlflowException, OSError) as error:
                 if done.is_set():
-                    raise UsageError(
-                        f"MLflow at {os.environ['MLFLOW_TRACKING_URI']} did not take the run: {error}"
-                    ) from error
+                    server = server_of(os.environ["MLFLOW_TRACKING_URI"])
+                    raise UsageError(f"MLflow at {server} did not take the run: {_first_line(error)}") from error
                 done.wait(RETRY_S)
+
+
+def _known_store(run_dir: Path) -> str | None:
+    """Where the run was sent before, whatever folder that was typed in."""
+    state = run_dir / "mlflow.json"
+    return json.loads(state.read_text()).get("store") if state.exists() else None
+
+
+def _first_line(error: BaseException) -> str:
+    """What an exception says first, without the names and passwords of URLs in it."""
+    return re.sub(r"://[^/@\s]*@", "://", str(error).strip().splitlines()[0])
 
 
 def main() -> None:
@@ -68,6 +81,9 @@ def main() -> None:
 
 def _main(run_dir: tyro.conf.Positional[Path], *, follow: bool = False) -> None:
     done = threading.Event()
+    # Who stops a training stops its group; the sender is to report how that ended.
+    for number in (signal.SIGTERM, signal.SIGINT) if follow else ():
+        signal.signal(number, signal.SIG_IGN)
     if not follow:
         done.set()
     else:

@@ -14,7 +14,8 @@ import torch
 
 from cyclegan_dist.checkpoint import CheckpointStore
 from cyclegan_dist.config import Config, flatten
-from cyclegan_dist.data.loader import Share, batches, fixed_images, to_unit_range
+from cyclegan_dist.data.images import to_unit_range
+from cyclegan_dist.data.loader import Share, batches, fixed_images
 from cyclegan_dist.data.manifest import Manifest, open_manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan
 from cyclegan_dist.data.reader import DataError
@@ -123,7 +124,7 @@ class Trainer:
         at = Progress(step=step, nimg=step * size, batch_size=size, epoch_size=self.plan.epoch_size, total=total)
         if self.journal is not None:
             data = [_describe(self.manifest, domain) for domain in DOMAINS]
-            config = {key: value for key, value in flatten(dataclasses.asdict(self.config)).items()}
+            config = flatten(dataclasses.asdict(self.config))
             self.journal.write("run", config=config, data=data, nimg=at.nimg, total=total, world_size=self.world.size)
             if step:
                 self.journal.message(f"resumed at step {step}, {at.nimg} images, on {self.world.size} ranks")
@@ -155,7 +156,9 @@ class Trainer:
 
     def _hooks(self) -> list[Hook]:
         every, run_dir, device = self.config.every, self.config.run_dir, self.world.device
-        hooks: list[Hook] = [Log(every.log, self.world, self.journal)]
+        # The checkpoint before what takes longer: who stops a run may not wait for pictures.
+        hooks: list[Hook] = [Checkpoint(every.checkpoint, self.store, self._state)]
+        hooks.append(Log(every.log, self.world, self.journal))
         if self.journal is not None:
             fixed = fixed_images(self.manifest, self.config.data, count=4, **self._geometry())
             images = {name: to_unit_range(x, device, self.step.dtype) for name, x in fixed.items()}
@@ -165,7 +168,7 @@ class Trainer:
                 "preprocess": dataclasses.asdict(self.config.data),
             }
             hooks.append(Snapshot(every.snapshot, run_dir, self.step, self.config, facts, self.journal))
-        return [*hooks, Checkpoint(every.checkpoint, self.store, self._state)]
+        return hooks
 
     def _batches(self, first_step: int) -> Any:
         share = Share(self.world.rank, self.world.size, self.micro_batch)

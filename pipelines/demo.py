@@ -19,7 +19,7 @@ from cyclegan_dist.config import load_config
 from cyclegan_dist.data.synthetic import draw_scene
 from cyclegan_dist.errors import run_command
 from cyclegan_dist.gallery import Section, mean_absolute_error, there_and_back, write_gallery
-from cyclegan_dist.launch import launch
+from cyclegan_dist.launch import launch, mlflow_ui
 from cyclegan_dist.snapshot import find_snapshot, load_generator
 
 HELD_OUT = 48
@@ -73,6 +73,7 @@ def show(out: Path, run_dir: Path, size: int, seed: int) -> int:
         print(f"mean absolute error {name} on {HELD_OUT} held-out images: {line}")
     print(f"picture (input, translation, reconstruction, truth): {picture}")
     print(f"gallery: {page}")
+    print(f"curves and models: {mlflow_ui()}")
     if not all(better for _, better in lines.values()):
         print("the translations are not closer to the truth than the inputs: something is wrong")
         return 1

@@ -12,13 +12,11 @@ import tyro
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from cyclegan_dist.data.images import UnreadableImageError, list_images, open_image
+from cyclegan_dist.data.images import COLOURS, UnreadableImageError, list_images, open_image
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.gallery import Section, there_and_back, write_gallery
 from cyclegan_dist.snapshot import find_snapshot, load_generator, read_card
 from cyclegan_dist.tracking.journal import NAME
-
-_COLOURS = {1: "L", 3: "RGB"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def _images(folder: Path, count: int, channels: int) -> dict[str, Tensor]:
         raise UsageError(f"{folder} holds no images: give a folder of images")
     chosen = names[:: max(1, len(names) // max(1, count))][:count]
     try:
-        return {name: pil_to_tensor(open_image(folder / name).convert(_COLOURS[channels])) for name in chosen}
+        return {name: pil_to_tensor(open_image(folder / name).convert(COLOURS[channels])) for name in chosen}
     except UnreadableImageError as error:
         raise UsageError(f"an image in {folder} cannot be read: {error}; remove it") from error
 

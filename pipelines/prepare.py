@@ -24,6 +24,7 @@ from cyclegan_dist.data.shards import refuse_target, shuffled, write_dataset
 from cyclegan_dist.errors import UsageError, run_command
 
 CONSOLE = Console(stderr=True)
+PIECE = 512
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,10 @@ def _encoded(pool: ProcessPoolExecutor, command: Prepare, folder: Path, names: l
     """The readable images of a folder in shard order; unreadable ones are reported, too many end it."""
     bad: list[str] = []
     order = shuffled(names, command.seed)
-    results = pool.map(partial(_try_encode, folder, command.load_size, command.quality), order, chunksize=8)
+    work = partial(_try_encode, folder, command.load_size, command.quality)
+    # A piece at a time: no more is decoded ahead than is soon written, and after an error little is left to finish.
+    pieces = (order[start : start + PIECE] for start in range(0, len(order), PIECE))
+    results = (image for piece in pieces for image in pool.map(work, piece, chunksize=8))
     for image in track(results, f"{folder}", len(order), console=CONSOLE, disable=not CONSOLE.is_terminal):
         if isinstance(image, EncodedImage):
             yield image

@@ -17,13 +17,12 @@ from rich.console import Console
 from rich.progress import Progress
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-from cyclegan_dist.data.images import UnreadableImageError, list_images, open_image
+from cyclegan_dist.data.images import COLOURS, UnreadableImageError, list_images, open_image
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.inference import translate
 from cyclegan_dist.snapshot import find_snapshot, load_generator, read_card
 
 CONSOLE = Console(stderr=True)
-_COLOURS = {1: "L", 3: "RGB"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def run(command: Translate) -> int:
     with Progress(console=CONSOLE, disable=not CONSOLE.is_terminal) as bar:
         task = bar.add_task(f"{snapshot.name} {command.direction}", total=len(targets))
         for batch in _batches(list(targets), max(1, command.batch_size), unreadable):
-            pixels = torch.stack([pil_to_tensor(image.convert(_COLOURS[channels])) for image in batch.values()])
+            pixels = torch.stack([pil_to_tensor(image.convert(COLOURS[channels])) for image in batch.values()])
             for source, image in zip(batch, translate(network, pixels), strict=True):
                 _save(to_pil_image(image), targets[source])
             bar.update(task, advance=len(batch))

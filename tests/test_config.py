@@ -88,6 +88,8 @@ def moved(value: object, key: str) -> object:
         "schedule.policy": "cosine",
         "world.device": "cpu",
         "data.crop_size": 128,
+        "method.input_nc": 1,
+        "method.output_nc": 1,
         "optim.beta1": 0.9,
         "optim.beta2": 0.9,
         "optim.ema_decay": 0.5,

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cyclegan_dist.data.loader import to_bytes, to_unit_range
+from cyclegan_dist.data.images import to_bytes, to_unit_range
 from cyclegan_dist.inference import translate
 from cyclegan_dist.networks.build import build_generator
 from cyclegan_dist.networks.config import GeneratorConfig, InitConfig

@@ -1,6 +1,7 @@
 """The command line: what a user types, and what bad input is answered with."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -86,6 +87,14 @@ def test_dashes_and_underscores_are_the_same(cli) -> None:
         (["demo", "--data.crop_sise", "3"], "did you mean --data.crop_size?"),
         (["demo", "--optim.lr", "-1"], "optim.lr: Input should be greater than 0"),
         (["horse2zebra", "--data.crop_size", "300"], "give load_size at least 300"),
+        (
+            ["horse2zebra", "--data.preprocess", "scale_width_and_crop", "--data.load_size", "64"],
+            "load_size at least 256",
+        ),
+        (["horse2zebra", "--data.crop_size", "250"], "must be a multiple of 4 for this generator: give 248"),
+        (["horse2zebra", "--data.crop_size", "16"], "too small for the discriminator: give at least 24"),
+        (["horse2zebra", "--method.generator.arch", "unet", "--data.crop_size", "128"], "must be a multiple of 256"),
+        (["horse2zebra", "--method.gan_mode", "wgangp", "--optim.compile", "True"], "optim.compile False"),
         (["demo", "--world.num_workers", "3"], "batch_size 4 cannot be shared by 3 ranks"),
         (["demo", "--method.input_nc", "1"], "lambda_identity 0"),
         (["horse2zebra", "--launcher", "local"], "python -m pipelines.prepare"),
@@ -187,4 +196,42 @@ def test_sigterm_leaves_a_checkpoint_and_a_code(dataset: Path, own_home: Path) -
         _, err = process.communicate(timeout=60)
     assert process.returncode == 143
     assert "the same command again resumes it" in err
+    assert len(list((own_home / "runs" / "demo" / "checkpoints").glob("step-*"))) == 1
+
+
+def test_a_run_in_training_is_not_started_twice(cli, dataset: Path) -> None:
+    from cyclegan_dist.config import load_config
+    from cyclegan_dist.run import locked
+
+    with locked(load_config("demo")):
+        code, _, err = cli("demo", *SMALL, "--data.path", str(dataset))
+    assert code == 2
+    assert "run demo is in training already" in err
+    assert cli("demo", *SMALL, "--data.path", str(dataset))[0] == 0
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_whole_group_still_leaves_a_checkpoint(dataset: Path, own_home: Path) -> None:
+    """torchrun, Slurm and Ctrl-C signal the loader's processes too."""
+    command = [
+        sys.executable,
+        "-m",
+        "cyclegan_dist.train",
+        "demo",
+        *SMALL,
+        "--data.path",
+        str(dataset),
+        "--data.workers",
+        "2",
+    ]
+    command += ["--stop_after", "0", "--schedule.n_epochs", "10000", "--every.checkpoint", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+    ) as process:
+        assert process.stdout is not None
+        while "step" not in process.stdout.readline():
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
     assert len(list((own_home / "runs" / "demo" / "checkpoints").glob("step-*"))) == 1

@@ -186,6 +186,30 @@ def test_a_stop_file_stops_all_ranks_at_one_step_with_a_checkpoint(tiny_run: Mak
     assert len(list((config.run_dir / "checkpoints").glob("step-*"))) == 1
 
 
+def test_a_run_resumed_far_on_still_looks_for_a_stop_soon(tmp_path: Path) -> None:
+    stop = StopRequest(tmp_path, ALONE, interval_s=0.05)
+    assert not stop.agreed(20_001)
+    stop.signal = 15
+    assert any(stop.agreed(20_002 + i) for i in range(3))
+
+
+def test_images_of_many_sizes_train_sample_and_translate(tmp_path: Path, tiny_run: MakeRun) -> None:
+    from pipelines.prepare import Prepare, prepare
+    from tests.conftest import write_images
+
+    a, b = write_images(tmp_path / "A", 3, size=16), write_images(tmp_path / "B", 3, size=16)
+    write_images(a / "more", 3, size=24), write_images(b / "more", 3, size=32)
+    prepare(Prepare(a, b, tmp_path / "out", workers=1))
+    config = tiny_run(data__path=str(tmp_path / "out"), data__preprocess="none", optim__batch_size=1, every__samples=8)
+    assert go(config) == "FINISHED"
+    assert list((config.run_dir / "samples").iterdir())
+
+
+def test_a_crop_larger_than_an_image_is_refused_before_anything_starts(tiny_run: MakeRun) -> None:
+    with pytest.raises(UsageError, match="24 pixels is smaller than crop_size 28"):
+        tiny_run(data__preprocess="crop", data__crop_size=28)
+
+
 def test_another_data_set_is_refused_on_resume(tiny_run: MakeRun, tmp_path: Path) -> None:
     from cyclegan_dist.run import draw_synthetic
 
@@ -208,6 +232,10 @@ def test_damaged_data_ends_the_run_by_name_and_leaves_a_note_for_the_launcher(
     with pytest.raises(DataError, match=r"\.tar, sample"):
         go(config)
     assert ".tar" in (config.run_dir / "FAILED").read_text()
+    config = tiny_run(name="workers", data__path=str(copy), data__workers=2)
+    with pytest.raises(DataError, match=r"\.tar, sample") as error:
+        go(config)
+    assert "\n" not in str(error.value)  # not the loader process's traceback
 
 
 def test_opening_refuses_what_cannot_work(tiny_run: MakeRun, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ class DataConfig:
     """Batches each of them prepares ahead."""
 
     def __post_init__(self) -> None:
-        if self.preprocess == "resize_and_crop" and self.crop_size > self.load_size:
+        if self.preprocess in ("resize_and_crop", "scale_width_and_crop") and self.crop_size > self.load_size:
             raise UsageError(
                 f"crop_size {self.crop_size} is larger than load_size {self.load_size}: "
                 f"give load_size at least {self.crop_size}"

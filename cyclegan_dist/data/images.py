@@ -5,12 +5,15 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+COLOURS = {1: "L", 3: "RGB"}  # Pillow's mode for a number of channels
 MAX_PIXELS = 100_000_000  # above this a file is more likely a decompression bomb than a picture
 
 
@@ -38,13 +41,13 @@ def list_images(folder: Path) -> list[str]:
     return sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
 
 
-def open_image(path: Path) -> Image.Image:
-    """The first frame of an image file as L or RGB with 8 bits, upright, transparency over white.
+def open_image(source: Path | BinaryIO) -> Image.Image:
+    """The first frame of an image file, on disk or open, as L or RGB with 8 bits, upright, transparency over white.
 
     Raises:
         UnreadableImageError: if it is no image, damaged, too large, or of floating-point values.
     """
-    with _reading(path) as image:
+    with _reading(source) as image:
         return _eight_bit(ImageOps.exif_transpose(image))
 
 
@@ -90,26 +93,43 @@ def encode_image(image: Image.Image, name: str, extension: str, quality: int = 9
 
 
 def decode(data: bytes, channels: int) -> Tensor:
-    """One encoded image as C x H x W uint8 with 1, 3 or 4 channels.
+    """One prepared image as C x H x W uint8 with 1 or 3 channels.
 
     Raises:
         OSError, ValueError: if the bytes are no whole image.
     """
     with Image.open(io.BytesIO(data)) as image:
-        return pil_to_tensor(image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels]))
+        return pil_to_tensor(image.convert(COLOURS[channels]))
+
+
+def to_unit_range(
+    x: Tensor,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Tensor:
+    """8-bit images in [-1, 1]."""
+    return x.to(device, non_blocking=True).to(dtype, memory_format=memory_format).div(127.5).sub(1)
+
+
+def to_bytes(x: Tensor) -> Tensor:
+    """Images in [-1, 1] as 8-bit ones on the CPU."""
+    return x.detach().float().add(1).mul(127.5).round().clamp(0, 255).to("cpu", torch.uint8)
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[Image.Image]:
+def _reading(source: Path | BinaryIO) -> Iterator[Image.Image]:
     """An image file, its header read and found reasonable."""
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UnreadableImageError(
                     f"{image.width}x{image.height} are more than the {MAX_PIXELS:,} pixels we read"
                 )
             yield image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UnreadableImageError:
+        raise
+    except Exception as error:  # damaged files make Pillow's plugins raise nearly anything, struct.error for one
         raise UnreadableImageError(str(error) or type(error).__name__) from error
 
 

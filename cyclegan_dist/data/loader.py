@@ -1,6 +1,7 @@
 """From the plan to batches of decoded images: what one rank's training loop draws from."""
 
 import dataclasses
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cyclegan_dist.data.augment import Augment
 from cyclegan_dist.data.config import DataConfig
-from cyclegan_dist.data.images import decode
+from cyclegan_dist.data.images import decode, to_unit_range
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan
 from cyclegan_dist.data.reader import DataError, ShardReader
@@ -29,21 +30,6 @@ class Batch(NamedTuple):
     def images(self, device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format) -> dict[str, Tensor]:
         """`real_A` and `real_B` in [-1, 1] where the networks are."""
         return {f"real_{d}": to_unit_range(x, device, dtype, memory_format) for d, x in (("A", self.A), ("B", self.B))}
-
-
-def to_unit_range(
-    x: Tensor,
-    device: torch.device,
-    dtype: torch.dtype = torch.float32,
-    memory_format: torch.memory_format = torch.contiguous_format,
-) -> Tensor:
-    """8-bit images in [-1, 1]."""
-    return x.to(device, non_blocking=True).to(dtype, memory_format=memory_format).div(127.5).sub(1)
-
-
-def to_bytes(x: Tensor) -> Tensor:
-    """Images in [-1, 1] as 8-bit ones on the CPU."""
-    return x.detach().float().add(1).mul(127.5).round().clamp(0, 255).to("cpu", torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -128,15 +114,39 @@ def batches(
                 yield list(positions[start : start + share.micro_batch])
             step += 1
 
-    loader = DataLoader(
-        _Positions(manifest, plan, Augment(config, multiple), channels),
-        batch_sampler=order(),  # pyright: ignore[reportArgumentType]
-        collate_fn=_collate,
-        num_workers=config.workers,
-        prefetch_factor=config.prefetch if config.workers else None,
-        pin_memory=pin_memory,
+    return _clean_errors(
+        DataLoader(
+            _Positions(manifest, plan, Augment(config, multiple), channels),
+            batch_sampler=order(),  # pyright: ignore[reportArgumentType]
+            collate_fn=_collate,
+            num_workers=config.workers,
+            prefetch_factor=config.prefetch if config.workers else None,
+            pin_memory=pin_memory,
+            worker_init_fn=_leave_signals_to_the_rank,
+        )
     )
-    return iter(loader)
+
+
+def _leave_signals_to_the_rank(worker: int) -> None:
+    """A signal to the whole group (torchrun, Slurm, Ctrl-C) must not kill the loader before the last checkpoint."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _clean_errors(loader: DataLoader[Batch]) -> Iterator[Batch]:
+    """The loader's batches; a worker's DataError as one line, raised when the worker processes are gone."""
+    stream, problem = iter(loader), ""
+    try:
+        while not problem:
+            try:
+                batch = next(stream)
+            except DataError as error:  # out of a worker it comes with that worker's traceback as its text
+                problem = str(error).strip().splitlines()[-1].removeprefix(f"{DataError.__module__}.DataError: ")
+                break
+            yield batch
+    finally:
+        del stream
+    raise DataError(problem)
 
 
 def fixed_images(
@@ -152,7 +162,10 @@ def fixed_images(
     for domain in DOMAINS:
         reader = ShardReader(manifest, domain)
         images = [decode(reader.read(i), channels[domain]) for i in range(min(count, len(reader)))]
-        images = [augment(image, np.random.default_rng(i)) for i, image in enumerate(images)]
+        try:
+            images = [augment(image, np.random.default_rng(i)) for i, image in enumerate(images)]
+        except ValueError as error:
+            raise DataError(f"domain {domain}: {error}") from error
         found[domain] = [image for image in images if image.shape == images[0].shape]
     n = min(map(len, found.values()))
     return {f"real_{domain}": torch.stack(images[:n]) for domain, images in found.items()}

@@ -87,7 +87,8 @@ def open_manifest(path: str) -> Manifest:
     try:
         table = pq.read_table(pa.BufferReader(data))
         facts = json.loads((table.schema.metadata or {})[b"cyclegan_dist"])
-    except (pa.ArrowInvalid, KeyError, ValueError):
+        table = table.cast(SCHEMA)
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError):
         raise UsageError(f"{root}/{NAME} is not a manifest that python -m pipelines.prepare wrote") from None
     if facts["version"] != VERSION:
         raise UsageError(

@@ -6,12 +6,16 @@ possible, and a cut, swapped or grown shard impossible to overlook.
 
 import hashlib
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
 from cyclegan_dist.data.manifest import Manifest
+
+PAUSES_S = (0.5, 2.0, 5.0)  # before reading again
+MAX_OPEN = 128  # files; systems often allow a process 1024
 
 
 class DataError(RuntimeError):
@@ -48,16 +52,31 @@ class ShardReader:
         where = f"shard {self._shards[number]}, sample {self.key(index)}"
         advice = "restore the shard or prepare the data set again"
         try:
-            data = self._read(number, int(self._offset[index]), int(self._size[index]))
+            data = self._read_patiently(number, int(self._offset[index]), int(self._size[index]))
         except OSError as error:
             raise DataError(f"{where}: cannot be read ({error}); {advice}") from error
         if hashlib.sha256(data).digest() != self._sha256[index].as_py():
             raise DataError(f"{where}: its bytes are not what the manifest promises; {advice}")
         return data
 
+    def _read_patiently(self, number: int, offset: int, size: int) -> bytes:
+        """Storage over a network fails now and then; a file that is not there will not come."""
+        for pause_s in PAUSES_S:
+            try:
+                return self._read(number, offset, size)
+            except FileNotFoundError:
+                raise
+            except OSError:
+                time.sleep(pause_s)
+        return self._read(number, offset, size)
+
     def _read(self, number: int, offset: int, size: int) -> bytes:
         url = self._shards[number]
         if number not in self._open:
+            if len(self._open) == MAX_OPEN:
+                oldest = self._open.pop(next(iter(self._open)))
+                if isinstance(oldest, int):
+                    os.close(oldest)
             file_system, path = fsspec.core.url_to_fs(url)
             is_local = "file" in file_system.protocol
             self._open[number] = os.open(Path(path), os.O_RDONLY) if is_local else (file_system, path)

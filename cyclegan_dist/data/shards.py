@@ -37,7 +37,7 @@ def write_dataset(
 
     Args:
         domains: images of "A" and of "B".
-        out: folder to make. If it holds the very same data set already it is left alone.
+        out: folder to make.
         samples_per_shard: images in one tar.
         overwrite: replace another data set at `out`.
 
@@ -56,10 +56,10 @@ def write_dataset(
                 rows += [{"domain": domain, "shard": shard, **row} for row in index]
                 shards[shard] = _facts(draft / shard, len(index))
         write_manifest(str(draft / NAME), rows, shards)
-        if (out / NAME).exists() and not overwrite:
-            if filecmp.cmp(out / NAME, draft / NAME, shallow=False):
-                return out / NAME
+        same = (out / NAME).exists() and filecmp.cmp(out / NAME, draft / NAME, shallow=False)
+        if (out / NAME).exists() and not same and not overwrite:
             raise UsageError(f"{out} holds another data set: choose another folder, or pass --overwrite")
+        # The same data set is put in place once more: its shards may have been damaged since.
         _put_in_place(draft, out)
     return out / NAME
 

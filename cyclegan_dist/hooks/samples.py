@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
@@ -26,14 +27,21 @@ class SampleGrid:
             self._write(at)
 
     def end(self, at: Progress) -> None:
-        if self.every and not at.due(self.every):
+        if self.every and not self._path(at).exists():
             self._write(at)
 
     def _write(self, at: Progress) -> None:
-        path = self.run_dir / "samples" / f"nimg-{at.nimg:09d}.png"
-        path.parent.mkdir(exist_ok=True)
-        save_image(translation_grid(self.step.generators, self.images["real_A"], self.images["real_B"]), path)
+        path = self._path(at)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            save_image(translation_grid(self.step.generators, self.images["real_A"], self.images["real_B"]), path)
+        except OSError as error:
+            self.journal.message(f"sample grid {path.name} was not written: {error}")
+            return
         self.journal.write("image", step=at.step, key="samples", path=str(path.relative_to(self.run_dir)))
+
+    def _path(self, at: Progress) -> Path:
+        return self.run_dir / "samples" / f"nimg-{at.nimg:09d}.png"
 
 
 @torch.no_grad()
@@ -42,7 +50,12 @@ def translation_grid(generators: torch.nn.ModuleDict, real_A: Tensor, real_B: Te
     G_AB, G_BA = generators["G_AB"], generators["G_BA"]
     generators.eval()
     fake_B, fake_A = G_AB(real_A), G_BA(real_B)
-    rows = [real_A, fake_B, G_BA(fake_B), real_B, fake_A, G_AB(fake_A)]
+    halves = [_rows(real_A, fake_B, G_BA(fake_B)), _rows(real_B, fake_A, G_AB(fake_A))]
     generators.train()
-    in_colour = [row.float().expand(-1, 3, -1, -1) if row.shape[1] == 1 else row.float()[:, :3] for row in rows]
-    return make_grid(torch.cat(in_colour).cpu(), nrow=len(real_A), normalize=True, value_range=(-1, 1))
+    width = max(half.shape[2] for half in halves)  # the two domains may come in different sizes
+    return torch.cat([F.pad(half, (0, width - half.shape[2])) for half in halves], dim=1)
+
+
+def _rows(*rows: Tensor) -> Tensor:
+    in_colour = [row.float().expand(-1, 3, -1, -1) for row in rows]
+    return make_grid(torch.cat(in_colour).cpu(), nrow=len(rows[0]), normalize=True, value_range=(-1, 1))

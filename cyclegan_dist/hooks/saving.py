@@ -19,20 +19,18 @@ class Checkpoint:
 
     def __init__(self, every: int, store: CheckpointStore, state: State):
         self.every, self.store, self.state = every, store, state
-        self._saved_step = -1
 
     def __call__(self, at: Progress) -> None:
         if at.due(self.every):
             self._save(at)
 
     def end(self, at: Progress) -> None:
-        if at.step != self._saved_step:
+        if not at.due(self.every) and not self.store.has(at.step):
             self._save(at)
 
     def _save(self, at: Progress) -> None:
         shared, rank = self.state()
         self.store.save(at.step, shared, rank, {"nimg": at.nimg})
-        self._saved_step = at.step
 
 
 class Snapshot:
@@ -57,6 +55,8 @@ class Snapshot:
 
     def _write(self, at: Progress) -> None:
         folder = self.run_dir / "snapshots" / f"nimg-{at.nimg:09d}"
+        if folder.exists():  # a finished run, started again
+            return
         facts = {
             "run": self.config.name,
             "step": at.step,
@@ -64,5 +64,9 @@ class Snapshot:
             "ema_decay": self.config.optim.ema_decay,
             **self.facts,
         }
-        save_snapshot(folder, self.step.generators, self.config.method, facts)
+        try:
+            save_snapshot(folder, self.step.generators, self.config.method, facts)
+        except OSError as error:
+            self.journal.message(f"snapshot {folder.name} was not written: {error}")
+            return
         self.journal.write("snapshot", step=at.step, path=str(folder.relative_to(self.run_dir)), final=at.finished)

@@ -21,7 +21,7 @@ class StopRequest:
     def __init__(self, run_dir: Path, world: World, *, interval_s: float = 1.0):
         self._file, self._world, self._interval_s = run_dir / FILE, world, interval_s
         self.signal = 0
-        self._next_step, self._looked = 0, (0, time.monotonic())
+        self._next_step, self._looked = 0, (-1, 0.0)
 
     def listen(self) -> None:
         """Take SIGTERM and SIGINT; a second one acts as if nobody listened."""
@@ -37,8 +37,9 @@ class StopRequest:
         if step < self._next_step:
             return False
         last_step, last_time = self._looked
-        now = time.monotonic()
-        steps = max(1, min(1000, round(self._interval_s * (step - last_step) / max(1e-6, now - last_time))))
+        now, steps = time.monotonic(), 1
+        if last_step >= 0:  # before the first look, also after a resume, there is no pace to go by
+            steps = max(1, min(1000, round(self._interval_s * (step - last_step) / max(1e-6, now - last_time))))
         asked = self.signal or (self._world.is_first and self._file.exists())
         stop, ahead = self._world.max([float(bool(asked)), float(steps * self._world.is_first)])
         self._next_step, self._looked = step + int(ahead), (step, now)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
@@ -35,9 +35,9 @@ class CycleGANConfig:
     """Weight of the gradient penalty of `wgangp`."""
     pool_size: Annotated[int, Ge(0)] = 50
     """Images in the history buffer of each rank and domain. 0 shows the discriminators the newest fakes only."""
-    input_nc: Annotated[int, Gt(0)] = 3
+    input_nc: Literal[1, 3] = 3
     """Channels of domain A."""
-    output_nc: Annotated[int, Gt(0)] = 3
+    output_nc: Literal[1, 3] = 3
     """Channels of domain B."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     """Both generators."""

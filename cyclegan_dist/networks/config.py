@@ -25,6 +25,11 @@ class GeneratorConfig:
     dropout: bool = False
     """Dropout 0.5 in residual blocks or inner ups. The paper's CycleGAN uses none."""
 
+    @property
+    def multiple(self) -> int:
+        """What image sides must be a multiple of."""
+        return 4 if self.arch == "resnet" else 2**self.n_downs
+
 
 @dataclass(frozen=True, kw_only=True)
 class DiscriminatorConfig:
@@ -36,6 +41,11 @@ class DiscriminatorConfig:
     """Channels of the first convolution."""
     n_layers_D: Annotated[int, Ge(1)] = 3
     """Strided layers of `patch`; 3 gives the 70x70 receptive field of the paper."""
+
+    @property
+    def smallest_side(self) -> int:
+        """Smallest image side, in pixels, that leaves instance norm and the head more than one number to look at."""
+        return 2 if self.arch == "pixel" else 3 * 2**self.n_layers_D
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,10 +35,9 @@ class ResidualBlock(nn.Module):
 class ResnetGenerator(nn.Module):
     """Maps N x in_channels x H x W in [-1, 1] to N x out_channels x H x W in (-1, 1)."""
 
-    multiple = 4  # two stride-2 convolutions: sides must be multiples of this
-
     def __init__(self, in_channels: int, out_channels: int, config: GeneratorConfig):
         super().__init__()
+        self.multiple = config.multiple
         ngf, pad = config.ngf, _PADS[config.padding]
 
         def block(conv: nn.Module, channels: int) -> list[nn.Module]:

@@ -16,7 +16,7 @@ class UnetGenerator(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, config: GeneratorConfig):
         super().__init__()
         n = config.n_downs
-        self.multiple = 2**n
+        self.multiple = config.multiple
         width = [config.ngf * min(2**i, 8) for i in range(n)]
         self.downs = nn.ModuleList(_down(i, n, width[i - 1] if i else in_channels, width[i]) for i in range(n))
         self.ups = nn.ModuleList(_up(i, n, width, out_channels, config.dropout) for i in reversed(range(n)))

@@ -137,7 +137,9 @@ class Step:
             if not torch.isfinite(norm):
                 seen = ", ".join(f"{name} {float(value):.4g}" for name, value in values.items())
                 raise NonFiniteError(
-                    f"the gradient of player {part.player.name} is not finite; losses on rank {self.world.rank}: {seen}"
+                    f"the gradient of player {part.player.name} is not finite "
+                    f"(losses on rank {self.world.rank}: {seen}); "
+                    "start a run of another name with a lower optim.lr or in precision fp32"
                 )
 
     def _arithmetic(self) -> AbstractContextManager[Any]:

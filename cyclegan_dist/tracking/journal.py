@@ -16,6 +16,7 @@ Each carries `time` in milliseconds since 1970.
 """
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ class Journal:
     def __init__(self, run_dir: Path):
         run_dir.mkdir(parents=True, exist_ok=True)
         self._path = run_dir / NAME
-        self._recorded = -1
+        self._recorded, self._failed = -1, False
         whole = 0
         if self._path.exists():
             for record, end in read_records(self._path, 0):
@@ -44,8 +45,13 @@ class Journal:
         if kind in ("metrics", "image") and fields["step"] <= self._recorded:
             return
         line = json.dumps({"kind": kind, "time": int(time.time() * 1000), **fields})
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
+        try:
+            self._file.write(line.encode() + b"\n")
+            self._file.flush()
+        except OSError as error:  # a full disk must not stop a training
+            if not self._failed:
+                print(f"{self._path} cannot be written: {error}; records are lost from here on", file=sys.stderr)
+            self._failed = True
 
     def message(self, text: str) -> None:
         """Append something a user should read."""

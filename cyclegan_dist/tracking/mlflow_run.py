@@ -1,4 +1,4 @@
-"""A run's journal, told to MLflow. The only importer of mlflow beside the registry."""
+"""A run's journal, told to MLflow."""
 
 import json
 import os
@@ -85,7 +85,8 @@ class MlflowRun:
 
     def _save_state(self, run_id: str) -> None:
         temporary = self._state_path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"run_id": run_id, "offset": getattr(self, "offset", 0)}))
+        state = {"run_id": run_id, "offset": self.offset, "store": server_of(mlflow.get_tracking_uri())}
+        temporary.write_text(json.dumps(state))
         os.replace(temporary, self._state_path)
 
     def _run(self, record: dict[str, Any]) -> None:
@@ -122,8 +123,14 @@ class MlflowRun:
         self.client.set_terminated(self.run_id, status=record["status"])
 
 
+def server_of(tracking_uri: str) -> str:
+    """A tracking URI without a user's name and password."""
+    scheme, separator, rest = tracking_uri.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if scheme.startswith("http") else tracking_uri
+
+
 def _user() -> str:
     return os.environ.get("USER", "unknown")
 
 
-__all__ = ["MlflowException", "MlflowRun"]
+__all__ = ["MlflowException", "MlflowRun", "server_of"]

@@ -124,6 +124,30 @@ def test_an_interrupted_write_is_not_a_data_set_and_is_replaced(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_preparing_again_mends_a_damaged_shard(tmp_path: Path) -> None:
+    images = {d: draw_domain(d, 3, seed=0, size=16) for d in "AB"}
+    write_dataset(images, tmp_path / "out", samples_per_shard=2)
+    shard = tmp_path / "out" / "A" / "A-000000.tar"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:100])
+    write_dataset(images, tmp_path / "out", samples_per_shard=2)
+    assert shard.read_bytes() == whole
+
+
+def test_any_damage_to_the_manifest_is_one_line(copy: Path) -> None:
+    path = copy / "manifest.parquet"
+    data = path.read_bytes()
+    refused = 0
+    for place in range(0, len(data), 37):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
+        try:
+            open_manifest(str(copy))
+        except UsageError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 10
+
+
 def test_another_data_set_is_not_overwritten_unless_asked(tmp_path: Path) -> None:
     out = tmp_path / "out"
     one, two = ({d: draw_domain(d, 3, seed=s, size=16) for d in "AB"} for s in (1, 2))

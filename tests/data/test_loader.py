@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from cyclegan_dist.data.config import DataConfig
-from cyclegan_dist.data.loader import Batch, Share, batches, fixed_images, to_bytes, to_unit_range
+from cyclegan_dist.data.images import to_bytes, to_unit_range
+from cyclegan_dist.data.loader import Batch, Share, batches, fixed_images
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.data.plan import Plan
 from cyclegan_dist.data.reader import DataError
