@@ -88,8 +88,6 @@ def _report(config: Config, status: str, signal_number: int) -> int:
     """Say where everything is."""
     if status == "FINISHED":
         print(f"finished: {config.run_dir}")
-        if config.tracking.mlflow:
-            print(f"curves and models: {mlflow_ui()}")
         return 0
     print(f"stopped: {config.run_dir}; the same command again resumes it", file=sys.stderr)
     return 128 + (signal_number or signal.SIGTERM)

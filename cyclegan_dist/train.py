@@ -8,6 +8,7 @@ horse2zebra+gan_alone.
 """
 
 import difflib
+import os
 import sys
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Literal
@@ -37,9 +38,12 @@ def main() -> int:
     if command.dry_run:
         print(dump_config(command.config), end="")
         return 0
-    from cyclegan_dist.launch import launch  # torch is loaded from here on
+    from cyclegan_dist.launch import launch, mlflow_ui  # torch is loaded from here on
 
-    return launch(command.config, command.launcher)
+    code = launch(command.config, command.launcher)
+    if not code and command.config.tracking.mlflow and os.environ.get("RANK", "0") == "0":  # once, not by every rank
+        print(f"curves and models: {mlflow_ui()}")
+    return code
 
 
 def parse(arguments: list[str]) -> Command:
