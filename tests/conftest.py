@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 
 from cyclegan_dist.config import Config, check_config
+from cyclegan_dist.errors import run_command
 from cyclegan_dist.run import open_run
 
 torch.set_num_threads(1)
@@ -26,6 +28,23 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CYCLEGAN_DIST_HOME", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return tmp_path
+
+
+Answer = tuple[int, str, str]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Runs a command's main function as from a shell: exit code, standard output, standard error."""
+
+    def call(main: Callable[[], int | None], *arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            run_command(main)
+        out = capsys.readouterr()
+        return int(end.value.code or 0), out.out, out.err
+
+    return call
 
 
 def write_images(folder: Path, count: int, size: int = 24, extension: str = "png", seed: int = 0) -> Path:

@@ -5,28 +5,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from cyclegan_dist import train
-from cyclegan_dist.errors import run_command
-
-Answer = tuple[int, str, str]
+from tests.conftest import Answer
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    """Runs the command in this process: exit code, standard output, standard error."""
-
-    def call(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["train", *arguments])
-        with pytest.raises(SystemExit) as end:
-            run_command(train.main)
-        out = capsys.readouterr()
-        return int(end.value.code or 0), out.out, out.err
-
-    return call
+def cli(command: Callable[..., Answer]) -> Callable[..., Answer]:
+    return partial(command, train.main)
 
 
 SMALL = [
@@ -174,31 +164,6 @@ def test_torchrun_refuses_an_uneven_share_on_all_ranks(dataset: Path) -> None:
     assert "error: batch_size 3 cannot be shared by 2 ranks" in done.stderr
 
 
-@pytest.mark.slow
-def test_sigterm_leaves_a_checkpoint_and_a_code(dataset: Path, own_home: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "cyclegan_dist.train",
-        "demo",
-        *SMALL,
-        "--data.path",
-        str(dataset),
-        "--stop_after",
-        "0",
-    ]
-    command += ["--schedule.n_epochs", "10000", "--every.checkpoint", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        while "step" not in process.stdout.readline():
-            assert process.poll() is None
-        process.terminate()
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert "the same command again resumes it" in err
-    assert len(list((own_home / "runs" / "demo" / "checkpoints").glob("step-*"))) == 1
-
-
 def test_a_run_in_training_is_not_started_twice(cli, dataset: Path) -> None:
     from cyclegan_dist.config import load_config
     from cyclegan_dist.run import locked
@@ -211,8 +176,14 @@ def test_a_run_in_training_is_not_started_twice(cli, dataset: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_signal_to_the_whole_group_still_leaves_a_checkpoint(dataset: Path, own_home: Path) -> None:
-    """torchrun, Slurm and Ctrl-C signal the loader's processes too."""
+@pytest.mark.parametrize(
+    ("number", "to_group", "code"),
+    [(signal.SIGTERM, False, 143), (signal.SIGTERM, True, 143), (signal.SIGINT, True, 130)],
+)
+def test_a_signal_leaves_a_checkpoint_and_a_code(
+    dataset: Path, own_home: Path, number: int, to_group: bool, code: int
+) -> None:
+    """To the process as `kill` does, or to its whole group, loader processes too, as torchrun, Slurm and Ctrl-C do."""
     command = [
         sys.executable,
         "-m",
@@ -231,7 +202,8 @@ def test_a_signal_to_the_whole_group_still_leaves_a_checkpoint(dataset: Path, ow
         assert process.stdout is not None
         while "step" not in process.stdout.readline():
             assert process.poll() is None
-        os.killpg(process.pid, signal.SIGTERM)
+        (os.killpg if to_group else os.kill)(process.pid, number)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 143, err
+    assert process.returncode == code, err
+    assert "the same command again resumes it" in err
     assert len(list((own_home / "runs" / "demo" / "checkpoints").glob("step-*"))) == 1

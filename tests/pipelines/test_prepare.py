@@ -1,4 +1,5 @@
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,10 @@ from PIL import Image
 
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.data.reader import ShardReader
-from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.errors import UsageError
 from pipelines import prepare as pipeline
 from pipelines.prepare import Prepare, prepare
-from tests.conftest import write_images
+from tests.conftest import Answer, write_images
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -53,15 +54,8 @@ def test_the_load_size_makes_files_smaller(folders, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["prepare", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            run_command(pipeline.main)
-        out = capsys.readouterr()
-        return int(end.value.code or 0), out.out, out.err
-
-    return call
+def cli(command: Callable[..., Answer]) -> Callable[..., Answer]:
+    return partial(command, pipeline.main)
 
 
 def test_the_command_says_what_it_made(cli, folders, tmp_path: Path) -> None:

@@ -1,17 +1,17 @@
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cyclegan_dist.errors import run_command
 from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_dist.snapshot import save_snapshot
 from pipelines import translate
-from tests.conftest import size_of, write_images
+from tests.conftest import Answer, size_of, write_images
 
 CONFIG = CycleGANConfig(generator=GeneratorConfig(ngf=4, n_blocks=1), discriminator=DiscriminatorConfig(ndf=4))
 
@@ -23,15 +23,8 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["translate", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            run_command(translate.main)
-        out = capsys.readouterr()
-        return int(end.value.code or 0), out.out, out.err
-
-    return call
+def cli(command: Callable[..., Answer]) -> Callable[..., Answer]:
+    return partial(command, translate.main)
 
 
 @pytest.fixture
