@@ -1,7 +1,11 @@
 """What the project promises about itself."""
 
+import ast
+import importlib.metadata
 import re
 import runpy
+import sys
+import tomllib
 from pathlib import Path
 
 import yaml
@@ -41,3 +45,21 @@ def test_packages_are_all_listed() -> None:
         "pipelines"
     }
     assert listed == found
+
+
+def test_everything_that_is_imported_is_declared() -> None:
+    """What only comes along with another package here may be missing elsewhere."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {
+        re.split(r"[\[><=]", need)[0].lower()
+        for need in [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    }
+    providers = importlib.metadata.packages_distributions()
+    own = {"cyclegan_dist", "pipelines", "tests"}
+    for path in [*ROOT.glob("cyclegan_dist/**/*.py"), *ROOT.glob("pipelines/*.py"), *ROOT.glob("tests/**/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            for top in {name.split(".")[0] for name in names} - own - sys.stdlib_module_names:
+                found = {name.lower() for name in providers.get(top, [])}
+                assert found & declared, f"{path.name} imports {top}, which pyproject.toml does not name"
