@@ -76,7 +76,7 @@ def _first_line(error: BaseException) -> str:
 
 def main() -> None:
     """Read the command line and send."""
-    tyro.cli(_main, description=__doc__)
+    tyro.cli(_main, prog="python -m pipelines.sync", description=__doc__)
 
 
 def _main(run_dir: tyro.conf.Positional[Path], *, follow: bool = False) -> None:

@@ -61,7 +61,8 @@ def parse(arguments: list[str]) -> Command:
     config = load_config(arguments[0]) if named else Config()
     _refuse_unknown(arguments[named:])
     default = Command(preset=arguments[0] if named else "PRESET", config=config)
-    command = tyro.cli(Command, args=arguments, default=default, description=__doc__, use_underscores=True)
+    prog = "python -m cyclegan_dist.train"
+    command = tyro.cli(Command, prog=prog, args=arguments, default=default, description=__doc__, use_underscores=True)
     return replace(command, config=check_config(asdict(command.config), "command line"))
 
 

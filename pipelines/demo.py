@@ -37,7 +37,7 @@ class Demo:
 
 def main() -> int:
     """Read the command line and run the demo. Returns the exit code."""
-    command = tyro.cli(Demo, description=__doc__)
+    command = tyro.cli(Demo, prog="python -m pipelines.demo", description=__doc__)
     out = command.out.absolute()
     os.environ["CYCLEGAN_DIST_HOME"] = str(out)
     config = load_config("demo")

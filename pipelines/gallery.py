@@ -71,7 +71,8 @@ def _images(folder: Path, count: int, channels: int) -> dict[str, Tensor]:
 
 def main() -> None:
     """Read the command line and write the page."""
-    print(f"gallery: {gallery(tyro.cli(Gallery, description=__doc__))}")
+    command = tyro.cli(Gallery, prog="python -m pipelines.gallery", description=__doc__)
+    print(f"gallery: {gallery(command)}")
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def _try_encode(folder: Path, load_size: int | None, quality: int, name: str) ->
 
 def main() -> None:
     """Read the command line, prepare, and say what was made."""
-    command = tyro.cli(Prepare, description=__doc__)
+    command = tyro.cli(Prepare, prog="python -m pipelines.prepare", description=__doc__)
     path = prepare(command)
     manifest = open_manifest(str(path.parent))
     sizes = ", ".join(f"{n} images of {domain}" for domain, n in manifest.samples.items())

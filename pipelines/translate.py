@@ -116,7 +116,7 @@ def _device(name: str) -> torch.device:
 
 def main() -> int:
     """Read the command line and translate. Returns 1 if an image could not be read."""
-    return 1 if run(tyro.cli(Translate, description=__doc__)) else 0
+    return 1 if run(tyro.cli(Translate, prog="python -m pipelines.translate", description=__doc__)) else 0
 
 
 if __name__ == "__main__":
