@@ -113,6 +113,9 @@ def test_a_folder_without_write_permission_is_named(cli, tmp_path: Path, dataset
     assert code == 2 and "closed" in err
 
 
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "cyclegan_dist.train", "demo"]
+
+
 def run(*command: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=timeout)
 
@@ -128,17 +131,7 @@ def test_help_names_presets_options_and_units() -> None:
 @pytest.mark.slow
 def test_torchrun_starts_the_ranks(dataset: Path, own_home: Path) -> None:
     arguments = [a for a in SMALL if a not in ("--launcher", "local")]
-    start = [
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "cyclegan_dist.train",
-        "demo",
-    ]
-    done = run(*start, *arguments, "--data.path", str(dataset))
+    done = run(*TORCHRUN, *arguments, "--data.path", str(dataset))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("finished:") == 1
     (checkpoint,) = (own_home / "runs" / "demo" / "checkpoints").iterdir()
@@ -149,17 +142,7 @@ def test_torchrun_starts_the_ranks(dataset: Path, own_home: Path) -> None:
 
 @pytest.mark.slow
 def test_torchrun_refuses_an_uneven_share_on_all_ranks(dataset: Path) -> None:
-    start = [
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "cyclegan_dist.train",
-        "demo",
-    ]
-    done = run(*start, "--optim.batch_size", "3", "--data.path", str(dataset))
+    done = run(*TORCHRUN, "--optim.batch_size", "3", "--data.path", str(dataset))
     assert done.returncode != 0
     assert "error: batch_size 3 cannot be shared by 2 ranks" in done.stderr
 

@@ -99,7 +99,7 @@ def batches(
         share: of this rank.
         first_step: 0-based step to begin with.
         multiple: what the generators need sides to be a multiple of.
-        channels: of domain "A" and "B": 1, 3 or 4.
+        channels: of domain "A" and "B": 1 or 3.
         pin_memory: place batches where a GPU can fetch them from.
 
     Raises:
@@ -137,7 +137,7 @@ def _clean_errors(loader: DataLoader[Batch]) -> Iterator[Batch]:
     """The loader's batches; a worker's DataError as one line, raised when the worker processes are gone."""
     stream, problem = iter(loader), ""
     try:
-        while not problem:
+        while True:
             try:
                 batch = next(stream)
             except DataError as error:  # out of a worker it comes with that worker's traceback as its text

@@ -37,14 +37,8 @@ class Snapshot:
     """Every `every` images and at the end of the run, the generators as files for users. On rank 0 only."""
 
     def __init__(self, every: int, run_dir: Path, step: Step, config: Config, facts: dict[str, Any], journal: Journal):
-        self.every, self.run_dir, self.step, self.config, self.facts, self.journal = (
-            every,
-            run_dir,
-            step,
-            config,
-            facts,
-            journal,
-        )
+        self.every, self.run_dir, self.journal = every, run_dir, journal
+        self.step, self.config, self.facts = step, config, facts
 
     def __call__(self, at: Progress) -> None:
         if at.due(self.every) and not at.finished:
@@ -55,7 +49,7 @@ class Snapshot:
 
     def _write(self, at: Progress) -> None:
         folder = self.run_dir / "snapshots" / f"nimg-{at.nimg:09d}"
-        if folder.exists():  # a finished run, started again
+        if folder.exists():  # written before the run was resumed or, finished, started again
             return
         facts = {
             "run": self.config.name,
