@@ -72,9 +72,13 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared data set: seven images of A and ten of B, 24 x 24, in shards of four."""
+    return make_dataset(tmp_path_factory.mktemp("dataset"))
+
+
+def make_dataset(root: Path) -> Path:
+    """Prepare a data set `out` in `root`: seven images of A and ten of B, 24 x 24, in shards of four."""
     from pipelines.prepare import Prepare, prepare
 
-    root = tmp_path_factory.mktemp("dataset")
     a, b = write_images(root / "A", 7, seed=1), write_images(root / "B", 10, seed=2)
     prepare(Prepare(a, b, root / "out", samples_per_shard=4, workers=1))
     return root / "out"
@@ -97,19 +101,19 @@ TINY: dict[str, Any] = {
 
 
 @pytest.fixture
-def tiny_run(dataset: Path) -> Callable[..., Config]:
+def tiny_run(dataset: Path, own_home: Path) -> Callable[..., Config]:
     """Makes an opened run of the tiny config; keyword arguments are dotted keys with __ for the dot."""
+    return lambda **changes: make_run(own_home, **{"data__path": str(dataset), **changes})
 
-    def make(**changes: Any) -> Config:
-        tree: dict[str, Any] = {key: dict(value) if isinstance(value, dict) else value for key, value in TINY.items()}
-        tree["data"]["path"] = str(dataset)
-        for key, value in changes.items():
-            *parents, leaf = key.split("__")
-            node = tree
-            for parent in parents:
-                node[parent] = dict(node.get(parent, {}))
-                node = node[parent]
-            node[leaf] = value
-        return open_run(check_config(tree, "test"))
 
-    return make
+def make_run(home: Path, **changes: Any) -> Config:
+    """An opened run of the tiny config with its folder below `home`."""
+    tree: dict[str, Any] = {key: dict(value) if isinstance(value, dict) else value for key, value in TINY.items()}
+    for key, value in {"runs_dir": str(home / "runs"), **changes}.items():
+        *parents, leaf = key.split("__")
+        node = tree
+        for parent in parents:
+            node[parent] = dict(node.get(parent, {}))
+            node = node[parent]
+        node[leaf] = value
+    return open_run(check_config(tree, "test"))

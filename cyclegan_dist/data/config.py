@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from cyclegan_dist.errors import UsageError
 
@@ -25,6 +25,12 @@ class DataConfig:
     """Pixels of the random crop."""
     flip: bool = True
     """Mirror every other image left to right."""
+    shuffle_window: Annotated[int, Gt(0)] = 16384
+    """Samples that are shuffled evenly. A larger domain is read window after window, each of blocks of neighbours from
+    all over the shards."""
+    max_bad_fraction: Annotated[float, Ge(0), Le(1)] = 0.0
+    """Share of a domain's samples that may turn out damaged: another takes the place of each, and bad_samples.jsonl
+    says which. 0: the first one ends the run."""
     workers: Annotated[int, Ge(0)] = 2
     """Processes that read and decode, for each rank. 0: the training process itself."""
     prefetch: Annotated[int, Gt(0)] = 4

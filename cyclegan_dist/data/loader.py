@@ -1,6 +1,8 @@
 """From the plan to batches of decoded images: what one rank's training loop draws from."""
 
 import dataclasses
+import itertools
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,16 +18,21 @@ from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.images import decode, to_unit_range
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan
-from cyclegan_dist.data.reader import DataError, ShardReader
+from cyclegan_dist.data.reader import BadSample, BadSampleError, DataError, ShardReader
+
+TRIES = 100  # damaged samples in a row, after which there is no use in drawing another
 
 
 class Batch(NamedTuple):
-    """n images of each domain as n x C x H x W uint8, and the keys they have in their shards."""
+    """n images of each domain as n x C x H x W uint8, the keys they have in their shards, and the samples that should
+    have been among them but are damaged.
+    """
 
     A: Tensor
     B: Tensor
     keys_A: list[str]
     keys_B: list[str]
+    bad: list[BadSample]
 
     def images(self, device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format) -> dict[str, Tensor]:
         """`real_A` and `real_B` in [-1, 1] where the networks are."""
@@ -41,32 +48,50 @@ class Share:
     micro_batch: int
 
 
-class _Positions(Dataset[tuple[Tensor, Tensor, str, str]]):
+Pair = tuple[Tensor, Tensor, str, str, list[BadSample]]
+
+
+class _Positions(Dataset[Pair]):
     """Position in the plan -> one image of each domain, augmented by a generator that depends on the position alone."""
 
-    def __init__(self, manifest: Manifest, plan: Plan, augment: Augment, channels: dict[str, int]):
-        self._plan, self._augment, self._channels = plan, augment, channels
+    def __init__(self, manifest: Manifest, plan: Plan, augment: Augment, channels: dict[str, int], *, may_be_bad: bool):
+        self._plan, self._augment, self._channels, self._may_be_bad = plan, augment, channels, may_be_bad
         self._readers = {domain: ShardReader(manifest, domain) for domain in DOMAINS}
 
-    def __getitem__(self, position: int) -> tuple[Tensor, Tensor, str, str]:
-        image_A, key_A = self._image("A", position)
-        image_B, key_B = self._image("B", position)
-        return image_A, image_B, key_A, key_B
+    def __getitem__(self, position: int) -> Pair:
+        bad: list[BadSample] = []
+        image_A, key_A = self._image("A", position, bad)
+        image_B, key_B = self._image("B", position, bad)
+        return image_A, image_B, key_A, key_B, bad
 
-    def _image(self, domain: str, position: int) -> tuple[Tensor, str]:
-        reader, index = self._readers[domain], self._plan.sample(domain, position)
-        key = f"{domain}/{reader.key(index)}"
+    def _image(self, domain: str, position: int, bad: list[BadSample]) -> tuple[Tensor, str]:
+        """The image that stands at `position`, or the one that takes a damaged one's place."""
+        for attempt in range(TRIES):
+            index = self._plan.sample(domain, position)
+            if attempt:  # any of the domain, drawn by the position alone: the same on every rank and after a resume
+                rng = np.random.default_rng([self._plan.seed, DOMAINS.index(domain), position, attempt])
+                index = int(rng.integers(self._plan.samples[domain]))
+            try:
+                return self._augmented(domain, index, position)
+            except BadSampleError as error:
+                if not self._may_be_bad:
+                    raise DataError(str(error)) from error  # a plain one, that finds its way out of a worker process
+                bad.append(error.sample)
+        raise DataError(f"{TRIES} samples of domain {domain} in a row are damaged, the last in {bad[-1].shard}")
+
+    def _augmented(self, domain: str, index: int, position: int) -> tuple[Tensor, str]:
+        reader = self._readers[domain]
         data = reader.read(index)
         try:
             image = decode(data, self._channels[domain])
             rng = np.random.default_rng([self._plan.seed, DOMAINS.index(domain), position])
-            return self._augment(image, rng), key
+            return self._augment(image, rng), f"{domain}/{reader.key(index)}"
         except (OSError, ValueError) as error:
-            raise DataError(f"sample {key}: {error}") from error
+            raise reader.bad(index, error) from error
 
 
-def _collate(samples: list[tuple[Tensor, Tensor, str, str]]) -> Batch:
-    A, B, keys_A, keys_B = zip(*samples, strict=True)
+def _collate(samples: list[Pair]) -> Batch:
+    A, B, keys_A, keys_B, bad = zip(*samples, strict=True)
     for images, keys in ((A, keys_A), (B, keys_B)):
         if len({image.shape for image in images}) > 1:
             sizes = ", ".join(
@@ -75,7 +100,9 @@ def _collate(samples: list[tuple[Tensor, Tensor, str, str]]) -> Batch:
             raise DataError(
                 f"images of one batch differ in size ({sizes}): choose a preprocess that crops, or micro_batch 1"
             )
-    return Batch(torch.stack(A), torch.stack(B), list(keys_A), list(keys_B))
+    return Batch(
+        torch.stack(A), torch.stack(B), list(keys_A), list(keys_B), [sample for some in bad for sample in some]
+    )
 
 
 def batches(
@@ -116,7 +143,7 @@ def batches(
 
     return _clean_errors(
         DataLoader(
-            _Positions(manifest, plan, Augment(config, multiple), channels),
+            _Positions(manifest, plan, Augment(config, multiple), channels, may_be_bad=config.max_bad_fraction > 0),
             batch_sampler=order(),  # pyright: ignore[reportArgumentType]
             collate_fn=_collate,
             num_workers=config.workers,
@@ -135,18 +162,18 @@ def _leave_signals_to_the_rank(worker: int) -> None:
 
 def _clean_errors(loader: DataLoader[Batch]) -> Iterator[Batch]:
     """The loader's batches; a worker's DataError as one line, raised when the worker processes are gone."""
-    stream, problem = iter(loader), ""
+    stream, problem = iter(loader), DataError()
     try:
         while True:
             try:
                 batch = next(stream)
             except DataError as error:  # out of a worker it comes with that worker's traceback as its text
-                problem = str(error).strip().splitlines()[-1].removeprefix(f"{DataError.__module__}.DataError: ")
+                problem = DataError(re.sub(r"^[\w.]+Error: ", "", str(error).strip().splitlines()[-1]))
                 break
             yield batch
     finally:
         del stream
-    raise DataError(problem)
+    raise problem
 
 
 def fixed_images(
@@ -160,12 +187,20 @@ def fixed_images(
     augment = Augment(dataclasses.replace(config, flip=False), multiple)
     found: dict[str, list[Tensor]] = {}
     for domain in DOMAINS:
-        reader = ShardReader(manifest, domain)
-        images = [decode(reader.read(i), channels[domain]) for i in range(min(count, len(reader)))]
-        try:
-            images = [augment(image, np.random.default_rng(i)) for i, image in enumerate(images)]
-        except ValueError as error:
-            raise DataError(f"domain {domain}: {error}") from error
+        problems: list[str] = []
+        usable = _usable(ShardReader(manifest, domain), augment, channels[domain], problems)
+        images = list(itertools.islice(usable, count))
+        if not images:
+            raise DataError(f"none of the first samples of domain {domain} can be used: {problems[0]}")
         found[domain] = [image for image in images if image.shape == images[0].shape]
     n = min(map(len, found.values()))
     return {f"real_{domain}": torch.stack(images[:n]) for domain, images in found.items()}
+
+
+def _usable(reader: ShardReader, augment: Augment, channels: int, problems: list[str]) -> Iterator[Tensor]:
+    """The first images that can be used, cut. Whether the others end the run is decided when training meets them."""
+    for index in range(min(TRIES, len(reader))):
+        try:
+            yield augment(decode(reader.read(index), channels), np.random.default_rng(index))
+        except (BadSampleError, OSError, ValueError) as error:
+            problems.append(str(error))

@@ -4,14 +4,22 @@ A data set is a folder or fsspec URL with `manifest.parquet`, written last, and 
 `B/`.
 """
 
+# pyarrow.compute makes its functions when it is imported.
+# pyright: reportAttributeAccessIssue=false
+
 import hashlib
 import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import fsspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cyclegan_dist.data.plan import DOMAINS
@@ -33,6 +41,9 @@ SCHEMA = pa.schema(
         ("sha256", pa.binary(32)),
     ]
 )
+# What training needs to know of each sample. The rest would double the memory of every rank.
+READING = ("domain", "key", "shard", "offset", "size", "sha256")
+_KEY = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$"  # nothing that could be a path when somebody names a file after it
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,7 @@ class Manifest:
 
     Attributes:
         root: folder or URL, without a slash at the end.
-        table: one row per sample, `SCHEMA`.
+        table: one row per sample, those columns of `SCHEMA` that were asked for; all of domain A before all of B.
         shards: sha256, bytes and samples of each shard by relative path.
         digest: sha256 of the manifest file.
     """
@@ -54,7 +65,8 @@ class Manifest:
     @cached_property
     def domains(self) -> dict[str, pa.Table]:
         """The rows of each domain."""
-        return {d: self.table.filter(pa.compute.equal(self.table["domain"], d)) for d in DOMAINS}  # pyright: ignore
+        a = pc.sum(pc.equal(self.table["domain"], "A")).as_py() or 0
+        return {"A": self.table.slice(0, a), "B": self.table.slice(a)}
 
     @property
     def samples(self) -> dict[str, int]:
@@ -62,12 +74,18 @@ class Manifest:
 
     def domain_digest(self, domain: str) -> str:
         """sha256 over the hashes of a domain's samples, in order: equal for equal images however they are sharded."""
-        rows = self.domains[domain]
-        return hashlib.sha256(b"".join(rows["sha256"].to_pylist())).hexdigest()
+        together = hashlib.sha256()
+        for chunk in self.domains[domain]["sha256"].chunks:
+            together.update(memoryview(chunk.buffers()[1])[chunk.offset * 32 : (chunk.offset + len(chunk)) * 32])
+        return together.hexdigest()
 
 
-def open_manifest(path: str) -> Manifest:
+def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
     """Read the manifest of the data set at `path`, a folder or URL or the manifest itself.
+
+    Args:
+        path: where it is.
+        columns: of `SCHEMA` that are wanted; `domain` always comes.
 
     Raises:
         UsageError: if there is none, or it is not one of ours, or a domain is empty.
@@ -75,30 +93,66 @@ def open_manifest(path: str) -> Manifest:
     if path.startswith("pipe:"):
         raise UsageError(f"{path}: pipe: URLs run commands and are refused; give a folder or an fsspec URL")
     root = path.removesuffix(NAME).rstrip("/") or "."
+    with _local(root) as file:
+        table, facts = _read(file, root, ["domain", *(name for name in columns if name != "domain")])
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+    manifest = Manifest(root, table, facts["shards"], digest)
+    for domain, n in manifest.samples.items():
+        if not n:
+            raise UsageError(f"{root}: domain {domain} has no images")
+    return manifest
+
+
+@contextmanager
+def _local(root: str) -> Iterator[Path]:
+    """The manifest as a local file: itself, or a copy of it while the block lasts."""
     try:
-        with fsspec.open(f"{root}/{NAME}", "rb") as file:
-            data = file.read()  # pyright: ignore[reportAttributeAccessIssue]
+        file_system, path = fsspec.core.url_to_fs(f"{root}/{NAME}")
+        with tempfile.TemporaryDirectory() as folder:
+            if "file" not in file_system.protocol:
+                file_system.get_file(path, f"{folder}/{NAME}")
+                path = f"{folder}/{NAME}"
+            Path(path).stat()
+            yield Path(path)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"no data set at {root}: {NAME} is missing. Make it with: python -m pipelines.prepare A_DIR B_DIR {root}"
         ) from None
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(f"cannot read {root}/{NAME}: {error}") from error
+
+
+def _read(file: Path, root: str, columns: list[str]) -> tuple[pa.Table, dict[str, Any]]:
+    """The columns, and what the file's metadata says about the shards."""
     try:
-        table = pq.read_table(pa.BufferReader(data))
-        facts = json.loads((table.schema.metadata or {})[b"cyclegan_dist"])
-        table = table.cast(SCHEMA)
-    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError):
+        facts = json.loads((pq.read_schema(file).metadata or {})[b"cyclegan_dist"])
+        if facts["version"] != VERSION:
+            raise UsageError(
+                f"{root}/{NAME} has version {facts['version']}; "
+                f"this program reads {VERSION}: prepare the data set again"
+            )
+        table = pq.read_table(file, columns=columns, pre_buffer=False).select(columns)
+        table = table.cast(pa.schema([SCHEMA.field(name) for name in columns]))
+        _refuse_strange(table, facts["shards"])
+        return table, facts
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError):
         raise UsageError(f"{root}/{NAME} is not a manifest that python -m pipelines.prepare wrote") from None
-    if facts["version"] != VERSION:
-        raise UsageError(
-            f"{root}/{NAME} has version {facts['version']}; this program reads {VERSION}: prepare the data set again"
-        )
-    manifest = Manifest(root, table, facts["shards"], hashlib.sha256(data).hexdigest())
-    for domain, n in manifest.samples.items():
-        if not n:
-            raise UsageError(f"{root}: domain {domain} has no images")
-    return manifest
+
+
+def _refuse_strange(table: pa.Table, shards: dict[str, dict[str, Any]]) -> None:
+    """Raise ValueError for what `write_manifest` never writes: domains mixed up, names that lead elsewhere."""
+    in_A, in_B = (pc.equal(table["domain"], domain) for domain in DOMAINS)
+    a = pc.sum(in_A).as_py() or 0
+    if not (pc.all(in_A.slice(0, a), min_count=0).as_py() and pc.all(in_B.slice(a), min_count=0).as_py()):
+        raise ValueError("domain")
+    for name, facts in shards.items():
+        if ":" in name or name.startswith("/") or ".." in name.split("/") or int(facts["bytes"]) < 0:
+            raise ValueError(name)
+    if "shard" in table.column_names and not set(pc.unique(table["shard"]).to_pylist()) <= shards.keys():
+        raise ValueError("shard")
+    if "key" in table.column_names and not pc.all(pc.match_substring_regex(table["key"], _KEY), min_count=0).as_py():
+        raise ValueError("key")
 
 
 def write_manifest(path: str, rows: list[dict[str, Any]], shards: dict[str, dict[str, Any]]) -> None:

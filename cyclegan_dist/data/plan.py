@@ -1,11 +1,15 @@
 """Which sample is seen when: the order of a run as arithmetic.
 
-Each domain is an endless sequence of passes over its samples; pass k is a permutation drawn from (seed, domain, k)
+Each domain is an endless sequence of passes over its samples; the order of pass k is drawn from (seed, domain, k)
 alone. Step s of global batch size n takes positions s*n ... s*n + n - 1 of both sequences, and rank r of W its r-th
 share of them. So all ranks have the same number of steps whatever the shards, every sample is seen exactly once in each
 pass over all ranks, A and B are drawn independently, and any step, of any world size, is found without having walked
 there. An epoch is max(|A|, |B|) images, one pass of the larger domain; the smaller one starts over, reshuffled, on its
 own clock.
+
+The order of a pass is drawn in two stages, so that reading stays mostly sequential however large the domain: blocks of
+neighbours in the shards are shuffled as wholes, and samples are shuffled within windows of that sequence of blocks. A
+domain that fits into one window, as all of the paper's do, is shuffled evenly.
 """
 
 from collections.abc import Mapping
@@ -15,6 +19,7 @@ from functools import lru_cache
 import numpy as np
 
 DOMAINS = ("A", "B")
+BLOCK = 256  # neighbours in a shard that one window reads
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,13 @@ class Plan:
         samples: number of samples of domain "A" and of domain "B".
         seed: of the run.
         batch_size: images per domain and step over all ranks.
+        window: samples that are shuffled evenly; rounded up to whole blocks of 256.
     """
 
     samples: Mapping[str, int]
     seed: int
     batch_size: int
+    window: int = 16384
 
     @property
     def epoch_size(self) -> int:
@@ -38,8 +45,22 @@ class Plan:
 
     def sample(self, domain: str, position: int) -> int:
         """Index of the sample that stands at `position` (0-based, endless) of `domain`."""
-        passes, place = divmod(position, self.samples[domain])
-        return int(_permutation(self.seed, domain, passes, self.samples[domain])[place])
+        n = self.samples[domain]
+        passes, place = divmod(position, n)
+        draw = (self.seed, DOMAINS.index(domain), passes)
+        blocks_each = -(-self.window // BLOCK)
+        if n <= blocks_each * BLOCK:
+            return int(_window(draw, 0, 0, n)[place])
+        blocks, starts = _blocks(draw, n, blocks_each)
+        number = int(np.searchsorted(starts, place, side="right")) - 1
+        start, end = int(starts[number]), int(starts[number + 1])
+        place = int(_window(draw, number, start, end)[place - start])
+        for block in blocks[number * blocks_each : (number + 1) * blocks_each]:
+            size = min(BLOCK, n - int(block) * BLOCK)
+            if place < size:
+                return int(block) * BLOCK + place
+            place -= size
+        raise AssertionError("a window holds its blocks' samples")
 
     def positions(self, step: int, rank: int, world_size: int) -> range:
         """The positions that `rank` computes in `step` (0-based), the same for both domains."""
@@ -49,6 +70,15 @@ class Plan:
 
 
 @lru_cache(maxsize=4)  # at a boundary both domains may need the last pass and the next
-def _permutation(seed: int, domain: str, passes: int, n: int) -> np.ndarray:
-    order = np.random.default_rng([seed, DOMAINS.index(domain), passes]).permutation(n)
-    return order.astype(np.int32 if n < 2**31 else np.int64)
+def _blocks(draw: tuple[int, ...], n: int, blocks_each: int) -> tuple[np.ndarray, np.ndarray]:
+    """The blocks of a pass in their order, and where each window of `blocks_each` begins, with `n` at the end."""
+    blocks = np.random.default_rng([*draw, 0, 1]).permutation(-(-n // BLOCK))
+    sizes = np.minimum(BLOCK, n - blocks * BLOCK)  # the shards' last block is smaller, wherever it comes
+    ends = np.cumsum(sizes)
+    return blocks, np.unique(np.concatenate([[0], ends[blocks_each - 1 :: blocks_each], [n]]))
+
+
+@lru_cache(maxsize=4)
+def _window(draw: tuple[int, ...], number: int, start: int, end: int) -> np.ndarray:
+    """The order of places within one window."""
+    return np.random.default_rng([*draw, number]).permutation(end - start).astype(np.int32)

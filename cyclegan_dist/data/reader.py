@@ -7,8 +7,7 @@ possible, and a cut, swapped or grown shard impossible to overlook.
 import hashlib
 import os
 import time
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 
@@ -16,72 +15,122 @@ from cyclegan_dist.data.manifest import Manifest
 
 PAUSES_S = (0.5, 2.0, 5.0)  # before reading again
 MAX_OPEN = 128  # files; systems often allow a process 1024
+ADVICE = "restore the shard or prepare the data set again"
 
 
 class DataError(RuntimeError):
-    """A shard is not what the manifest says. The message names shard and sample."""
+    """The data cannot be used. The message names shard and sample."""
+
+
+class BadSample(NamedTuple):
+    """A sample that is not what the manifest promises, and what is wrong with it."""
+
+    domain: str
+    key: str
+    shard: str
+    reason: str
+
+
+class BadSampleError(DataError):
+    """One sample is damaged, and reading it again would not mend it."""
+
+    def __init__(self, sample: BadSample):
+        super().__init__(f"shard {sample.shard}, sample {sample.domain}/{sample.key}: {sample.reason}")
+        self.sample = sample
 
 
 class ShardReader:
     """Bytes of a domain's samples by index. Files stay open; each process that gets a copy opens its own."""
 
     def __init__(self, manifest: Manifest, domain: str):
-        rows = manifest.domains[domain]
-        self._shards = [f"{manifest.root}/{shard}" for shard in rows["shard"].combine_chunks().dictionary.to_pylist()]
-        self._shard = rows["shard"].combine_chunks().indices.to_numpy()
-        self._offset, self._size = rows["offset"].to_numpy(), rows["size"].to_numpy()
-        self._key, self._sha256 = rows["key"], rows["sha256"]
-        self._open: dict[int, Any] = {}
+        self.domain, self._root = domain, manifest.root
+        self._rows = manifest.domains[domain]  # not as numpy arrays or lists, which would be one more copy
+        self._bytes = {name: facts["bytes"] for name, facts in manifest.shards.items()}
+        self._open: dict[str, Any] = {}
 
     def __len__(self) -> int:
-        return len(self._size)
+        return len(self._rows)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}
 
     def key(self, index: int) -> str:
-        return self._key[index].as_py()
+        return self._of("key", index)
+
+    def _of(self, column: str, index: int) -> Any:
+        return self._rows[column][index].as_py()
+
+    def bad(self, index: int, reason: object) -> BadSampleError:
+        """What to raise if sample `index` cannot be used."""
+        shard = f"{self._root}/{self._of('shard', index)}"
+        return BadSampleError(BadSample(self.domain, self.key(index), shard, str(reason)))
 
     def read(self, index: int) -> bytes:
         """The encoded image of sample `index`.
 
         Raises:
-            DataError: if the shard is gone or its bytes are not the promised ones.
+            BadSampleError: if the shard is gone, is not as long as promised, or its bytes are not the promised ones.
+            DataError: if the storage does not answer.
         """
-        number = int(self._shard[index])
-        where = f"shard {self._shards[number]}, sample {self.key(index)}"
-        advice = "restore the shard or prepare the data set again"
+        shard, offset, size = (self._of(column, index) for column in ("shard", "offset", "size"))
         try:
-            data = self._read_patiently(number, int(self._offset[index]), int(self._size[index]))
+            data = self._read_patiently(shard, offset, size)
+            if not self._is_promised(index, data):
+                self._close(shard)  # somebody may have put a whole shard in the place of a torn one
+                data = self._read_patiently(shard, offset, size)
+        except FileNotFoundError:
+            raise self.bad(index, f"the shard is gone; {ADVICE}") from None
+        except _WrongLengthError as error:
+            raise self.bad(index, f"{error}; {ADVICE}") from None
         except OSError as error:
-            raise DataError(f"{where}: cannot be read ({error}); {advice}") from error
-        if hashlib.sha256(data).digest() != self._sha256[index].as_py():
-            raise DataError(f"{where}: its bytes are not what the manifest promises; {advice}")
+            raise DataError(f"shard {self._root}/{shard} cannot be read ({error}); is its storage there?") from error
+        if not self._is_promised(index, data):
+            raise self.bad(index, f"its bytes are not what the manifest promises; {ADVICE}")
         return data
 
-    def _read_patiently(self, number: int, offset: int, size: int) -> bytes:
+    def _is_promised(self, index: int, data: bytes) -> bool:
+        return hashlib.sha256(data).digest() == self._of("sha256", index)
+
+    def _read_patiently(self, shard: str, offset: int, size: int) -> bytes:
         """Storage over a network fails now and then; a file that is not there will not come."""
         for pause_s in PAUSES_S:
             try:
-                return self._read(number, offset, size)
-            except FileNotFoundError:
+                return self._read(shard, offset, size)
+            except (FileNotFoundError, _WrongLengthError):
                 raise
             except OSError:
+                self._close(shard)
                 time.sleep(pause_s)
-        return self._read(number, offset, size)
+        return self._read(shard, offset, size)
 
-    def _read(self, number: int, offset: int, size: int) -> bytes:
-        url = self._shards[number]
-        if number not in self._open:
+    def _read(self, shard: str, offset: int, size: int) -> bytes:
+        if shard not in self._open:
             if len(self._open) == MAX_OPEN:
-                oldest = self._open.pop(next(iter(self._open)))
-                if isinstance(oldest, int):
-                    os.close(oldest)
-            file_system, path = fsspec.core.url_to_fs(url)
-            is_local = "file" in file_system.protocol
-            self._open[number] = os.open(Path(path), os.O_RDONLY) if is_local else (file_system, path)
-        source = self._open[number]
+                self._close(next(iter(self._open)))
+            self._open[shard] = self._opened(shard)
+        source = self._open[shard]
         if isinstance(source, int):
             return os.pread(source, size, offset)
         file_system, path = source
         return file_system.cat_file(path, start=offset, end=offset + size)
+
+    def _opened(self, shard: str) -> Any:
+        """A file descriptor, or a file system with a path in it; its length is the promised one."""
+        file_system, path = fsspec.core.url_to_fs(f"{self._root}/{shard}")
+        source = os.open(path, os.O_RDONLY) if "file" in file_system.protocol else (file_system, path)
+        found = os.fstat(source).st_size if isinstance(source, int) else file_system.size(path)
+        promised = self._bytes[shard]
+        if None not in (found, promised) and found != promised:
+            if isinstance(source, int):
+                os.close(source)
+            raise _WrongLengthError(f"the shard has {found} bytes, the manifest promises {promised}")
+        return source
+
+    def _close(self, shard: str) -> None:
+        source = self._open.pop(shard, None)
+        if isinstance(source, int):
+            os.close(source)
+
+
+class _WrongLengthError(Exception):
+    """A shard was cut or has grown."""

@@ -36,6 +36,7 @@ class Log:
             "lr/D": at.lr,
             "perf/images_per_s": rate,
             "perf/data_wait_frac": mean["_wait"] / self._seconds,
+            "data/bad_samples": at.bad_samples,
             "perf/eta_s": max(0, at.total - at.nimg) / rate,
             "progress/epoch": at.nimg / at.epoch_size,
             "progress/nimg": at.nimg,

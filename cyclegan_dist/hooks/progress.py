@@ -21,6 +21,7 @@ class Progress:
         losses: this rank's scalars of the step just done.
         step_s: seconds the step took, waiting for data included.
         wait_s: seconds of it spent waiting for data.
+        bad_samples: damaged samples that are known so far, over all ranks.
     """
 
     step: int
@@ -32,6 +33,7 @@ class Progress:
     losses: Mapping[str, Tensor] = field(default_factory=dict)
     step_s: float = 0.0
     wait_s: float = 0.0
+    bad_samples: int = 0
 
     @property
     def epoch(self) -> int:

@@ -1,18 +1,21 @@
 """Shards, manifest and reader together: what was prepared is what is read, and anything else is noticed."""
 
 import hashlib
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
 import webdataset as wds
 
-from cyclegan_dist.data.manifest import open_manifest
-from cyclegan_dist.data.reader import DataError, ShardReader
+from cyclegan_dist.data.manifest import SCHEMA, open_manifest, write_manifest
+from cyclegan_dist.data.reader import BadSampleError, DataError, ShardReader
 from cyclegan_dist.data.shards import write_dataset
 from cyclegan_dist.data.synthetic import draw_domain
 from cyclegan_dist.errors import UsageError
+from tests.servers import http_server
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def copy(dataset: Path, tmp_path: Path) -> Path:
 
 
 def test_manifest_says_what_the_shards_hold(dataset: Path) -> None:
-    manifest = open_manifest(str(dataset))
+    manifest = open_manifest(str(dataset), SCHEMA.names)
     assert manifest.samples == {"A": 7, "B": 10}
     assert sorted(manifest.shards) == [
         "A/A-000000.tar",
@@ -59,7 +62,20 @@ def test_urls_are_read_too(dataset: Path) -> None:
         assert reader.read(6) == ShardReader(open_manifest(str(dataset)), "A").read(6)
 
 
-@pytest.mark.parametrize("damage", ["cut", "swapped", "flipped", "gone"])
+@pytest.fixture
+def server(dataset: Path) -> Iterator[str]:
+    """The data set behind an HTTP server."""
+    with http_server(dataset) as url:
+        yield url
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # aiohttp's loop ends with its thread
+def test_a_server_is_read_by_range(dataset: Path, server: str) -> None:
+    reader, local = (ShardReader(open_manifest(root), "B") for root in (server, str(dataset)))
+    assert [reader.read(i) for i in range(10)] == [local.read(i) for i in range(10)]
+
+
+@pytest.mark.parametrize("damage", ["cut", "swapped", "flipped", "gone", "grown"])
 def test_a_shard_that_is_not_what_the_manifest_says_is_named(copy: Path, damage: str) -> None:
     shard = copy / "A" / "A-000001.tar"
     data = bytearray(shard.read_bytes())
@@ -70,6 +86,8 @@ def test_a_shard_that_is_not_what_the_manifest_says_is_named(copy: Path, damage:
     elif damage == "flipped":
         data[700] ^= 1
         shard.write_bytes(data)
+    elif damage == "grown":
+        shard.write_bytes(data + bytes(512))
     else:
         shard.unlink()
     reader = ShardReader(open_manifest(str(copy)), "A")
@@ -79,13 +97,66 @@ def test_a_shard_that_is_not_what_the_manifest_says_is_named(copy: Path, damage:
             reader.read(index)
 
 
+def test_a_shard_put_back_whole_is_read_on(copy: Path) -> None:
+    shard = copy / "A" / "A-000000.tar"
+    whole = shard.read_bytes()
+    reader = ShardReader(open_manifest(str(copy)), "A")
+    first = reader.read(0)
+    shard.write_bytes(bytes(len(whole)))
+    with pytest.raises(BadSampleError, match="A/000000000"):
+        reader.read(0)
+    (copy / "new").write_bytes(whole)
+    os.replace(copy / "new", shard)  # the open file is still the torn one
+    assert reader.read(0) == first
+
+
+def test_storage_that_fails_is_tried_again_and_then_named(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = ShardReader(open_manifest(str(dataset)), "A")
+    monkeypatch.setattr("cyclegan_dist.data.reader.PAUSES_S", (0.0, 0.0, 0.0))
+    failures, pread = iter([OSError(5, "Input/output error")] * 2), os.pread
+
+    def sometimes(*where: int) -> bytes:
+        for error in failures:
+            raise error
+        return pread(*where)
+
+    monkeypatch.setattr(os, "pread", sometimes)
+    assert reader.read(0)
+    failures = iter([OSError(5, "Input/output error")] * 4)
+    with pytest.raises(DataError, match=r"A-000000\.tar cannot be read .*is its storage there") as error:
+        reader.read(0)
+    assert not isinstance(error.value, BadSampleError)  # nothing is wrong with the sample
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shard": "../../etc/passwd"},
+        {"shard": "/etc/passwd"},
+        {"shard": "pipe:echo"},
+        {"key": "../../x"},
+        {"key": "/x"},
+    ],
+    ids=lambda change: "".join(change.values()),
+)
+def test_a_manifest_that_leads_elsewhere_is_refused(copy: Path, change: dict[str, str]) -> None:
+    manifest = open_manifest(str(copy), SCHEMA.names)
+    rows, shards = manifest.table.to_pylist(), manifest.shards
+    if "shard" in change:
+        shards[change["shard"]] = shards[rows[0]["shard"]]
+    rows[0] |= change
+    write_manifest(str(copy / "manifest.parquet"), rows, shards)
+    with pytest.raises(UsageError, match="not a manifest"):
+        open_manifest(str(copy))
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # aiohttp's refused connection
 @pytest.mark.parametrize(
     ("path", "says"),
     [
         ("nowhere", "python -m pipelines.prepare"),
         ("pipe:echo hello", "refused"),
-        ("http://127.0.0.1:9/x", "no data set"),
+        ("http://127.0.0.1:9/x", "cannot read"),
         ("nonsense://x", "cannot read"),
     ],
 )

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cyclegan_dist.data.plan import Plan
+from cyclegan_dist.data.plan import BLOCK, Plan
 
 sizes = st.integers(1, 60)
 
@@ -53,6 +53,41 @@ def test_the_smaller_domain_is_not_paired_in_lock_step() -> None:
     plan = Plan({"A": 10, "B": 100}, 0, 1)
     partners = {(plan.sample("A", p), plan.sample("B", p)) for p in range(1000)}
     assert len(partners) > 600  # of 1000 possible pairs; walking in lock-step would give 100
+
+
+def spread(n: int, window: int) -> np.ndarray:
+    plan = Plan({"A": n, "B": 1}, 0, 1, window)
+    return np.array(order(plan, "A", 0))
+
+
+@settings(deadline=None, max_examples=25)
+@given(n=st.integers(1, 4000), window=st.integers(1, 2000), passes=st.integers(0, 3))
+def test_a_windowed_pass_is_a_permutation_too(n, window, passes) -> None:
+    plan = Plan({"A": n, "B": 1}, 5, 1, window)
+    assert sorted(order(plan, "A", passes)) == list(range(n))
+
+
+def test_a_window_reads_few_blocks_and_the_whole_is_well_mixed() -> None:
+    n, window = 780 * BLOCK, 16 * BLOCK
+    samples = spread(n, window)
+    for start in range(0, n, window):
+        assert len(set(samples[start : start + window] // BLOCK)) == min(16, -(-(n - start) // BLOCK))
+    place = np.arange(n)
+    assert abs(np.corrcoef(place, samples)[0, 1]) < 0.1  # a random order of 780 blocks has 0.036
+    neighbours = samples[:-1] // BLOCK == samples[1:] // BLOCK
+    assert abs(neighbours.mean() - 1 / 16) < 0.01  # as often as chance has it within a window
+
+
+def test_a_domain_that_fits_into_the_window_is_shuffled_evenly() -> None:
+    assert (spread(1000, 1000) == np.random.default_rng([0, 0, 0]).permutation(1000)).all()
+
+
+def test_one_shard_feeds_64_ranks_alike() -> None:
+    plan = Plan({"A": 100, "B": 30}, 0, 128)
+    shares = [[plan.sample("A", p) for p in plan.positions(0, rank, 64)] for rank in range(64)]
+    assert {len(share) for share in shares} == {2}
+    first_pass = [sample for share in shares for sample in share][:100]
+    assert sorted(first_pass) == list(range(100))
 
 
 def test_a_large_plan_costs_little() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cyclegan_dist.data.manifest import open_manifest
+from cyclegan_dist.data.manifest import SCHEMA, open_manifest
 from cyclegan_dist.data.reader import ShardReader
 from cyclegan_dist.errors import UsageError
 from pipelines import prepare as pipeline
@@ -29,7 +29,7 @@ def test_twice_gives_the_same_bytes(folders, tmp_path: Path) -> None:
 def test_every_image_arrives_once_with_its_name_and_bytes(folders, tmp_path: Path) -> None:
     write_images(folders[0] / "deep" / "er", 2, extension="jpg")
     prepare(Prepare(*folders, tmp_path / "out", samples_per_shard=4, workers=1))
-    manifest = open_manifest(str(tmp_path / "out"))
+    manifest = open_manifest(str(tmp_path / "out"), SCHEMA.names)
     names = manifest.domains["A"]["name"].to_pylist()
     assert sorted(names) == sorted(path.relative_to(folders[0]).as_posix() for path in folders[0].rglob("*.*g"))
     assert names != sorted(names)  # neighbours in a shard are not neighbours in the folder
@@ -49,7 +49,7 @@ def test_unreadable_images_are_named_and_left_out_up_to_a_share(folders, tmp_pat
 
 def test_the_load_size_makes_files_smaller(folders, tmp_path: Path) -> None:
     prepare(Prepare(*folders, tmp_path / "out", load_size=12, workers=1))
-    rows = open_manifest(str(tmp_path / "out")).table.to_pylist()
+    rows = open_manifest(str(tmp_path / "out"), SCHEMA.names).table.to_pylist()
     assert {(row["width"], row["height"]) for row in rows} == {(12, 12)}
 
 
@@ -97,7 +97,7 @@ def test_sixteen_bit_and_transparent_images_become_eight_bit_png(tmp_path: Path)
         Image.fromarray(np.full((8, 8), 65535, np.uint16)).save(tmp_path / domain / "deep.png")
         Image.new("RGBA", (8, 8), (10, 20, 30, 255)).save(tmp_path / domain / "clear.tiff")
     prepare(Prepare(tmp_path / "A", tmp_path / "B", tmp_path / "out", workers=1))
-    manifest = open_manifest(str(tmp_path / "out"))
+    manifest = open_manifest(str(tmp_path / "out"), SCHEMA.names)
     assert dict(
         zip(manifest.domains["A"]["name"].to_pylist(), manifest.domains["A"]["mode"].to_pylist(), strict=True)
     ) == {

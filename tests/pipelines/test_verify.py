@@ -1,0 +1,70 @@
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pipelines import verify as pipeline
+from pipelines.prepare import Prepare, prepare
+from tests.conftest import Answer, make_dataset, write_images
+
+
+@pytest.fixture
+def cli(command: Callable[..., Answer]) -> Callable[..., Answer]:
+    return partial(command, pipeline.main)
+
+
+def test_a_whole_data_set_ends_with_0(cli, dataset: Path) -> None:
+    code, out, _ = cli(dataset)
+    assert (code, out) == (0, "5 shards, 17 samples: every byte is as promised\n")
+
+
+def test_every_damaged_shard_is_named_and_it_ends_with_1(cli, tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path)
+    cut, grown, flipped, swapped, gone = sorted(dataset.rglob("*.tar"))
+    cut.write_bytes(cut.read_bytes()[:-100])
+    grown.write_bytes(grown.read_bytes() + b"x")
+    data = bytearray(flipped.read_bytes())
+    data[700] ^= 1
+    flipped.write_bytes(data)
+    swapped.write_bytes(bytes(len(swapped.read_bytes())))
+    gone.unlink()
+    code, out, _ = cli(dataset)
+    lines = out.splitlines()
+    assert code == 1 and len(lines) == 6
+    assert f"{cut.name}: cut, " in lines[0] and f"{grown.name}: grown, " in lines[1]
+    assert lines[2].endswith("B-000000.tar: other bytes than promised; damaged samples: 000000000")
+    assert "000000004, 000000005, 000000006, 000000007" in lines[3]
+    assert "B-000002.tar: cannot be read" in lines[4]
+    assert lines[5] == "5 shards, 17 samples: 5 damaged shards"
+
+
+def test_damage_between_the_samples_is_found_too(cli, tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path)
+    shard = dataset / "A" / "A-000000.tar"
+    data = bytearray(shard.read_bytes())
+    data[0] ^= 1  # the first member's name
+    shard.write_bytes(data)
+    code, out, _ = cli(dataset)
+    assert code == 1
+    assert "A-000000.tar: other bytes than promised; damaged samples: none" in out
+
+
+def test_identical_images_are_listed_also_across_data_sets(cli, tmp_path: Path) -> None:
+    a, b = write_images(tmp_path / "a", 3, seed=1), write_images(tmp_path / "b", 3, seed=2)
+    (a / "again.png").write_bytes((a / "0000.png").read_bytes())
+    (b / "leak.png").write_bytes((a / "0001.png").read_bytes())
+    prepare(Prepare(a, b, tmp_path / "train", workers=1))
+    prepare(Prepare(a, write_images(tmp_path / "c", 2, seed=3), tmp_path / "test", workers=1))
+    code, out, _ = cli(tmp_path / "train")
+    assert code == 0
+    listed = [line for line in out.splitlines() if line.startswith("identical")]
+    assert len(listed) == 2
+    assert "A/0000.png" in out and "A/again.png" in out and "B/leak.png" in out
+    _, out, _ = cli(tmp_path / "train", "--against", tmp_path / "test")
+    assert sum(line.startswith("identical") for line in out.splitlines()) == 3
+
+
+def test_what_is_no_data_set_is_one_line(cli, tmp_path: Path) -> None:
+    code, _, err = cli(tmp_path)
+    assert code == 2 and err.count("\n") == 1
