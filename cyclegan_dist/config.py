@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import importlib.resources
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,8 @@ from cyclegan_dist.schedule import ScheduleConfig
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.tracking.config import TrackingConfig
 
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # a folder, an MLflow run and a part of URLs are named so
+
 
 @dataclass(frozen=True, kw_only=True)
 class EveryConfig:
@@ -35,6 +38,8 @@ class EveryConfig:
     """A grid of translations of the same few training images."""
     checkpoint: Annotated[int, Ge(0)] = 2000
     """Everything needed to resume; also at the end and when the run is stopped."""
+    compare: Annotated[int, Ge(0)] = 2000
+    """A comparison of all ranks' weights, which must be equal in every bit."""
     snapshot: Annotated[int, Ge(0)] = 10000
     """The generators for users; also at the end."""
 
@@ -53,7 +58,13 @@ class Config:
     """Stop after so many images, schedule unchanged; the same command with a larger value goes on. 0: at the end of the
     schedule."""
     keep_checkpoints: Annotated[int, Gt(0)] = 3
-    """Checkpoints that are kept."""
+    """Newest checkpoints that are kept."""
+    keep_best: Annotated[int, Ge(0)] = 0
+    """Checkpoints that are kept besides: those before which best_loss was lowest."""
+    best_loss: str = "G"
+    """The loss that keep_best goes by: G, D, G_AB, G_BA, cycle_A, cycle_B, idt_A, idt_B, D_A or D_B."""
+    checkpoints: str = ""
+    """Folder or fsspec URL that checkpoints are written below, under the run's name. Empty: in the run's folder."""
     method: CycleGANConfig = field(default_factory=CycleGANConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -65,8 +76,11 @@ class Config:
     def __post_init__(self) -> None:
         if "://" in self.runs_dir:
             raise UsageError(f"runs_dir {self.runs_dir} must be a folder: mount the storage on every node")
-        if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
-            raise UsageError(f"name {self.name!r} must be a plain folder name")
+        if not re.fullmatch(NAME, self.name):
+            raise UsageError(
+                f"name {self.name!r}: give letters, digits, dots, dashes and underscores, a letter or digit first, "
+                "128 at most"
+            )
         if not self.schedule.total_epochs:
             raise UsageError("schedule.n_epochs and schedule.n_epochs_decay are both 0: there is nothing to train")
         if self.method.gan_mode == "wgangp" and (self.optim.compile or "crop" not in self.data.preprocess):
@@ -96,6 +110,13 @@ class Config:
         """The run's folder, absolute."""
         return home() / self.runs_dir / self.name
 
+    @property
+    def checkpoint_place(self) -> str:
+        """The folder or URL of the run's checkpoints."""
+        if not self.checkpoints:
+            return str(self.run_dir / "checkpoints")
+        return f"{self.checkpoints if '://' in self.checkpoints else home() / self.checkpoints}/{self.name}"
+
 
 # What may differ when a run is resumed: none of it changes what is learned. The data set itself is compared by its
 # digest.
@@ -105,7 +126,11 @@ SAFE_TO_CHANGE = (
         "runs_dir",
         "stop_after",
         "keep_checkpoints",
+        "keep_best",
+        "best_loss",
+        "checkpoints",
         "data.path",
+        "data.max_bad_fraction",
         "data.workers",
         "data.prefetch",
         "optim.micro_batch",

@@ -22,6 +22,15 @@ class World:
     rank: int
     size: int
     device: torch.device
+    group: torch_dist.ProcessGroup | None = None  # None: all that joined
+
+    def aside(self) -> "World":
+        """The same ranks with a line of their own, for a thread that exchanges small things while training goes on. All
+        ranks must call it.
+        """
+        if self.size == 1:
+            return self
+        return World(self.rank, self.size, torch.device("cpu"), torch_dist.new_group(backend="gloo"))  # pyright: ignore
 
     @property
     def is_first(self) -> bool:
@@ -34,7 +43,7 @@ class World:
         values = torch.stack([torch.as_tensor(v, dtype=torch.float64, device="cpu") for v in scalars.values()])
         if self.size > 1:
             values = values.to(self.device)
-            torch_dist.all_reduce(values)
+            torch_dist.all_reduce(values, group=self.group)
             values /= self.size
         return dict(zip(scalars, values.tolist(), strict=True))
 
@@ -43,7 +52,7 @@ class World:
         if self.size == 1:
             return values
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        torch_dist.all_reduce(tensor, op=torch_dist.ReduceOp.MAX)
+        torch_dist.all_reduce(tensor, op=torch_dist.ReduceOp.MAX, group=self.group)
         return tensor.tolist()
 
     def gather(self, value: Any) -> list[Any]:
@@ -51,14 +60,14 @@ class World:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        torch_dist.all_gather_object(values, value)
+        torch_dist.all_gather_object(values, value, group=self.group)
         return values
 
     def from_first(self, value: Any) -> Any:
         """Rank 0's `value`, on every rank."""
         box = [value]
         if self.size > 1:
-            torch_dist.broadcast_object_list(box, device=self.device)
+            torch_dist.broadcast_object_list(box, device=self.device, group=self.group)
         return box[0]
 
 

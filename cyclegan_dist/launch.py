@@ -13,6 +13,7 @@ import torch
 from cyclegan_dist import dist
 from cyclegan_dist.config import Config, home
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.hooks.agreement import DivergedError
 from cyclegan_dist.hooks.stop import StopRequest
 from cyclegan_dist.run import locked, open_run
 from cyclegan_dist.tracking.observe import observing
@@ -55,7 +56,7 @@ def _in_this_process(config: Config) -> int:
         with observing(config.run_dir, config.tracking):
             status = train(config, world, stop)
         return _report(config, status, stop.signal)
-    except FATAL as error:
+    except (*FATAL, DivergedError) as error:
         raise UsageError(str(error)) from error
     finally:
         lock.close()

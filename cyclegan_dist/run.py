@@ -39,7 +39,7 @@ def open_run(config: Config) -> Config:
         refuse_changes(read_config(run_dir), config)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=_data_path(config)))
     if config.data.path != str(run_dir / "data"):
-        _refuse_small_images(open_manifest(config.data.path), config.data)
+        _refuse_small_images(open_manifest(config.data.path, ("width", "height")), config.data)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         if config.data.path == str(run_dir / "data"):

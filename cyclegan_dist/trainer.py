@@ -5,24 +5,29 @@ difference to it.
 """
 
 import dataclasses
+import math
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from typing import Any
 
 import numpy as np
 import torch
 
-from cyclegan_dist.checkpoint import CheckpointStore
+from cyclegan_dist.checkpoint.place import place_at
+from cyclegan_dist.checkpoint.store import VERSIONS, CheckpointStore, Restored
 from cyclegan_dist.config import Config, flatten
 from cyclegan_dist.data.images import to_unit_range
-from cyclegan_dist.data.loader import Share, batches, fixed_images
+from cyclegan_dist.data.loader import Batch, Share, batches, fixed_images
 from cyclegan_dist.data.manifest import Manifest, open_manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan
 from cyclegan_dist.data.reader import DataError
 from cyclegan_dist.dist import World
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.hooks.agreement import Agreement
 from cyclegan_dist.hooks.log import Log
 from cyclegan_dist.hooks.progress import Hook, Progress
+from cyclegan_dist.hooks.quarantine import Quarantine
 from cyclegan_dist.hooks.samples import SampleGrid
 from cyclegan_dist.hooks.saving import Checkpoint, Snapshot
 from cyclegan_dist.hooks.stop import StopRequest
@@ -32,6 +37,7 @@ from cyclegan_dist.schedule import Schedule
 from cyclegan_dist.step.update import NonFiniteError, Step
 from cyclegan_dist.tracking.journal import Journal
 
+PATIENCE_S = 60.0  # for a checkpoint that is being written when training ends in an error
 FATAL = (UsageError, DataError, NonFiniteError)  # starting the ranks again would end the same way
 
 
@@ -75,44 +81,75 @@ class Trainer:
             torch.set_num_threads(config.world.threads)
         self.micro_batch, self.accumulate = config.optim.micro_batches(world.size)
         self.manifest = open_manifest(config.data.path)
-        self.plan = Plan(self.manifest.samples, config.seed, config.optim.batch_size)
+        samples, data = self.manifest.samples, config.data
+        self.plan = Plan(samples, config.seed, config.optim.batch_size, data.shuffle_window)
         torch.manual_seed(config.seed)  # the same weights on every rank
         self.method = CycleGAN(config.method, pool_seed=_seed(config.seed, world.rank))
         self.step = Step(self.method, config.optim, world)
         self.schedule = Schedule(config.schedule)
         warn = journal.message if journal is not None else print
-        self.store = CheckpointStore(config.run_dir / "checkpoints", world, keep=config.keep_checkpoints, warn=warn)
+        place = place_at(config.checkpoint_place)
+        self.store = CheckpointStore(place, world, keep=config.keep_checkpoints, keep_best=config.keep_best, warn=warn)
+        often = config.every.log or config.every.checkpoint
+        self.quarantine = Quarantine(often, config.run_dir, world, samples, data.max_bad_fraction, journal)
 
     def run(self, stop: StopRequest) -> str:
         """The loop. Returns "FINISHED" or "KILLED"."""
         at = self._start()
         hooks = self._hooks()
         loader = self._batches(first_step=at.step)
-        while not at.finished:
-            began = time.monotonic()
-            micro_batches = [next(loader) for _ in range(self.accumulate)]
-            wait_s = time.monotonic() - began
-            torch.manual_seed(
-                _seed(self.config.seed, self.world.rank, at.nimg)
-            )  # dropout and gradient penalty, whatever ran before
-            lr = self.config.optim.learning_rate() * self.schedule.factor(at.epoch)
-            losses = self.step(
-                [b.images(self.world.device, self.step.dtype, self.step.memory_format) for b in micro_batches], lr
-            )
-            step_s = time.monotonic() - began
-            now = dataclasses.replace(
-                at, step=at.step + 1, nimg=at.nimg + at.batch_size, lr=lr, losses=losses, step_s=step_s, wait_s=wait_s
-            )
-            if self.schedule.watches_loss:
-                self.schedule.observe(self.world.mean({"G": losses["G"]})["G"], ends_epoch=now.epoch > at.epoch)
-            at = now
+        try:
+            while not at.finished:
+                at = self._advance(at, loader)
+                for hook in hooks:
+                    hook(at)
+                if stop.agreed(at.step):
+                    break
             for hook in hooks:
-                hook(at)
-            if stop.agreed(at.step):
-                break
-        for hook in hooks:
-            hook.end(at)
+                hook.end(at)
+        finally:
+            self.store.settle(timeout_s=PATIENCE_S)  # also after an error: it was written before that
         return "FINISHED" if at.finished else "KILLED"
+
+    def _advance(self, at: Progress, loader: Iterator[Batch]) -> Progress:
+        """One step, and the moment after it."""
+        began = time.monotonic()
+        micro_batches = [next(loader) for _ in range(self.accumulate)]
+        wait_s = time.monotonic() - began
+        self.quarantine.add(bad for batch in micro_batches for bad in batch.bad)
+        # Dropout and gradient penalty draw the same, whatever ran before.
+        torch.manual_seed(_seed(self.config.seed, self.world.rank, at.nimg))
+        lr = self.config.optim.learning_rate() * self.schedule.factor(at.epoch)
+        where = (self.world.device, self.step.dtype, self.step.memory_format)
+        try:
+            losses = self.step([batch.images(*where) for batch in micro_batches], lr)
+        except NonFiniteError as error:
+            raise NonFiniteError(self._explained(error, at, micro_batches)) from None
+        now = dataclasses.replace(
+            at,
+            step=at.step + 1,
+            nimg=at.nimg + at.batch_size,
+            lr=lr,
+            losses=losses,
+            step_s=time.monotonic() - began,
+            wait_s=wait_s,
+            bad_samples=len(self.quarantine.known),
+        )
+        if self.schedule.watches_loss:
+            self.schedule.observe(self.world.mean({"G": losses["G"]})["G"], ends_epoch=now.epoch > at.epoch)
+        return now
+
+    def _explained(self, error: NonFiniteError, at: Progress, batches: list[Batch]) -> str:
+        """Where a gradient was lost, on which images, and what is left. All ranks call it together."""
+        keys = " ".join(key for batch in batches for key in (*batch.keys_A, *batch.keys_B))
+        lost = [name for name, value in error.losses.items() if not math.isfinite(value)]
+        told = self.world.gather(f"{', '.join(lost)} on {keys}" if lost else "")
+        ranks = "; ".join(f"rank {rank}: {text}" for rank, text in enumerate(told) if text)
+        self.store.settle()
+        return (
+            f"step {at.step + 1}: {error}, no weight was changed. Losses that are not finite: {ranks or 'none'}. "
+            f"Last good: {self.store.latest()}. Start a run of another name with a lower optim.lr, or precision fp32"
+        )
 
     def _start(self) -> Progress:
         """Restore the newest checkpoint, say where the run stands, and return that."""
@@ -138,6 +175,16 @@ class Trainer:
             raise UsageError(
                 f"the data set at {self.config.data.path} is not the one run {self.config.name} was started with"
             )
+        if restored.versions != VERSIONS and self.journal is not None:
+            self.journal.message(f"the checkpoint is of {restored.versions}, this is {VERSIONS}: bits may differ")
+        try:
+            self._take(restored)
+        except (KeyError, RuntimeError, ValueError) as error:  # torch lists what is missing and what is too much
+            reason = f"step {restored.step}: {' '.join(str(error).split())}"
+            raise UsageError(f"the checkpoint is not of this run's networks, {reason}") from error
+        return restored.step
+
+    def _take(self, restored: Restored) -> None:
         self.step.load_state_dict(restored.shared["step"])
         self.schedule.load_state_dict(restored.shared["schedule"])
         if restored.world_size == self.world.size:
@@ -145,7 +192,6 @@ class Trainer:
         else:
             histories = [restored.ranks[rank]["history"] for rank in range(restored.world_size)]
             self.method.deal_history(histories, self.world.rank, self.world.size)
-        return restored.step
 
     def _state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What is equal on all ranks, and what is this rank's. Position, dropout and augmentation follow from the step
@@ -156,9 +202,14 @@ class Trainer:
 
     def _hooks(self) -> list[Hook]:
         every, run_dir, device = self.config.every, self.config.run_dir, self.world.device
-        # The checkpoint before what takes longer: who stops a run may not wait for pictures.
-        hooks: list[Hook] = [Checkpoint(every.checkpoint, self.store, self._state)]
-        hooks.append(Log(every.log, self.world, self.journal))
+        # Nothing is kept of ranks that have parted. The checkpoint before what takes longer: who stops a run may not
+        # wait for pictures.
+        hooks: list[Hook] = [
+            Agreement(every.compare, self.world, self.method.networks.parameters, self.store.latest),
+            self.quarantine,
+            Checkpoint(every.checkpoint, self.store, self._state, self.config.best_loss * bool(self.config.keep_best)),
+            Log(every.log, self.world, self.journal),
+        ]
         if self.journal is not None:
             fixed = fixed_images(self.manifest, self.config.data, count=4, **self._geometry())
             images = {name: to_unit_range(x, device, self.step.dtype) for name, x in fixed.items()}
@@ -170,7 +221,7 @@ class Trainer:
             hooks.append(Snapshot(every.snapshot, run_dir, self.step, self.config, facts, self.journal))
         return hooks
 
-    def _batches(self, first_step: int) -> Any:
+    def _batches(self, first_step: int) -> Iterator[Batch]:
         share = Share(self.world.rank, self.world.size, self.micro_batch)
         pin = self.world.device.type == "cuda"
         data = self.config.data

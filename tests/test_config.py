@@ -54,7 +54,7 @@ def test_the_tree_stays_small_enough_to_read() -> None:
         ("optim: {lr: -1}", "optim.lr: Input should be greater than 0"),
         ("method: {gan_mode: lsgen}", "method.gan_mode"),
         ("data: {load_size: 64, crop_size: 128}", "load_size at least 128"),
-        ("name: ../x", "plain folder name"),
+        ("name: ../x", "give letters, digits"),
         ("schedule: {n_epochs: 0, n_epochs_decay: 0}", "nothing to train"),
         ("a: [", "not YAML"),
         ("- a", "must be a YAML mapping"),

@@ -52,10 +52,10 @@ def differences(one: Any, two: Any, path: str = "") -> list[str]:
     return [] if one == two else [path]
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-@pytest.mark.parametrize("images", [6, 18])  # in the middle of an epoch, and in the next; an epoch is ten images
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+@pytest.mark.parametrize("images", [12, 24])  # in the middle of an epoch, and in the next; an epoch is ten images
 def test_resumed_equals_uninterrupted(tiny_run: MakeRun, ranks: int, images: int) -> None:
-    options = {"optim__batch_size": 6, "every__checkpoint": 0}
+    options = {"optim__batch_size": 12, "every__checkpoint": 0}
     whole = tiny_run(name="whole", **options)
     go_on(ranks, whole)
     cut = {"name": "cut", **options}
@@ -258,3 +258,38 @@ def test_the_saved_config_is_a_preset(tiny_run: MakeRun) -> None:
     config = tiny_run()
     assert load_config(str(config.run_dir / "config.yaml")) == config
     assert open_run(load_config(str(config.run_dir / "config.yaml"))) == config
+
+
+def test_a_value_that_is_not_finite_is_told_with_its_images_and_what_is_left(tiny_run: MakeRun) -> None:
+    from cyclegan_dist.data.loader import Batch
+    from cyclegan_dist.step.update import NonFiniteError
+    from cyclegan_dist.trainer import Trainer
+
+    config = tiny_run(optim__batch_size=4)
+
+    def work(world: World) -> tuple[str, bool]:
+        trainer = Trainer(config, world, None)
+        images, seen = Batch.images, []
+
+        def poisoned(batch: Batch, *where: Any) -> dict[str, torch.Tensor]:
+            seen.append(batch)
+            made = images(batch, *where)
+            if world.rank == 1 and len(seen) == 6:
+                made["real_B"][0, 0, 0, 0] = float("nan")
+                before.extend(p.clone() for p in trainer.method.networks.parameters())
+            return made
+
+        before: list[torch.Tensor] = []
+        Batch.images = poisoned  # type: ignore[method-assign]
+        with pytest.raises(NonFiniteError) as error:
+            trainer.run(StopRequest(config.run_dir, world))
+        if world.rank == 1:
+            assert all(key in str(error.value) for key in (*seen[-1].keys_A, *seen[-1].keys_B))
+        after = list(trainer.method.networks.parameters())
+        return str(error.value), all(torch.equal(x, y) for x, y in zip(before, after, strict=bool(before)))
+
+    (one, _), (two, unchanged) = run_ranks(work, 2)
+    assert one == two and unchanged
+    assert one.startswith("step 6: the gradient of player G is not finite, no weight was changed")
+    assert "rank 1: " in one and "rank 0: " not in one
+    assert "Last good: the checkpoint of step 4" in one

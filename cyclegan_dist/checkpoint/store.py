@@ -1,30 +1,31 @@
-"""Everything that is needed to continue a run, kept so that a checkpoint is either whole or not there.
+"""Saving and finding checkpoints.
 
-A checkpoint is a folder `step-000000123` with `shared.pt` (what is equal on all ranks), `rank-00000.pt` and so on (each
-rank's history buffers), and `manifest.json` with their hashes. It is written under a hidden name and renamed when every
-rank's file is on disk; it is verified before it is used, and a torn or rotten one is passed over for the newest valid
-one. Files hold plain tensors: nothing is unpickled but through `weights_only`.
+A checkpoint is `shared.pt` (what is equal on all ranks), `rank-00000.pt` and so on (each rank's history buffers), and
+`manifest.json` with their hashes and its own. It is written in the background, committed when every rank's file is
+there, verified before it is used, and a torn or rotten one is passed over for the newest valid one. Files hold plain
+tensors: nothing is unpickled but through `weights_only`.
 """
 
 import hashlib
+import io
 import json
-import os
 import pickle
-import shutil
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
 from cyclegan_dist import __version__
+from cyclegan_dist.checkpoint.place import Place
 from cyclegan_dist.dist import World
 from cyclegan_dist.errors import UsageError
 
-MANIFEST = "manifest.json"
 SHARED = "shared.pt"
+VERSIONS = {"program": __version__, "torch": torch.__version__}
 
 
 class CheckpointError(Exception):
@@ -41,80 +42,145 @@ class Restored:
         ranks: what ranks had, by rank: this rank's own, or every rank's if the run that wrote it had another world
         size.
         world_size: ranks of the run that wrote it.
+        versions: of the programs that wrote it.
     """
 
     step: int
     shared: dict[str, Any]
     ranks: dict[int, dict[str, Any]]
     world_size: int
+    versions: dict[str, str]
 
 
 class CheckpointStore:
-    """The checkpoints of one run, in a folder that every rank sees. `warn` is called on rank 0 with what a user should
-    know.
+    """The checkpoints of one run. All ranks do everything together.
+
+    Args:
+        place: where they lie.
+        world: this rank among all.
+        keep: how many of the newest stay.
+        keep_best: how many of those with the lowest score stay besides.
+        warn: called on rank 0 with what a user should know.
     """
 
-    def __init__(self, folder: Path, world: World, *, keep: int, warn: Callable[[str], None]):
-        self.folder, self.world, self.keep, self.warn = folder, world, keep, warn
+    def __init__(self, place: Place, world: World, *, keep: int, warn: Callable[[str], None], keep_best: int = 0):
+        self.place, self.world, self.keep, self.keep_best, self.warn = place, world, keep, keep_best, warn
         self._attempt = world.from_first(uuid.uuid4().hex[:8])  # two attempts never write into one folder
+        self._aside = world.aside()  # its exchanges do not meet those of the training that goes on
+        self._thread: threading.Thread | None = None
+        self._problem = ""
 
     def save(
-        self, step: int, shared: Mapping[str, Any], rank: Mapping[str, Any], facts: Mapping[str, Any]
-    ) -> Path | None:
-        """Commit a checkpoint; all ranks call it together.
+        self,
+        step: int,
+        shared: Mapping[str, Any],
+        rank: Mapping[str, Any],
+        *,
+        nimg: int,
+        score: float | None = None,
+    ) -> None:
+        """Copy the state and begin to write it; `settle` tells what became of it. Waits for the save before, if that
+        still goes on.
+
+        If a rank cannot write its part there is a warning, and older checkpoints are untouched.
 
         Args:
             step: optimizer steps done.
             shared: tensors and plain values that are equal on all ranks; rank 0's are written.
             rank: what only this rank has.
-            facts: JSON values for the manifest (nimg, config digest, versions).
-
-        Returns:
-            Its folder, or None if a rank could not write its part: then a warning says why and older checkpoints are
-            untouched.
+            nimg: images seen.
+            score: lower is better; for `keep_best`.
         """
-        draft = self.folder / f".step-{step:09d}-{self._attempt}"
-        parts = {_rank_file(self.world.rank): rank}
+        self.settle()
+        parts = {_rank_file(self.world.rank): on_cpu(rank)}
         if self.world.is_first:
-            parts[SHARED] = shared
-        written = self.world.gather(_write(draft, parts))
+            parts[SHARED] = on_cpu(shared)
+        facts = {"step": step, "nimg": nimg, "score": score, "world_size": self.world.size, "versions": VERSIONS}
+        self._thread = threading.Thread(target=self._write, args=(step, parts, facts), daemon=True)
+        self._thread.start()
+
+    def settle(self, *, wait: bool = True, timeout_s: float | None = None) -> None:
+        """Warn if the last save failed; with `wait`, after it has ended."""
+        if self._thread is None or (self._thread.is_alive() and not wait):
+            return
+        self._thread.join(timeout_s)
+        self._thread = None
+        if self._problem and self.world.is_first:
+            self.warn(self._problem)
+        self._problem = ""
+
+    def _write(self, step: int, parts: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        try:
+            written = self._aside.gather(self._write_parts(step, parts))
+            problem = self._commit(step, written, facts) if self.world.is_first else ""
+            problem = self._aside.from_first(problem)  # last: no rank begins the next while rank 0 tidies up
+        except Exception as error:  # another rank is gone, and training will find out for itself
+            problem = str(error)
+        if problem:
+            reason = problem.strip().splitlines()[0]
+            self._problem = f"checkpoint of step {step} was not written: {reason}; the previous one stays"
+
+    def _write_parts(self, step: int, parts: Mapping[str, Any]) -> dict[str, Any] | str:
+        """Write and hash this rank's files: their manifest entries, or what went wrong."""
+        try:
+            return {name: self._write_part(step, name, content) for name, content in parts.items()}
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            return f"{self.place}: {error}"
+
+    def _write_part(self, step: int, name: str, content: Any) -> dict[str, Any]:
+        with self.place.create(step, self._attempt, name) as file:
+            hashing = _Hashing(file)
+            torch.save(content, hashing)  # pyright: ignore[reportArgumentType]
+        return {"sha256": hashing.sha256.hexdigest(), "bytes": hashing.bytes}
+
+    def _commit(self, step: int, written: list[dict[str, Any] | str], facts: Mapping[str, Any]) -> str:
+        """Rank 0: give it its name, remove what is too old. Returns what went wrong."""
         failed = [answer for answer in written if isinstance(answer, str)]
-        done = self.folder / f"step-{step:09d}"
-        if self.world.is_first and not failed:
-            files = {name: entry for answer in written for name, entry in answer.items()}
-            manifest = {
-                "version": 1,
-                "step": step,
-                "world_size": self.world.size,
-                "program": __version__,
-                **facts,
-                "files": files,
-            }
-            failed = _commit(draft, done, manifest)
-        if self.world.is_first:
-            shutil.rmtree(draft, ignore_errors=True)
+        files = {name: entry for answer in written if isinstance(answer, dict) for name, entry in answer.items()}
+        manifest = {"version": 1, **facts, "attempt": self._attempt, "files": files}
+        try:
             if failed:
-                self.warn(f"checkpoint of step {step} was not written: {failed[0]}; the previous one stays")
-            else:
-                self._prune()
-        # Last, so that no rank begins the next draft while rank 0 still tidies up.
-        return None if self.world.from_first(failed) else done
+                raise OSError(failed[0])
+            self.place.commit(step, self._attempt, _dump(manifest), list(files))
+            self._prune()
+        except OSError as error:
+            self.place.discard(step, self._attempt)
+            return str(error)
+        return ""
+
+    def _prune(self) -> None:
+        """After a commit only: until then the oldest may be the last good one."""
+        steps = self.place.steps()
+        scores = {step: score for step in steps if (score := self._score(step)) is not None}
+        best = sorted(scores, key=lambda step: scores[step])[: self.keep_best]
+        for step in set(steps) - set(steps[-self.keep :]) - set(best):
+            self.place.delete(step)
+
+    def _score(self, step: int) -> float | None:
+        try:
+            return _parse(self.place.manifest(step))["score"]
+        except (OSError, CheckpointError):
+            return None
 
     def has(self, step: int) -> bool:
         """Whether there is a checkpoint of `step`; rank 0's answer on all ranks."""
-        return self.world.from_first((self.folder / f"step-{step:09d}").exists())
+        return self.world.from_first(self.world.is_first and step in self.place.steps())
+
+    def latest(self) -> str:
+        """What to call the newest checkpoint in a message."""
+        steps = self.place.steps()
+        return f"the checkpoint of step {steps[-1]}" if steps else "no checkpoint yet"
 
     def load_latest(self) -> Restored | None:
-        """The newest checkpoint whose files are valid on every rank, or None if there never was one; all ranks call it
-        together.
+        """The newest checkpoint whose files are valid on every rank, or None if there never was one.
 
         Raises:
             UsageError: if there are checkpoints but none is valid.
         """
-        names = self.world.from_first(sorted((path.name for path in self.folder.glob("step-*")), reverse=True))
-        for name in names:
+        steps = self.world.from_first(self.place.steps()[::-1] if self.world.is_first else None)
+        for step in steps:
             try:
-                restored, problem = _load(self.folder / name, self.world), None
+                restored, problem = self._load(step), None
             except CheckpointError as error:
                 restored, problem = None, str(error)
             problems = [answer for answer in self.world.gather(problem) if answer]
@@ -122,81 +188,75 @@ class CheckpointStore:
                 return restored
             if self.world.is_first:
                 self.warn(f"{problems[0]}; falling back to the checkpoint before it")
-        if names:
-            raise UsageError(f"no valid checkpoint in {self.folder}: restore one, or start a run of another name")
+        if steps:
+            raise UsageError(f"no valid checkpoint in {self.place}: restore one, or start a run of another name")
         return None
 
-    def _prune(self) -> None:
-        for folder in sorted(self.folder.glob("step-*"))[: -self.keep]:
-            shutil.rmtree(folder, ignore_errors=True)
-        for draft in self.folder.glob(".step-*"):  # left by attempts that died
-            shutil.rmtree(draft, ignore_errors=True)
+    def _load(self, step: int) -> Restored:
+        """Read and verify the shared file and the rank files that this rank needs."""
+        try:
+            manifest = _parse(self.place.manifest(step))
+            size = manifest["world_size"]
+            wanted = [self.world.rank] if size == self.world.size else list(range(size))
+            content = {name: self._read(step, name, manifest) for name in (SHARED, *map(_rank_file, wanted))}
+            if manifest["step"] != step:
+                raise CheckpointError(f"its manifest is that of step {manifest['step']}")
+        except (OSError, KeyError, CheckpointError) as error:
+            raise CheckpointError(f"checkpoint step-{step:09d} in {self.place} is damaged ({error})") from error
+        ranks = {rank: content[_rank_file(rank)] for rank in wanted}
+        return Restored(step, content[SHARED], ranks, size, manifest["versions"])
+
+    def _read(self, step: int, name: str, manifest: Mapping[str, Any]) -> Any:
+        data, entry = self.place.read(step, manifest["attempt"], name), manifest["files"][name]
+        if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
+            raise CheckpointError(f"{name} is not what was written")
+        try:
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError) as error:
+            raise CheckpointError(f"{name} holds more than tensors and is refused") from error
 
 
-def _write(draft: Path, parts: Mapping[str, Any]) -> dict[str, Any] | str:
-    """Write and hash this rank's files: their manifest entries, or what went wrong."""
+def on_cpu(value: Any) -> Any:
+    """A copy of a tree of tensors and plain values that training does not change any more."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: on_cpu(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(on_cpu(item) for item in value)
+    return value
+
+
+class _Hashing:
+    """A file that knows the sha256 and the number of the bytes written to it."""
+
+    def __init__(self, file: BinaryIO):
+        self._file, self.sha256, self.bytes = file, hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> int:
+        self._file.write(data)
+        self.sha256.update(data)
+        self.bytes += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _dump(manifest: Mapping[str, Any]) -> bytes:
+    """The manifest with its own hash, as JSON that `_parse` takes in exactly this form only."""
+    digest = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
+    return (json.dumps({"checkpoint": manifest, "sha256": digest}, indent=1) + "\n").encode()
+
+
+def _parse(data: bytes) -> dict[str, Any]:
     try:
-        draft.mkdir(parents=True, exist_ok=True)
-        return {name: _write_file(draft / name, content) for name, content in parts.items()}
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        return f"{draft.parent}: {str(error).splitlines()[0]}"
-
-
-def _write_file(path: Path, content: Any) -> dict[str, Any]:
-    with path.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    return _entry(path)
-
-
-def _entry(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
-
-
-def _commit(draft: Path, done: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """Write the manifest last and give the folder its name."""
-    missing = [name for name in manifest["files"] if not (draft / name).exists()]
-    if missing:
-        return [f"{draft.parent} is not storage that all ranks share: {missing[0]} of another rank is not there"]
-    old = draft.with_name(f"{draft.name}-old")
-    try:
-        with (draft / MANIFEST).open("w") as file:
-            json.dump(manifest, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        if done.exists():  # the same step, from an attempt that was then resumed from further back
-            os.rename(done, old)
-        os.rename(draft, done)
-        shutil.rmtree(old, ignore_errors=True)
-        descriptor = os.open(done.parent, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-    except OSError as error:
-        return [str(error)]
-    return []
-
-
-def _load(folder: Path, world: World) -> Restored:
-    """Read and verify the shared file and the rank files that this rank needs."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        size = manifest["world_size"]
-        wanted = [world.rank] if size == world.size else list(range(size))
-        content = {name: _read(folder / name, manifest["files"][name]) for name in (SHARED, *map(_rank_file, wanted))}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"checkpoint {folder} is incomplete ({error})") from error
-    return Restored(manifest["step"], content[SHARED], {rank: content[_rank_file(rank)] for rank in wanted}, size)
-
-
-def _read(path: Path, entry: dict[str, Any]) -> Any:
-    if _entry(path) != entry:
-        raise CheckpointError(f"checkpoint file {path} is damaged")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
-        raise CheckpointError(f"checkpoint file {path} holds more than tensors and is refused") from error
+        manifest = json.loads(data)["checkpoint"]
+    except (ValueError, KeyError, TypeError):
+        manifest = None
+    if manifest is None or _dump(manifest) != data:
+        raise CheckpointError("manifest.json is not what was written")
+    return manifest
 
 
 def _rank_file(rank: int) -> str:

@@ -4,8 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cyclegan_dist.checkpoint import CheckpointStore
+from torch import Tensor
+
+from cyclegan_dist.checkpoint.store import CheckpointStore
 from cyclegan_dist.config import Config
+from cyclegan_dist.errors import UsageError
 from cyclegan_dist.hooks.progress import Progress
 from cyclegan_dist.snapshot import save_snapshot
 from cyclegan_dist.step.update import Step
@@ -15,22 +18,41 @@ State = Callable[[], tuple[dict[str, Any], dict[str, Any]]]
 
 
 class Checkpoint:
-    """Every `every` images and at the end, `state()` into the store. All ranks take part."""
+    """Every `every` images and at the end, `state()` into the store. All ranks take part.
 
-    def __init__(self, every: int, store: CheckpointStore, state: State):
-        self.every, self.store, self.state = every, store, state
+    With `best_loss`, the name of a loss, its mean since the last checkpoint is the score of the next.
+    """
+
+    def __init__(self, every: int, store: CheckpointStore, state: State, best_loss: str = ""):
+        self.every, self.store, self.state, self.best_loss = every, store, state, best_loss
+        self._sum: Tensor | float = 0.0
+        self._steps = 0
 
     def __call__(self, at: Progress) -> None:
+        if self.best_loss:
+            self._sum, self._steps = self._sum + self._loss(at), self._steps + 1
         if at.due(self.every):
             self._save(at)
+        self.store.settle(wait=False)
 
     def end(self, at: Progress) -> None:
-        if not at.due(self.every) and not self.store.has(at.step):
+        self.store.settle()
+        if not self.store.has(at.step):
             self._save(at)
+            self.store.settle()
 
     def _save(self, at: Progress) -> None:
+        score = None
+        if self._steps:
+            score = self.store.world.mean({"score": self._sum / self._steps})["score"]
+            self._sum, self._steps = 0.0, 0
         shared, rank = self.state()
-        self.store.save(at.step, shared, rank, {"nimg": at.nimg})
+        self.store.save(at.step, shared, rank, nimg=at.nimg, score=score)
+
+    def _loss(self, at: Progress) -> Tensor:
+        if self.best_loss not in at.losses:
+            raise UsageError(f"best_loss {self.best_loss}: this run computes {', '.join(at.losses)}; name one of them")
+        return at.losses[self.best_loss]
 
 
 class Snapshot:

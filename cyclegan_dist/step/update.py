@@ -22,7 +22,15 @@ from cyclegan_dist.step.config import OptimConfig
 
 
 class NonFiniteError(RuntimeError):
-    """A gradient became infinite or not a number. No weight has been changed by this step, on any rank."""
+    """A gradient became infinite or not a number. No weight has been changed by this step, on any rank.
+
+    Attributes:
+        losses: this rank's, by name.
+    """
+
+    def __init__(self, text: str, losses: Mapping[str, float] | None = None):
+        super().__init__(text)
+        self.losses = losses or {}
 
 
 @dataclass(frozen=True)
@@ -135,11 +143,9 @@ class Step:
         for part in self._parts:
             norm = torch.nn.utils.get_total_norm([p.grad for p in part.parameters() if p.grad is not None])
             if not torch.isfinite(norm):
-                seen = ", ".join(f"{name} {float(value):.4g}" for name, value in values.items())
                 raise NonFiniteError(
-                    f"the gradient of player {part.player.name} is not finite "
-                    f"(losses on rank {self.world.rank}: {seen}); "
-                    "start a run of another name with a lower optim.lr or in precision fp32"
+                    f"the gradient of player {part.player.name} is not finite",
+                    {name: float(value) for name, value in values.items()},
                 )
 
     def _arithmetic(self) -> AbstractContextManager[Any]:

@@ -15,7 +15,10 @@ processes, so neither can slow or stop a run, and what they missed can be read a
 Each carries `time` in milliseconds since 1970.
 """
 
+import contextlib
+import errno
 import json
+import os
 import sys
 import threading
 import time
@@ -33,25 +36,33 @@ class Journal:
         run_dir.mkdir(parents=True, exist_ok=True)
         self._path = run_dir / NAME
         self._recorded, self._failed = -1, False
-        whole = 0
+        self._end = 0
         if self._path.exists():
             for record, end in read_records(self._path, 0):
-                self._recorded, whole = max(self._recorded, record.get("step", -1)), end
-        self._file = self._path.open("ab")
-        self._file.truncate(whole)  # half a line that a dying process left
+                self._recorded, self._end = max(self._recorded, record.get("step", -1)), end
+        self._file = self._path.open("ab", buffering=0)
+        self._file.truncate(self._end)  # half a line that a dying process left
 
     def write(self, kind: str, **fields: Any) -> None:
         """Append one record."""
         if kind in ("metrics", "image") and fields["step"] <= self._recorded:
             return
-        line = json.dumps({"kind": kind, "time": int(time.time() * 1000), **fields})
+        line = json.dumps({"kind": kind, "time": int(time.time() * 1000), **fields}).encode() + b"\n"
         try:
-            self._file.write(line.encode() + b"\n")
-            self._file.flush()
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:  # a full disk must not stop a training
+            self._cut_back()
             if not self._failed:
-                print(f"{self._path} cannot be written: {error}; records are lost from here on", file=sys.stderr)
+                print(f"{self._path} cannot be written: {error}; free some space, records are lost", file=sys.stderr)
             self._failed = True
+        else:
+            self._end, self._failed = self._end + len(line), False
+
+    def _cut_back(self) -> None:
+        """Take away the part of a line that found room, or the next record would be glued to it."""
+        with contextlib.suppress(OSError):
+            self._file.truncate(self._end)
 
     def message(self, text: str) -> None:
         """Append something a user should read."""
@@ -65,14 +76,26 @@ class Journal:
 
 
 def read_records(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
-    """The whole lines from byte `offset` on: each record, and the offset behind it."""
+    """The whole lines from byte `offset` on: each record, and the offset behind it. A line that is no record, as bad
+    disks leave, is passed over.
+    """
     with path.open("rb") as file:
         file.seek(offset)
         for line in file:
             if not line.endswith(b"\n"):
                 return
             offset += len(line)
-            yield json.loads(line), offset
+            record = _parsed(line)
+            if record is not None:
+                yield record, offset
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and "kind" in record else None
 
 
 def follow(path: Path, offset: int, done: threading.Event, poll_s: float = 0.2) -> Iterator[tuple[dict[str, Any], int]]:

@@ -1,0 +1,172 @@
+"""Where checkpoints lie: a folder, or an object store behind a URL.
+
+Both show a reader whole checkpoints only. A folder is written under a hidden name and renamed. An object store knows no
+renaming: there each attempt writes below a name of its own, and `manifest.json`, which comes last and at once, says
+whose files are the checkpoint.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import fsspec
+
+MANIFEST = "manifest.json"
+NAME = re.compile(r"step-(\d{9,})$")
+
+
+class Place(Protocol):
+    """Keeps files by step and attempt. Everything may raise OSError."""
+
+    def steps(self) -> list[int]:
+        """The steps of which there is a checkpoint, oldest first."""
+        ...
+
+    def create(self, step: int, attempt: str, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
+        """A file to write; on storage that outlives a power cut when the block ends."""
+        ...
+
+    def commit(self, step: int, attempt: str, manifest: bytes, files: list[str]) -> None:
+        """Make what `attempt` wrote the checkpoint of `step`, and remove what attempts that died left. Only one process
+        may call it.
+
+        Raises:
+            OSError: also if one of `files` is not there.
+        """
+        ...
+
+    def read(self, step: int, attempt: str, name: str) -> bytes:
+        """A file of a committed checkpoint."""
+        ...
+
+    def manifest(self, step: int) -> bytes: ...
+
+    def delete(self, step: int) -> None:
+        """Remove a checkpoint; its manifest first."""
+        ...
+
+    def discard(self, step: int, attempt: str) -> None:
+        """Remove what `attempt` wrote and will not commit."""
+        ...
+
+
+def place_at(path: str) -> Place:
+    """The place that a folder's path or an fsspec URL names."""
+    return Bucket(path) if "://" in path else Folder(Path(path))
+
+
+class Folder:
+    """A folder that every rank sees."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def _done(self, step: int) -> Path:
+        return self.path / f"step-{step:09d}"
+
+    def _draft(self, step: int, attempt: str) -> Path:
+        return self.path / f".step-{step:09d}-{attempt}"
+
+    def steps(self) -> list[int]:
+        names = [NAME.match(path.name) for path in self.path.glob("step-*")]
+        return sorted(int(name[1]) for name in names if name)
+
+    @contextmanager
+    def create(self, step: int, attempt: str, name: str) -> Iterator[BinaryIO]:
+        draft = self._draft(step, attempt)
+        draft.mkdir(parents=True, exist_ok=True)
+        with (draft / name).open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+
+    def commit(self, step: int, attempt: str, manifest: bytes, files: list[str]) -> None:
+        draft, done = self._draft(step, attempt), self._done(step)
+        missing = [name for name in files if not (draft / name).exists()]
+        if missing:
+            raise OSError(f"{self.path} is not storage that all ranks share: {missing[0]} of another rank is not there")
+        with self.create(step, attempt, MANIFEST) as file:
+            file.write(manifest)
+        if done.exists():  # of an attempt that was then resumed from further back
+            os.rename(done, draft.with_name(f"{draft.name}-old"))
+        os.rename(draft, done)
+        for left in self.path.glob(".step-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        descriptor = os.open(self.path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+
+    def read(self, step: int, attempt: str, name: str) -> bytes:
+        return (self._done(step) / name).read_bytes()
+
+    def manifest(self, step: int) -> bytes:
+        return (self._done(step) / MANIFEST).read_bytes()
+
+    def delete(self, step: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            (self._done(step) / MANIFEST).unlink()
+        shutil.rmtree(self._done(step), ignore_errors=True)
+
+    def discard(self, step: int, attempt: str) -> None:
+        shutil.rmtree(self._draft(step, attempt), ignore_errors=True)
+
+
+class Bucket:
+    """An object store behind an fsspec URL."""
+
+    def __init__(self, url: str):
+        self.url = url.rstrip("/")
+        self._files, self._root = fsspec.core.url_to_fs(self.url)
+        self._files.use_listings_cache = False
+
+    def __str__(self) -> str:
+        return self.url
+
+    def _path(self, step: int, *parts: str) -> str:
+        return "/".join((self._root, f"step-{step:09d}", *parts))
+
+    def steps(self) -> list[int]:
+        self._files.invalidate_cache()
+        names = [NAME.search(path.rpartition("/")[0]) for path in self._files.glob(f"{self._root}/step-*/{MANIFEST}")]
+        return sorted(int(name[1]) for name in names if name)
+
+    @contextmanager
+    def create(self, step: int, attempt: str, name: str) -> Iterator[BinaryIO]:
+        self._files.makedirs(self._path(step, attempt), exist_ok=True)  # object stores do nothing
+        with self._files.open(self._path(step, attempt, name), "wb") as file:
+            yield file  # pyright: ignore[reportReturnType]
+
+    def commit(self, step: int, attempt: str, manifest: bytes, files: list[str]) -> None:
+        self._files.invalidate_cache()
+        missing = [name for name in files if not self._files.exists(self._path(step, attempt, name))]
+        if missing:
+            raise OSError(f"{self.url} does not hold {missing[0]} that another rank wrote")
+        self._files.pipe_file(self._path(step, MANIFEST), manifest)
+        whole = {self._path(other) for other in self.steps() if other != step}
+        for path in self._files.glob(f"{self._root}/step-*/*"):
+            folder, _, last = path.rpartition("/")
+            if folder not in whole and last not in (MANIFEST, attempt):
+                self._files.rm(path, recursive=True)
+
+    def read(self, step: int, attempt: str, name: str) -> bytes:
+        return self._files.cat_file(self._path(step, attempt, name))
+
+    def manifest(self, step: int) -> bytes:
+        return self._files.cat_file(self._path(step, MANIFEST))
+
+    def delete(self, step: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._files.rm_file(self._path(step, MANIFEST))
+            self._files.rm(self._path(step), recursive=True)
+
+    def discard(self, step: int, attempt: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._files.rm(self._path(step, attempt), recursive=True)
