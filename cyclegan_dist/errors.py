@@ -1,7 +1,8 @@
 """Mistakes a user can mend, and how a command reports them."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 
@@ -25,3 +26,14 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         code = 130
     sys.exit(code)
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Raise what a storage library raises in here as OSError: each has exceptions of its own for a server's bad day."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute
 
+from cyclegan_dist.checkpoint.place import place_at
 from cyclegan_dist.config import Config, check_config, dump_config, home, read_tree, refuse_changes
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.manifest import NAME as MANIFEST_NAME
@@ -40,6 +41,8 @@ def open_run(config: Config) -> Config:
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=_data_path(config)))
     if config.data.path != str(run_dir / "data"):
         _refuse_small_images(open_manifest(config.data.path, ("width", "height")), config.data)
+    if config.checkpoints:
+        _refuse_checkpoints(config)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         if config.data.path == str(run_dir / "data"):
@@ -52,6 +55,17 @@ def open_run(config: Config) -> Config:
     except OSError as error:
         raise UsageError(f"cannot write {run_dir}: {error.strerror}; choose another --runs_dir") from error
     return config
+
+
+def _refuse_checkpoints(config: Config) -> None:
+    """Find out now, not when the first checkpoint is due, that they have no place."""
+    try:
+        place_at(config.checkpoint_place).ready()
+    except OSError as error:
+        reason = " ".join((error.strerror or str(error)).split())
+        raise UsageError(
+            f"checkpoints cannot be kept at {config.checkpoint_place}: {reason}; choose another --checkpoints"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -32,6 +32,9 @@ def save_snapshot(folder: Path, generators: nn.ModuleDict, config: CycleGANConfi
         generators: `G_AB` and `G_BA`.
         config: the method they were built from.
         facts: JSON values for the card (nimg, run, data digests, preprocessing).
+
+    Raises:
+        OSError: if it cannot be written.
     """
     draft = folder.parent / f".{folder.name}"
     shutil.rmtree(draft, ignore_errors=True)
@@ -40,7 +43,7 @@ def save_snapshot(folder: Path, generators: nn.ModuleDict, config: CycleGANConfi
         weights = {
             key: value.detach().to("cpu", torch.float32).contiguous() for key, value in network.state_dict().items()
         }
-        save_file(weights, draft / f"{name}.safetensors", metadata={"network": name})
+        _save(weights, draft / f"{name}.safetensors", name)
     card = {
         "what": "CycleGAN generators: images N x C x H x W in [-1, 1] in and out",
         "program": f"cyclegan_dist {__version__}",
@@ -53,6 +56,14 @@ def save_snapshot(folder: Path, generators: nn.ModuleDict, config: CycleGANConfi
     shutil.rmtree(folder, ignore_errors=True)
     os.rename(draft, folder)
     return folder
+
+
+def _save(weights: dict[str, torch.Tensor], path: Path, network: str) -> None:
+    try:
+        save_file(weights, path, metadata={"network": network})
+    except SafetensorError as error:  # how it reports a full disk
+        shutil.rmtree(path.parent, ignore_errors=True)
+        raise OSError(str(error)) from error
 
 
 def load_generator(folder: Path, direction: str, device: torch.device | str = "cpu") -> Generator:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from cyclegan_dist.checkpoint.place import place_at
-from cyclegan_dist.checkpoint.store import VERSIONS, CheckpointStore, Restored
+from cyclegan_dist.checkpoint.store import CheckpointStore
 from cyclegan_dist.config import Config, flatten
 from cyclegan_dist.data.images import to_unit_range
 from cyclegan_dist.data.loader import Batch, Share, batches, fixed_images
@@ -34,6 +34,7 @@ from cyclegan_dist.hooks.stop import StopRequest
 from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.run import FAILURE_NAME
 from cyclegan_dist.schedule import Schedule
+from cyclegan_dist.state import RunState
 from cyclegan_dist.step.update import NonFiniteError, Step
 from cyclegan_dist.tracking.journal import Journal
 
@@ -87,9 +88,9 @@ class Trainer:
         self.method = CycleGAN(config.method, pool_seed=_seed(config.seed, world.rank))
         self.step = Step(self.method, config.optim, world)
         self.schedule = Schedule(config.schedule)
-        warn = journal.message if journal is not None else print
-        place = place_at(config.checkpoint_place)
-        self.store = CheckpointStore(place, world, keep=config.keep_checkpoints, keep_best=config.keep_best, warn=warn)
+        self.state = RunState(self.step, self.schedule, self.method, self.manifest.digest, world)
+        place, keep = place_at(config.checkpoint_place), config.keep_checkpoints
+        self.store = CheckpointStore(place, world, keep=keep, keep_best=config.keep_best, warn=self._say)
         often = config.every.log or config.every.checkpoint
         self.quarantine = Quarantine(often, config.run_dir, world, samples, data.max_bad_fraction, journal)
 
@@ -156,7 +157,7 @@ class Trainer:
         total = self.config.schedule.total_epochs * self.plan.epoch_size
         if self.config.stop_after:
             total = min(total, self.config.stop_after)
-        step = self._restore()
+        step = self.state.restore(self.store, self._say)
         size = self.config.optim.batch_size
         at = Progress(step=step, nimg=step * size, batch_size=size, epoch_size=self.plan.epoch_size, total=total)
         if self.journal is not None:
@@ -167,38 +168,9 @@ class Trainer:
                 self.journal.message(f"resumed at step {step}, {at.nimg} images, on {self.world.size} ranks")
         return at
 
-    def _restore(self) -> int:
-        restored = self.store.load_latest()
-        if restored is None:
-            return 0
-        if restored.shared["data"] != self.manifest.digest:
-            raise UsageError(
-                f"the data set at {self.config.data.path} is not the one run {self.config.name} was started with"
-            )
-        if restored.versions != VERSIONS and self.journal is not None:
-            self.journal.message(f"the checkpoint is of {restored.versions}, this is {VERSIONS}: bits may differ")
-        try:
-            self._take(restored)
-        except (KeyError, RuntimeError, ValueError) as error:  # torch lists what is missing and what is too much
-            reason = f"step {restored.step}: {' '.join(str(error).split())}"
-            raise UsageError(f"the checkpoint is not of this run's networks, {reason}") from error
-        return restored.step
-
-    def _take(self, restored: Restored) -> None:
-        self.step.load_state_dict(restored.shared["step"])
-        self.schedule.load_state_dict(restored.shared["schedule"])
-        if restored.world_size == self.world.size:
-            self.method.load_history_state(restored.ranks[self.world.rank]["history"])
-        else:
-            histories = [restored.ranks[rank]["history"] for rank in range(restored.world_size)]
-            self.method.deal_history(histories, self.world.rank, self.world.size)
-
-    def _state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What is equal on all ranks, and what is this rank's. Position, dropout and augmentation follow from the step
-        and the seed.
-        """
-        shared = {"step": self.step.state_dict(), "schedule": self.schedule.state_dict(), "data": self.manifest.digest}
-        return shared, {"history": self.method.history_state()}
+    def _say(self, text: str) -> None:
+        if self.journal is not None:
+            self.journal.message(text)
 
     def _hooks(self) -> list[Hook]:
         every, run_dir, device = self.config.every, self.config.run_dir, self.world.device
@@ -207,7 +179,7 @@ class Trainer:
         hooks: list[Hook] = [
             Agreement(every.compare, self.world, self.method.networks.parameters, self.store.latest),
             self.quarantine,
-            Checkpoint(every.checkpoint, self.store, self._state, self.config.best_loss * bool(self.config.keep_best)),
+            Checkpoint(every.checkpoint, self.store, self.state, self.config.best_loss * bool(self.config.keep_best)),
             Log(every.log, self.world, self.journal),
         ]
         if self.journal is not None:

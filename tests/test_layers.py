@@ -15,6 +15,7 @@ ROOMS = [
     ["launch"],
     ["orchestration", "sync"],
     ["trainer"],
+    ["state"],
     ["run"],
     ["hooks"],
     ["config"],

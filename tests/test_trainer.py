@@ -1,7 +1,6 @@
 """The loop: resumed equals uninterrupted, bit for bit; and what it leaves for people."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +13,10 @@ from cyclegan_dist.dist import World
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.hooks.stop import StopRequest
 from cyclegan_dist.run import open_run
-from cyclegan_dist.trainer import train
 from tests.ranks import run_ranks
+from tests.training import ALONE, differences, final_state, go, go_on, records
 
-ALONE = World(0, 1, torch.device("cpu"))
 MakeRun = Callable[..., Config]
-
-
-def go(config: Config, world: World = ALONE) -> str:
-    return train(config, world, StopRequest(config.run_dir, world))
-
-
-def go_on(ranks: int, config: Config) -> None:
-    if ranks == 1:
-        assert go(config) == "FINISHED"
-    else:
-        assert set(run_ranks(lambda world: go(config, world), ranks)) == {"FINISHED"}
-
-
-def final_state(config: Config, ranks: int) -> list[Any]:
-    """Everything in the newest checkpoint: shared, and each rank's."""
-    folder = max((config.run_dir / "checkpoints").glob("step-*"))
-    names = ["shared.pt", *(f"rank-{rank:05d}.pt" for rank in range(ranks))]
-    return [torch.load(folder / name, weights_only=True) for name in names]
-
-
-def differences(one: Any, two: Any, path: str = "") -> list[str]:
-    """Where two trees of tensors and values are not exactly equal."""
-    if isinstance(one, torch.Tensor):
-        return [] if one.dtype == two.dtype and torch.equal(one, two) else [path]
-    if isinstance(one, Mapping):
-        assert one.keys() == two.keys(), path
-        return [d for key in one for d in differences(one[key], two[key], f"{path}/{key}")]
-    if isinstance(one, list | tuple):
-        assert len(one) == len(two), path
-        return [d for i, (x, y) in enumerate(zip(one, two, strict=True)) for d in differences(x, y, f"{path}/{i}")]
-    return [] if one == two else [path]
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
@@ -115,7 +82,7 @@ def test_history_is_dealt_out_to_another_number_of_ranks(tiny_run: MakeRun) -> N
         from cyclegan_dist.trainer import Trainer
 
         trainer = Trainer(config, world, None)
-        trainer._restore()
+        trainer.state.restore(trainer.store, print)
         return trainer.method.history["A"].images
 
     dealt = run_ranks(look, 4)
@@ -123,10 +90,6 @@ def test_history_is_dealt_out_to_another_number_of_ranks(tiny_run: MakeRun) -> N
     assert len(together) == 4
     for image in (image for images in before for image in images):
         assert any(torch.equal(image, other) for other in together)
-
-
-def records(config: Config) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (config.run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_a_run_leaves_metrics_samples_snapshots_and_checkpoints(tiny_run: MakeRun) -> None:
@@ -215,7 +178,7 @@ def test_another_data_set_is_refused_on_resume(tiny_run: MakeRun, tmp_path: Path
 
     go(tiny_run(stop_after=8))
     draw_synthetic(tmp_path / "other", size=24, seed=0, count=10)
-    with pytest.raises(UsageError, match="not the one run tiny was started with"):
+    with pytest.raises(UsageError, match="not the one that the checkpoint"):
         go(tiny_run(data__path=str(tmp_path / "other")))
 
 

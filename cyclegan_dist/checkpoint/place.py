@@ -16,12 +16,18 @@ from typing import BinaryIO, Protocol
 
 import fsspec
 
+from cyclegan_dist.errors import storage_errors
+
 MANIFEST = "manifest.json"
 NAME = re.compile(r"step-(\d{9,})$")
 
 
 class Place(Protocol):
     """Keeps files by step and attempt. Everything may raise OSError."""
+
+    def ready(self) -> None:
+        """Raise OSError if it cannot be used."""
+        ...
 
     def steps(self) -> list[int]:
         """The steps of which there is a checkpoint, oldest first."""
@@ -75,6 +81,11 @@ class Folder:
     def _draft(self, step: int, attempt: str) -> Path:
         return self.path / f".step-{step:09d}-{attempt}"
 
+    def ready(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not os.access(self.path, os.W_OK):
+            raise PermissionError(f"{self.path} cannot be written")
+
     def steps(self) -> list[int]:
         names = [NAME.match(path.name) for path in self.path.glob("step-*")]
         return sorted(int(name[1]) for name in names if name)
@@ -124,7 +135,10 @@ class Bucket:
 
     def __init__(self, url: str):
         self.url = url.rstrip("/")
-        self._files, self._root = fsspec.core.url_to_fs(self.url)
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(self.url)
+        except (ValueError, ImportError) as error:  # an unknown scheme, or one whose package is not installed
+            raise OSError(str(error)) from error
         self._files.use_listings_cache = False
 
     def __str__(self) -> str:
@@ -133,18 +147,28 @@ class Bucket:
     def _path(self, step: int, *parts: str) -> str:
         return "/".join((self._root, f"step-{step:09d}", *parts))
 
+    def ready(self) -> None:
+        self.steps()  # what may be written there shows when it is
+
     def steps(self) -> list[int]:
-        self._files.invalidate_cache()
-        names = [NAME.search(path.rpartition("/")[0]) for path in self._files.glob(f"{self._root}/step-*/{MANIFEST}")]
+        with storage_errors():
+            self._files.invalidate_cache()
+            manifests = self._files.glob(f"{self._root}/step-*/{MANIFEST}")
+        names = [NAME.search(path.rpartition("/")[0]) for path in manifests]
         return sorted(int(name[1]) for name in names if name)
 
     @contextmanager
     def create(self, step: int, attempt: str, name: str) -> Iterator[BinaryIO]:
-        self._files.makedirs(self._path(step, attempt), exist_ok=True)  # object stores do nothing
-        with self._files.open(self._path(step, attempt, name), "wb") as file:
-            yield file  # pyright: ignore[reportReturnType]
+        with storage_errors():
+            self._files.makedirs(self._path(step, attempt), exist_ok=True)  # object stores do nothing
+            with self._files.open(self._path(step, attempt, name), "wb") as file:
+                yield file  # pyright: ignore[reportReturnType]
 
     def commit(self, step: int, attempt: str, manifest: bytes, files: list[str]) -> None:
+        with storage_errors():
+            self._commit(step, attempt, manifest, files)
+
+    def _commit(self, step: int, attempt: str, manifest: bytes, files: list[str]) -> None:
         self._files.invalidate_cache()
         missing = [name for name in files if not self._files.exists(self._path(step, attempt, name))]
         if missing:
@@ -157,16 +181,18 @@ class Bucket:
                 self._files.rm(path, recursive=True)
 
     def read(self, step: int, attempt: str, name: str) -> bytes:
-        return self._files.cat_file(self._path(step, attempt, name))
+        with storage_errors():
+            return self._files.cat_file(self._path(step, attempt, name))
 
     def manifest(self, step: int) -> bytes:
-        return self._files.cat_file(self._path(step, MANIFEST))
+        with storage_errors():
+            return self._files.cat_file(self._path(step, MANIFEST))
 
     def delete(self, step: int) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), storage_errors():
             self._files.rm_file(self._path(step, MANIFEST))
             self._files.rm(self._path(step), recursive=True)
 
     def discard(self, step: int, attempt: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), storage_errors():
             self._files.rm(self._path(step, attempt), recursive=True)

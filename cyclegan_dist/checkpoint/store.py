@@ -124,7 +124,7 @@ class CheckpointStore:
         """Write and hash this rank's files: their manifest entries, or what went wrong."""
         try:
             return {name: self._write_part(step, name, content) for name, content in parts.items()}
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        except Exception as error:  # a full disk is a RuntimeError to torch; whatever it is, the others must hear of it
             return f"{self.place}: {error}"
 
     def _write_part(self, step: int, name: str, content: Any) -> dict[str, Any]:

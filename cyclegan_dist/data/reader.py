@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import fsspec
 
 from cyclegan_dist.data.manifest import Manifest
+from cyclegan_dist.errors import storage_errors
 
 PAUSES_S = (0.5, 2.0, 5.0)  # before reading again
 MAX_OPEN = 128  # files; systems often allow a process 1024
@@ -112,13 +113,15 @@ class ShardReader:
         if isinstance(source, int):
             return os.pread(source, size, offset)
         file_system, path = source
-        return file_system.cat_file(path, start=offset, end=offset + size)
+        with storage_errors():
+            return file_system.cat_file(path, start=offset, end=offset + size)
 
     def _opened(self, shard: str) -> Any:
         """A file descriptor, or a file system with a path in it; its length is the promised one."""
         file_system, path = fsspec.core.url_to_fs(f"{self._root}/{shard}")
         source = os.open(path, os.O_RDONLY) if "file" in file_system.protocol else (file_system, path)
-        found = os.fstat(source).st_size if isinstance(source, int) else file_system.size(path)
+        with storage_errors():
+            found = os.fstat(source).st_size if isinstance(source, int) else file_system.size(path)
         promised = self._bytes[shard]
         if None not in (found, promised) and found != promised:
             if isinstance(source, int):

@@ -8,6 +8,7 @@ import fsspec
 
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.reader import BadSampleError, DataError, ShardReader
+from cyclegan_dist.errors import storage_errors
 
 PIECE = 1 << 20  # bytes read at once
 SHOWN = 10  # damaged samples of a shard that are named
@@ -54,7 +55,7 @@ def check_shard(manifest: Manifest, shard: str, domain: str, samples: Iterable[i
 def _hash(url: str) -> tuple[int, str]:
     """Length in bytes, and sha256."""
     sha256, size = hashlib.sha256(), 0
-    with fsspec.open(url, "rb") as file:
+    with storage_errors(), fsspec.open(url, "rb") as file:
         while piece := file.read(PIECE):  # pyright: ignore[reportAttributeAccessIssue]
             sha256.update(piece)
             size += len(piece)

@@ -12,7 +12,7 @@ from cyclegan_dist.data.manifest import SCHEMA, open_manifest
 from cyclegan_dist.data.reader import DataError
 from cyclegan_dist.dist import World
 from tests.ranks import run_ranks
-from tests.test_trainer import differences, final_state, go, records
+from tests.training import differences, final_state, go, records
 
 MakeRun = Callable[..., Config]
 

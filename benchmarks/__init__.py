@@ -1,0 +1,1 @@
+"""Runnable measurements. Figures that were taken with them are in `docs/benchmarks.md`."""

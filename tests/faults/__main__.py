@@ -1,0 +1,72 @@
+"""Run every drill with all repetitions and write `docs/faults.md`.
+
+    python -m tests.faults [B2 C1 ...]
+
+Rows that are named are run anew and take their place in the page; without names, all of them are.
+"""
+
+import datetime
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from tests.faults.drills import ROWS
+from tests.faults.matrix import Measured, Row, Stage
+from tests.faults.page import FIGURES, render
+
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+SEED = 0
+
+
+def drill(row: Row) -> dict[str, Any]:
+    """Run one row: its entry in the page."""
+    began = time.monotonic()
+    if row.drill is None:
+        return {"passed": None, "figure": row.why_not}
+    with tempfile.TemporaryDirectory(prefix="drill") as folder, warnings.catch_warnings():
+        os.environ["CYCLEGAN_DIST_HOME"] = folder
+        try:
+            found = row.drill(Stage(Path(folder), thorough=True, seed=SEED))
+        except Exception:
+            found = Measured(f"the drill itself failed: {traceback.format_exc().splitlines()[-1]}", False)
+            traceback.print_exc()
+    return {"passed": found.passed, "figure": found.figure, "seconds": round(time.monotonic() - began, 1)}
+
+
+def main(ids: list[str]) -> int:
+    """Returns 1 if a row did not pass."""
+    torch.set_num_threads(1)
+    console = Console()
+    known = json.loads(FIGURES.read_text())["rows"] if FIGURES.exists() else {}
+    for row in ROWS.values():
+        if not ids or row.id in ids:
+            known[row.id] = drill(row)
+            verdict = {True: "pass", False: "FAIL", None: "not tested"}[known[row.id]["passed"]]
+            console.print(f"{row.id:4} {verdict:10} {known[row.id]['figure']}", markup=False, soft_wrap=True)
+    figures = {
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{os.cpu_count()} CPU cores, {platform.system()}, Python {platform.python_version()}",
+        "versions": {
+            name: version(name) for name in ("torch", "torchvision", "webdataset", "pyarrow", "pillow", "mlflow")
+        },
+        "seed": SEED,
+        "rows": {id: known[id] for id in ROWS if id in known},
+    }
+    FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+    PAGE.write_text(render(figures))
+    return int(any(entry["passed"] is False for entry in figures["rows"].values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,238 @@
+"""Group X: many random kills of one run, and what safety costs."""
+
+import json
+import multiprocessing
+import os
+import resource
+import socket
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from cyclegan_dist import dist
+from cyclegan_dist.checkpoint.place import Folder
+from cyclegan_dist.checkpoint.store import CheckpointStore, on_cpu
+from cyclegan_dist.config import Config
+from cyclegan_dist.data.loader import Batch
+from cyclegan_dist.data.manifest import NAME, SCHEMA, open_manifest
+from cyclegan_dist.data.plan import BLOCK, Plan
+from cyclegan_dist.data.reader import ShardReader
+from cyclegan_dist.hooks.progress import Progress
+from cyclegan_dist.methods.config import CycleGANConfig
+from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.step.config import OptimConfig
+from cyclegan_dist.step.update import Step
+from cyclegan_dist.trainer import Trainer
+from tests.faults.dying import in_fork
+from tests.faults.matrix import Measured, Stage, row
+from tests.training import ALONE, differences, final_state, go
+
+# --- random kills
+
+
+def train_and_tell(config: Config, rank: int, size: int, port: int, diary: Path) -> None:
+    """One rank that writes down which samples it is about to learn from."""
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in names.items()})
+    torch.set_num_threads(1)
+    advance = Trainer._advance
+    with (diary / f"rank-{rank}.jsonl").open("a", buffering=1) as file:
+
+        def told(self: Trainer, at: Progress, loader: Iterator[Batch]) -> Progress:
+            def listening() -> Iterator[Batch]:
+                batch = next(loader)
+                file.write(json.dumps({"step": at.step, "A": batch.keys_A, "B": batch.keys_B}) + "\n")
+                yield batch
+
+            return advance(self, at, listening())
+
+        Trainer._advance = told  # type: ignore[method-assign]
+        world = dist.join("cpu", 60)
+        go(config, world)
+        dist.leave()
+
+
+def diary_of(diary: Path, rank: int) -> list[dict[str, Any]]:
+    path = diary / f"rank-{rank}.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def attempt(config: Config, diary: Path, kill: tuple[int, float, int] | None) -> None:
+    """Run two ranks; `kill` is the step that must have begun, seconds to wait then, and which rank to kill."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("fork")
+    ranks = [context.Process(target=train_and_tell, args=(config, r, 2, port, diary)) for r in range(2)]
+    for rank in ranks:
+        rank.start()
+    if kill is not None:
+        step, wait_s, victim = kill
+        while (
+            all(rank.is_alive() for rank in ranks)
+            and max([0, *(r["step"] for r in diary_of(diary, victim)[-1:])]) < step
+        ):
+            time.sleep(0.002)
+        time.sleep(wait_s)
+        ranks[victim].kill()
+        ranks[victim].join()
+        time.sleep(0.05)
+        ranks[1 - victim].kill()  # what a launcher does with the survivors
+    for rank in ranks:
+        rank.join(120)
+
+
+@row(
+    "X1",
+    "50 SIGKILLs at random moments of a run on two ranks",
+    "the result of the undisturbed run, bit for bit",
+    slow=True,
+)
+def kills(stage: Stage) -> Measured:
+    n = stage.times(4, 50)
+    total = 12 * n
+    options = {
+        "optim__batch_size": 2, "every__checkpoint": 8, "every__log": 8, "schedule__n_epochs": total, "stop_after": 2 * total,
+        "keep_checkpoints": 2,
+    }  # fmt: skip
+    diaries = {name: stage.folder / f"diary-{name}" for name in ("whole", "killed")}
+    for diary in diaries.values():
+        diary.mkdir()
+    whole, killed = (stage.run(name=name, **options) for name in diaries)
+    attempt(whole, diaries["whole"], None)
+    steps = sorted(stage.random.sample(range(1, total - 1), n))
+    repeated = 0
+    for step in steps:
+        attempt(killed, diaries["killed"], (step, stage.random.uniform(0, 0.06), stage.random.randrange(2)))
+    attempt(killed, diaries["killed"], None)
+    states = [final_state(config, 2) for config in (whole, killed)]
+    lost = doubled = 0
+    for rank in range(2):
+        truth = {entry["step"]: entry for entry in diary_of(diaries["whole"], rank)}
+        lived = diary_of(diaries["killed"], rank)
+        repeated += len(lived) - total
+        lost += sum(truth[step] not in (entry for entry in lived if entry["step"] == step) for step in range(total))
+        doubled += sum(entry != truth[entry["step"]] for entry in lived)
+    seen = Counter(k for r in range(2) for e in diary_of(diaries["whole"], r) for k in e["B"])
+    even = max(seen.values()) - min(seen.values()) <= 1
+    apart = differences(*states)
+    weights = max(float((x - y).abs().max()) for x, y in zip(tensors(states[0]), tensors(states[1]), strict=True))
+    figure = (
+        f"seed {stage.seed}: {n} kills in {total} steps, {repeated // 2} steps repeated; max |dW| {weights:g}, other "
+        f"differences {len(apart)}, samples lost {lost}, other ones instead {doubled}, seen equally often: {even}"
+    )
+    return Measured(figure, not apart and lost == doubled == 0 and even)
+
+
+def tensors(state: Any) -> list[torch.Tensor]:
+    networks = state[0]["step"]["networks"]
+    return [networks[key] for key in sorted(networks)]
+
+
+# --- what it costs
+
+
+@row(
+    "X2",
+    "a checkpoint of the paper's full-size networks is due",
+    "the loop pays for the copy and less than 0.1 s",
+    slow=True,
+)
+def stall(stage: Stage) -> Measured:
+    torch.manual_seed(0)
+    method = CycleGAN(CycleGANConfig(pool_size=0))
+    step = Step(method, OptimConfig(), ALONE)
+    side = 64
+    images = [{name: torch.rand(1, 3, side, side) * 2 - 1 for name in ("real_A", "real_B")}]
+    step(images, 1e-4)
+    state = step.state_dict()
+    size = sum(t.nbytes for t in leaves(state)) / 1e6
+    store = CheckpointStore(Folder(stage.folder / "c"), ALONE, keep=1, warn=print)
+    copies, saves, writes = [], [], []
+    for number in range(stage.times(2, 7)):
+        began = time.monotonic()
+        copied = on_cpu(state)
+        copies.append(time.monotonic() - began)
+        del copied
+        began = time.monotonic()
+        store.save(number, state, {}, nimg=0)
+        saves.append(time.monotonic() - began)
+        store.settle()
+        writes.append(time.monotonic() - began)
+    copy, save, write = map(statistics.median, (copies, saves, writes))
+    figure = f"{size:.0f} MB: copy {copy:.2f} s, the loop waits {save:.2f} s, on disk after {write:.2f} s (medians)"
+    return Measured(figure, save < copy + 0.1 or save < 1.5 * copy)
+
+
+def leaves(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [leaf for item in items for leaf in leaves(item)]
+
+
+@row("X3", "ten million samples", "opened and planned in seconds, under 1 GB; reading stays within a window", slow=True)
+def ten_million(stage: Stage) -> Measured:
+    n = stage.times(200_000, 10_000_000)
+    huge_manifest(stage.folder, n)
+    answer = stage.folder / "answer.json"
+
+    def measure() -> None:
+        before, began = memory_mb(), time.monotonic()
+        manifest = open_manifest(str(stage.folder))
+        reader = ShardReader(manifest, "A")
+        plan = Plan(manifest.samples, 0, 64)
+        first = reader.key(plan.sample("A", 12 * n + n // 2))
+        answer.write_text(json.dumps([time.monotonic() - began, memory_mb() - before, first]))
+
+    assert in_fork(measure) == 0
+    seconds, megabytes, _ = json.loads(answer.read_text())
+    plan, m = Plan({"A": n, "B": 1}, 0, 1), 4 * 16384
+    order = np.array([plan.sample("A", position) for position in range(m)])
+    at_once = max(len(set(order[start : start + 16384] // BLOCK)) for start in range(0, m, 16384))
+    sampled = np.random.default_rng(0).integers(0, n, stage.times(2000, 20_000))
+    rank = np.corrcoef(sampled, [plan.sample("A", int(position)) for position in sampled])[0, 1]
+    figure = (
+        f"{n:,} samples: {seconds:.1f} s, {megabytes:.0f} MB; a sample travels less than 16,384 places within its window, "
+        f"one or two windows are read at a time, {at_once} runs of {BLOCK} neighbours; correlation of order and shard position {rank:+.3f}"
+    )
+    return Measured(figure, seconds < 20 and megabytes < 1000 and abs(rank) < 0.05 and at_once <= 2 * 64 + 1)
+
+
+def memory_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def huge_manifest(folder: Path, n: int, each: int = 10_000) -> None:
+    """A manifest of `n` samples of A and ten of B, without shards."""
+    shards = [f"A/A-{i:06d}.tar" for i in range(-(-n // each))] + ["B/B-000000.tar"]
+    facts = json.dumps({"version": 1, "shards": {s: {"bytes": 1, "sha256": "", "samples": each} for s in shards}})
+    rng, names = np.random.default_rng(0), pa.array(shards)
+    with pq.ParquetWriter(folder / NAME, SCHEMA.with_metadata({"cyclegan_dist": facts}), compression="zstd") as writer:
+        for domain, first, last in [*(("A", s, min(n, s + 10**6)) for s in range(0, n, 10**6)), ("B", 0, 10)]:
+            m, index = last - first, np.arange(first, last)
+            shard = index // each if domain == "A" else np.full(m, len(shards) - 1)
+            columns = {
+                "domain": pa.DictionaryArray.from_arrays(pa.array(np.zeros(m, np.int8)), pa.array([domain])),
+                "key": pa.array([f"{i:09d}" for i in index]),
+                "name": pa.array([f"{i}.jpg" for i in index]),
+                "shard": pa.DictionaryArray.from_arrays(pa.array(shard.astype(np.int32)), names),
+                "offset": pa.array(index % each * 20_000),
+                "size": pa.array(rng.integers(10_000, 20_000, m)),
+                "width": pa.array(np.full(m, 286, np.int32)),
+                "height": pa.array(np.full(m, 286, np.int32)),
+                "mode": pa.array(["RGB"] * m),
+                "sha256": pa.FixedSizeBinaryArray.from_buffers(
+                    pa.binary(32), m, [None, pa.py_buffer(rng.bytes(32 * m))]
+                ),
+            }
+            writer.write_table(pa.table(columns, schema=SCHEMA))

@@ -1,0 +1,201 @@
+"""Group D: numerics, and the state that only a GAN has."""
+
+import copy
+import random
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from cyclegan_dist.config import Config
+from cyclegan_dist.data.loader import Batch
+from cyclegan_dist.dist import World
+from cyclegan_dist.history import HistoryBuffer
+from cyclegan_dist.hooks.agreement import DivergedError, digest
+from cyclegan_dist.hooks.progress import Progress
+from cyclegan_dist.hooks.stop import StopRequest
+from cyclegan_dist.methods.config import CycleGANConfig
+from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.schedule import Schedule, ScheduleConfig
+from cyclegan_dist.step.update import NonFiniteError
+from cyclegan_dist.trainer import Trainer
+from tests.faults.matrix import Measured, Stage, not_here, row
+from tests.faults.storage import newest, rewritten
+from tests.ranks import run_ranks
+from tests.training import ALONE, differences, final_state, go
+
+
+def meddled(config: Config, world: World, at_step: int, meddle: Callable[[Trainer], Any]) -> Trainer:
+    """A trainer on whose rank 1 `meddle` happens just before the step after `at_step`."""
+    trainer = Trainer(config, world, None)
+    advance = trainer._advance
+
+    def step(at: Progress, loader: Any) -> Progress:
+        if at.step == at_step and world.rank == 1:
+            meddle(trainer)
+        return advance(at, loader)
+
+    trainer._advance = step  # type: ignore[method-assign]
+    return trainer
+
+
+def spoil_image(trainer: Trainer) -> None:
+    images = Batch.images
+
+    def poisoned(batch: Batch, *where: Any) -> dict[str, torch.Tensor]:
+        made = images(batch, *where)
+        made["real_A"][0, 0, 0, 0] = float("inf")
+        return made
+
+    Batch.images = poisoned  # type: ignore[method-assign]
+
+
+def spoil_activation(trainer: Trainer) -> None:
+    trainer.method.networks["G_AB"].register_forward_hook(lambda module, args, out: out * float("nan"))
+
+
+def spoil_gradient(trainer: Trainer) -> None:
+    weight = next(iter(trainer.method.networks["D_B"].parameters()))
+    weight.register_hook(lambda gradient: gradient * float("inf"))
+
+
+@row("D1", "NaN or Inf in an image, an activation, a gradient of one rank", "all ranks stop before a weight changes")
+def not_finite(stage: Stage) -> Measured:
+    stopped = told = changed = bad = 0
+    spoilers = (spoil_image, spoil_activation, spoil_gradient)
+    for spoil in spoilers:
+        config = stage.run(name=spoil.__name__, optim__batch_size=4, every__checkpoint=8)
+
+        def work(world: World, config: Config = config, spoil: Any = spoil) -> tuple[str, bool]:
+            before: list[torch.Tensor] = []
+
+            def meddle(trainer: Trainer) -> None:
+                before.extend(p.clone() for p in trainer.method.networks.parameters())
+                spoil(trainer)
+
+            trainer = meddled(config, world, 5, meddle)
+            try:
+                trainer.run(StopRequest(config.run_dir, world))
+            except NonFiniteError as error:
+                after = trainer.method.networks.parameters()
+                return str(error), all(torch.equal(x, y) for x, y in zip(before, after, strict=False))
+            return "", False
+
+        answers = run_ranks(work, 2)
+        stopped += all(text for text, _ in answers)
+        told += "Last good: the checkpoint of step 4" in answers[0][0] and answers[0][0] == answers[1][0]
+        changed += not all(same for _, same in answers)
+        bad += newest(config).name != "step-000000004"
+    n = len(spoilers)
+    return Measured(
+        f"stopped on all ranks {stopped} of {n}, told alike {told}; weights changed {changed}, checkpoints after it {bad}",
+        stopped == told == n and changed == bad == 0,
+    )
+
+
+@row("D2", "one rank's history buffer is missing from a checkpoint", "the checkpoint before it is taken, buffers equal")
+def lost_pool(stage: Stage) -> Measured:
+    whole, cut = stage.run(name="whole"), stage.run(name="cut", stop_after=20)
+    run_ranks(lambda world: go(whole, world), 2)
+    run_ranks(lambda world: go(cut, world), 2)
+    gone = newest(cut)
+    (gone / "rank-00001.pt").unlink()
+    resumed = stage.run(name="cut")
+    run_ranks(lambda world: go(resumed, world), 2)
+    apart = differences(final_state(whole, 2), final_state(resumed, 2))
+    return Measured(f"{gone.name} passed over; differences after the end {len(apart)}", not apart)
+
+
+@row("D3", "one bit of one rank's weights flips", "found when ranks compare, before the next checkpoint")
+def divergence(stage: Stage) -> Measured:
+    found = 0
+    bits = stage.times(3, 32)
+    for bit in range(0, 32, 32 // bits):
+        config = stage.run(name=f"bit{bit}", every__compare=8, every__checkpoint=8)
+
+        def flip(trainer: Trainer, bit: int = bit) -> None:
+            weight = next(iter(trainer.method.networks["D_B"].parameters()))
+            weight.data.view(-1).view(torch.int32)[3] ^= -(2**31) if bit == 31 else 1 << bit
+
+        def work(world: World, config: Config = config, flip: Any = flip) -> bool:
+            try:
+                meddled(config, world, 5, flip).run(StopRequest(config.run_dir, world))
+            except (DivergedError, NonFiniteError) as error:  # an exponent's bit may show at once
+                return "step 8" in str(error) or isinstance(error, NonFiniteError)
+            return False
+
+        found += all(run_ranks(work, 2)) and newest(config).name == "step-000000004"
+    tried = len(range(0, 32, 32 // bits))
+    return Measured(
+        f"found {found} of {tried} bits; a comparison of full-size networks {compare_ms():.0f} ms", found == tried
+    )
+
+
+def compare_ms() -> float:
+    """Milliseconds that digesting the paper's four networks takes."""
+    networks = CycleGAN(CycleGANConfig()).networks
+    began = time.monotonic()
+    digest(networks.parameters())
+    return 1000 * (time.monotonic() - began)
+
+
+def without(state: list[Any], item: str) -> list[Any]:
+    """A copy of a checkpoint's content in which one item is as in a run that has not begun."""
+    shared, rank = copy.deepcopy(state)
+    step, history = shared["step"], rank["history"]
+    if item == "networks":
+        step["networks"] = {key: torch.zeros_like(value) for key, value in step["networks"].items()}
+    elif item.startswith("Adam"):
+        for moments in step["optimizers"][item[-1]]["state"].values():
+            for name in ("exp_avg", "exp_avg_sq", "step"):
+                moments[name] = torch.zeros_like(moments[name])
+    elif item == "EMA":
+        step["ema"] = {key: torch.zeros_like(value) for key, value in step["ema"].items()}
+    elif item == "schedule":
+        shared["schedule"] = Schedule(ScheduleConfig(policy="plateau")).state_dict()
+    elif item == "history images":
+        history["A"]["images"] = []
+    elif item == "history generator":
+        history["B"]["rng"] = HistoryBuffer(3, seed=99).state_dict()["rng"]
+    return [shared, rank]
+
+
+@row("D4", "each item of the state lost in turn", "losing it shows in the result; global generators do not matter")
+def every_item(stage: Stage) -> Measured:
+    options = {"optim__ema_decay": 0.9, "schedule__policy": "plateau", "method__generator__dropout": True}
+    whole, cut = stage.run(name="whole", **options), stage.run(name="cut", stop_after=14, **options)
+    go(whole), go(cut)
+    items = ("networks", "Adam G", "Adam D", "EMA", "schedule", "history images", "history generator")
+    state, needed = final_state(cut, 1), []
+    for item in items:
+        resumed = stage.run(name="cut", stop_after=14, **options)
+        shared, rank = without(state, item)
+        rewritten(newest(resumed), lambda manifest: None, shared=shared, rank=rank)
+        if apart(stage, whole, options):
+            needed.append(item)
+    rewritten(newest(cut), lambda manifest: None, shared=state[0], rank=state[1])
+    torch.manual_seed(99), np.random.seed(99), random.seed(99)
+    derived = not apart(stage, whole, options)
+    figure = f"loss of {len(needed)} of {len(items)} items shows; other seeds of torch, numpy, python: no difference {derived}"
+    return Measured(figure, len(needed) == len(items) and derived)
+
+
+def apart(stage: Stage, whole: Config, options: dict[str, Any]) -> bool:
+    """Whether the run `cut`, resumed in a copy, ends otherwise than `whole`."""
+    source = stage.run(name="cut", **options).run_dir
+    shutil.rmtree(source.with_name("copy"), ignore_errors=True)
+    shutil.copytree(source, source.with_name("copy"))
+    copied = stage.run(name="copy", **options)
+    go(copied, ALONE)
+    return bool(differences(final_state(whole, 1), final_state(copied, 1)))
+
+
+not_here(
+    "D5",
+    "mode collapse, a generator that does nothing",
+    "an early warning",
+    "not built yet: it belongs to evaluation, which looks at translations; training has nothing to judge them by",
+)
