@@ -15,8 +15,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import to_pil_image
 
+from cyclegan_dist.data.encode import write_image
+from cyclegan_dist.data.images import visible
 from cyclegan_dist.inference import translate
 from cyclegan_dist.networks.build import Generator
 from cyclegan_dist.tracking.journal import read_records
@@ -29,7 +30,7 @@ class Section:
     Attributes:
         title: heading.
         names: of the images.
-        pictures: by label, for each image one C x H x W uint8.
+        pictures: by label, for each image one C x H x W uint8. Of more than three channels three are shown.
     """
 
     title: str
@@ -77,7 +78,7 @@ def _rows(out: Path, number: int, section: Section) -> list[dict[str, object]]:
         sources = {}
         for label, images in section.pictures.items():
             sources[label] = f"images/{number}-{i:04d}-{label}.png"
-            to_pil_image(images[i]).save(out / sources[label])
+            write_image(visible(images[i]), out / sources[label])
         rows.append({"name": name, "pictures": sources})
     return rows
 

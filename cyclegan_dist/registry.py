@@ -1,15 +1,15 @@
-"""Generators as MLflow models: image bytes in, PNG out, no pickle anywhere."""
+"""Generators as MLflow models: image bytes in, image bytes out, no pickle anywhere."""
 
 import importlib.metadata
 from pathlib import Path
 
 import mlflow
 import pandas as pd
+import torch
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, DataType, Schema
-from PIL import Image
 
-from cyclegan_dist.data.images import COLOURS, encode_image
+from cyclegan_dist.data.encode import encode_image
 from cyclegan_dist.snapshot import CARD, DIRECTIONS, read_card
 
 _PACKAGE = Path(__file__).parent
@@ -24,8 +24,9 @@ SIGNATURE = ModelSignature(
 def log_generators(run_id: str, snapshot: Path, step: int) -> None:
     """Log G_AB and G_BA of a snapshot as models of an MLflow run.
 
-    Each is a pyfunc model made from code and safetensors: a column `image` of JPEG or PNG bytes (base64 over HTTP) in,
-    PNGs in base64 out. It carries this package's source, so that it loads where the package is not installed.
+    Each is a pyfunc model made from code and safetensors: a column `image` of the bytes of image files (base64 over
+    HTTP) in, PNGs in base64 out, or `.npy` files where the channels are not 1 or 3. It carries this package's source,
+    so that it loads where the package is not installed.
     """
     card = read_card(snapshot)
     requirements = [f"{name}=={importlib.metadata.version(name)}" for name in _NEEDS]
@@ -45,5 +46,5 @@ def log_generators(run_id: str, snapshot: Path, step: int) -> None:
 
 
 def _example(channels: int) -> pd.DataFrame:
-    grey = Image.new(COLOURS[channels], (16, 16), "grey")
-    return pd.DataFrame({"image": [encode_image(grey, "example", "png").data]})
+    grey = torch.full((channels, 16, 16), 128, dtype=torch.uint8)
+    return pd.DataFrame({"image": [encode_image(grey, "example").data]})

@@ -15,10 +15,12 @@ import pyarrow.compute
 from cyclegan_dist.checkpoint.place import place_at
 from cyclegan_dist.config import Config, check_config, dump_config, home, read_tree, refuse_changes
 from cyclegan_dist.data.config import DataConfig
+from cyclegan_dist.data.images import PICTURES
 from cyclegan_dist.data.manifest import NAME as MANIFEST_NAME
 from cyclegan_dist.data.manifest import Manifest, open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.hooks.stop import FILE as STOP_FILE
+from cyclegan_dist.methods.config import CycleGANConfig
 
 CONFIG_NAME = "config.yaml"
 FAILURE_NAME = "FAILED"
@@ -40,7 +42,9 @@ def open_run(config: Config) -> Config:
         refuse_changes(read_config(run_dir), config)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=_data_path(config)))
     if config.data.path != str(run_dir / "data"):
-        _refuse_small_images(open_manifest(config.data.path, ("width", "height")), config.data)
+        manifest = open_manifest(config.data.path, ("width", "height", "mode"))
+        _refuse_small_images(manifest, config.data)
+        _refuse_channels(manifest, config.method)
     if config.checkpoints:
         _refuse_checkpoints(config)
     try:
@@ -123,6 +127,19 @@ def _refuse_small_images(manifest: Manifest, data: DataConfig) -> None:
                 f"data.preprocess crop: an image side of {smallest} pixels is smaller than crop_size {data.crop_size}; "
                 "lower it, or choose resize_and_crop"
             )
+
+
+def _refuse_channels(manifest: Manifest, method: CycleGANConfig) -> None:
+    """Grey and colour stand for each other; of any other images the generators must have as many channels."""
+    for domain, key in (("A", "input_nc"), ("B", "output_nc")):
+        wanted = getattr(method, key)
+        for mode in pa.compute.unique(manifest.domains[domain]["mode"]).to_pylist():  # pyright: ignore
+            fits = mode == f"C{wanted}" if mode.startswith("C") else wanted in PICTURES
+            if not fits:
+                raise UsageError(
+                    f"domain {domain} has images of mode {mode}: set method.{key} to their number of channels, "
+                    f"not {wanted}"
+                )
 
 
 def _data_path(config: Config) -> str:

@@ -1,16 +1,17 @@
-"""The model that MLflow loads from code: image files in, translated PNGs in base64 out."""
+"""The model that MLflow loads from code: image files in, their translations in base64 out: PNGs, or `.npy` files where
+the channels are not 1 or 3.
+"""
 
 import base64
-import io
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from mlflow.models.model import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-from cyclegan_dist.data.images import COLOURS, encode_image, open_image
+from cyclegan_dist.data.encode import encode_image
+from cyclegan_dist.data.images import decode
 from cyclegan_dist.inference import translate
 from cyclegan_dist.snapshot import load_generator, read_card
 
@@ -32,9 +33,8 @@ class ImageTranslator(PythonModel):
 
     def _translate(self, data: bytes | str) -> str:
         raw = base64.b64decode(data) if isinstance(data, str) else bytes(data)
-        picture = open_image(io.BytesIO(raw)).convert(COLOURS[self.channels])
-        image = translate(self.network, pil_to_tensor(picture)[None])[0]
-        return base64.b64encode(encode_image(to_pil_image(image), "answer", "png").data).decode()
+        image = translate(self.network, decode(raw, self.channels)[None])[0]
+        return base64.b64encode(encode_image(image, "answer").data).decode()
 
 
 set_model(ImageTranslator())

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import tyro
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor
 
-from cyclegan_dist.data.images import COLOURS, UnreadableImageError, list_images, open_image
+from cyclegan_dist.data.files import list_images, printable
+from cyclegan_dist.data.images import UnreadableImageError, decode
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.gallery import Section, there_and_back, write_gallery
 from cyclegan_dist.snapshot import find_snapshot, load_generator, read_card
@@ -63,10 +63,14 @@ def _images(folder: Path, count: int, channels: int) -> dict[str, Tensor]:
     if not names:
         raise UsageError(f"{folder} holds no images: give a folder of images")
     chosen = names[:: max(1, len(names) // max(1, count))][:count]
+    return {printable(name): _decoded(folder / name, channels) for name in chosen}
+
+
+def _decoded(path: Path, channels: int) -> Tensor:
     try:
-        return {name: pil_to_tensor(open_image(folder / name).convert(COLOURS[channels])) for name in chosen}
+        return decode(path, channels)
     except UnreadableImageError as error:
-        raise UsageError(f"an image in {folder} cannot be read: {error}; remove it") from error
+        raise UsageError(f"{printable(path)} cannot be shown: {error}; or remove it") from error
 
 
 def main() -> None:

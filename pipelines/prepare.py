@@ -2,11 +2,14 @@
 
     python -m pipelines.prepare A_DIR B_DIR OUT [--load-size 286] [--quality 95]
 
-Folders are searched recursively. Images keep their bytes where they can; `--load-size` makes them smaller first, so
-that training decodes less. The same folders give the same bytes.
+Folders are searched recursively for JPEG, PNG, WebP, BMP, TIFF, GIF and PNM files, and for `.npy` files of height x
+width x channels, uint8 or uint16, which may have any number of channels. Images become 8-bit, upright and opaque, or
+keep their bytes if they are; `--load-size` makes them smaller first, so that training decodes less. The same folders
+give the same bytes.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -18,9 +21,12 @@ import tyro
 from rich.console import Console
 from rich.progress import track
 
-from cyclegan_dist.data.images import EncodedImage, UnreadableImageError, encode_file, list_images
+from cyclegan_dist.data.encode import EncodedImage, encode_file
+from cyclegan_dist.data.files import list_files, list_images, printable
+from cyclegan_dist.data.images import UnreadableImageError
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.data.shards import refuse_target, shuffled, write_dataset
+from cyclegan_dist.data.verify import identical
 from cyclegan_dist.errors import UsageError, run_command
 
 CONSOLE = Console(stderr=True)
@@ -80,8 +86,19 @@ def _names(folder: Path) -> list[str]:
         raise UsageError(f"{folder} is not a folder: give a folder of images")
     names = list_images(folder)
     if not names:
-        raise UsageError(f"{folder} holds no images: give a folder with JPEG, PNG, WebP, BMP, TIFF, GIF or PNM files")
+        raise UsageError(
+            f"{folder} holds no images: give a folder with JPEG, PNG, WebP, BMP, TIFF, GIF, PNM or .npy files"
+        )
+    others = Counter(path.suffix.lower() or "no ending" for path in list_files(folder))
+    others -= Counter(Path(name).suffix.lower() or "no ending" for name in names)
+    if others:
+        kinds = ", ".join(f"{n} with {kind}" for kind, n in others.most_common(5))
+        _say(f"passed over in {printable(folder)}, no images by their names: {kinds}")
     return names
+
+
+def _say(line: str) -> None:
+    CONSOLE.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _encoded(pool: ProcessPoolExecutor, command: Prepare, folder: Path, names: list[str]) -> Iterator[EncodedImage]:
@@ -94,10 +111,12 @@ def _encoded(pool: ProcessPoolExecutor, command: Prepare, folder: Path, names: l
     results = (image for piece in pieces for image in pool.map(work, piece, chunksize=8))
     for image in track(results, f"{folder}", len(order), console=CONSOLE, disable=not CONSOLE.is_terminal):
         if isinstance(image, EncodedImage):
+            if image.note:
+                _say(f"{image.note}: {printable(folder / image.name)}")
             yield image
         else:
             bad.append(image)
-            CONSOLE.print(f"left out {image}", soft_wrap=True, markup=False, highlight=False)
+            _say(f"left out {image}")
     if len(bad) > command.max_bad_fraction * len(names):
         raise UsageError(
             f"{len(bad)} of {len(names)} images in {folder} are unreadable: mend or remove them, "
@@ -109,16 +128,18 @@ def _try_encode(folder: Path, load_size: int | None, quality: int, name: str) ->
     try:
         return encode_file(folder, name, load_size, quality)
     except UnreadableImageError as error:
-        return f"{folder / name}: {error}"
+        return f"{printable(folder / name)}: {error}"
 
 
 def main() -> None:
     """Read the command line, prepare, and say what was made."""
     command = tyro.cli(Prepare, prog="python -m pipelines.prepare", description=__doc__)
     path = prepare(command)
-    manifest = open_manifest(str(path.parent))
+    manifest = open_manifest(str(path.parent), ("sha256", "name"))
     sizes = ", ".join(f"{n} images of {domain}" for domain, n in manifest.samples.items())
     print(f"{sizes} in {len(manifest.shards)} shards: {path}")
+    if twice := sum(len(names) - 1 for names in identical([manifest])):
+        print(f"{twice} images are byte for byte another's: python -m pipelines.verify {path.parent} lists them")
 
 
 if __name__ == "__main__":

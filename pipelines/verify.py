@@ -1,6 +1,6 @@
 """Check that a data set is what its manifest promises: the sha256 of every shard, and which samples are hurt.
 
-    python -m pipelines.verify MANIFEST [--against OTHER ...]
+    python -m pipelines.verify MANIFEST [--against OTHER ...] [--decode]
 
 MANIFEST is the folder or URL of a data set. Images that are in it twice, or in another data set as well (test images
 among training images), are listed; they are no error. Ends with 0 if every byte is as promised, else with 1.
@@ -29,6 +29,8 @@ class Verify:
     """Folder or URL of the data set."""
     against: tuple[str, ...] = ()
     """Other data sets, whose images should not be in this one."""
+    decode: bool = False
+    """Decode every image as well."""
     workers: int = 4
     """Shards that are read at once."""
 
@@ -39,7 +41,10 @@ def verify(command: Verify) -> list[str]:
     shards = samples_by_shard(manifest)
     problems = []
     with ThreadPoolExecutor(max(1, command.workers)) as pool:
-        work = [pool.submit(check_shard, manifest, shard, *samples) for shard, samples in shards.items()]
+        work = [
+            pool.submit(check_shard, manifest, shard, *samples, decoding=command.decode)
+            for shard, samples in shards.items()
+        ]
         done = track(as_completed(work), "verify", len(work), console=CONSOLE, disable=not CONSOLE.is_terminal)
         for future in done:
             problems += future.result()

@@ -33,6 +33,17 @@ def test_resumed_equals_uninterrupted(tiny_run: MakeRun, ranks: int, images: int
     assert differences(*states) == []
 
 
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_resumed_equals_uninterrupted_averaged_in_bf16_on(tiny_run: MakeRun, ranks: int) -> None:
+    options = {"optim__batch_size": 4, "optim__ema_decay": 0.9, "optim__precision": "bf16"}
+    whole = tiny_run(name="whole", **options)
+    go_on(ranks, whole)
+    go_on(ranks, tiny_run(name="cut", stop_after=12, **options))
+    resumed = tiny_run(name="cut", **options)
+    go_on(ranks, resumed)
+    assert differences(final_state(whole, ranks), final_state(resumed, ranks)) == []
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -1,105 +1,115 @@
-"""Image files of any kind as 8-bit pictures, and pictures as bytes: one decoder, Pillow, for all of the program."""
+"""Files of any kind as 8-bit images: one decoder for preparing, training, translating and serving.
 
-import contextlib
+Files come from anywhere, so nothing here trusts them: sizes are looked at before pixels, only the formats named here
+are tried (Pillow knows some that start other programs), and whatever goes wrong is an `UnreadableImageError`.
+"""
+
 import io
-from collections.abc import Iterator
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, PngImagePlugin
+from PIL.ImageFile import ImageFile
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
-COLOURS = {1: "L", 3: "RGB"}  # Pillow's mode for a number of channels
-MAX_PIXELS = 100_000_000  # above this a file is more likely a decompression bomb than a picture
+from cyclegan_dist.data.arrays import MAGIC, read_array
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+PICTURES = (1, 3)  # channels of what picture files hold; any other number comes as .npy
+MAX_PIXELS = 50_000_000  # above this a file is more likely a decompression bomb than a picture
+MAX_FILE_BYTES = 256 << 20
+PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20  # Pillow unpacks 64 MB of comments for one PNG
+_ORIENTATION = 0x0112
+# ImageOps.exif_transpose also writes the EXIF data anew, which fails on what some cameras put there.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-class UnreadableImageError(Exception):
-    """A file is not an image that can be read; the message says why."""
+class UnreadableImageError(ValueError):
+    """A file is not an image that can be used; the message says why."""
 
 
 @dataclass(frozen=True)
-class EncodedImage:
-    """The bytes of one JPEG or PNG file. `name` is relative to the folder it came from; `mode` is Pillow's, L or
-    RGB.
+class Picture:
+    """What an image file shows.
+
+    Attributes:
+        pixels: C x H x W uint8, upright, transparency over white.
+        extension: of the kind of file that suits it: jpg, png or npy.
+        as_is: whether the file itself is of that kind and holds these pixels and nothing else.
+        note: what of the file was not taken, or empty.
     """
 
-    name: str
-    data: bytes
+    pixels: Tensor
     extension: str
-    width: int
-    height: int
-    mode: str
+    as_is: bool
+    note: str = ""
 
 
-def list_images(folder: Path) -> list[str]:
-    """Relative names of the image files under `folder`, in order; hidden files and folders are passed over."""
-    names = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
-    return sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
-
-
-def open_image(source: Path | BinaryIO) -> Image.Image:
-    """The first frame of an image file, on disk or open, as L or RGB with 8 bits, upright, transparency over white.
+def read_image(source: Path | bytes) -> Picture:
+    """The first frame of an image file, on disk or in memory, or the array of an `.npy` file.
 
     Raises:
-        UnreadableImageError: if it is no image, damaged, too large, or of floating-point values.
+        UnreadableImageError: if it is no image, damaged, too large, or of values whose range is not known.
     """
-    with _reading(source) as image:
-        return _eight_bit(ImageOps.exif_transpose(image))
+    try:
+        with _opened(source) as file:
+            if file.read(len(MAGIC)) == MAGIC:
+                file.seek(0)
+                return _array(file)
+            file.seek(0)
+            with Image.open(file, formats=FORMATS) as image:
+                return _picture(image)
+    except UnreadableImageError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise UnreadableImageError(f"no image: neither {', '.join(FORMATS)} nor .npy") from None
+    except Exception as error:  # damaged files make Pillow's plugins raise nearly anything, struct.error for one
+        raise UnreadableImageError(str(error) or type(error).__name__) from error
 
 
-def encode_file(folder: Path, name: str, load_size: int | None, quality: int) -> EncodedImage:
-    """Make one file of `folder` fit for training.
-
-    JPEG and PNG files that are 8-bit, upright and not to be resized keep their bytes; others are encoded anew, as JPEG
-    of `quality` if they were JPEG and as PNG otherwise.
-
-    Args:
-        folder: the domain's folder.
-        name: of the file, relative to it.
-        load_size: pixels the shorter side is reduced to; None keeps the size. Images are never enlarged.
-        quality: of JPEG, 1 to 100.
+def decode(source: Path | bytes, channels: int) -> Tensor:
+    """An image file, on disk or in memory, as C x H x W uint8 with so many channels.
 
     Raises:
-        UnreadableImageError: as `open_image`.
+        UnreadableImageError: as `read_image`, and if it has not as many channels.
     """
-    path = folder / name
-    with _reading(path) as image:
-        kind, upright = image.format, image.getexif().get(0x0112, 1) == 1
-        smaller = load_size is not None and min(image.size) > load_size
-        if kind in ("JPEG", "PNG") and image.mode in ("L", "RGB") and upright and not smaller:
-            image.load()  # decoded once, so that it cannot fail in training
-            return EncodedImage(name, path.read_bytes(), {"JPEG": "jpg", "PNG": "png"}[kind], *image.size, image.mode)
-        fit = _eight_bit(ImageOps.exif_transpose(image))
-    if smaller:
-        assert load_size is not None
-        scale = load_size / min(fit.size)
-        width, height = (max(load_size, round(side * scale)) for side in fit.size)
-        fit = fit.resize((width, height), Image.Resampling.BICUBIC)
-    return encode_image(fit, name, "jpg" if kind == "JPEG" else "png", quality)
+    return with_channels(read_image(source).pixels, channels)
 
 
-def encode_image(image: Image.Image, name: str, extension: str, quality: int = 95) -> EncodedImage:
-    """A picture in memory as JPEG (`jpg`) or PNG (`png`) bytes."""
-    buffer = io.BytesIO()
-    if extension == "jpg":
-        image.save(buffer, "JPEG", quality=quality)
-    else:
-        image.save(buffer, "PNG")
-    return EncodedImage(name, buffer.getvalue(), extension, *image.size, image.mode)
-
-
-def decode(data: bytes, channels: int) -> Tensor:
-    """One prepared image as C x H x W uint8 with 1 or 3 channels.
+def with_channels(pixels: Tensor, channels: int) -> Tensor:
+    """C x H x W uint8 as `channels` x H x W: grey becomes colour and colour grey, and nothing else becomes another.
 
     Raises:
-        OSError, ValueError: if the bytes are no whole image.
+        UnreadableImageError: if it cannot.
     """
-    with Image.open(io.BytesIO(data)) as image:
-        return pil_to_tensor(image.convert(COLOURS[channels]))
+    found = len(pixels)
+    if found == channels:
+        return pixels
+    if found not in PICTURES or channels not in PICTURES:
+        raise UnreadableImageError(
+            f"it has {found} channels, not the {channels} that are asked for: set method.input_nc (domain A) or "
+            f"method.output_nc (domain B) to {found}, or give other images"
+        )
+    return pixels.repeat(3, 1, 1) if found == 1 else pil_to_tensor(to_pil_image(pixels).convert("L"))
+
+
+def visible(images: Tensor) -> Tensor:
+    """... x C x H x W images as ones that can be shown: their first three channels, of two the first."""
+    channels = images.shape[-3]
+    return images if channels in PICTURES else images[..., : 1 if channels == 2 else 3, :, :]
 
 
 def to_unit_range(
@@ -117,32 +127,83 @@ def to_bytes(x: Tensor) -> Tensor:
     return x.detach().float().add(1).mul(127.5).round().clamp(0, 255).to("cpu", torch.uint8)
 
 
-@contextlib.contextmanager
-def _reading(source: Path | BinaryIO) -> Iterator[Image.Image]:
-    """An image file, its header read and found reasonable."""
+def _opened(source: Path | bytes) -> BinaryIO:
+    """A file that is one, and not too long to be looked at."""
+    if isinstance(source, bytes):
+        size = len(source)
+    else:
+        facts = source.stat()
+        if stat.S_ISDIR(facts.st_mode):
+            raise UnreadableImageError("a link to a folder, which is not followed: move the folder here")
+        if not stat.S_ISREG(facts.st_mode):
+            raise UnreadableImageError("a device or pipe, no file")
+        size = facts.st_size
+    if size > MAX_FILE_BYTES:
+        raise UnreadableImageError(f"{size:,} bytes are more than the {MAX_FILE_BYTES:,} we read")
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+def _array(file: BinaryIO) -> Picture:
+    pixels = torch.from_numpy(read_array(file, max_pixels=MAX_PIXELS)).permute(2, 0, 1)
+    return Picture(pixels, "png" if len(pixels) in PICTURES else "npy", as_is=False)
+
+
+def _picture(image: ImageFile) -> Picture:
+    """What an image shows whose header was read."""
+    tags = getattr(image, "tag_v2", {})
+    tile = tags.get(322, 0), tags.get(323, 0)  # of a TIFF: it is unpacked whole, however small the image
+    for width, height in (image.size, tile):
+        if width * height > MAX_PIXELS:
+            raise UnreadableImageError(f"{width}x{height} are more than the {MAX_PIXELS:,} pixels we read: reduce it")
+    sixteen_bits = ";16" in str(image.tile)
+    image.load()  # turns a TIFF upright
+    turn, doubt = _orientation(image)
+    jpeg = image.format in ("JPEG", "MPO")  # MPO: a JPEG that cameras put a second picture, small or deep, behind
+    animated = getattr(image, "is_animated", False) and not jpeg
+    plain = image.mode in ("L", "RGB") and "transparency" not in image.info
+    as_is = plain and (jpeg or image.format == "PNG") and turn is None and not (sixteen_bits or animated)
+    pixels = _eight_bit(image if turn is None else image.transpose(turn))
+    notes = [f"first of {_frames(image)} frames taken"] * animated + [doubt] * bool(doubt)
+    return Picture(pixels, "jpg" if jpeg else "png", as_is, "; ".join(notes))
+
+
+def _frames(image: Image.Image) -> str:
+    # A TIFF is a chain of pages, and Pillow looks for loops in it with each step: a small file could take for ever.
+    return "several" if image.format == "TIFF" else str(getattr(image, "n_frames", "several"))
+
+
+def _orientation(image: Image.Image) -> tuple[Image.Transpose | None, str]:
     try:
-        with Image.open(source) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableImageError(
-                    f"{image.width}x{image.height} are more than the {MAX_PIXELS:,} pixels we read"
-                )
-            yield image
-    except UnreadableImageError:
-        raise
-    except Exception as error:  # damaged files make Pillow's plugins raise nearly anything, struct.error for one
-        raise UnreadableImageError(str(error) or type(error).__name__) from error
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1)), ""
+    except Exception as error:  # again anything: what cameras and editors leave there is often broken
+        return None, f"its EXIF data cannot be read ({error}), so it was not turned"
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    if image.mode in ("L", "RGB"):
-        image.load()
-        return image
+def _eight_bit(image: Image.Image) -> Tensor:
     if image.mode == "F":
         raise UnreadableImageError("floating-point pixels have no known range: save it with 8 or 16 bits")
-    if image.mode == "I" or image.mode.startswith("I;16"):  # Pillow would saturate: take the upper 8 of 16 bits
-        return image.convert("I").point(lambda value: value / 256).convert("L")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _upper_byte(image)
+    grey = image.mode in ("1", "L", "LA")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("L" if image.mode == "1" else "RGB")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    mode = "L" if grey else "RGB"
+    return pil_to_tensor(image if image.mode == mode else image.convert(mode))
+
+
+def _upper_byte(image: Image.Image) -> Tensor:
+    """Of integers with 16 bits, which Pillow would saturate."""
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise UnreadableImageError(
+            f"its values, {values.min()} to {values.max()}, have no known range: save it with 8 or 16 bits"
+        )
+    tags = getattr(image, "tag_v2", {})
+    bits = min(16, *tags.get(258, (16,)))  # scanners write TIFFs of 12
+    levels = (values >> (bits - 8)).astype(np.uint8)
+    if tags.get(262) == 0:  # TIFF counts from white here
+        levels = 255 - levels
+    if isinstance(clear := image.info.get("transparency"), int):
+        levels[values == clear] = 255
+    return torch.from_numpy(levels)[None]

@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
         ("size", pa.int64()),  # bytes
         ("width", pa.int32()),
         ("height", pa.int32()),
-        ("mode", pa.string()),  # Pillow's: L or RGB
+        ("mode", pa.string()),  # L, RGB, or C and the number of channels of an .npy: C4
         ("sha256", pa.binary(32)),
     ]
 )

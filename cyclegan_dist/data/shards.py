@@ -12,12 +12,12 @@ import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from webdataset.writer import ShardWriter
 
-from cyclegan_dist.data.images import EncodedImage
+from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.data.manifest import NAME, write_manifest
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.errors import UsageError
@@ -77,7 +77,7 @@ def refuse_target(out: Path, *, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def _beside(out: Path) -> Iterator[Path]:
-    draft = out.parent / f".{out.name}.unfinished"
+    draft = (out.parent / f".{out.name}.unfinished").absolute()  # so that no name can make it a URL
     try:
         shutil.rmtree(draft, ignore_errors=True)  # what an interrupted run left
         draft.mkdir(parents=True)
@@ -107,8 +107,22 @@ def _write_tars(
     (draft / domain).mkdir()
     written: dict[str, dict[str, Any]] = {}
     pattern = str(draft / domain / f"{domain}-%06d.tar")
+    files: list[BinaryIO] = []
+
+    def create(name: str) -> BinaryIO:
+        """Left to itself, webdataset takes the path for a URL, which may run a command or be rewritten."""
+        files.append(Path(name).open("xb"))  # noqa: SIM115 - closed by `post`
+        return files[-1]
+
     with ShardWriter(
-        pattern, maxcount=samples_per_shard, maxsize=float("inf"), encoder=False, mtime=0, verbose=0
+        pattern,
+        maxcount=samples_per_shard,
+        maxsize=float("inf"),
+        opener=create,
+        post=lambda name: files.pop().close(),
+        encoder=False,
+        mtime=0,
+        verbose=0,
     ) as writer:
         for number, image in enumerate(images):
             key = f"{number:09d}"

@@ -9,9 +9,9 @@ so the training set is unpaired.
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+import torch
 
-from cyclegan_dist.data.images import EncodedImage, encode_image
+from cyclegan_dist.data.encode import EncodedImage, encode_image
 
 BROWN = np.array([150.0, 92.0, 48.0])
 BLACK, WHITE = np.array([6.0, 6.0, 10.0]), np.array([250.0, 249.0, 246.0])
@@ -55,5 +55,5 @@ def draw_domain(domain: str, count: int, *, seed: int, size: int) -> list[Encode
     images = []
     for i in range(count):
         scene = draw_scene(2 * i + (domain == "B"), seed=seed, size=size)
-        images.append(encode_image(Image.fromarray(getattr(scene, domain)), f"{i:06d}.png", "png"))
+        images.append(encode_image(torch.from_numpy(getattr(scene, domain)).permute(2, 0, 1), f"{i:06d}.png"))
     return images

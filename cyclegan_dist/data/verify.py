@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import fsspec
 
+from cyclegan_dist.data.images import UnreadableImageError, read_image
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.reader import BadSampleError, DataError, ShardReader
 from cyclegan_dist.errors import storage_errors
@@ -23,7 +24,9 @@ def samples_by_shard(manifest: Manifest) -> dict[str, tuple[str, list[int]]]:
     return found
 
 
-def check_shard(manifest: Manifest, shard: str, domain: str, samples: Iterable[int]) -> list[str]:
+def check_shard(
+    manifest: Manifest, shard: str, domain: str, samples: Iterable[int], *, decoding: bool = False
+) -> list[str]:
     """What is wrong with one shard, a line for each problem; none if every byte is as promised.
 
     Args:
@@ -31,25 +34,31 @@ def check_shard(manifest: Manifest, shard: str, domain: str, samples: Iterable[i
         shard: its name in the manifest.
         domain: of its samples.
         samples: their indices in the domain's rows.
+        decoding: whether every image is decoded as well.
     """
     url, promised = f"{manifest.root}/{shard}", manifest.shards[shard]
     try:
         size, sha256 = _hash(url)
     except OSError as error:
         return [f"{url}: cannot be read ({error})"]
-    if sha256 == promised["sha256"]:
+    intact = sha256 == promised["sha256"]
+    if intact and not decoding:
         return []
     reader, hurt = ShardReader(manifest, domain), []  # a reader each: they are not shared between threads
     for index in samples:
         try:
-            reader.read(index)
-        except (BadSampleError, DataError):
+            data = reader.read(index)
+            if decoding:
+                read_image(data)
+        except (BadSampleError, DataError, UnreadableImageError):
             hurt.append(reader.key(index))
+    if intact and not hurt:
+        return []
     if size != promised["bytes"]:
         how = "cut" if size < promised["bytes"] else "grown"
         return [f"{url}: {how}, {size} bytes instead of {promised['bytes']}"]
     which = ", ".join(hurt[:SHOWN]) + f" and {len(hurt) - SHOWN} more" * (len(hurt) > SHOWN)
-    return [f"{url}: other bytes than promised; damaged samples: {which or 'none'}"]
+    return [f"{url}: {'as' if intact else 'other bytes than'} promised; damaged samples: {which or 'none'}"]
 
 
 def _hash(url: str) -> tuple[int, str]:

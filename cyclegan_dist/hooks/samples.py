@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
+from cyclegan_dist.data.images import visible
 from cyclegan_dist.hooks.progress import Progress
 from cyclegan_dist.step.update import Step
 from cyclegan_dist.tracking.journal import Journal
@@ -57,5 +58,5 @@ def translation_grid(generators: torch.nn.ModuleDict, real_A: Tensor, real_B: Te
 
 
 def _rows(*rows: Tensor) -> Tensor:
-    in_colour = [row.float().expand(-1, 3, -1, -1) for row in rows]
+    in_colour = [visible(row).float().expand(-1, 3, -1, -1) for row in rows]
     return make_grid(torch.cat(in_colour).cpu(), nrow=len(rows[0]), normalize=True, value_range=(-1, 1))

@@ -35,9 +35,9 @@ class CycleGANConfig:
     """Weight of the gradient penalty of `wgangp`."""
     pool_size: Annotated[int, Ge(0)] = 50
     """Images in the history buffer of each rank and domain. 0 shows the discriminators the newest fakes only."""
-    input_nc: Literal[1, 3] = 3
-    """Channels of domain A."""
-    output_nc: Literal[1, 3] = 3
+    input_nc: Annotated[int, Ge(1)] = 3
+    """Channels of domain A: 1 or 3 for pictures; `.npy` files may have any number."""
+    output_nc: Annotated[int, Ge(1)] = 3
     """Channels of domain B."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     """Both generators."""

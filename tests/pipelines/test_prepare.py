@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import webdataset as wds
 from PIL import Image
 
 from cyclegan_dist.data.manifest import SCHEMA, open_manifest
@@ -104,3 +105,37 @@ def test_sixteen_bit_and_transparent_images_become_eight_bit_png(tmp_path: Path)
         "deep.png": "L",
         "clear.tiff": "RGB",
     }
+
+
+def test_what_is_not_taken_is_said(cli, folders, tmp_path: Path) -> None:
+    a, b = folders
+    frames = [Image.new("L", (8, 8), i) for i in range(12)]
+    frames[0].save(a / "x.gif", save_all=True, append_images=frames[1:])
+    for name in ("1.heic", "2.HEIC", "notes.txt", ".hidden"):
+        (a / name).touch()
+    (b / "more").symlink_to(a)
+    code, _, err = cli(a, b, tmp_path / "out", "--workers", 1, "--max-bad-fraction", 0.2)
+    assert code == 0
+    assert f"first of 12 frames taken: {a / 'x.gif'}" in err
+    assert f"passed over in {a}, no images by their names: 2 with .heic, 1 with .txt" in err
+    assert f"left out {b / 'more'}: a link to a folder, which is not followed" in err
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves files open
+def test_arrays_keep_their_channels(tmp_path: Path) -> None:
+    for domain, channels in (("A", 5), ("B", 1)):
+        (tmp_path / domain).mkdir()
+        np.save(tmp_path / domain / "x.npy", np.full((8, 6, channels), 7 << 8, np.uint16))
+    prepare(Prepare(tmp_path / "A", tmp_path / "B", tmp_path / "out", workers=1))
+    rows = open_manifest(str(tmp_path / "out"), SCHEMA.names).table.to_pylist()
+    assert [(row["mode"], row["width"], row["height"]) for row in rows] == [("C5", 6, 8), ("L", 6, 8)]
+    (sample,) = wds.WebDataset(str(tmp_path / "out" / "A" / "A-000000.tar"), shardshuffle=False).decode()
+    assert sample["npy"].shape == (8, 6, 5) and (sample["npy"] == 7).all()
+
+
+def test_a_path_is_never_a_url(folders, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("GOPEN_REWRITE", f"{tmp_path}=pipe:touch {tmp_path}/hacked #")
+    for out in (tmp_path / "out", Path("pipe:touch hacked;") / "out"):
+        path = prepare(Prepare(*folders, out, workers=1))
+        assert open_manifest(str(path.parent.absolute())).samples == {"A": 7, "B": 10}
+    assert not (tmp_path / "hacked").exists()

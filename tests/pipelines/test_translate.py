@@ -77,6 +77,72 @@ def test_an_unreadable_image_is_named_and_the_others_are_done(cli, run_dir: Path
     assert "6 images translated" in out and "broken.png" in err
 
 
+def test_an_animation_is_noted_and_odd_kinds_get_an_ending_that_fits(cli, run_dir: Path, tmp_path: Path) -> None:
+    images = write_images(tmp_path / "in", 1)
+    (images / "0000.png").rename(images / "no ending")
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue", "white")]
+    frames[0].save(images / "x.gif", save_all=True, append_images=frames[1:])
+    np.save(images / "y.npy", np.zeros((20, 20, 3), np.uint16))
+    code, _, err = cli(run_dir, images, tmp_path / "out")
+    assert code == 0
+    assert f"first of 3 frames taken: {images / 'x.gif'}" in err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"no ending.png", "x.gif", "y.png"}
+
+
+@pytest.mark.parametrize("link", ["file", "folder", "loop"])
+def test_links_lead_nothing_out_of_the_output(cli, run_dir: Path, images: Path, tmp_path: Path, link: str) -> None:
+    outside, out = tmp_path / "outside", tmp_path / "out"
+    for folder in (outside, out):
+        folder.mkdir()
+    (outside / "x").write_text("mine")
+    if link == "file":
+        (out / "0000.png").symlink_to(outside / "x")
+    else:
+        (out / "deep").symlink_to(outside if link == "folder" else "deep")
+    code, _, err = cli(run_dir, images, out)
+    assert code == 2
+    assert "remove the link" in err
+    assert [path.name for path in outside.iterdir()] == ["x"] and (outside / "x").read_text() == "mine"
+
+
+def test_two_images_never_become_one_file(cli, run_dir: Path, tmp_path: Path) -> None:
+    images = write_images(tmp_path / "in", 1)
+    np.save(images / "0000.npy", np.zeros((20, 20, 3), np.uint8))
+    code, _, err = cli(run_dir, images, tmp_path / "out")
+    assert code == 2
+    assert "0000.npy and " in err and "0000.png would both become 0000.png: rename one" in err
+
+
+@pytest.fixture
+def four_to_two(tmp_path: Path) -> Path:
+    config = CycleGANConfig(
+        input_nc=4,
+        output_nc=2,
+        lambda_identity=0,
+        generator=GeneratorConfig(ngf=2, n_blocks=0),
+        discriminator=DiscriminatorConfig(ndf=2),
+    )
+    return save_snapshot(tmp_path / "model", CycleGAN(config).generators, config, {"nimg": 1})
+
+
+def test_other_channel_counts_come_and_go_as_arrays(cli, four_to_two: Path, tmp_path: Path) -> None:
+    images = write_images(tmp_path / "in", 1)
+    for name, channels in (("four.v1", 4), ("two", 2)):
+        np.save(images / f"{name}.npy", np.zeros((9, 14, channels), np.uint8))
+    code, out, err = cli(four_to_two, images, tmp_path / "out")
+    assert code == 1
+    assert "1 images translated" in out
+    assert "0000.png: it has 3 channels, not the 4" in err and "two.npy: it has 2 channels, not the 4" in err
+    answer = np.load(tmp_path / "out" / "four.v1.npy")
+    assert (answer.shape, answer.dtype) == ((9, 14, 2), np.uint8)
+    code, _, err = cli(four_to_two, images / "four.v1.npy", tmp_path / "x.png")
+    assert code == 2 and "give an OUTPUT that ends in .npy" in err
+    assert cli(four_to_two, tmp_path / "out", tmp_path / "back", "--direction", "BA")[0] == 0
+    assert np.load(tmp_path / "back" / "four.v1.npy").shape == (9, 14, 4)
+    code, _, err = cli(four_to_two, images, images)
+    assert code == 2 and "overwrite the input" in err
+
+
 @pytest.mark.parametrize(
     ("case", "says"),
     [

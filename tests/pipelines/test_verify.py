@@ -1,9 +1,12 @@
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from cyclegan_dist.data.shards import write_dataset
+from cyclegan_dist.data.synthetic import draw_domain
 from pipelines import verify as pipeline
 from pipelines.prepare import Prepare, prepare
 from tests.conftest import Answer, make_dataset, write_images
@@ -68,3 +71,14 @@ def test_identical_images_are_listed_also_across_data_sets(cli, tmp_path: Path) 
 def test_what_is_no_data_set_is_one_line(cli, tmp_path: Path) -> None:
     code, _, err = cli(tmp_path)
     assert code == 2 and err.count("\n") == 1
+
+
+def test_decoding_finds_what_hashes_cannot(cli, tmp_path: Path) -> None:
+    """A sample that never was an image, with the right hash."""
+    images = {d: draw_domain(d, 2, seed=0, size=16) for d in "AB"}
+    images["B"][1] = dataclasses.replace(images["B"][1], data=b"<html>")
+    write_dataset(images, tmp_path / "out", samples_per_shard=5)
+    assert cli(tmp_path / "out")[0] == 0
+    code, out, _ = cli(tmp_path / "out", "--decode")
+    assert code == 1
+    assert "B-000000.tar: as promised; damaged samples: 000000001" in out

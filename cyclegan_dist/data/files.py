@@ -1,0 +1,57 @@
+"""Which files of a folder are images, and how a file's name is told."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+
+from PIL import Image
+
+from cyclegan_dist.data.images import FORMATS
+from cyclegan_dist.errors import UsageError
+
+EXTENSIONS = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".npy"),
+}
+
+
+def list_images(folder: Path) -> list[str]:
+    """Relative names of the images under `folder`, in order: by their endings, without an ending by their content.
+
+    Hidden files and folders are passed over. Links to folders are named, not followed: they cannot be read as images,
+    so that nobody misses silently what lies behind them.
+
+    Raises:
+        UsageError: if a folder cannot be searched.
+    """
+    return sorted(path.as_posix() for path in list_files(folder) if _is_image(folder, path))
+
+
+def list_files(folder: Path) -> Iterator[PurePath]:
+    """Relative paths of all files under `folder` that are not hidden, and of links to folders."""
+
+    def refuse(error: OSError) -> None:
+        raise UsageError(f"{error.filename} cannot be searched ({error.strerror}): mend its permissions or move it")
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        for name in (*files, *links):
+            if not name.startswith("."):
+                yield PurePath(place, name).relative_to(folder)
+
+
+def _is_image(folder: Path, path: PurePath) -> bool:
+    if path.suffix:
+        return path.suffix.lower() in EXTENSIONS or (folder / path).is_dir()
+    if not (folder / path).is_file():
+        return (folder / path).is_dir()
+    with contextlib.suppress(Exception), (folder / path).open("rb") as file, Image.open(file, formats=FORMATS):
+        return True
+    return False
+
+
+def printable(name: object) -> str:
+    """A file name for a line of text: with line breaks, control characters and broken Unicode escaped."""
+    return text if (text := str(name)).isprintable() else ascii(text)

@@ -1,0 +1,93 @@
+"""Domains of other than three channels: from files to a trained run, its grids, pages, translations and served model."""
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from cyclegan_dist.config import Config
+from cyclegan_dist.data.images import decode
+from cyclegan_dist.dist import World
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.hooks.stop import StopRequest
+from cyclegan_dist.snapshot import find_snapshot
+from cyclegan_dist.trainer import train
+from pipelines.gallery import Gallery, gallery
+from pipelines.prepare import Prepare, prepare
+from pipelines.translate import Translate
+from pipelines.translate import run as translate
+from tests.conftest import size_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::Warning:mlflow")]
+
+
+@pytest.fixture
+def four_and_one(tmp_path: Path) -> Path:
+    """A: four channels of 16 bits. B: grey pictures."""
+    rng = np.random.default_rng(0)
+    for domain in "AB":
+        (tmp_path / domain).mkdir()
+    for i in range(4):
+        np.save(tmp_path / "A" / f"{i}.npy", rng.integers(0, 65536, (24, 28, 4), dtype=np.uint16))
+        Image.fromarray(rng.integers(0, 256, (24, 24), dtype=np.uint8)).save(tmp_path / "B" / f"{i}.png")
+    prepare(Prepare(tmp_path / "A", tmp_path / "B", tmp_path / "out", load_size=22, workers=1))
+    return tmp_path / "out"
+
+
+def finish(config: Config) -> None:
+    world = World(0, 1, torch.device("cpu"))
+    assert train(config, world, StopRequest(config.run_dir, world)) == "FINISHED"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:matplotlib")
+def test_four_channels_and_one(tiny_run: Callable[..., Config], four_and_one: Path, tmp_path: Path) -> None:
+    config = tiny_run(
+        data__path=str(four_and_one),
+        method__input_nc=4,
+        method__output_nc=1,
+        method__lambda_identity=0,
+        every__samples=8,
+    )
+    finish(config)
+    grids = list((config.run_dir / "samples").iterdir())
+    assert len(grids) == 2 and all(size_of(path) == (4 * 18 + 2, 6 * 18 + 4) for path in grids)
+
+    assert translate(Translate(config.run_dir, tmp_path / "A", tmp_path / "AB")) == 0
+    assert translate(Translate(config.run_dir, tmp_path / "B", tmp_path / "BA", direction="BA")) == 0
+    with Image.open(tmp_path / "AB" / "0.png") as picture:
+        assert (picture.mode, picture.size) == ("L", (28, 24))
+    assert np.load(tmp_path / "BA" / "0.npy").shape == (24, 24, 4)
+
+    page = gallery(Gallery(config.run_dir, tmp_path / "A", tmp_path / "B", tmp_path / "page"))
+    assert page.read_text().count("<figure>") == 8
+    serve(find_snapshot(config.run_dir), tmp_path)
+
+
+def serve(snapshot: Path, folder: Path) -> None:
+    from cyclegan_dist.registry import _example
+    from cyclegan_dist.serving_model import ImageTranslator
+
+    for direction, source, channels in (("AB", "A/0.npy", (4, 1)), ("BA", "B/0.png", (1, 4))):
+        model = ImageTranslator()
+        model.load_context(SimpleNamespace(artifacts={"weights": str(snapshot / f"G_{direction}.safetensors")}))  # pyright: ignore
+        data = (folder / source).read_bytes()
+        images = pd.DataFrame({"image": [data, base64.b64encode(data).decode()]})
+        one, two = (base64.b64decode(image) for image in model.predict(None, images)["image"])  # pyright: ignore
+        assert one == two
+        written = next((folder / direction).glob("0.*"))
+        assert torch.equal(decode(one, channels[1]), decode(written, channels[1]))
+        assert len(model.predict(None, _example(channels[0]))) == 1  # pyright: ignore
+
+
+def test_channels_that_do_not_fit_are_named(tiny_run: Callable[..., Config], four_and_one: Path) -> None:
+    """Before any rank starts."""
+    with pytest.raises(UsageError, match=r"domain A has images of mode C4: set method\.input_nc"):
+        tiny_run(data__path=str(four_and_one))
+    with pytest.raises(UsageError, match=r"domain B has images of mode L: set method\.output_nc"):
+        tiny_run(data__path=str(four_and_one), method__input_nc=4, method__output_nc=4)
