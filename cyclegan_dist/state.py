@@ -4,6 +4,7 @@ The place in the data, augmentation, dropout and the learning rate's epoch are n
 the seed.
 """
 
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -45,8 +46,11 @@ class RunState:
         try:
             self._take(restored)
         except (KeyError, RuntimeError, ValueError) as error:  # torch lists what is missing and what is too much
-            reason = f"step {restored.step}: {' '.join(str(error).split())}"
-            raise UsageError(f"the checkpoint is not of this run's networks, {reason}") from error
+            reason = textwrap.shorten(str(error), 300)  # of a whole network the list is pages long
+            raise UsageError(
+                f"the checkpoint of step {restored.step} is not of this run's networks: {reason}; "
+                "start a run of another name"
+            ) from error
         return restored.step
 
     def _take(self, restored: Restored) -> None:

@@ -4,11 +4,11 @@ It is given a config and runs on every rank alike; who started the ranks (Ray Tr
 difference to it.
 """
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -60,11 +60,11 @@ def train(config: Config, world: World, stop: StopRequest) -> str:
     """
     journal = Journal(config.run_dir) if world.is_first else None
     status = "FAILED"
-    with journal or nullcontext():
+    with journal or contextlib.nullcontext():
         try:
             status = Trainer(config, world, journal).run(stop)
         except FATAL as error:
-            with suppress(OSError):
+            with contextlib.suppress(OSError):
                 (config.run_dir / FAILURE_NAME).write_text(str(error))
             raise
         finally:
@@ -98,14 +98,14 @@ class Trainer:
         """The loop. Returns "FINISHED" or "KILLED"."""
         at = self._start()
         hooks = self._hooks()
-        loader = self._batches(first_step=at.step)
         try:
-            while not at.finished:
-                at = self._advance(at, loader)
-                for hook in hooks:
-                    hook(at)
-                if stop.agreed(at.step):
-                    break
+            with contextlib.closing(self._batches(first_step=at.step)) as loader:
+                while not at.finished:
+                    at = self._advance(at, loader)
+                    for hook in hooks:
+                        hook(at)
+                    if stop.agreed(at.step):
+                        break
             for hook in hooks:
                 hook.end(at)
         finally:
@@ -193,7 +193,7 @@ class Trainer:
             hooks.append(Snapshot(every.snapshot, run_dir, self.step, self.config, facts, self.journal))
         return hooks
 
-    def _batches(self, first_step: int) -> Iterator[Batch]:
+    def _batches(self, first_step: int) -> Generator[Batch]:
         share = Share(self.world.rank, self.world.size, self.micro_batch)
         pin = self.world.device.type == "cuda"
         data = self.config.data

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -115,9 +115,9 @@ def batches(
     multiple: int,
     channels: dict[str, int],
     pin_memory: bool = False,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """This rank's micro-batches from `first_step` on, without end: one run of the loader, so that no epoch boundary
-    stops it.
+    stops it. Close it to end the worker processes.
 
     Args:
         manifest: the data set.
@@ -160,8 +160,10 @@ def _leave_signals_to_the_rank(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _clean_errors(loader: DataLoader[Batch]) -> Iterator[Batch]:
-    """The loader's batches; a worker's DataError as one line, raised when the worker processes are gone."""
+def _clean_errors(loader: DataLoader[Batch]) -> Generator[Batch]:
+    """The loader's batches; a worker's DataError as one line, raised when the worker processes are gone. They are gone
+    when the generator is closed, too.
+    """
     stream, problem = iter(loader), DataError()
     try:
         while True:
@@ -172,7 +174,10 @@ def _clean_errors(loader: DataLoader[Batch]) -> Iterator[Batch]:
                 break
             yield batch
     finally:
-        del stream
+        # Workers do not end by a signal, and waiting for the iterator to be collected is not enough: an exception's
+        # traceback may keep it until the interpreter ends, and that then waits for the workers, for ever.
+        if loader.num_workers:
+            stream._shutdown_workers()  # pyright: ignore[reportAttributeAccessIssue]
     raise problem
 
 

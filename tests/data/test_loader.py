@@ -1,3 +1,6 @@
+import shutil
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -96,3 +99,26 @@ def test_fixed_images_are_always_the_same_and_never_more_than_there_are(dataset:
     one, two = (fixed_images(manifest, config, count=9, multiple=4, channels=RGB) for _ in range(2))
     assert one["real_A"].shape == one["real_B"].shape == (7, 3, 16, 16)
     assert np.array_equal(one["real_B"], two["real_B"])
+
+
+ENDS = """
+import sys
+from cyclegan_dist.data.reader import DataError
+from tests.data.test_loader import read
+kept = []
+try:
+    read(sys.argv[1], 50, workers=2)
+except DataError as error:
+    kept.append(error)  # and with it, its traceback, its frames and the loader in them
+sys.exit(3)
+"""
+
+
+def test_workers_end_with_a_process_that_keeps_the_error(dataset: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(dataset, tmp_path / "copy"))
+    for shard in copy.rglob("*.tar"):
+        shard.write_bytes(b"")
+    command = [sys.executable, "-c", ENDS, str(copy)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3, done.stderr
