@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup demo test test-fast lint format clean
+.PHONY: help setup demo test faults test-fast lint format clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
 
@@ -22,6 +22,9 @@ demo: setup ## learn to translate two drawn domains, in three minutes
 
 test: setup ## all tests that need no GPU and no second machine
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu and not multinode'
+
+faults: setup ## break everything for real and write docs/faults.md; half an hour
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 test-fast: setup ## without Ray and whatever else takes long
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu and not multinode and not ray and not slow'

@@ -35,7 +35,7 @@ class FolderPairs(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         paths = {"real_A": self.A[index % len(self.A)], "real_B": random.choice(self.B)}
-        return {name: self.transform(Image.open(path).convert("RGB")) for name, path in paths.items()}
+        return {name: self.transform(Image.open(path).convert("RGB")) for name, path in paths.items()}  # pyright: ignore
 
 
 def reference_loader(

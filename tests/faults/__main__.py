@@ -41,7 +41,7 @@ def drill(row: Row) -> dict[str, Any]:
         except Exception:
             found = Measured(f"the drill itself failed: {traceback.format_exc().splitlines()[-1]}", False)
             traceback.print_exc()
-    return {"passed": found.passed, "figure": found.figure, "seconds": round(time.monotonic() - began, 1)}
+    return {"passed": bool(found.passed), "figure": found.figure, "seconds": round(time.monotonic() - began, 1)}
 
 
 def main(ids: list[str]) -> int:

@@ -89,15 +89,15 @@ class Row:
     nightly: bool = False
 
 
-ROWS: dict[str, Row] = {}
+ENTERED: dict[str, Row] = {}
 
 
 def row(id: str, fault: str, expected: str, *, slow: bool = False, nightly: bool = False) -> Callable[[Drill], Drill]:
     """Enter a drill into the matrix."""
 
     def enter(drill: Drill) -> Drill:
-        assert id not in ROWS, id
-        ROWS[id] = Row(id, fault, expected, drill, slow=slow, nightly=nightly)
+        assert id not in ENTERED, id
+        ENTERED[id] = Row(id, fault, expected, drill, slow=slow, nightly=nightly)
         return drill
 
     return enter
@@ -105,5 +105,5 @@ def row(id: str, fault: str, expected: str, *, slow: bool = False, nightly: bool
 
 def not_here(id: str, fault: str, expected: str, why_not: str) -> None:
     """Enter a fault that cannot be tried, with the reason."""
-    assert id not in ROWS, id
-    ROWS[id] = Row(id, fault, expected, why_not=why_not)
+    assert id not in ENTERED, id
+    ENTERED[id] = Row(id, fault, expected, why_not=why_not)

@@ -16,7 +16,7 @@ from tests.ranks import run_ranks
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_every_single_bit_changes_the_digest(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    weights = [torch.randn(2, 3).to(dtype), torch.randn(4).to(dtype)]
+    weights = [torch.randn(3, 3).to(dtype), torch.randn(4).to(dtype)]
     before, size = digest(weights), weights[0].element_size()
     for tensor in weights:
         raw = tensor.view(-1).view(torch.uint8)

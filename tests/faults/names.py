@@ -1,0 +1,196 @@
+"""C6, C13: files of odd names, and names, links and URLs that lead elsewhere."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cyclegan_dist.data.encode import encode_file
+from cyclegan_dist.data.files import list_images
+from cyclegan_dist.data.images import UnreadableImageError, decode
+from cyclegan_dist.data.manifest import NAME, SCHEMA, Manifest, open_manifest, write_manifest
+from cyclegan_dist.data.reader import ShardReader
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.methods.config import CycleGANConfig
+from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
+from cyclegan_dist.snapshot import save_snapshot
+from pipelines.prepare import Prepare, prepare
+from pipelines.translate import Translate
+from pipelines.translate import run as translate
+from tests.conftest import write_images
+from tests.faults.matrix import Measured, Stage, row
+
+ODD_NAMES = (
+    *("a.png", "A.png", "a.PNG", "a.v1.png", "a.v2.png", "two  spaces .png", "trailing..png", "ümlaut ñ 日本 🦓.png"),
+    *(
+        "u\u0308.png",
+        "\u00fc.png",
+        "-rf.png",
+        "%2e%2e%2f.png",
+        "quote'\".png",
+        "$(touch hacked).png",
+        "line\nbreak.png",
+    ),
+    *("\x1b[2Jescape.png", "pipe:touch hacked.png", "https:::x.png", "no ending", "deep.er/x.png", "deep.er/y/x.png"),
+    *("s3:/bucket/x.png", "CON.png", "~.png", "*.png", f"{'long' * 60}.png", "<script>.png", "a.jpg.png", "0.png"),
+)
+HIDDEN = (".hidden.png", ".git/x.png", "deep.er/.trash/x.png", "._a.png")
+
+
+def _snapshot(folder: Path) -> Path:
+    config = CycleGANConfig(
+        generator=GeneratorConfig(ngf=2, n_blocks=0), discriminator=DiscriminatorConfig(ndf=2, n_layers_D=1)
+    )
+    return save_snapshot(folder, CycleGAN(config).generators, config, {"nimg": 1})
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[io.StringIO]:
+    heard = io.StringIO()
+    with contextlib.redirect_stdout(heard), contextlib.redirect_stderr(heard):
+        yield heard
+
+
+@row("C6", "odd file names", "what goes in comes out under its name; hidden files are passed over")
+def odd_names(stage: Stage) -> Measured:
+    folder, other = stage.folder / "A", write_images(stage.folder / "B", 1)
+    rng = np.random.default_rng(stage.seed)
+    pixels = {name: rng.integers(0, 256, (6, 5, 3), dtype=np.uint8) for name in (*ODD_NAMES, *HIDDEN)}
+    for name, values in pixels.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with (folder / name).open("wb") as file:
+            Image.fromarray(values).save(file, "PNG")
+    with (folder / os.fsdecode(b"not utf-8 \xff.png")).open("wb") as file:
+        Image.fromarray(pixels["a.png"]).save(file, "PNG")
+    with _silence() as heard:
+        prepare(Prepare(folder, other, stage.folder / "out", workers=1, max_bad_fraction=0.1))
+        translate(Translate(_snapshot(stage.folder / "model"), folder, stage.folder / "done", batch_size=8))
+    manifest = open_manifest(str(stage.folder / "out"), SCHEMA.names)
+    reader, names = ShardReader(manifest, "A"), manifest.domains["A"]["name"].to_pylist()
+    same = sum(np.array_equal(decode(reader.read(i), 3).permute(1, 2, 0), pixels[name]) for i, name in enumerate(names))
+    inputs = set(ODD_NAMES) | {os.fsdecode(b"not utf-8 \xff.png")}
+    written = {name.removesuffix(".png") for name in list_images(stage.folder / "done")}
+    named = "not utf-8" in heard.getvalue() and "rename it" in heard.getvalue()
+    return Measured(
+        f"{len(ODD_NAMES)} odd names: {same} prepared with their own pixels, {len(written)} of {len(inputs)} translated; "
+        f"{len(HIDDEN)} hidden passed over; 1 that is not UTF-8 {'named' if named else 'lost'}",
+        sorted(names) == sorted(ODD_NAMES)
+        and same == len(ODD_NAMES)
+        and written == {name.removesuffix(".png") for name in inputs}
+        and named,
+    )
+
+
+@row(
+    "C13",
+    "names, keys, links and URLs that lead elsewhere, files that start programs",
+    "nothing is written outside, no command is run",
+    slow=True,
+)
+def ways_out(stage: Stage) -> Measured:
+    home = stage.folder / "home"
+    home.mkdir()
+    witness = home / "witness"
+    refused = [_refuses(lambda change=change: _open_changed(stage, change)) for change in _strange_manifests()]
+    for url in (f"pipe:touch {witness}", f"pipe:touch {witness} |", f"simplecache::pipe:touch {witness}"):
+        refused.append(_refuses(lambda url=url: open_manifest(url)))
+    links = [_refuses(lambda lay=lay: _translate_onto(stage, home, lay)) for lay in (_file_link, _folder_link, _loop)]
+    programs = _programs(stage, witness)
+    escapes = sum(path != home / "kept" for path in home.iterdir())
+    kept = (home / "kept").read_text() == "mine"
+    tries = len(refused) + len(links) + programs
+    return Measured(
+        f"manifests and URLs refused {sum(refused)}/{len(refused)}, links out of OUTPUT refused {sum(links)}/{len(links)}; "
+        f"written outside {escapes + (not kept)}/{tries}, commands run {int(witness.exists())}/{tries}",
+        all(refused) and all(links) and not escapes and kept,
+    )
+
+
+def _refuses(attempt: Callable[[], object]) -> bool:
+    try:
+        with _silence():
+            attempt()
+    except UsageError:
+        return True
+    return False
+
+
+def _strange_manifests() -> list[dict[str, str]]:
+    keys = ("../../x", "/etc/passwd", "..", ".hidden", "a/b", "a\\b", "a b", "", "x" * 300, "x;touch x", "x\ny", "ü")
+    shards = ("../x.tar", "/tmp/x.tar", "A/../../x.tar", "pipe:cat x", "https://x/x.tar", "file:///x.tar", "s3::x")
+    return [{"key": key} for key in keys] + [{"shard": shard} for shard in shards]
+
+
+def _open_changed(stage: Stage, change: dict[str, str]) -> Manifest:
+    """The data set's manifest with its first sample changed, read as training does."""
+    manifest = open_manifest(str(stage.dataset), SCHEMA.names)
+    first, *others = manifest.table.to_pylist()
+    folder = stage.folder / "changed"
+    folder.mkdir(exist_ok=True)
+    changed = first | change
+    shards = manifest.shards | {changed["shard"]: manifest.shards[first["shard"]]}
+    write_manifest(str(folder / NAME), [changed, *others], shards)
+    return open_manifest(str(folder))
+
+
+def _translate_onto(stage: Stage, home: Path, lay: Callable[[Path, Path], None]) -> None:
+    """Translate into a folder in which somebody has laid a link."""
+    (home / "kept").write_text("mine")
+    images, out = stage.folder / "images", stage.folder / f"out{lay.__name__}"
+    if not images.exists():
+        write_images(images / "sub", 1)
+    out.mkdir()
+    lay(out, home)
+    translate(Translate(_snapshot(stage.folder / "model"), images, out))
+
+
+def _file_link(out: Path, home: Path) -> None:
+    (out / "sub").mkdir()
+    (out / "sub" / "0000.png").symlink_to(home / "kept")
+
+
+def _folder_link(out: Path, home: Path) -> None:
+    (out / "sub").symlink_to(home)
+
+
+def _loop(out: Path, home: Path) -> None:
+    (out / "sub").symlink_to("sub")
+
+
+def _programs(stage: Stage, witness: Path) -> int:
+    """Files and variables that would make libraries start programs. Returns how many."""
+    tools, folder = stage.folder / "bin", stage.folder / "pipe:touch hacked;"
+    tools.mkdir()
+    (tools / "gs").write_text(f"#!/bin/sh\ntouch {witness}\n")  # Pillow hands EPS files, whatever their names, to it
+    (tools / "gs").chmod(0o755)
+    images = write_images(folder / "images", 3)
+    (images / "postscript.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")
+    (images / "up").symlink_to(folder)
+    (images / "loop.png").symlink_to("loop.png")
+    changed = {"PATH": f"{tools}:{os.environ['PATH']}", "GOPEN_REWRITE": f"{stage.folder}=pipe:touch {witness} #"}
+    code = (
+        "import sys, pathlib; from pipelines.prepare import *; "
+        "prepare(Prepare(*map(pathlib.Path, sys.argv[1:]), workers=1, max_bad_fraction=0.9))"
+    )
+    for out in (folder / "out", Path("pipe:touch hacked;") / "relative"):
+        subprocess.run(
+            [sys.executable, "-c", code, str(images), str(images), str(out)],
+            cwd=stage.folder,
+            env={**os.environ, **changed, "PYTHONPATH": str(Path(__file__).parents[2])},
+            check=True,
+            capture_output=True,
+        )
+        made = open_manifest(str(stage.folder / out))
+        assert made.samples == {"A": 3, "B": 3}
+    try:
+        encode_file(images, "postscript.png", None, 95)
+    except UnreadableImageError:
+        return 4
+    raise AssertionError("PostScript was read")
