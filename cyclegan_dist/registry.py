@@ -6,6 +6,8 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import torch
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, DataType, Schema
 
@@ -26,12 +28,16 @@ def log_generators(run_id: str, snapshot: Path, step: int) -> None:
 
     Each is a pyfunc model made from code and safetensors: a column `image` of the bytes of image files (base64 over
     HTTP) in, PNGs in base64 out, or `.npy` files where the channels are not 1 or 3. It carries this package's source,
-    so that it loads where the package is not installed.
+    so that it loads where the package is not installed. What an earlier call has logged stays; what it has begun and
+    not ended goes.
     """
     card = read_card(snapshot)
     requirements = [f"{name}=={importlib.metadata.version(name)}" for name in _NEEDS]
+    logged = _keep_whole(run_id, card["nimg"])
     with mlflow.start_run(run_id=run_id):
         for direction, name in DIRECTIONS.items():
+            if name in logged:
+                continue
             mlflow.pyfunc.log_model(
                 name=name,
                 python_model=str(_PACKAGE / "serving_model.py"),
@@ -43,6 +49,18 @@ def log_generators(run_id: str, snapshot: Path, step: int) -> None:
                 step=step,
                 params={"nimg": card["nimg"], "direction": direction},
             )
+
+
+def _keep_whole(run_id: str, nimg: int) -> set[str]:
+    """The names of a run's models of `nimg` images that are whole. Others of them are deleted."""
+    client, whole = MlflowClient(), set()
+    experiment_id = client.get_run(run_id).info.experiment_id
+    for model in client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND params.nimg = '{nimg}'"):
+        if model.status == LoggedModelStatus.READY and model.name not in whole:
+            whole.add(model.name)
+        else:
+            client.delete_logged_model(model.model_id)
+    return whole
 
 
 def _example(channels: int) -> pd.DataFrame:

@@ -2,12 +2,12 @@
 
     python -m cyclegan_dist.sync RUN_DIR [--follow]
 
-With --follow it goes on until its standard input ends: how a launcher runs it beside a training. One sender at a time
-speaks for a run.
+With --follow it goes on until its standard input says a byte or ends: how a launcher runs it beside a training. One
+sender at a time speaks for a run.
 """
 
+import contextlib
 import fcntl
-import json
 import logging
 import os
 import re
@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import tyro
@@ -23,9 +24,11 @@ import tyro
 from cyclegan_dist.config import home
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.run import read_config
+from cyclegan_dist.tracking.bookmark import Bookmark, server_of
 from cyclegan_dist.tracking.journal import NAME, follow
 
-RETRY_S = 10.0
+TRIES = 3  # without getting on, before the end of the run is left for later
+PAUSE_S = 30.0  # at most, between two tries
 
 
 def sync(run_dir: Path, done: threading.Event) -> None:
@@ -35,43 +38,74 @@ def sync(run_dir: Path, done: threading.Event) -> None:
         UsageError: if MLflow cannot be reached after `done`, or RUN_DIR is no run.
     """
     config = read_config(run_dir).tracking
-    os.environ.setdefault("MLFLOW_TRACKING_URI", _known_store(run_dir) or f"sqlite:///{home() / 'mlflow.db'}")
+    store = Bookmark.read(run_dir).store  # where it was sent before, whatever folder that was typed in
+    os.environ.setdefault("MLFLOW_TRACKING_URI", store or f"sqlite:///{home() / 'mlflow.db'}")
     # MLflow remarks on its own migrations and on ambiguous sources; what matters comes as an exception.
     warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     logging.getLogger("alembic").setLevel(logging.ERROR)
-    from cyclegan_dist.registry import log_generators  # mlflow is loaded from here on
-    from cyclegan_dist.tracking.mlflow_run import MlflowException, MlflowRun, server_of
+    from cyclegan_dist.tracking.mlflow_run import MlflowException  # mlflow is loaded from here on
 
-    with (run_dir / "mlflow.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    failures = 0
+    with _alone(run_dir):
         while True:
+            before = Bookmark.read(run_dir)
             try:
-                run = MlflowRun(run_dir, config.experiment, home() / "mlartifacts", log_generators)
-                flushed = time.monotonic()
-                for record, offset in follow(run_dir / NAME, run.offset, done):
-                    run.send(record, offset)
-                    if time.monotonic() - flushed > 1:
-                        run.flush()
-                        flushed = time.monotonic()
-                run.flush()
+                _send(run_dir, config.experiment, done)
                 return
             except (MlflowException, OSError) as error:
-                if done.is_set():
-                    server = server_of(os.environ["MLFLOW_TRACKING_URI"])
+                failures = failures + 1 if Bookmark.read(run_dir) == before else 1
+                server = server_of(os.environ["MLFLOW_TRACKING_URI"])
+                if done.is_set() and failures >= TRIES:
                     raise UsageError(f"MLflow at {server} did not take the run: {_first_line(error)}") from error
-                done.wait(RETRY_S)
+                if failures == TRIES:
+                    print(f"MLflow at {server} is away; {run_dir / NAME} keeps what it misses", file=sys.stderr)
+            pause = min(PAUSE_S, 2.0 ** (failures - 1))
+            if done.is_set():
+                time.sleep(pause)
+            else:
+                done.wait(pause)
 
 
-def _known_store(run_dir: Path) -> str | None:
-    """Where the run was sent before, whatever folder that was typed in."""
-    state = run_dir / "mlflow.json"
-    return json.loads(state.read_text()).get("store") if state.exists() else None
+def _send(run_dir: Path, experiment: str, done: threading.Event) -> None:
+    """Send what is not yet sent, and then what is written, until `done` is set."""
+    from cyclegan_dist.tracking.mlflow_run import MlflowRun
+
+    journal = run_dir / NAME
+    if next(follow(journal, 0, done), None) is None:  # it ended before its first record
+        return
+    run = MlflowRun(run_dir, experiment, home() / "mlartifacts", _log_generators)
+    flushed = time.monotonic()
+    for record, offset in follow(journal, run.offset, done):
+        run.send(record, offset)
+        if time.monotonic() - flushed > 1:
+            run.flush()
+            flushed = time.monotonic()
+    run.flush()
+
+
+def _log_generators(run_id: str, snapshot: Path, step: int) -> None:
+    from cyclegan_dist.registry import log_generators  # loads torch
+
+    log_generators(run_id, snapshot, step)
+
+
+@contextlib.contextmanager
+def _alone(run_dir: Path) -> Iterator[None]:
+    """One sender at a time."""
+    with (run_dir / "mlflow.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"another sender is at work on {run_dir}: waiting for it", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _first_line(error: BaseException) -> str:
     """What an exception says first, without the names and passwords of URLs in it."""
-    return re.sub(r"://[^/@\s]*@", "://", str(error).strip().splitlines()[0])
+    text = str(error).strip() or type(error).__name__
+    return re.sub(r"://[^/@\s]*@", "://", text.splitlines()[0])
 
 
 def main() -> None:
@@ -87,7 +121,8 @@ def _main(run_dir: tyro.conf.Positional[Path], *, follow: bool = False) -> None:
     if not follow:
         done.set()
     else:
-        threading.Thread(target=lambda: (sys.stdin.buffer.read(), done.set()), daemon=True).start()
+        os.nice(10)  # training goes first
+        threading.Thread(target=lambda: (sys.stdin.buffer.read(1), done.set()), daemon=True).start()
     sync(run_dir.absolute(), done)
 
 

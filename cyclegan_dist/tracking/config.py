@@ -1,6 +1,12 @@
 """Where a run is recorded."""
 
+import re
 from dataclasses import dataclass
+
+from cyclegan_dist.errors import UsageError
+
+# As the names of runs, and folders of them, as Databricks has: /Users/someone@example.com/horses
+EXPERIMENT = r"/?[A-Za-z0-9][A-Za-z0-9 ._@-]*(/[A-Za-z0-9][A-Za-z0-9 ._@-]*)*"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,3 +18,9 @@ class TrackingConfig:
     beside the runs."""
     experiment: str = "cyclegan_dist"
     """MLflow experiment."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(EXPERIMENT, self.experiment) or len(self.experiment) > 250:
+            raise UsageError(
+                f"tracking.experiment {self.experiment!r}: give letters, digits, spaces and . _ @ -, 250 at most"
+            )

@@ -35,17 +35,19 @@ class Journal:
     def __init__(self, run_dir: Path):
         run_dir.mkdir(parents=True, exist_ok=True)
         self._path = run_dir / NAME
-        self._recorded, self._failed = -1, False
-        self._end = 0
+        self._recorded = {"metrics": -1, "image": -1}  # last step of each
+        self._end, self._failed = 0, False
         if self._path.exists():
             for record, end in read_records(self._path, 0):
-                self._recorded, self._end = max(self._recorded, record.get("step", -1)), end
+                self._end = end
+                if record["kind"] in self._recorded:
+                    self._recorded[record["kind"]] = record["step"]
         self._file = self._path.open("ab", buffering=0)
         self._file.truncate(self._end)  # half a line that a dying process left
 
     def write(self, kind: str, **fields: Any) -> None:
         """Append one record."""
-        if kind in ("metrics", "image") and fields["step"] <= self._recorded:
+        if fields.get("step", 0) <= self._recorded.get(kind, -1):
             return
         line = json.dumps({"kind": kind, "time": int(time.time() * 1000), **fields}).encode() + b"\n"
         try:

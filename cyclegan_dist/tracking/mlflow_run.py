@@ -1,59 +1,81 @@
-"""A run's journal, told to MLflow."""
+"""A run's journal, told to MLflow so that telling it again changes nothing."""
 
-import json
+import dataclasses
 import os
+import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-# A dead server must answer quickly; with MLflow's own settings one call blocks for four minutes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+# A dead server must answer quickly; with MLflow's own settings one call blocks for four minutes. It may not repeat a
+# call by itself: a run whose making was answered too late would be made twice.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a training calls nobody but its own server
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 import mlflow
 from mlflow import MlflowClient
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import DatasetInput, InputTag, Metric, Param
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.tracking.multimedia import compress_image_size
+from PIL import Image
 
-STATE_NAME = "mlflow.json"
-BATCH = 1000  # most metrics MLflow takes in one call
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.tracking.bookmark import Bookmark, key_of, server_of
+
+BATCH, PARAMS = 1000, 100  # most metrics, and most parameters, that MLflow takes in one call
+KEY_TAG = "cyclegan_dist.key"
 
 FinalSnapshot = Callable[[str, Path, int], None]
 
 
 class MlflowRun:
-    """One MLflow run for one run folder, through all its resumptions. `offset` says how far the journal has been
-    sent.
+    """One MLflow run for one run folder, through all its resumptions and all its senders. `offset` says how far the
+    journal has been read.
     """
 
     def __init__(self, run_dir: Path, experiment: str, artifacts: Path, on_final_snapshot: FinalSnapshot):
         self.run_dir, self.client, self.on_final_snapshot = run_dir, MlflowClient(), on_final_snapshot
-        self._state_path = run_dir / STATE_NAME
         self._metrics: list[Metric] = []
-        state = json.loads(self._state_path.read_text()) if self._state_path.exists() else {}
-        self.offset: int = state.get("offset", 0)
-        self.run_id: str = state.get("run_id") or self._create(experiment, artifacts)
+        self._mark = Bookmark.read(run_dir)
+        key, store = key_of(run_dir), server_of(mlflow.get_tracking_uri())
+        if (self._mark.key, self._mark.store) != (key, store) or not self._mark.run_id:
+            self._mark = Bookmark(store, key)
+            self._mark.save(run_dir)  # so that who sends the rest sends it there
+            run_id = self._find_or_create(self._experiment(experiment, artifacts), key)
+            self._mark = Bookmark(store, key, run_id)
+        self.offset = self._mark.offset
 
-    def _create(self, name: str, artifacts: Path) -> str:
+    @property
+    def run_id(self) -> str:
+        return self._mark.run_id
+
+    def _experiment(self, name: str, artifacts: Path) -> str:
         experiment = self.client.get_experiment_by_name(name)
-        if experiment is None:
-            # Over a bare database MLflow would put artifacts below the current folder, which differs between processes.
-            remote = mlflow.get_tracking_uri().startswith(("http", "databricks"))
-            place = None if remote else artifacts.as_uri()
-            experiment_id = self.client.create_experiment(name, artifact_location=place)
-        else:
-            experiment_id = experiment.experiment_id
+        if experiment is not None:
+            return experiment.experiment_id
+        # Over a bare database MLflow would put artifacts below the current folder, which differs between processes.
+        remote = mlflow.get_tracking_uri().startswith(("http", "databricks"))
+        return self.client.create_experiment(name, artifact_location=None if remote else artifacts.as_uri())
+
+    def _find_or_create(self, experiment_id: str, key: str) -> str:
+        """A sender that died before it could note the run's id has left one with the key."""
+        found = self.client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
+        if found:
+            return found[0].info.run_id
         tags = {
+            KEY_TAG: key,
             "cyclegan_dist.run_dir": str(self.run_dir),
             "mlflow.source.name": "cyclegan_dist.train",
-            "mlflow.user": _user(),
+            "mlflow.user": os.environ.get("USER", "unknown"),
         }
-        run_id = self.client.create_run(experiment_id, run_name=self.run_dir.name, tags=tags).info.run_id
-        self._save_state(run_id)
-        return run_id
+        return self.client.create_run(experiment_id, run_name=self.run_dir.name, tags=tags).info.run_id
 
     def send(self, record: dict[str, Any], offset: int) -> None:
         """Tell MLflow one record, which ends at byte `offset` of the journal. Metrics wait for `flush`."""
@@ -66,71 +88,72 @@ class MlflowRun:
                 self.flush()
             return
         self.flush()
-        {
-            "run": self._run,
-            "image": self._image,
-            "snapshot": self._snapshot,
-            "message": lambda _: None,
-            "end": self._end,
-        }[kind](record)
+        tell = {"run": self._run, "image": self._image, "snapshot": self._snapshot, "end": self._end}.get(kind)
+        if tell is not None:
+            tell(record)
         self.offset = offset
-        self._save_state(self.run_id)
+        self._remember()
 
     def flush(self) -> None:
         """Send the metrics that wait. The same point twice is one point to MLflow."""
         if self._metrics:
-            self.client.log_batch(self.run_id, metrics=self._metrics)
+            self.client.log_batch(self.run_id, metrics=self._metrics, synchronous=True)
             self._metrics = []
-            self._save_state(self.run_id)
+            self._remember()
 
-    def _save_state(self, run_id: str) -> None:
-        temporary = self._state_path.with_suffix(".tmp")
-        state = {"run_id": run_id, "offset": self.offset, "store": server_of(mlflow.get_tracking_uri())}
-        temporary.write_text(json.dumps(state))
-        os.replace(temporary, self._state_path)
+    def _remember(self) -> None:
+        self._mark = dataclasses.replace(self._mark, offset=self.offset)
+        self._mark.save(self.run_dir)
 
     def _run(self, record: dict[str, Any]) -> None:
         self.client.update_run(self.run_id, status="RUNNING")
-        known = self.client.get_run(self.run_id).data.params
+        known = self.client.get_run(self.run_id).data.params  # a resumed run's may differ; MLflow keeps the first
         new = [Param(key, str(value)) for key, value in record["config"].items() if key not in known]
-        if new:
-            self.client.log_batch(self.run_id, params=new)
-        if known:  # resumed: the data set is the same and there already
-            return
-        inputs = []
+        tags, inputs = [], []
         for data in record["data"]:
             source = resolve_dataset_source(data["source"])
             dataset = MetaDataset(source, name=f"domain {data['name']}", digest=data["digest"][:36])
             inputs.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")]))
-            self.client.set_tag(
-                self.run_id, f"data.{data['name']}", f"{data['samples']} images, sha256 {data['digest']}"
-            )
+            tags.append(RunTag(f"data.{data['name']}", f"{data['samples']} images, sha256 {data['digest']}"))
+        for start in range(0, max(1, len(new)), PARAMS):
+            part = new[start : start + PARAMS]
+            self.client.log_batch(self.run_id, params=part, tags=tags, synchronous=True)
         self.client.log_inputs(self.run_id, datasets=inputs)
 
     def _image(self, record: dict[str, Any]) -> None:
-        image = mlflow.Image(str(self.run_dir / record["path"]))
-        self.client.log_image(
-            self.run_id, image, key=record["key"], step=record["step"], timestamp=record["time"], synchronous=True
-        )
+        """As `client.log_image` does it, which would give the same image another name each time."""
+        path = self.run_dir / record["path"]
+        try:
+            image = Image.open(path).convert("RGB")
+        except OSError as error:
+            _left_out(path, error)
+            return
+        name = f"{record['key']}+step+{record['step']}+timestamp+{record['time']}"
+        name = f"{name}+{uuid.uuid5(uuid.NAMESPACE_URL, name)}"
+        with TemporaryDirectory() as folder:
+            image.save(Path(folder, f"{name}.png"))
+            compress_image_size(image).save(Path(folder, f"{name}+compressed.webp"))
+            self.client.log_artifacts(self.run_id, folder, "images")
+        self.client.set_tag(self.run_id, "mlflow.loggedImages", "True", synchronous=True)
 
     def _snapshot(self, record: dict[str, Any]) -> None:
         folder = self.run_dir / record["path"]
-        self.client.log_artifacts(self.run_id, str(folder), artifact_path=record["path"])
-        if record["final"]:
-            self.on_final_snapshot(self.run_id, folder, record["step"])
+        try:
+            if not folder.is_dir():
+                raise UsageError("it is not there any more")
+            self.client.log_artifacts(self.run_id, str(folder), artifact_path=record["path"])
+            if record["final"]:
+                self.on_final_snapshot(self.run_id, folder, record["step"])
+        except UsageError as error:
+            _left_out(folder, error)
 
     def _end(self, record: dict[str, Any]) -> None:
         self.client.set_terminated(self.run_id, status=record["status"])
 
 
-def server_of(tracking_uri: str) -> str:
-    """A tracking URI without a user's name and password."""
-    scheme, separator, rest = tracking_uri.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if scheme.startswith("http") else tracking_uri
+def _left_out(path: Path, reason: Exception) -> None:
+    """What no later attempt could send either must not keep the rest from being sent."""
+    print(f"{path} is not sent to MLflow: {reason}", file=sys.stderr)
 
 
-def _user() -> str:
-    return os.environ.get("USER", "unknown")
-
-
-__all__ = ["MlflowException", "MlflowRun", "server_of"]
+__all__ = ["MlflowException", "MlflowRun"]

@@ -30,7 +30,7 @@ def observing(run_dir: Path, config: TrackingConfig) -> Iterator[None]:
     console = Console()
     watcher = threading.Thread(target=watch, args=(run_dir, shown, done, console), daemon=True)
     watcher.start()
-    sender = _start_sender(run_dir) if config.mlflow else None
+    sender = _start_sender(run_dir, console) if config.mlflow else None
     try:
         yield
     finally:
@@ -40,24 +40,28 @@ def observing(run_dir: Path, config: TrackingConfig) -> Iterator[None]:
             _finish(sender, run_dir, console)
 
 
-def _start_sender(run_dir: Path) -> "subprocess.Popen[bytes]":
-    # It sees the end of its standard input when this process closes it or dies, and ends once it has sent everything.
+def _start_sender(run_dir: Path, console: Console) -> "subprocess.Popen[bytes] | None":
+    # Its standard input ends when this process dies; then it sends what there is, and ends too.
     command = [sys.executable, "-m", "cyclegan_dist.sync", str(run_dir), "--follow"]
-    # A group of its own: Ctrl-C is for the training, the sender is to report how that ends.
-    return subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}, process_group=0)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    try:
+        # A group of its own: Ctrl-C is for the training, the sender is to report how that ends.
+        return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, process_group=0)
+    except OSError as error:
+        _say_how_to_send(run_dir, console, f"no process for MLflow could be started: {error}")
+        return None
 
 
 def _finish(sender: "subprocess.Popen[bytes]", run_dir: Path, console: Console) -> None:
-    assert sender.stdin is not None
-    sender.stdin.close()
     try:
-        failed = sender.wait(PATIENCE_S) != 0
+        # A byte, for a data loader's process may hold the pipe open.
+        sender.communicate(b".", timeout=PATIENCE_S)
     except subprocess.TimeoutExpired:
         sender.kill()
-        failed = True
-    if failed:
-        console.print(
-            f"not everything reached MLflow; send the rest with: python -m pipelines.sync {run_dir}",
-            soft_wrap=True,
-            markup=False,
-        )
+        sender.wait()
+    if sender.returncode != 0:
+        _say_how_to_send(run_dir, console, "not everything reached MLflow")
+
+
+def _say_how_to_send(run_dir: Path, console: Console, why: str) -> None:
+    console.print(f"{why}; send the rest with: python -m pipelines.sync {run_dir}", soft_wrap=True, markup=False)

@@ -1,6 +1,8 @@
 """The whole matrix: importing a group's drills enters them."""
 
-from tests.faults import bulk, numerics, reading, storage
-from tests.faults.matrix import ROWS
+from tests.faults import bulk, decoding, names, numerics, reading, storage, tracking
+from tests.faults.matrix import ENTERED
 
-__all__ = ["ROWS", "bulk", "numerics", "reading", "storage"]
+__all__ = ["ROWS", "bulk", "decoding", "names", "numerics", "reading", "storage", "tracking"]
+
+ROWS = {id: ENTERED[id] for id in sorted(ENTERED, key=lambda id: (id[0], int(id[1:])))}

@@ -1,5 +1,9 @@
+import resource
+import signal
 import threading
 from pathlib import Path
+
+import pytest
 
 from cyclegan_dist.tracking.journal import NAME, Journal, follow, read_records
 
@@ -54,3 +58,40 @@ def test_following_from_an_offset_goes_on_there(tmp_path: Path) -> None:
     done.set()
     _, offset = next(iter(read_records(tmp_path / NAME, 0)))
     assert [record["step"] for record, _ in follow(tmp_path / NAME, offset, done)] == [1, 2]
+
+
+def test_a_line_that_is_no_record_is_passed_over(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.write("metrics", step=1)
+    with (tmp_path / NAME).open("ab") as file:
+        file.write(b"\0\0\xff\n[1]\n")
+    with Journal(tmp_path) as journal:
+        journal.write("metrics", step=2)
+    assert steps(tmp_path) == [1, 2]
+
+
+def test_an_image_of_the_last_step_is_not_taken_for_recorded(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.write("metrics", step=10)
+    with Journal(tmp_path) as journal:
+        journal.write("metrics", step=10)
+        journal.write("image", step=10)
+    assert [record["kind"] for record, _ in read_records(tmp_path / NAME, 0)] == ["metrics", "image"]
+
+
+def test_a_full_disk_leaves_whole_lines_and_a_run_that_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with Journal(tmp_path) as journal:
+            journal.write("metrics", step=1)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+            journal.write("metrics", step=2, values={"x": "y" * 100})
+            journal.write("metrics", step=3, values={"x": "y" * 100})
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            journal.write("metrics", step=4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert steps(tmp_path) == [1, 4]
+    assert capsys.readouterr().err.count("free some space") == 1

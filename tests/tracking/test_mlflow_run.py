@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -84,6 +85,7 @@ def test_a_run_arrives_whole_and_once(tiny_run: Callable[..., Config], store: st
     assert client.list_artifacts(run_id, "images")
 
     logged = client.search_logged_models([experiment.experiment_id])
+    assert len(logged) == 4  # two snapshots were a run's last, each sent once
     models = {model.name: model for model in logged if model.params["nimg"] == "40"}
     assert set(models) == {"G_AB", "G_BA"}
     files = list(Path(models["G_AB"].artifact_location.removeprefix("file://")).rglob("*"))
@@ -114,3 +116,37 @@ def test_a_server_that_is_away_is_named_and_loses_nothing(
     sync(config.run_dir, SET)
     run_id = json.loads((config.run_dir / "mlflow.json").read_text())["run_id"]
     assert len(mlflow.MlflowClient().get_metric_history(run_id, "loss/G_AB")) == 2
+
+
+def test_what_is_gone_from_the_disk_does_not_keep_the_rest(
+    tiny_run: Callable[..., Config], store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import mlflow
+
+    from cyclegan_dist.sync import sync
+
+    config = tiny_run(stop_after=8, every__samples=4)
+    finish(config)
+    for path in (config.run_dir / "samples").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    shutil.rmtree(config.run_dir / "snapshots")
+    sync(config.run_dir, SET)
+    assert capsys.readouterr().err.count("is not sent to MLflow") == 3
+    run_id = json.loads((config.run_dir / "mlflow.json").read_text())["run_id"]
+    assert mlflow.MlflowClient().get_run(run_id).info.status == "FINISHED"
+
+
+def test_a_run_whose_making_was_not_noted_is_found_again(tiny_run: Callable[..., Config], store: str) -> None:
+    import mlflow
+
+    from cyclegan_dist.sync import sync
+
+    config = tiny_run(stop_after=8)
+    finish(config)
+    shutil.rmtree(config.run_dir / "snapshots")  # logging models takes seconds
+    for _ in range(2):
+        sync(config.run_dir, SET)
+        (config.run_dir / "mlflow.json").unlink()
+    client = mlflow.MlflowClient()
+    (experiment,) = client.search_experiments(filter_string="name = 'cyclegan_dist'")
+    assert len(client.search_runs([experiment.experiment_id])) == 1
