@@ -9,21 +9,23 @@ import difflib
 import importlib.resources
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from annotated_types import Ge, Gt
-from pydantic import TypeAdapter, ValidationError
 
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.dist_config import WorldConfig
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.evaluation.config import HeldOutConfig
 from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.schedule import ScheduleConfig
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.tracking.config import TrackingConfig
+from cyclegan_dist.tree import check_tree, flatten, read_tree, refuse_unknown
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # a folder, an MLflow run and a part of URLs are named so
 
@@ -72,6 +74,7 @@ class Config:
     every: EveryConfig = field(default_factory=EveryConfig)
     world: WorldConfig = field(default_factory=WorldConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    held_out: HeldOutConfig = field(default_factory=HeldOutConfig)
 
     def __post_init__(self) -> None:
         if "://" in self.runs_dir:
@@ -135,7 +138,7 @@ SAFE_TO_CHANGE = (
         "data.prefetch",
         "optim.micro_batch",
     ),
-    *("every", "world", "tracking"),
+    *("every", "world", "tracking", "held_out"),
 )
 
 
@@ -198,45 +201,28 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return {**below, **above, **both}
 
 
-def read_tree(text: str, source: str) -> dict[str, Any]:
-    """The mapping that YAML `text` holds; `source` is named in errors."""
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict | None):
-        raise UsageError(f"{source} must be a YAML mapping")
-    return tree or {}
-
-
 def check_config(tree: dict[str, Any], source: str) -> Config:
     """Validate nested dictionaries against the tree.
 
     Raises:
         UsageError: naming an unknown key with the nearest known one, or the first value that does not fit.
     """
-    known = set(flatten(dataclasses.asdict(Config())))
-    for key in flatten(tree):
-        if not any(k == key or k.startswith(f"{key}.") for k in known):
-            close = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
-            raise UsageError(f"{source}: unknown key {key}" + (f", did you mean {close[0]}?" if close else ""))
-    try:
-        return TypeAdapter(Config).validate_python(tree)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(
-            f"{source}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
-        ) from error
+    refuse_unknown(flatten(tree), flatten(dataclasses.asdict(Config())), source)
+    return check_tree(tree, Config, source)
 
 
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        flat |= flatten(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
-    return flat
+def with_values(config: Config, values: Mapping[str, Any], source: str) -> Config:
+    """The config with other values, by dotted key.
+
+    Raises:
+        UsageError: as `check_config`.
+    """
+    tree = dataclasses.asdict(config)
+    for key, value in values.items():
+        for parent in reversed(key.split(".")):
+            value = {parent: value}
+        tree = _merged(tree, value)
+    return check_config(tree, source)
 
 
 def dump_config(config: Config) -> str:

@@ -14,6 +14,8 @@ import torch
 import torch.distributed as torch_dist
 from torch import Tensor
 
+Device = Literal["auto", "cpu", "cuda"]
+
 
 @dataclass(frozen=True)
 class World:
@@ -71,7 +73,7 @@ class World:
         return box[0]
 
 
-def join(device: Literal["auto", "cpu", "cuda"] = "auto", timeout_s: float = 300.0) -> World:
+def join(device: Device = "auto", timeout_s: float = 300.0) -> World:
     """Join the group that the environment announces, or the group that is joined already, or stay alone.
 
     Args:

@@ -46,7 +46,14 @@ def there_and_back(forth: Generator, back: Generator, images: Sequence[Tensor]) 
 
 
 def write_gallery(
-    out: Path, *, title: str, facts: Mapping[str, str], sections: Sequence[Section], journal: Path | None = None
+    out: Path,
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    sections: Sequence[Section],
+    journal: Path | None = None,
+    figures: Sequence[Sequence[str]] = (),
+    warnings: Sequence[str] = (),
 ) -> Path:
     """Write the page into the folder `out`.
 
@@ -56,6 +63,8 @@ def write_gallery(
         facts: what to say above the pictures.
         sections: the pictures.
         journal: the run's `metrics.jsonl`, for the curves.
+        figures: a table, its first row the headings.
+        warnings: sentences about what looks wrong.
 
     Returns:
         The path of index.html.
@@ -68,7 +77,8 @@ def write_gallery(
     shown = [{"title": section.title, "rows": _rows(out, i, section)} for i, section in enumerate(sections)]
     columns = max(len(section.pictures) for section in sections)
     page = out / "index.html"
-    page.write_text(template.render(title=title, facts=facts, sections=shown, curves=curves, columns=columns))
+    content = {"title": title, "facts": facts, "sections": shown, "curves": curves, "columns": columns}
+    page.write_text(template.render(content, figures=figures, warnings=warnings))
     return page
 
 

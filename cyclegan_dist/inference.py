@@ -15,16 +15,16 @@ def translate(network: Generator, images: Tensor) -> Tensor:
     Sides are padded to what the network needs, by reflection where the image is large enough, and cropped back.
     """
     height, width = images.shape[-2:]
-    x = to_unit_range(images, next(network.parameters()).device)
-    return to_bytes(network(_pad(x, network.multiple))[..., :height, :width])
+    down, right, mode = padding(height, width, network.multiple)
+    x = F.pad(to_unit_range(images, next(network.parameters()).device), (0, right, 0, down), mode=mode)
+    return to_bytes(network(x)[..., :height, :width])
 
 
-def _pad(x: Tensor, multiple: int) -> Tensor:
-    height, width = x.shape[-2:]
+def padding(height: int, width: int, multiple: int) -> tuple[int, int, str]:
+    """Rows to add below and columns to add on the right of an image, and the mode of `torch.nn.functional.pad`."""
     # Two cells at the coarsest scale: instance norm and reflection have nothing to work on in one.
     down, right = (
         max(2 * multiple if multiple == 4 else multiple, -(-side // multiple) * multiple) - side
         for side in (height, width)
     )
-    mode = "reflect" if down < height and right < width else "replicate"
-    return F.pad(x, (0, right, 0, down), mode=mode)
+    return down, right, "reflect" if down < height and right < width else "replicate"

@@ -35,7 +35,7 @@ def launch(config: Config, launcher: str) -> int:
         config.optim.micro_batches(config.world.num_workers)  # before Ray takes its time to start
     with locked(config):
         config = open_run(config)
-        from cyclegan_dist.orchestration import train_on_ray  # Ray is loaded from here on
+        from cyclegan_dist.orchestration.training import train_on_ray  # Ray is loaded from here on
 
         with observing(config.run_dir, config.tracking):
             status, signal_number = train_on_ray(config)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from cyclegan_dist.checkpoint.place import place_at
-from cyclegan_dist.config import Config, check_config, dump_config, home, read_tree, refuse_changes
+from cyclegan_dist.config import Config, check_config, dump_config, home, refuse_changes
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.images import PICTURES
 from cyclegan_dist.data.manifest import NAME as MANIFEST_NAME
@@ -21,6 +21,7 @@ from cyclegan_dist.data.manifest import Manifest, open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.hooks.stop import FILE as STOP_FILE
 from cyclegan_dist.methods.config import CycleGANConfig
+from cyclegan_dist.tree import read_tree
 
 CONFIG_NAME = "config.yaml"
 FAILURE_NAME = "FAILED"
@@ -45,6 +46,10 @@ def open_run(config: Config) -> Config:
         manifest = open_manifest(config.data.path, ("width", "height", "mode"))
         _refuse_small_images(manifest, config.data)
         _refuse_channels(manifest, config.method)
+    if config.held_out.data:
+        held_out = dataclasses.replace(config.held_out, data=_absolute(config.held_out.data))
+        open_manifest(held_out.data, ())
+        config = dataclasses.replace(config, held_out=held_out)
     if config.checkpoints:
         _refuse_checkpoints(config)
     try:
@@ -150,4 +155,8 @@ def _data_path(config: Config) -> str:
         )
     if path == "synthetic":
         return str(config.run_dir / "data")
+    return _absolute(path)
+
+
+def _absolute(path: str) -> str:
     return path if "://" in path or path.startswith("pipe:") else str(Path(path).absolute())

@@ -13,27 +13,29 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from cyclegan_dist.data.encode import encode_image
 from cyclegan_dist.data.images import decode
 from cyclegan_dist.inference import translate
-from cyclegan_dist.snapshot import load_generator, read_card
+from cyclegan_dist.snapshot import DIRECTIONS, load_generator, read_card
 
 
 class ImageTranslator(PythonModel):
-    """One direction of a snapshot."""
+    """Both directions of a snapshot; the parameter `direction` says which, AB if it is not given."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        weights = Path(context.artifacts["weights"])
-        snapshot, direction = weights.parent, weights.stem.removeprefix("G_")  # the card lies beside the weights
+        snapshot = Path(context.artifacts["snapshot"])
         card = read_card(snapshot)
-        self.channels = card["input_nc"] if direction == "AB" else card["output_nc"]
-        self.network = load_generator(snapshot, direction)
+        self.channels = {"AB": card["input_nc"], "BA": card["output_nc"]}
+        self.networks = {direction: load_generator(snapshot, direction) for direction in DIRECTIONS}
 
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride] - mlflow declares no answer
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        return pd.DataFrame({"image": [self._translate(data) for data in model_input["image"]]})
+        direction = (params or {}).get("direction", "AB")
+        if direction not in DIRECTIONS:
+            raise ValueError(f"direction {direction!r}: give AB or BA")
+        return pd.DataFrame({"image": [self._translate(data, direction) for data in model_input["image"]]})
 
-    def _translate(self, data: bytes | str) -> str:
+    def _translate(self, data: bytes | str, direction: str) -> str:
         raw = base64.b64decode(data) if isinstance(data, str) else bytes(data)
-        image = translate(self.network, decode(raw, self.channels)[None])[0]
+        image = translate(self.networks[direction], decode(raw, self.channels[direction])[None])[0]
         return base64.b64encode(encode_image(image, "answer").data).decode()
 
 

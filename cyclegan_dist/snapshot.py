@@ -19,6 +19,7 @@ from cyclegan_dist import __version__
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.networks.build import Generator, build_generator
+from cyclegan_dist.networks.config import GeneratorConfig, InitConfig
 
 CARD = "card.json"
 DIRECTIONS = {"AB": "G_AB", "BA": "G_BA"}
@@ -29,7 +30,7 @@ def save_snapshot(folder: Path, generators: nn.ModuleDict, config: CycleGANConfi
 
     Args:
         folder: to make; replaced if it is there.
-        generators: `G_AB` and `G_BA`.
+        generators: `G_AB` and `G_BA`, or one of them.
         config: the method they were built from.
         facts: JSON values for the card (nimg, run, data digests, preprocessing).
 
@@ -50,6 +51,7 @@ def save_snapshot(folder: Path, generators: nn.ModuleDict, config: CycleGANConfi
         "input_nc": config.input_nc,
         "output_nc": config.output_nc,
         "generator": asdict(config.generator),
+        "directions": [direction for direction, name in DIRECTIONS.items() if name in generators],
         **facts,
     }
     (draft / CARD).write_text(json.dumps(card, indent=1) + "\n")
@@ -70,17 +72,30 @@ def load_generator(folder: Path, direction: str, device: torch.device | str = "c
     """The generator of `direction` ("AB" or "BA") of a snapshot, ready to translate.
 
     Raises:
-        UsageError: if `folder` is no snapshot, or a damaged one.
+        UsageError: if `folder` is no snapshot, a damaged one, or one without that direction.
     """
     card, name = read_card(folder), DIRECTIONS[direction]
+    if direction not in (found := card.get("directions", DIRECTIONS)):
+        raise UsageError(f"snapshot {folder} holds no {name}, only direction {' '.join(found)}: take that one")
     channels = (card["input_nc"], card["output_nc"]) if direction == "AB" else (card["output_nc"], card["input_nc"])
     try:
-        config = TypeAdapter(CycleGANConfig).validate_python({"generator": card["generator"], "lambda_identity": 0})
-        network = build_generator(*channels, config.generator, config.init)
+        network = build_generator(*channels, generator_config(folder), InitConfig())
         network.load_state_dict(load_file(folder / f"{name}.safetensors"))
-    except (OSError, SafetensorError, RuntimeError, ValidationError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:
         raise UsageError(f"snapshot {folder} is damaged: {str(error).splitlines()[0]}") from error
     return network.to(device).eval().requires_grad_(False)
+
+
+def generator_config(folder: Path) -> GeneratorConfig:
+    """The architecture of a snapshot's generators.
+
+    Raises:
+        UsageError: if `folder` is no snapshot, or a damaged one.
+    """
+    try:
+        return TypeAdapter(GeneratorConfig).validate_python(read_card(folder)["generator"])
+    except (KeyError, ValidationError) as error:
+        raise UsageError(f"snapshot {folder} is damaged: {str(error).splitlines()[0]}") from error
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -8,14 +8,12 @@ sender at a time speaks for a run.
 
 import contextlib
 import fcntl
-import logging
 import os
 import re
 import signal
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +22,10 @@ import tyro
 from cyclegan_dist.config import home
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.run import read_config
+from cyclegan_dist.sources import use_store
+from cyclegan_dist.sweep.record import NAME as SWEEP_NAME
 from cyclegan_dist.tracking.bookmark import Bookmark, server_of
+from cyclegan_dist.tracking.config import TrackingConfig
 from cyclegan_dist.tracking.journal import NAME, follow
 
 TRIES = 3  # without getting on, before the end of the run is left for later
@@ -38,12 +39,7 @@ def sync(run_dir: Path, done: threading.Event) -> None:
         UsageError: if MLflow cannot be reached after `done`, or RUN_DIR is no run.
     """
     config = read_config(run_dir).tracking
-    store = Bookmark.read(run_dir).store  # where it was sent before, whatever folder that was typed in
-    os.environ.setdefault("MLFLOW_TRACKING_URI", store or f"sqlite:///{home() / 'mlflow.db'}")
-    # MLflow remarks on its own migrations and on ambiguous sources; what matters comes as an exception.
-    warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    logging.getLogger("alembic").setLevel(logging.ERROR)
+    use_store(Bookmark.read(run_dir).store)  # where it was sent before, whatever folder that was typed in
     from cyclegan_dist.tracking.mlflow_run import MlflowException  # mlflow is loaded from here on
 
     failures = 0
@@ -51,7 +47,7 @@ def sync(run_dir: Path, done: threading.Event) -> None:
         while True:
             before = Bookmark.read(run_dir)
             try:
-                _send(run_dir, config.experiment, done)
+                _send(run_dir, config, done)
                 return
             except (MlflowException, OSError) as error:
                 failures = failures + 1 if Bookmark.read(run_dir) == before else 1
@@ -67,14 +63,21 @@ def sync(run_dir: Path, done: threading.Event) -> None:
                 done.wait(pause)
 
 
-def _send(run_dir: Path, experiment: str, done: threading.Event) -> None:
+def _send(run_dir: Path, config: TrackingConfig, done: threading.Event) -> None:
     """Send what is not yet sent, and then what is written, until `done` is set."""
+    if (run_dir / SWEEP_NAME).exists():
+        from cyclegan_dist.tracking.mlflow_sweep import send_sweep
+
+        with _database():
+            send_sweep(run_dir, config.experiment, home() / "mlartifacts")
+        return
     from cyclegan_dist.tracking.mlflow_run import MlflowRun
 
     journal = run_dir / NAME
     if next(follow(journal, 0, done), None) is None:  # it ended before its first record
         return
-    run = MlflowRun(run_dir, experiment, home() / "mlartifacts", _log_generators)
+    with _database():
+        run = MlflowRun(run_dir, config.experiment, home() / "mlartifacts", _log_generators, parent=config.parent)
     flushed = time.monotonic()
     for record, offset in follow(journal, run.offset, done):
         run.send(record, offset)
@@ -84,8 +87,20 @@ def _send(run_dir: Path, experiment: str, done: threading.Event) -> None:
     run.flush()
 
 
+@contextlib.contextmanager
+def _database() -> Iterator[None]:
+    """Alone with a database file: whoever speaks to MLflow first makes its tables, and two who do so fail."""
+    path = os.environ["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///")
+    if "://" in path:
+        yield
+        return
+    with open(f"{path}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _log_generators(run_id: str, snapshot: Path, step: int) -> None:
-    from cyclegan_dist.registry import log_generators  # loads torch
+    from cyclegan_dist.registry.models import log_generators  # loads torch
 
     log_generators(run_id, snapshot, step)
 

@@ -15,8 +15,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from cyclegan_dist.config import Config, check_config, dump_config, flatten, load_config, presets
+from cyclegan_dist.config import Config, check_config, dump_config, load_config, presets
 from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.tree import flatten
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ import torch
 
 from cyclegan_dist.checkpoint.place import place_at
 from cyclegan_dist.checkpoint.store import CheckpointStore
-from cyclegan_dist.config import Config, flatten
+from cyclegan_dist.config import Config
 from cyclegan_dist.data.images import to_unit_range
 from cyclegan_dist.data.loader import Batch, Share, batches, fixed_images
 from cyclegan_dist.data.manifest import Manifest, open_manifest
@@ -25,6 +25,7 @@ from cyclegan_dist.data.reader import DataError
 from cyclegan_dist.dist import World
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.hooks.agreement import Agreement
+from cyclegan_dist.hooks.evaluations import Evaluations
 from cyclegan_dist.hooks.log import Log
 from cyclegan_dist.hooks.progress import Hook, Progress
 from cyclegan_dist.hooks.quarantine import Quarantine
@@ -37,6 +38,7 @@ from cyclegan_dist.schedule import Schedule
 from cyclegan_dist.state import RunState
 from cyclegan_dist.step.update import NonFiniteError, Step
 from cyclegan_dist.tracking.journal import Journal
+from cyclegan_dist.tree import flatten
 
 PATIENCE_S = 60.0  # for a checkpoint that is being written when training ends in an error
 FATAL = (UsageError, DataError, NonFiniteError)  # starting the ranks again would end the same way
@@ -191,6 +193,8 @@ class Trainer:
                 "preprocess": dataclasses.asdict(self.config.data),
             }
             hooks.append(Snapshot(every.snapshot, run_dir, self.step, self.config, facts, self.journal))
+            if self.config.held_out.data:
+                hooks.append(Evaluations(self.config, self.journal))
         return hooks
 
     def _batches(self, first_step: int) -> Generator[Batch]:

@@ -41,7 +41,8 @@ def _rows(config: type, prefix: str) -> list[str]:
             rows += _rows(typing.cast(type, kind), f"{key}.")
             continue
         safe = "*" if any(key == s or key.startswith(f"{s}.") for s in SAFE_TO_CHANGE) else ""
-        default = "" if field.default == "" else f"`{field.default}`"
+        default = " ".join(field.default) if isinstance(field.default, tuple) else field.default
+        default = "" if default == "" else f"`{default}`"
         rows.append(f"| `{key}`{safe} | {default} | {_values(kind)} | {meanings[field.name]} |\n")
     return rows
 
@@ -50,6 +51,8 @@ def _values(kind: Any) -> str:
     """What a type admits."""
     if get_origin(kind) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(kind))
+    if get_origin(kind) is tuple:
+        return f"{_values(get_args(kind)[0])}, several"
     base, *limits = get_args(kind) or (kind,)
     signs = {"ge": "≥", "gt": ">", "lt": "<", "le": "≤"}
     bounds = [f"{signs[name]} {value}" for limit in limits for name, value in dataclasses.asdict(limit).items()]

@@ -1,6 +1,6 @@
 """Turn two folders of images into a data set for training: WebDataset tars and a Parquet manifest.
 
-    python -m pipelines.prepare A_DIR B_DIR OUT [--load-size 286] [--quality 95]
+    python -m pipelines.prepare A_DIR B_DIR OUT [--load-size 286] [--quality 95] [--pairs halves]
 
 Folders are searched recursively for JPEG, PNG, WebP, BMP, TIFF, GIF and PNM files, and for `.npy` files of height x
 width x channels, uint8 or uint16, which may have any number of channels. Images become 8-bit, upright and opaque, or
@@ -15,13 +15,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 import tyro
 from rich.console import Console
 from rich.progress import track
 
-from cyclegan_dist.data.encode import EncodedImage, encode_file
+from cyclegan_dist.data.encode import EncodedImage, Half, encode_file
 from cyclegan_dist.data.files import list_files, list_images, printable
 from cyclegan_dist.data.images import UnreadableImageError
 from cyclegan_dist.data.manifest import open_manifest
@@ -57,6 +58,9 @@ class Prepare:
     """Processes that read and encode. 0: one for each core."""
     overwrite: bool = False
     """Replace another data set at OUT."""
+    pairs: Literal["none", "names", "halves"] = "none"
+    """`names`: files of one name, but for its ending, show the same in both domains. `halves`: each file of A_DIR,
+    given as B_DIR too, holds both side by side, A on the left. Training makes no use of it; evaluation does."""
 
 
 def prepare(command: Prepare) -> Path:
@@ -72,12 +76,29 @@ def prepare(command: Prepare) -> Path:
     refuse_target(command.out, overwrite=command.overwrite)
     folders = {"A": command.a_dir, "B": command.b_dir}
     names = {domain: _names(folder) for domain, folder in folders.items()}
+    if command.pairs != "none":
+        _refuse_unpaired(command, names)
     with ProcessPoolExecutor(
         command.workers or os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
-        encoded = {domain: _encoded(pool, command, folder, names[domain]) for domain, folder in folders.items()}
+        encoded = {domain: _encoded(pool, command, domain, folder, names[domain]) for domain, folder in folders.items()}
         return write_dataset(
-            encoded, command.out, samples_per_shard=command.samples_per_shard, overwrite=command.overwrite
+            encoded,
+            command.out,
+            samples_per_shard=command.samples_per_shard,
+            overwrite=command.overwrite,
+            paired=command.pairs != "none",
+        )
+
+
+def _refuse_unpaired(command: Prepare, names: dict[str, list[str]]) -> None:
+    if command.pairs == "halves" and command.a_dir.resolve() != command.b_dir.resolve():
+        raise UsageError("--pairs halves: give the folder of the double images twice, as A_DIR and as B_DIR")
+    a, b = (Counter(str(Path(name).with_suffix("")) for name in names[domain]) for domain in "AB")
+    if alone := sorted((a - b) | (b - a) | Counter(name for name in a if a[name] > 1)):
+        raise UsageError(
+            f"--pairs {command.pairs}: {printable(alone[0])} has no partner of its name, or several "
+            f"({len(alone)} such names): remove or rename them"
         )
 
 
@@ -101,11 +122,14 @@ def _say(line: str) -> None:
     CONSOLE.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-def _encoded(pool: ProcessPoolExecutor, command: Prepare, folder: Path, names: list[str]) -> Iterator[EncodedImage]:
+def _encoded(
+    pool: ProcessPoolExecutor, command: Prepare, domain: str, folder: Path, names: list[str]
+) -> Iterator[EncodedImage]:
     """The readable images of a folder in shard order; unreadable ones are reported, too many end it."""
     bad: list[str] = []
     order = shuffled(names, command.seed)
-    work = partial(_try_encode, folder, command.load_size, command.quality)
+    half: Half = "" if command.pairs != "halves" else "left" if domain == "A" else "right"
+    work = partial(_try_encode, folder, command.load_size, command.quality, half)
     # A piece at a time: no more is decoded ahead than is soon written, and after an error little is left to finish.
     pieces = (order[start : start + PIECE] for start in range(0, len(order), PIECE))
     results = (image for piece in pieces for image in pool.map(work, piece, chunksize=8))
@@ -117,6 +141,8 @@ def _encoded(pool: ProcessPoolExecutor, command: Prepare, folder: Path, names: l
         else:
             bad.append(image)
             _say(f"left out {image}")
+    if bad and command.pairs != "none":
+        raise UsageError(f"{len(bad)} images in {folder} are unreadable, so their partners have none: remove the pairs")
     if len(bad) > command.max_bad_fraction * len(names):
         raise UsageError(
             f"{len(bad)} of {len(names)} images in {folder} are unreadable: mend or remove them, "
@@ -124,9 +150,9 @@ def _encoded(pool: ProcessPoolExecutor, command: Prepare, folder: Path, names: l
         )
 
 
-def _try_encode(folder: Path, load_size: int | None, quality: int, name: str) -> EncodedImage | str:
+def _try_encode(folder: Path, load_size: int | None, quality: int, half: Half, name: str) -> EncodedImage | str:
     try:
-        return encode_file(folder, name, load_size, quality)
+        return encode_file(folder, name, load_size, quality, half)
     except UnreadableImageError as error:
         return f"{printable(folder / name)}: {error}"
 

@@ -1,28 +1,34 @@
 """Translate images with a trained generator.
 
-    python -m pipelines.translate RUN_DIR_or_SNAPSHOT INPUT OUTPUT --direction AB
+    python -m pipelines.translate RUN_DIR_or_SNAPSHOT_or_models:/NAME@ALIAS INPUT OUTPUT --direction AB
 
 INPUT is one image or a folder, of any sizes; OUTPUT gets the same file names, with the ending .npy where the
-translation has other than 1 or 3 channels. Of a run, the newest snapshot is used.
+translation has other than 1 or 3 channels. Of a run, the newest snapshot is used. If INPUT is a data set of
+`pipelines.prepare`, its domain A (or B) is translated, and OUTPUT gets WebDataset tars of the same names and keys.
+
+`--workers 8` spreads files, or shards, over a Ray cluster: that of RAY_ADDRESS, or one on this machine. The bytes are
+the same for any number. What was interrupted goes on where it stopped when the same command is given again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
 import tyro
 from rich.console import Console
 from rich.progress import Progress
-from torch import Tensor
 
-from cyclegan_dist.data.encode import write_image
-from cyclegan_dist.data.files import EXTENSIONS, list_images, printable
-from cyclegan_dist.data.images import PICTURES, UnreadableImageError, read_image, with_channels
+from cyclegan_dist.data.manifest import NAME as MANIFEST
+from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.inference import translate
-from cyclegan_dist.snapshot import find_snapshot, load_generator, read_card
+from cyclegan_dist.snapshot import read_card
+from cyclegan_dist.sources import open_source
+from cyclegan_dist.translation.job import Job, Outcome, Task
+from cyclegan_dist.translation.resume import unfinished
+from cyclegan_dist.translation.targets import file_tasks, shard_tasks
+from cyclegan_dist.translation.work import Translator
 
 CONSOLE = Console(stderr=True)
 
@@ -31,137 +37,85 @@ CONSOLE = Console(stderr=True)
 class Translate:
     """Translate images with a trained generator."""
 
-    model: tyro.conf.Positional[Path]
-    """Folder of a run or of a snapshot."""
-    input: tyro.conf.Positional[Path]
-    """An image, or a folder of images, searched recursively."""
+    model: tyro.conf.Positional[str]
+    """Folder of a run or of a snapshot, or models:/NAME@ALIAS."""
+    input: tyro.conf.Positional[str]
+    """An image, a folder of images, searched recursively, or folder or URL of a data set."""
     output: tyro.conf.Positional[Path]
-    """File for an image, folder for a folder."""
+    """File for an image, else a folder."""
     direction: Literal["AB", "BA"] = "AB"
     """AB: from domain A to domain B."""
     batch_size: int = 1
-    """Images of equal size that are computed at once."""
+    """Images of equal size that are computed at once. With --workers, files are computed one by one."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+    tile: int = 0
+    """Pixels: images with a longer side are computed in tiles of this side, without seams, in less memory. 0: none."""
+    workers: int = 0
+    """Processes on a Ray cluster, with one core or GPU each. 0: this process does it."""
 
 
 def run(command: Translate) -> int:
     """Translate. Returns the number of images that could not be read."""
-    snapshot = find_snapshot(command.model)
-    card = read_card(snapshot)
-    channels, answer = (card["input_nc"], card["output_nc"])[:: 1 if command.direction == "AB" else -1]
-    targets = _targets(command.input, command.output, answer)
-    network = load_generator(snapshot, command.direction, _device(command.device))
-    unreadable: list[Path] = []
-    with Progress(console=CONSOLE, disable=not CONSOLE.is_terminal) as bar:
-        task = bar.add_task(f"{snapshot.name} {command.direction}", total=len(targets))
-        for batch in _batches(list(targets), channels, max(1, command.batch_size), unreadable):
-            images = translate(network, torch.stack(list(batch.values())))
-            for source, image in zip(batch, images, strict=True):
-                _save(image, targets[source])
-            bar.update(task, advance=len(batch))
-    print(f"{len(targets) - len(unreadable)} images translated to {command.output}")
-    return len(unreadable)
+    snapshot = open_source(command.model)
+    job = Job(
+        snapshot=str(snapshot.absolute()),
+        direction=command.direction,
+        device=command.device,
+        batch_size=max(1, command.batch_size),
+        tile=command.tile,
+        dataset=command.input if _is_dataset(command.input) else "",
+    )
+    tasks = _tasks(command, job)
+    if not job.dataset and Path(command.input).is_file():
+        return _do(command, job, tasks, done_before=0)
+    with unfinished(command.output, job, command.input, tasks) as left:
+        return _do(command, job, left, done_before=len(tasks) - len(left))
 
 
-def _targets(source: Path, output: Path, channels: int) -> dict[Path, Path]:
-    """For each input file, the file to write: below `output`, and no other's."""
-    if source.is_dir():
-        names = list_images(source)
-        if not names:
-            raise UsageError(f"{source} holds no images")
-        targets = {source / name: output / _written_name(name, channels) for name in names}
-        _refuse_outside(output, targets)
-    elif not source.is_file():
-        raise UsageError(f"{source} is neither an image nor a folder")
-    elif output.is_dir():
-        targets = {source: output / _written_name(source.name, channels)}
-        _refuse_outside(output, targets)
-    elif channels not in PICTURES and output.suffix.lower() != ".npy":
-        raise UsageError(f"the translation has {channels} channels: give an OUTPUT that ends in .npy")
-    else:
-        targets = {source: output}
-    _refuse_collisions(targets)
-    return targets
+def _is_dataset(source: str) -> bool:
+    return "://" in source or Path(source).name == MANIFEST or (Path(source) / MANIFEST).exists()
 
 
-def _written_name(name: str, channels: int) -> str:
-    """The same, if the translation can be a file of that kind."""
-    path = Path(name)
-    if channels not in PICTURES:
-        return str(path.with_suffix(".npy"))
-    if path.suffix.lower() == ".npy":
-        return str(path.with_suffix(".png"))
-    return name if path.suffix.lower() in EXTENSIONS else f"{name}.png"
+def _tasks(command: Translate, job: Job) -> list[Task]:
+    if job.dataset:
+        return shard_tasks(open_manifest(job.dataset), job.domain, command.output)
+    card = read_card(Path(job.snapshot))
+    return file_tasks(Path(command.input), command.output, card["output_nc" if job.direction == "AB" else "input_nc"])
 
 
-def _refuse_outside(output: Path, targets: dict[Path, Path]) -> None:
-    """Links that lie in OUTPUT lead nothing out of it."""
-    root = output.resolve()
-    for target in targets.values():
-        try:
-            inside = target.resolve().is_relative_to(root)
-        except (OSError, RuntimeError):  # a link to itself
-            inside = False
-        if not inside:
-            raise UsageError(f"{printable(target)} is or lies behind a link out of {output}: remove the link")
+def _do(command: Translate, job: Job, tasks: list[Task], done_before: int) -> int:
+    """Do tasks and tell of them. Returns the number of images that could not be read."""
+    written = left_out = 0
+    progress = Progress(console=CONSOLE, disable=not CONSOLE.is_terminal)
+    with progress as bar, closing(_outcomes(command, job, tasks)) as outcomes:
+        task = bar.add_task(f"{Path(job.snapshot).name} {job.direction}", total=len(tasks))
+        for count, outcome in outcomes:
+            for line in (*outcome.left_out, *outcome.notes):
+                CONSOLE.print(line, soft_wrap=True, markup=False, highlight=False)
+            written, left_out = written + outcome.written, left_out + len(outcome.left_out)
+            bar.update(task, advance=count)
+    kind = "shards" if job.dataset else "images"
+    print(
+        f"{written} images translated to {command.output}" + f", {done_before} {kind} done before" * bool(done_before)
+    )
+    return left_out
 
 
-def _refuse_collisions(targets: dict[Path, Path]) -> None:
-    inputs, taken = {source.resolve() for source in targets}, dict[Path, Path]()
-    for source, target in targets.items():
-        if target.resolve() in inputs:
-            raise UsageError(f"{printable(target)} would overwrite the input: choose another OUTPUT")
-        other = taken.setdefault(target, source)
-        if other != source:
-            pair = f"{printable(other)} and {printable(source)}"
-            raise UsageError(f"{pair} would both become {printable(target.name)}: rename one")
+def _outcomes(command: Translate, job: Job, tasks: list[Task]) -> Generator[tuple[int, Outcome]]:
+    """How many tasks were done together, and what became of them."""
+    if command.workers < 0:
+        raise UsageError(f"--workers {command.workers}: give 0 or more")
+    if command.workers:
+        from cyclegan_dist.orchestration.translating import translate_on_ray  # loads ray
 
-
-def _batches(
-    sources: list[Path], channels: int, batch_size: int, unreadable: list[Path]
-) -> Iterator[dict[Path, Tensor]]:
-    """Neighbouring C x H x W images of equal size, up to batch_size together; files that cannot be read are added to a
-    list.
-    """
-    batch: dict[Path, Tensor] = {}
-    for source in sources:
-        try:
-            picture = read_image(source)
-            image = with_channels(picture.pixels, channels)
-        except UnreadableImageError as error:
-            unreadable.append(source)
-            _say(f"left out {printable(source)}: {error}")
-            continue
-        if picture.note:
-            _say(f"{picture.note}: {printable(source)}")
-        if batch and (len(batch) == batch_size or image.shape != next(iter(batch.values())).shape):
-            yield batch
-            batch = {}
-        batch[source] = image
-    if batch:
-        yield batch
-
-
-def _say(line: str) -> None:
-    CONSOLE.print(line, soft_wrap=True, markup=False, highlight=False)
-
-
-def _save(image: Tensor, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_image(image, path)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot write {printable(path)}: {error}") from error
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.zeros(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from error
+        yield from ((1, outcome) for outcome in translate_on_ray(job, tasks, command.workers))
+        return
+    translator = Translator(job)
+    together = 1 if job.dataset else job.batch_size
+    for start in range(0, len(tasks), together):
+        part = tasks[start : start + together]
+        yield len(part), translator(part)
 
 
 def main() -> int:

@@ -70,19 +70,20 @@ def test_four_channels_and_one(tiny_run: Callable[..., Config], four_and_one: Pa
 
 
 def serve(snapshot: Path, folder: Path) -> None:
-    from cyclegan_dist.registry import _example
+    from cyclegan_dist.registry.models import _example
     from cyclegan_dist.serving_model import ImageTranslator
 
+    model = ImageTranslator()
+    model.load_context(SimpleNamespace(artifacts={"snapshot": str(snapshot)}))  # pyright: ignore
     for direction, source, channels in (("AB", "A/0.npy", (4, 1)), ("BA", "B/0.png", (1, 4))):
-        model = ImageTranslator()
-        model.load_context(SimpleNamespace(artifacts={"weights": str(snapshot / f"G_{direction}.safetensors")}))  # pyright: ignore
+        which = {"direction": direction}
         data = (folder / source).read_bytes()
         images = pd.DataFrame({"image": [data, base64.b64encode(data).decode()]})
-        one, two = (base64.b64decode(image) for image in model.predict(None, images)["image"])  # pyright: ignore
+        one, two = (base64.b64decode(image) for image in model.predict(None, images, which)["image"])  # pyright: ignore
         assert one == two
         written = next((folder / direction).glob("0.*"))
         assert torch.equal(decode(one, channels[1]), decode(written, channels[1]))
-        assert len(model.predict(None, _example(channels[0]))) == 1  # pyright: ignore
+        assert len(model.predict(None, _example(channels[0]), which)) == 1  # pyright: ignore
 
 
 def test_channels_that_do_not_fit_are_named(tiny_run: Callable[..., Config], four_and_one: Path) -> None:

@@ -3,18 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan_dist.config import (
-    SAFE_TO_CHANGE,
-    Config,
-    check_config,
-    dump_config,
-    flatten,
-    load_config,
-    presets,
-    read_tree,
-    refuse_changes,
-)
+from cyclegan_dist.config import SAFE_TO_CHANGE, Config, check_config, dump_config, load_config, presets, refuse_changes
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.tree import flatten, read_tree
 
 FLAT = flatten(dataclasses.asdict(Config()))
 

@@ -12,19 +12,21 @@ ROOT = Path(__file__).parent.parent
 ROOMS = [
     ["pipelines"],
     ["train"],
-    ["launch"],
-    ["orchestration", "sync"],
+    ["launch", "promotion"],
+    ["orchestration", "sync", "evaluate"],
     ["trainer"],
     ["state"],
+    ["sweep", "sources"],
     ["run"],
     ["hooks"],
     ["config"],
-    ["gallery", "registry", "serving_model"],
-    ["inference"],
+    ["evaluation", "exporting", "service", "translation"],
+    ["gallery", "registry", "serving_model", "tiling"],
+    ["inference", "tiles"],
     ["snapshot"],
-    ["data", "checkpoint", "tracking"],
+    ["data", "checkpoint", "tracking", "tree"],
     ["step"],
-    ["methods"],
+    ["methods", "published"],
     ["networks", "losses", "history", "schedule", "dist", "dist_config"],
     ["errors"],
 ]
@@ -72,8 +74,23 @@ def test_nothing_is_imported_upwards(path: Path) -> None:
 @pytest.mark.parametrize(
     ("library", "allowed"),
     [
-        ("ray", {"cyclegan_dist.orchestration"}),
-        ("mlflow", {"cyclegan_dist.tracking.mlflow_run", "cyclegan_dist.registry", "cyclegan_dist.serving_model"}),
+        (
+            "ray",
+            {
+                f"cyclegan_dist.orchestration.{name}"
+                for name in ("cluster", "serving", "training", "translating", "tuning")
+            },
+        ),
+        (
+            "mlflow",
+            {
+                "cyclegan_dist.tracking.mlflow_run",
+                "cyclegan_dist.tracking.mlflow_sweep",
+                "cyclegan_dist.registry.models",
+                "cyclegan_dist.registry.versions",
+                "cyclegan_dist.serving_model",
+            },
+        ),
         ("webdataset", {"cyclegan_dist.data.shards"}),
     ],
 )

@@ -149,7 +149,7 @@ def test_what_starting_again_cannot_mend_ends_in_one_line(
 
 
 def test_ranks_that_are_started_again_after_that_end_in_good_order(tiny_run: Callable[..., Config]) -> None:
-    from cyclegan_dist.orchestration import _train_rank
+    from cyclegan_dist.orchestration.training import _train_rank
 
     config = tiny_run()
     (config.run_dir / "FAILED").write_text("a shard is gone")

@@ -50,10 +50,8 @@ def test_packages_are_all_listed() -> None:
 def test_everything_that_is_imported_is_declared() -> None:
     """What only comes along with another package here may be missing elsewhere."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {
-        re.split(r"[\[><=]", need)[0].lower()
-        for need in [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    }
+    extras = [need for needs in project["optional-dependencies"].values() for need in needs]
+    declared = {re.split(r"[\[><=]", need)[0].lower() for need in [*project["dependencies"], *extras]}
     providers = importlib.metadata.packages_distributions()
     own = {"cyclegan_dist", "pipelines", "tests"}
     for path in [*ROOT.glob("cyclegan_dist/**/*.py"), *ROOT.glob("pipelines/*.py"), *ROOT.glob("tests/**/*.py")]:
@@ -61,5 +59,5 @@ def test_everything_that_is_imported_is_declared() -> None:
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             for top in {name.split(".")[0] for name in names} - own - sys.stdlib_module_names:
-                found = {name.lower() for name in providers.get(top, [])}
+                found = {name.lower().replace("_", "-") for name in providers.get(top, [])}
                 assert found & declared, f"{path.name} imports {top}, which pyproject.toml does not name"

@@ -4,6 +4,7 @@ import io
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from cyclegan_dist.data.arrays import array_bytes
 from cyclegan_dist.data.images import PICTURES, UnreadableImageError, read_image
+
+Half = Literal["", "left", "right"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class EncodedImage:
     note: str = ""
 
 
-def encode_file(folder: Path, name: str, load_size: int | None, quality: int) -> EncodedImage:
+def encode_file(folder: Path, name: str, load_size: int | None, quality: int, half: Half = "") -> EncodedImage:
     """Make one file of `folder` fit for training.
 
     JPEG and PNG files that are 8-bit, opaque, upright, of one frame and not to be resized keep their bytes; others are
@@ -50,6 +53,7 @@ def encode_file(folder: Path, name: str, load_size: int | None, quality: int) ->
         name: of the file, relative to it.
         load_size: pixels the shorter side is reduced to; None keeps the size. Images are never enlarged.
         quality: of JPEG, 1 to 100.
+        half: `left` or `right` takes that half of the image.
 
     Raises:
         UnreadableImageError: as `read_image`, and if the name is not Unicode.
@@ -63,9 +67,12 @@ def encode_file(folder: Path, name: str, load_size: int | None, quality: int) ->
         picture = read_image(folder / name)
     note = "; ".join(filter(None, [picture.note, *(" ".join(str(doubt.message).split()) for doubt in heard)]))
     pixels = picture.pixels
+    if half:
+        middle = pixels.shape[2] // 2
+        pixels = pixels[:, :, :middle] if half == "left" else pixels[:, :, -middle:]
     if load_size is not None and min(pixels.shape[1:]) > load_size:
         pixels = _reduced(pixels, load_size)
-    elif picture.as_is:
+    elif picture.as_is and not half:
         data = (folder / name).read_bytes()
         return EncodedImage(name, data, picture.extension, *_facts(pixels), note)
     return replace(encode_image(pixels, name, picture.extension, quality), note=note)

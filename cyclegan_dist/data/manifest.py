@@ -55,12 +55,14 @@ class Manifest:
         table: one row per sample, those columns of `SCHEMA` that were asked for; all of domain A before all of B.
         shards: sha256, bytes and samples of each shard by relative path.
         digest: sha256 of the manifest file.
+        paired: whether images of one name, but for its ending, show the same in both domains.
     """
 
     root: str
     table: pa.Table
     shards: dict[str, dict[str, Any]]
     digest: str
+    paired: bool = False
 
     @cached_property
     def domains(self) -> dict[str, pa.Table]:
@@ -97,7 +99,7 @@ def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
         table, facts = _read(file, root, ["domain", *(name for name in columns if name != "domain")])
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
-    manifest = Manifest(root, table, facts["shards"], digest)
+    manifest = Manifest(root, table, facts["shards"], digest, bool(facts.get("paired")))
     for domain, n in manifest.samples.items():
         if not n:
             raise UsageError(f"{root}: domain {domain} has no images")
@@ -155,8 +157,10 @@ def _refuse_strange(table: pa.Table, shards: dict[str, dict[str, Any]]) -> None:
         raise ValueError("key")
 
 
-def write_manifest(path: str, rows: list[dict[str, Any]], shards: dict[str, dict[str, Any]]) -> None:
+def write_manifest(
+    path: str, rows: list[dict[str, Any]], shards: dict[str, dict[str, Any]], *, paired: bool = False
+) -> None:
     """Write rows of `SCHEMA` and the shards' facts to the local file `path`. The same input gives the same bytes."""
-    facts = json.dumps({"version": VERSION, "shards": shards}, sort_keys=True)
+    facts = json.dumps({"version": VERSION, "shards": shards, **({"paired": True} if paired else {})}, sort_keys=True)
     table = pa.Table.from_pylist(rows, schema=SCHEMA).replace_schema_metadata({"cyclegan_dist": facts})
     pq.write_table(table, path, compression="zstd")

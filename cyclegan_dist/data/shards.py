@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from webdataset.writer import ShardWriter
+from webdataset.writer import ShardWriter, TarWriter
 
 from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.data.manifest import NAME, write_manifest
@@ -31,7 +31,12 @@ def shuffled(names: list[str], seed: int) -> list[str]:
 
 
 def write_dataset(
-    domains: Mapping[str, Iterable[EncodedImage]], out: Path, *, samples_per_shard: int, overwrite: bool = False
+    domains: Mapping[str, Iterable[EncodedImage]],
+    out: Path,
+    *,
+    samples_per_shard: int,
+    overwrite: bool = False,
+    paired: bool = False,
 ) -> Path:
     """Write both domains' images, in the order given, and their manifest.
 
@@ -40,6 +45,7 @@ def write_dataset(
         out: folder to make.
         samples_per_shard: images in one tar.
         overwrite: replace another data set at `out`.
+        paired: images of one name show the same in both domains.
 
     Returns:
         The manifest's path.
@@ -55,7 +61,7 @@ def write_dataset(
             for shard, index in _write_tars(domains[domain], draft, domain, samples_per_shard):
                 rows += [{"domain": domain, "shard": shard, **row} for row in index]
                 shards[shard] = _facts(draft / shard, len(index))
-        write_manifest(str(draft / NAME), rows, shards)
+        write_manifest(str(draft / NAME), rows, shards, paired=paired)
         same = (out / NAME).exists() and filecmp.cmp(out / NAME, draft / NAME, shallow=False)
         if (out / NAME).exists() and not same and not overwrite:
             raise UsageError(f"{out} holds another data set: choose another folder, or pass --overwrite")
@@ -142,6 +148,23 @@ def _write_tars(
             yield path.relative_to(draft).as_posix(), index
         else:
             path.unlink()
+
+
+def write_tar(path: Path, samples: Iterable[tuple[str, EncodedImage]]) -> int:
+    """Write keys and their images as one WebDataset tar, whole or not at all. Returns their number.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    draft, count = path.with_name(f".{path.name}"), 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft.unlink(missing_ok=True)  # it may be a link
+    with draft.open("xb") as file, TarWriter(file, encoder=False, mtime=0) as writer:
+        for key, image in samples:
+            writer.write({"__key__": key, image.extension: image.data})
+            count += 1
+    os.replace(draft, path)
+    return count
 
 
 def _facts(shard: Path, samples: int) -> dict[str, Any]:

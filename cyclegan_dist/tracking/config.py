@@ -18,9 +18,13 @@ class TrackingConfig:
     beside the runs."""
     experiment: str = "cyclegan_dist"
     """MLflow experiment."""
+    parent: str = ""
+    """Key of the MLflow run that this one is shown below. Set by a sweep for its trials."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(EXPERIMENT, self.experiment) or len(self.experiment) > 250:
             raise UsageError(
                 f"tracking.experiment {self.experiment!r}: give letters, digits, spaces and . _ @ -, 250 at most"
             )
+        if not re.fullmatch("[A-Za-z0-9._-]{0,128}", self.parent):
+            raise UsageError(f"tracking.parent {self.parent!r}: give letters, digits and . _ -")

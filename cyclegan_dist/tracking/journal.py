@@ -7,6 +7,7 @@ processes, so neither can slow or stop a run, and what they missed can be read a
 |---|---|
 | run | config (dotted keys), data (name, digest, source, samples of each domain), nimg, total (of images) |
 | metrics | step, nimg, values (by name) |
+| evaluation | step, nimg, values (by name) of the snapshot of that step |
 | image | step, key, path (PNG, relative to the run's folder) |
 | snapshot | step, path (folder, relative), final (whether it is the run's last) |
 | message | text |
@@ -32,10 +33,10 @@ NAME = "metrics.jsonl"
 class Journal:
     """Appends records. A context manager. What a resumed run's repeated steps would record again is left out."""
 
-    def __init__(self, run_dir: Path):
+    def __init__(self, run_dir: Path, name: str = NAME):
         run_dir.mkdir(parents=True, exist_ok=True)
-        self._path = run_dir / NAME
-        self._recorded = {"metrics": -1, "image": -1}  # last step of each
+        self._path = run_dir / name
+        self._recorded = {"metrics": -1, "image": -1, "evaluation": -1}  # last step of each
         self._end, self._failed = 0, False
         if self._path.exists():
             for record, end in read_records(self._path, 0):

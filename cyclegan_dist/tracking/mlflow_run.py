@@ -1,6 +1,7 @@
 """A run's journal, told to MLflow so that telling it again changes nothing."""
 
 import dataclasses
+import fcntl
 import os
 import sys
 import uuid
@@ -16,6 +17,7 @@ os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a training calls nobody but its own server
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 from mlflow import MlflowClient
@@ -32,6 +34,8 @@ from cyclegan_dist.tracking.bookmark import Bookmark, key_of, server_of
 BATCH, PARAMS = 1000, 100  # most metrics, and most parameters, that MLflow takes in one call
 KEY_TAG = "cyclegan_dist.key"
 
+PARENT_TAG = "mlflow.parentRunId"
+
 FinalSnapshot = Callable[[str, Path, int], None]
 
 
@@ -40,7 +44,9 @@ class MlflowRun:
     journal has been read.
     """
 
-    def __init__(self, run_dir: Path, experiment: str, artifacts: Path, on_final_snapshot: FinalSnapshot):
+    def __init__(
+        self, run_dir: Path, experiment: str, artifacts: Path, on_final_snapshot: FinalSnapshot, *, parent: str = ""
+    ):
         self.run_dir, self.client, self.on_final_snapshot = run_dir, MlflowClient(), on_final_snapshot
         self._metrics: list[Metric] = []
         self._mark = Bookmark.read(run_dir)
@@ -48,7 +54,9 @@ class MlflowRun:
         if (self._mark.key, self._mark.store) != (key, store) or not self._mark.run_id:
             self._mark = Bookmark(store, key)
             self._mark.save(run_dir)  # so that who sends the rest sends it there
-            run_id = self._find_or_create(self._experiment(experiment, artifacts), key)
+            experiment_id = find_experiment(self.client, experiment, artifacts)
+            above = {PARENT_TAG: find_sweep(self.client, experiment_id, run_dir.parent, parent)} if parent else {}
+            run_id = _find_or_create(self.client, experiment_id, run_dir, key, above)
             self._mark = Bookmark(store, key, run_id)
         self.offset = self._mark.offset
 
@@ -56,31 +64,10 @@ class MlflowRun:
     def run_id(self) -> str:
         return self._mark.run_id
 
-    def _experiment(self, name: str, artifacts: Path) -> str:
-        experiment = self.client.get_experiment_by_name(name)
-        if experiment is not None:
-            return experiment.experiment_id
-        # Over a bare database MLflow would put artifacts below the current folder, which differs between processes.
-        remote = mlflow.get_tracking_uri().startswith(("http", "databricks"))
-        return self.client.create_experiment(name, artifact_location=None if remote else artifacts.as_uri())
-
-    def _find_or_create(self, experiment_id: str, key: str) -> str:
-        """A sender that died before it could note the run's id has left one with the key."""
-        found = self.client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
-        if found:
-            return found[0].info.run_id
-        tags = {
-            KEY_TAG: key,
-            "cyclegan_dist.run_dir": str(self.run_dir),
-            "mlflow.source.name": "cyclegan_dist.train",
-            "mlflow.user": os.environ.get("USER", "unknown"),
-        }
-        return self.client.create_run(experiment_id, run_name=self.run_dir.name, tags=tags).info.run_id
-
     def send(self, record: dict[str, Any], offset: int) -> None:
         """Tell MLflow one record, which ends at byte `offset` of the journal. Metrics wait for `flush`."""
         kind = record["kind"]
-        if kind == "metrics":
+        if kind in ("metrics", "evaluation"):
             step, time = record["step"], record["time"]
             self._metrics += [Metric(name, value, time, step) for name, value in record["values"].items()]
             self.offset = offset
@@ -151,9 +138,41 @@ class MlflowRun:
         self.client.set_terminated(self.run_id, status=record["status"])
 
 
+def find_experiment(client: MlflowClient, name: str, artifacts: Path) -> str:
+    """The id of the experiment `name`, made if it is not there."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        return experiment.experiment_id
+    # Over a bare database MLflow would put artifacts below the current folder, which differs between processes.
+    remote = mlflow.get_tracking_uri().startswith(("http", "databricks"))
+    return client.create_experiment(name, artifact_location=None if remote else artifacts.as_uri())
+
+
+def find_sweep(client: MlflowClient, experiment_id: str, folder: Path, key: str) -> str:
+    """The id of the run that a sweep's trials are shown below, made by whichever of their senders comes first."""
+    with (folder / "mlflow.parent.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _find_or_create(client, experiment_id, folder, key, {"mlflow.source.name": "pipelines.sweep"})
+
+
+def _find_or_create(client: MlflowClient, experiment_id: str, folder: Path, key: str, tags: dict[str, str]) -> str:
+    """A sender that died before it could note the run's id has left one with the key."""
+    found = client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
+    if found:
+        return found[0].info.run_id
+    tags = {
+        KEY_TAG: key,
+        "cyclegan_dist.run_dir": str(folder),
+        "mlflow.source.name": "cyclegan_dist.train",
+        "mlflow.user": os.environ.get("USER", "unknown"),
+        **tags,
+    }
+    return client.create_run(experiment_id, run_name=folder.name, tags=tags).info.run_id
+
+
 def _left_out(path: Path, reason: Exception) -> None:
     """What no later attempt could send either must not keep the rest from being sent."""
     print(f"{path} is not sent to MLflow: {reason}", file=sys.stderr)
 
 
-__all__ = ["MlflowException", "MlflowRun"]
+__all__ = ["MlflowException", "MlflowRun", "find_experiment", "find_sweep"]

@@ -28,14 +28,23 @@ def observing(run_dir: Path, config: TrackingConfig) -> Iterator[None]:
     shown = journal.stat().st_size if journal.exists() else 0
     done = threading.Event()
     console = Console()
-    watcher = threading.Thread(target=watch, args=(run_dir, shown, done, console), daemon=True)
-    watcher.start()
+    with sending(run_dir, config, console):
+        watcher = threading.Thread(target=watch, args=(run_dir, shown, done, console), daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+
+
+@contextmanager
+def sending(run_dir: Path, config: TrackingConfig, console: Console) -> Iterator[None]:
+    """Send the run's journal to MLflow until the block ends and everything is sent, or cannot be."""
     sender = _start_sender(run_dir, console) if config.mlflow else None
     try:
         yield
     finally:
-        done.set()
-        watcher.join()
         if sender is not None:
             _finish(sender, run_dir, console)
 

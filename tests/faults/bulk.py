@@ -43,7 +43,8 @@ def train_and_tell(config: Config, rank: int, size: int, port: int, diary: Path)
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in names.items()})
     torch.set_num_threads(1)
-    os.dup2((diary / f"rank-{rank}.err").open("w").fileno(), 2)  # a survivor's last words, 50 times
+    words = os.open(diary / f"rank-{rank}.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(words, 2)  # a survivor's last words, 50 times
     advance = Trainer._advance
     with (diary / f"rank-{rank}.jsonl").open("a", buffering=1) as file:
 

@@ -74,8 +74,7 @@ class Row:
         id: group letter and number.
         fault: what goes wrong.
         expected: what is to happen then.
-        drill: does it; None if it cannot be done here.
-        why_not: the reason, if there is no drill.
+        drill: does it.
         slow: takes more than a few seconds even with few repetitions.
         nightly: takes so long that it runs for the report only.
     """
@@ -83,8 +82,7 @@ class Row:
     id: str
     fault: str
     expected: str
-    drill: Drill | None = None
-    why_not: str = ""
+    drill: Drill
     slow: bool = False
     nightly: bool = False
 
@@ -101,9 +99,3 @@ def row(id: str, fault: str, expected: str, *, slow: bool = False, nightly: bool
         return drill
 
     return enter
-
-
-def not_here(id: str, fault: str, expected: str, why_not: str) -> None:
-    """Enter a fault that cannot be tried, with the reason."""
-    assert id not in ENTERED, id
-    ENTERED[id] = Row(id, fault, expected, why_not=why_not)

@@ -23,7 +23,7 @@ from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.schedule import Schedule, ScheduleConfig
 from cyclegan_dist.step.update import NonFiniteError
 from cyclegan_dist.trainer import Trainer
-from tests.faults.matrix import Measured, Stage, not_here, row
+from tests.faults.matrix import Measured, Stage, row
 from tests.faults.storage import newest, rewritten
 from tests.ranks import run_ranks
 from tests.training import ALONE, differences, final_state, go
@@ -194,11 +194,3 @@ def apart(stage: Stage, whole: Config, options: dict[str, Any]) -> bool:
     copied = stage.run(name="copy", **options)
     go(copied, ALONE)
     return bool(differences(final_state(whole, 1), final_state(copied, 1)))
-
-
-not_here(
-    "D5",
-    "mode collapse, a generator that does nothing",
-    "an early warning",
-    "not built yet: it belongs to evaluation, which looks at translations; training has nothing to judge them by",
-)

@@ -20,9 +20,10 @@ import torch
 
 from cyclegan_dist.checkpoint.place import Folder
 from cyclegan_dist.checkpoint.store import CheckpointStore, Restored, _dump
-from cyclegan_dist.config import SAFE_TO_CHANGE, Config, check_config, flatten, refuse_changes
+from cyclegan_dist.config import SAFE_TO_CHANGE, Config, check_config, refuse_changes
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.run import locked
+from cyclegan_dist.tree import flatten
 from tests.faults.dying import in_fork, kill_at, limit_files_to
 from tests.faults.matrix import Measured, Stage, row
 from tests.test_config import moved

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from cyclegan_dist.config import check_config
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.tracking.bookmark import NAME as BOOKMARK
-from tests.faults.matrix import Measured, Stage, not_here, row
+from tests.faults.matrix import Measured, Stage, row
 from tests.faults.mlflow_server import server_and_tap
 from tests.faults.tracked import Arrival, Training, arrival, runs_of
-
-NO_PROMOTION = "models are logged, but nothing promotes them yet: there is no gate, alias or registered name to break"
 
 
 def sync(training: Training) -> "subprocess.CompletedProcess[str]":
@@ -141,7 +139,7 @@ def logged_again(stage: Stage) -> Measured:
         f"lost or doubled {sum(there.images_wrong for there in found)}, parameters wrong "
         f"{sum(there.params_wrong for there in found)}"
     )
-    return Measured(figure, all(there.exact and there.models == 2 for there in found))
+    return Measured(figure, all(there.exact and there.models == 1 for there in found))
 
 
 def _killed_and_resumed(stage: Stage, name: str) -> Arrival:
@@ -169,12 +167,6 @@ def _killed_and_resumed(stage: Stage, name: str) -> Arrival:
     sync(training)
     return arrival(server, training.run_dir)
 
-
-for number, fault, expected in (
-    ("E6", "two promotions at once", "one of them wins, the move is recorded and can be undone"),
-    ("E7", "a NaN, untested or worse model is promoted", "refused"),
-):
-    not_here(number, fault, expected, NO_PROMOTION)
 
 BAD_NAMES = [
     *("", " ", ".", "..", "../x", "a/../../x", "/etc/x", "a/b", "a\\b", "~", "~root", "-rf", "--name", ".hidden"),

@@ -1,0 +1,69 @@
+"""What is measured, and with which networks. Free of torch, so that `--help` answers quickly."""
+
+import difflib
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Gt
+
+from cyclegan_dist.errors import UsageError
+
+METRICS = ("distances", "cycle", "identity", "content", "paired", "segmentation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What is measured of a pair of generators."""
+
+    metrics: tuple[str, ...] = METRICS
+    """Groups of figures. distances: kernel and Frechet distance between translations and real images. cycle: L1 and
+    SSIM of reconstructions. identity: L1 of what a generator makes of images that are of its domain already. content:
+    SSIM of the grey values of input and translation. paired: L1, PSNR, SSIM, pixel accuracy, where the data set has
+    pairs. segmentation: pixel accuracy, class accuracy, class IoU, where a palette is given."""
+    features: str = "untrained"
+    """Network whose features distances are taken between. `inception:FILE`: the FID Inception's weights, for KID and
+    FID proper; `NAME:FILE`: a torchvision network and its weights (resnet18:weights.pth); `untrained`: a small random
+    one, which sees colour and texture only."""
+    features_sha256: str = ""
+    """What FILE must hash to. Required for inception."""
+    size: Annotated[int, Ge(0)] = 0
+    """Pixels images are resized to, both sides. 0: what the generators were trained on."""
+    count: Annotated[int, Ge(0)] = 0
+    """Images of each domain, the first ones. 0: all."""
+    batch_size: Annotated[int, Gt(0)] = 4
+    """Images that are computed at once."""
+    subsets: Annotated[int, Gt(1)] = 10
+    """Parts that images are split into for the interval of the kernel distance."""
+    palette: str = ""
+    """YAML file of class names and their colours, `road: [128, 64, 128]`, that says which domain holds label maps."""
+    segmenter: str = ""
+    """Torchvision network that segments photographs into the palette's classes, and its weights, for the FCN score:
+    fcn_resnet50:weights.pth."""
+
+    def __post_init__(self) -> None:
+        for name in self.metrics:
+            if name not in METRICS:
+                close = difflib.get_close_matches(name, METRICS, n=1)
+                guess = f"did you mean {close[0]}? " if close else ""
+                raise UsageError(f"unknown metric {name!r}: {guess}there are {', '.join(METRICS)}")
+        if self.features.startswith("inception") and not self.features_sha256:
+            raise UsageError("features inception: give features_sha256, the hash of the weights that you trust")
+        if self.segmenter and not self.palette:
+            raise UsageError("a segmenter needs a palette: the classes it tells apart, in the order of its outputs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutConfig:
+    """Images that are not trained on, by which every snapshot of a run is judged beside training."""
+
+    data: str = ""
+    """Data set of them, folder or fsspec URL. Empty: no snapshot is judged."""
+    features: str = "untrained"
+    """Network whose features distances are taken between, as `--features` of pipelines.evaluate."""
+    features_sha256: str = ""
+    """What its file must hash to."""
+    best: str = "kd/untrained"
+    """Figure, the mean of both directions, by which best.json names the best snapshot: the lower the better."""
+
+    def __post_init__(self) -> None:
+        EvaluationConfig(features=self.features, features_sha256=self.features_sha256)

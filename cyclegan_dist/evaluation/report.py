@@ -1,0 +1,48 @@
+"""An evaluation as files: `metrics.json`, and a page to look at."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from cyclegan_dist.evaluation.figures import Figure
+from cyclegan_dist.evaluation.measure import Evaluation
+from cyclegan_dist.gallery import Section, write_gallery
+
+METRICS = "metrics.json"
+HEADINGS = ("figure", "value", "95 % interval", "images", "unit")
+# By the part of a key before the direction; what is not named here has no unit.
+_UNITS = {"l1": "grey levels", "psnr": "dB"}
+
+
+def table(figures: dict[str, Figure]) -> list[Sequence[str]]:
+    """Rows for people, below their headings."""
+    rows: list[Sequence[str]] = [HEADINGS]
+    for key, figure in figures.items():
+        kind = key.rpartition("_")[0].rpartition("_")[2].rpartition("/")[2]
+        low, high = figure.interval
+        between = f"{low:.4g} to {high:.4g}" if len(figure.parts) > 1 else "none"
+        rows.append((key, f"{figure.value:.4g}", between, str(figure.n), _UNITS.get(kind, "")))
+    return rows
+
+
+def write_report(evaluation: Evaluation, out: Path) -> Path:
+    """Write `metrics.json`, last, and `index.html` with its images into the folder `out`. Returns the page's path.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    facts = evaluation.facts
+    data = {f"domain {d}": f"{n} of {facts['data'][d]['samples']} images" for d, n in facts["images"].items()}
+    titles = {"AB": "A to B", "BA": "B to A"}
+    page = write_gallery(
+        out,
+        title=f"Evaluation of {facts['run'] or Path(facts['snapshot']).name}",
+        facts={"images seen in training": str(facts["nimg"]), "data set": facts["source"], **data},
+        sections=[Section(titles[d.name], d.names, d.shown) for d in evaluation.directions],
+        figures=table(evaluation.figures),
+        warnings=[finding.text for finding in evaluation.findings],
+    )
+    draft = out / f".{METRICS}"
+    draft.write_text(evaluation.to_json() + "\n")
+    os.replace(draft, out / METRICS)
+    return page

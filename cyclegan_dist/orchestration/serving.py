@@ -1,0 +1,149 @@
+"""Ray Serve: replicas that translate what the service takes in.
+
+The service itself listens in the process that starts them, and not behind Serve's own HTTP proxy, which takes a body
+into memory whole, however long it is, and answers in its own words when there is too much to do.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+import ray.exceptions
+import torch
+from ray import serve
+from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle
+from torch import Tensor
+
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.orchestration.cluster import cluster, last_line
+from cyclegan_dist.service.app import Answerer, make_app
+from cyclegan_dist.service.messages import Limits, Refusal, Translation, TranslationRequest
+from cyclegan_dist.service.server import address, run_until_signal
+from cyclegan_dist.service.translator import Translator, Work
+from cyclegan_dist.snapshot import read_card
+
+QUEUE = 16  # requests that wait for a place in a batch, per replica
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingOptions:
+    """How a snapshot is served.
+
+    Attributes:
+        max_bytes: of an image file.
+        max_pixels: of an image.
+        replicas: processes that translate, each with a GPU of its own if the cluster has any.
+        batch_size: images that a replica computes at once.
+        batch_wait_s: that an image waits for others.
+    """
+
+    max_bytes: int
+    max_pixels: int
+    replicas: int
+    batch_size: int
+    batch_wait_s: float
+
+    @property
+    def max_ongoing(self) -> int:
+        """Requests a replica works at: while one batch is computed, the next is decoded."""
+        return 2 * self.batch_size
+
+    @property
+    def limits(self) -> Limits:
+        """Of the service: what the replicas and their queue hold."""
+        requests = self.replicas * (self.max_ongoing + QUEUE)
+        return Limits(max_bytes=self.max_bytes, max_pixels=self.max_pixels, max_requests=requests)
+
+
+def serve_snapshot(title: str, snapshot: Path, door: socket.socket, options: ServingOptions) -> None:
+    """Answer requests at a listening socket until a signal comes, on the cluster of RAY_ADDRESS or on one of this
+    machine's own.
+
+    Args:
+        title: what is served, for people.
+        snapshot: folder of the generators; every node must see it.
+        door: the socket.
+        options: how.
+
+    Raises:
+        UsageError: if the cluster cannot hold the replicas, or they do not start.
+    """
+    name = f"cyclegan_dist-{secrets.token_hex(4)}"  # there may be others on the same cluster
+    with cluster():
+        use_gpu = _room(options.replicas)
+        try:
+            handle = _deploy(name, snapshot, options, use_gpu)
+            app = make_app(title, read_card(snapshot), options.limits, _answerer(handle))
+            print(f"serving {title} at {address(door)} (Ctrl-C ends it)", flush=True)
+            run_until_signal(app, door)
+        finally:
+            serve.delete(name)
+
+
+class Replica:
+    """One process that translates."""
+
+    def __init__(self, snapshot: str, use_gpu: bool, options: ServingOptions):
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // options.replicas))
+        device = torch.device("cuda" if use_gpu else "cpu")
+        self._translator = Translator(Path(snapshot), device, options.max_pixels)
+
+        @serve.batch(max_batch_size=options.batch_size, batch_wait_timeout_s=options.batch_wait_s)
+        async def translate(batch: list[Work]) -> list[list[Tensor]]:
+            return await asyncio.to_thread(self._translator.translate, batch)
+
+        self._translate = translate
+
+    async def __call__(self, request: TranslationRequest) -> Translation | Refusal:
+        try:
+            work = await asyncio.to_thread(self._translator.decode, request)
+        except Refusal as refusal:
+            return refusal  # raised, it would come back as an error of the replica's
+        images = await self._translate(work)
+        return await asyncio.to_thread(self._translator.encode, images, request)
+
+
+def _room(replicas: int) -> bool:
+    """Refuse more replicas than the cluster has room for. Returns whether each gets a GPU."""
+    resources = ray.cluster_resources()
+    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    room, kind = (gpus, "GPUs") if gpus else (cpus, "CPU cores")
+    if replicas > room:
+        raise UsageError(f"--replicas {replicas} is more than the cluster's {room} {kind}: lower it, or add nodes")
+    return gpus > 0
+
+
+def _deploy(name: str, snapshot: Path, options: ServingOptions, use_gpu: bool) -> DeploymentHandle:
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    deployment = serve.deployment(
+        num_replicas=options.replicas,
+        max_ongoing_requests=options.max_ongoing,
+        max_queued_requests=options.replicas * QUEUE,
+        graceful_shutdown_wait_loop_s=0.1,  # the service has answered everyone by then
+        ray_actor_options={"num_cpus": 1, "num_gpus": int(use_gpu)},
+    )(Replica)
+    application = deployment.bind(str(snapshot.resolve()), use_gpu, options)
+    try:
+        serve.start(proxy_location="Disabled")
+        return serve.run(application, name=name, route_prefix=None)
+    except (RuntimeError, RayServeException, ray.exceptions.RayError) as error:
+        raise UsageError(f"the replicas did not start: {last_line(error)}") from error
+
+
+def _answerer(handle: DeploymentHandle) -> Answerer:
+    async def answer(request: TranslationRequest) -> Translation | Refusal:
+        try:
+            return await handle.remote(request)
+        except BackPressureError:
+            return Refusal(503, "there is too much to do: try again in a moment")
+        except ray.exceptions.RayActorError:
+            # Most often its memory was not enough for the image; Serve starts another.
+            return Refusal(503, "a replica ended over this image: try again, and if it does so again reduce the image")
+
+    return answer

@@ -1,0 +1,1 @@
+"""Generators that are good enough become the registry's champion."""

@@ -1,0 +1,94 @@
+"""What a registered version carries beside its weights: config, figures, parity of its exports, pictures, a card."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import jinja2
+import torch
+from torchvision.transforms.v2.functional import to_pil_image
+from torchvision.utils import make_grid
+
+from cyclegan_dist.data.images import visible
+from cyclegan_dist.evaluation.measure import Evaluation
+from cyclegan_dist.evaluation.report import table
+from cyclegan_dist.exporting import available_formats, export_generators
+from cyclegan_dist.snapshot import CARD, DIRECTIONS, read_card
+
+_CARD = """# {{ name }}
+
+Unpaired image-to-image translation, a CycleGAN (Zhu et al. 2017): `direction` AB leads from domain A to domain B, BA
+back. Images of any size, 8 bits, {{ card.input_nc }} channels in A and {{ card.output_nc }} in B.
+
+Trained by {{ card.program }} as run {{ card.run }}, for {{ card.nimg }} images per domain.
+{% for data in card.data %}Domain {{ data.name }}: {{ data.samples }} images, sha256 `{{ data.digest }}`.
+{% endfor %}
+## Figures
+
+On {{ facts.images.A }} images of A and {{ facts.images.B }} of B that are not among these ({{ facts.source }}).
+
+| {{ rows[0] | join(" | ") }} |
+|{% for _ in rows[0] %}---|{% endfor %}
+{% for row in rows[1:] %}| {{ row | join(" | ") }} |
+{% endfor %}
+Promoted because: {{ reason }}.
+
+## What to know
+
+{% for finding in findings %}* {{ finding.text }}.
+{% else %}* Nothing that the detectors know of looked wrong.
+{% endfor %}* Colour and texture are what this method changes; shapes stay as they are.
+* What it has never seen it translates into what it has.
+"""
+
+
+def digest_of(snapshot: Path) -> str:
+    """sha256 over a snapshot's weights and card: the same for the same generators wherever they lie."""
+    together = hashlib.sha256()
+    for name in (*(f"{network}.safetensors" for network in DIRECTIONS.values()), CARD):
+        together.update(hashlib.sha256((snapshot / name).read_bytes()).digest())
+    return together.hexdigest()
+
+
+def write_evidence(
+    out: Path, name: str, snapshot: Path, config: str, evaluation: Evaluation, reason: str
+) -> dict[str, Path]:
+    """Write the files into the folder `out`. Returns them by the names that a model carries them under.
+
+    Args:
+        out: folder that exists.
+        name: that is promoted.
+        snapshot: of the generators.
+        config: their run's resolved configuration, YAML.
+        evaluation: of them.
+        reason: why they are promoted.
+    """
+    files = {
+        "config": out / "config.yaml",
+        "metrics": out / "metrics.json",
+        "exports": out / "exports.json",
+        "samples": out / "samples.png",
+        "model_card": out / "README.md",
+    }
+    files["config"].write_text(config)
+    files["metrics"].write_text(evaluation.to_json() + "\n")
+    parity = export_generators(snapshot, out / "exports", available_formats())
+    files["exports"].write_text(json.dumps(parity, indent=1) + "\n")
+    _draw_samples(evaluation, files["samples"])
+    content = {"name": name, "card": read_card(snapshot), "facts": evaluation.facts, "reason": reason}
+    text = jinja2.Environment(trim_blocks=True).from_string(_CARD)
+    files["model_card"].write_text(text.render(content, rows=table(evaluation.figures), findings=evaluation.findings))
+    return files
+
+
+def _draw_samples(evaluation: Evaluation, path: Path) -> None:
+    """A row for each kind of picture of each direction, a column for each image."""
+    rows = [
+        make_grid([visible(image).expand(3, -1, -1) for image in images], nrow=len(images), pad_value=255)
+        for direction in evaluation.directions
+        for images in direction.shown.values()
+        if len({image.shape for image in images}) == 1
+    ]
+    width = max(row.shape[2] for row in rows)
+    padded = [torch.nn.functional.pad(row, (0, width - row.shape[2]), value=255) for row in rows]
+    to_pil_image(torch.cat(padded, 1)).save(path)

@@ -1,0 +1,101 @@
+"""What a candidate must show to become champion: a small YAML file, or these defaults."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from annotated_types import Ge
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.evaluation.detectors import DETECTORS
+from cyclegan_dist.evaluation.figures import Figure, difference
+from cyclegan_dist.evaluation.measure import Evaluation
+
+Detector = Literal["do-nothing", "collapsed", "inverted", "discriminator-won"]
+
+
+@checked(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Gate:
+    """The rule.
+
+    Attributes:
+        figure: that decides; without a direction behind it, the mean of both.
+        better: whether a good one is low or high.
+        margin: by how much it must be better, beyond the 95 % interval of the difference.
+        veto: findings that keep a candidate out, whatever its figure.
+    """
+
+    figure: str = "kd/untrained"
+    better: Literal["lower", "higher"] = "lower"
+    margin: Annotated[float, Ge(0)] = 0.0
+    veto: tuple[Detector, ...] = DETECTORS
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a candidate passes, and why."""
+
+    passed: bool
+    reason: str
+    lines: list[str] = field(default_factory=list)
+
+
+def read_gate(path: str) -> Gate:
+    """The gate of a YAML file, or the default one for no path.
+
+    Raises:
+        UsageError: if it cannot be read or has a key or value that does not fit.
+    """
+    if not path:
+        return Gate()
+    try:
+        return TypeAdapter(Gate).validate_python(yaml.safe_load(Path(path).read_text()) or {})
+    except OSError as error:
+        raise UsageError(f"gate {path} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"gate {path} is not YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"gate {path}: {where}: {first['msg']}; a gate has figure, better, margin, veto") from error
+
+
+def decide(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> Verdict:
+    """Compare two evaluations on the same images. Without a champion, what is finite and not vetoed passes.
+
+    Raises:
+        UsageError: if the figure was not measured, or has no interval to be beyond.
+    """
+    vetoes = [finding.text for finding in candidate.findings if finding.name in gate.veto]
+    if vetoes:
+        return Verdict(False, f"vetoed: {'; '.join(vetoes)}")
+    ours = _deciding(gate, candidate)
+    broken = [key for key, figure in candidate.figures.items() if not math.isfinite(figure.value)]
+    if broken:
+        return Verdict(False, f"figures are not finite: {', '.join(broken)}")
+    if champion is None:
+        return Verdict(True, "there is no champion yet")
+    theirs = _deciding(gate, champion)
+    changes = [difference(ours[key], theirs[key]) for key in ours]
+    change = sum(figure.value for figure in changes) / len(changes)
+    margin = math.sqrt(sum(figure.margin**2 for figure in changes)) / len(changes)
+    if math.isnan(margin):
+        raise UsageError(f"gate: {gate.figure} has no interval to be better beyond: choose a kernel distance or a mean")
+    gain = -change if gate.better == "lower" else change
+    told = f"{gate.figure} {change:+.4g} +- {margin:.2g} against the champion"
+    needs = f"at least {gate.margin:g} " if gate.margin else ""
+    if gain - margin > gate.margin:
+        return Verdict(True, f"{told}: better")
+    return Verdict(False, f"{told}: not {needs}{gate.better} beyond the interval")
+
+
+def _deciding(gate: Gate, evaluation: Evaluation) -> dict[str, Figure]:
+    found = {key: figure for key, figure in evaluation.figures.items() if gate.figure in (key, key.rpartition("_")[0])}
+    if not found:
+        names = sorted({key.rpartition("_")[0] for key in evaluation.figures})
+        raise UsageError(f"gate: no figure {gate.figure}; measured were {', '.join(names)}")
+    return found

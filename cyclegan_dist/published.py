@@ -1,0 +1,169 @@
+"""Generators of the published PyTorch implementation (pytorch-CycleGAN-and-pix2pix) and ours: the same layers under two
+sets of names.
+
+Its netG_A is our G_AB, its netG_B our G_BA. The layers of `resnet_*blocks` are numbered as ours; those of `unet_*` are
+nested in each other where ours are in two lists. Its InstanceNorm has no weights and, in files of old versions, running
+statistics that nothing has ever used.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.networks.build import Generator, build_generator
+from cyclegan_dist.networks.config import GeneratorConfig, InitConfig
+
+_BLOCK = re.compile(r"model\.\d+\.conv_block\.1\.weight")
+_STATISTICS = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
+_SHOWN = 3  # keys in a message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A generator that was read from a published file.
+
+    Attributes:
+        config: its architecture, found from the shapes. Dropout of a U-Net leaves no trace in them and is taken as off.
+        in_channels: of the images it takes.
+        out_channels: of the images it makes.
+        network: with the weights.
+        dropped: number of running statistics that were in the file.
+    """
+
+    config: GeneratorConfig
+    in_channels: int
+    out_channels: int
+    network: Generator
+    dropped: int
+
+
+def read_published(path: Path) -> Published:
+    """Read a `*_net_G*.pth` file. Nothing in it is executed.
+
+    Raises:
+        UsageError: if it cannot be read, holds more than tensors, or a network we do not have; names the keys.
+    """
+    state = _load(path)
+    kept = {key: value.float() for key, value in state.items() if not _STATISTICS.search(key)}
+    _refuse_norms(path, kept)
+    unet = "model.model.0.weight" in kept
+    try:
+        config, channels = _unet_shape(kept) if unet else _resnet_shape(kept)
+    except (KeyError, IndexError, ValueError) as error:
+        keys = ", ".join(list(state)[:_SHOWN]) or "none"
+        raise UsageError(
+            f"{path} holds no generator resnet_6blocks, resnet_9blocks, unet_128 or unet_256; its keys begin: {keys}"
+        ) from error
+    network = build_generator(*channels, config, InitConfig())
+    names = published_names(config)
+    _refuse_differences(path, {names[key]: value for key, value in network.state_dict().items()}, kept)
+    network.load_state_dict({key: kept[name] for key, name in names.items()})
+    return Published(
+        config=config,
+        in_channels=channels[0],
+        out_channels=channels[1],
+        network=network.eval().requires_grad_(False),
+        dropped=len(state) - len(kept),
+    )
+
+
+def published_names(config: GeneratorConfig) -> dict[str, str]:
+    """For each key of our state dict, the published one.
+
+    Raises:
+        UsageError: if the published implementation has no such generator.
+    """
+    if config.padding != "reflect":
+        raise UsageError(
+            f"generator.padding {config.padding}: the published generators pad by reflection, so that this one has no "
+            "counterpart among them"
+        )
+    with torch.device("meta"):  # names only
+        keys = build_generator(3, 3, config, InitConfig()).state_dict()
+    if config.arch == "resnet":
+        return {key: key for key in keys}
+    n = config.n_downs
+    inside = ["model.model." + "".join("1.model." if j == 0 else "3.model." for j in range(i)) for i in range(n)]
+    names = {}
+    for i, prefix in enumerate(inside):
+        down, up = (0, 3) if i == 0 else (1, 3 if i == n - 1 else 5)
+        for kind in ("weight", "bias"):
+            names[f"downs.{i}.{min(i, 1)}.{kind}"] = f"{prefix}{down}.{kind}"
+            names[f"ups.{n - 1 - i}.1.{kind}"] = f"{prefix}{up}.{kind}"
+    return {key: names[key] for key in keys}
+
+
+def published_options(config: GeneratorConfig) -> str:
+    """What to tell the published programs, so that they build this generator."""
+    kind = f"resnet_{config.n_blocks}blocks" if config.arch == "resnet" else f"unet_{2**config.n_downs}"
+    drop = "" if config.dropout else " --no_dropout"
+    known = "" if kind in ("resnet_6blocks", "resnet_9blocks", "unet_128", "unet_256") else ", which they lack"
+    return f"--netG {kind} --ngf {config.ngf} --norm instance{drop}{known}"
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file, without the prefix that nn.DataParallel leaves."""
+    try:
+        with path.open("rb") as file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    except Exception as error:  # damaged and malicious files make torch.load raise nearly anything
+        raise UsageError(
+            f"{path} was not loaded: it is damaged, or holds more than the tensors of a state dict"
+        ) from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UsageError(f"{path} holds no state dict: give a file *_net_G*.pth, not a whole checkpoint")
+    state = {str(key).removeprefix("module."): value for key, value in state.items()}
+    for key, value in state.items():
+        if not torch.isfinite(value).all():
+            raise UsageError(f"{path}: {key} has values that are not finite: the training had failed")
+    return state
+
+
+def _refuse_norms(path: Path, state: Mapping[str, Tensor]) -> None:
+    for key, value in state.items():
+        if key.endswith(".weight") and value.ndim == 1:
+            raise UsageError(
+                f"{path}: {key} belongs to a norm with weights (--norm batch, or affine); only --norm instance is known"
+            )
+    convolutions = [key.removesuffix("weight") for key, value in state.items() if value.ndim == 4]
+    bare = [key for key in convolutions if f"{key}bias" not in state]
+    if bare and len(bare) >= len(convolutions) - 1:  # the last one always has a bias
+        raise UsageError(f"{path}: {bare[0]}bias is missing, as with --norm none; only --norm instance is known")
+
+
+def _resnet_shape(state: Mapping[str, Tensor]) -> tuple[GeneratorConfig, tuple[int, int]]:
+    ngf, channels = state["model.1.weight"].shape[:2]
+    n_blocks = sum(1 for key in state if _BLOCK.fullmatch(key))
+    last = 10 + n_blocks + 7  # two ups of three layers, padding, the convolution
+    dropout = "model.10.conv_block.6.weight" in state  # dropout moves the second convolution on by one
+    config = GeneratorConfig(arch="resnet", ngf=ngf, n_blocks=n_blocks, dropout=dropout)
+    return config, (channels, state[f"model.{last}.weight"].shape[0])
+
+
+def _unet_shape(state: Mapping[str, Tensor]) -> tuple[GeneratorConfig, tuple[int, int]]:
+    ngf, channels = state["model.model.0.weight"].shape[:2]
+    n_downs = max(key.count(".model.") for key in state)
+    if n_downs < 5:
+        raise ValueError(f"{n_downs} downs")
+    config = GeneratorConfig(arch="unet", ngf=ngf, n_downs=n_downs)
+    return config, (channels, state["model.model.3.weight"].shape[1])
+
+
+def _refuse_differences(path: Path, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    common = ours.keys() & theirs.keys()
+    differences = {
+        "unknown": [key for key in theirs if key not in common],
+        "missing": [key for key in ours if key not in common],
+        "of another shape": [key for key in ours if key in common and ours[key].shape != theirs[key].shape],
+    }
+    found = {kind: keys for kind, keys in differences.items() if keys}
+    told = [f"{kind}: {', '.join(keys[:_SHOWN])}{' ...' * (len(keys) > _SHOWN)}" for kind, keys in found.items()]
+    if told:
+        raise UsageError(f"{path} holds a network that is not one of the published generators; {'; '.join(told)}")

@@ -1,0 +1,1 @@
+"""MLflow's models and its registry of them."""

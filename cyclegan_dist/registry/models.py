@@ -1,0 +1,170 @@
+"""Generators as MLflow models: image bytes in, image bytes out, no pickle anywhere.
+
+A model holds both generators of a snapshot, so that whatever names it, an alias of the registry above all, names both
+directions at once.
+"""
+
+import importlib.metadata
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import torch
+import yaml
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import LoggedModelStatus, Metric
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+from cyclegan_dist.data.encode import encode_image
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.snapshot import CARD, read_card
+
+NAME = "generators"
+_PACKAGE = Path(__file__).parents[1]
+_NEEDS = ("mlflow", "torch", "torchvision", "safetensors", "pydantic", "numpy", "pandas", "pillow", "fsspec", "pyarrow")
+
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.binary, "image")]),
+    outputs=Schema([ColSpec(DataType.string, "image")]),
+    params=ParamSchema([ParamSpec("direction", DataType.string, "AB")]),
+)
+
+
+def log_generators(
+    run_id: str, snapshot: Path, step: int, *, name: str = NAME, files: Mapping[str, Path] | None = None
+) -> str:
+    """Log G_AB and G_BA of a snapshot as one model of an MLflow run. Returns its URI.
+
+    It is a pyfunc model made from code and safetensors: a column `image` of the bytes of image files (base64 over
+    HTTP) and the parameter `direction` in, PNGs in base64 out, or `.npy` files where the channels are not 1 or 3. It
+    carries this package's source, so that it loads where the package is not installed. What an earlier call has logged
+    stays; what it has begun and not ended goes.
+
+    Args:
+        run_id: of the MLflow run.
+        snapshot: folder of the generators.
+        step: that they were trained for.
+        name: of the model within the run.
+        files: further files that the model carries, by their names.
+    """
+    card = read_card(snapshot)
+    whole = _keep_whole(run_id, name, card["nimg"])
+    if whole:
+        return whole
+    with mlflow.start_run(run_id=run_id):
+        logged = mlflow.pyfunc.log_model(
+            name=name,
+            python_model=str(_PACKAGE / "serving_model.py"),
+            artifacts={"snapshot": str(snapshot), **{key: str(path) for key, path in (files or {}).items()}},
+            code_paths=[str(_PACKAGE)],
+            signature=SIGNATURE,
+            pip_requirements=[f"{need}=={importlib.metadata.version(need)}" for need in _NEEDS],
+            input_example=_example(card["input_nc"]),
+            step=step,
+            params={"nimg": card["nimg"]},
+        )
+    return logged.model_uri
+
+
+def log_evaluation(run_id: str, step: int, values: Mapping[str, float], folder: Path) -> None:
+    """Add an evaluation's figures and files to a run: the same again changes nothing.
+
+    Raises:
+        UsageError: if MLflow is away.
+    """
+    client = MlflowClient()
+    try:
+        began = client.get_run(run_id).info.start_time
+        points = [Metric(key, value, began, step) for key, value in values.items() if math.isfinite(value)]
+        client.log_batch(run_id, metrics=points, synchronous=True)
+        client.log_artifacts(run_id, str(folder), f"evaluations/{folder.name}")
+    except (MlflowException, OSError) as error:
+        raise UsageError(str(error).splitlines()[0]) from error
+
+
+def _keep_whole(run_id: str, name: str, nimg: int) -> str:
+    """The URI of a run's whole model of `nimg` images, or nothing. Others of them are deleted."""
+    client, whole = MlflowClient(), ""
+    experiment_id = client.get_run(run_id).info.experiment_id
+    theirs = f"source_run_id = '{run_id}' AND name = '{name}' AND params.nimg = '{nimg}'"
+    for model in client.search_logged_models([experiment_id], theirs):
+        if model.status == LoggedModelStatus.READY and not whole:
+            whole = model.model_uri
+        else:
+            client.delete_logged_model(model.model_id)
+    return whole
+
+
+def download(uri: str, cache: Path) -> Path:
+    """The snapshot folder of a registered model, kept in `cache`: a version never changes.
+
+    Args:
+        uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+        cache: folder for versions that were fetched.
+
+    Raises:
+        UsageError: if there is none of that name, its bytes are away, or MLflow is.
+    """
+    try:
+        name, version = _version(uri.removeprefix("models:/"))
+        folder = cache / name / version
+        if not (folder / CARD).exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache) as draft:
+                model = download_artifacts(artifact_uri=f"models:/{name}/{version}", dst_path=draft)
+                found = next(Path(model).glob(f"artifacts/*/{CARD}"), None)
+                if found is None:
+                    raise UsageError(f"{uri} is no model of this program: {CARD} is missing")
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(folder, ignore_errors=True)
+                os.rename(found.parent, folder)
+        return folder
+    except (MlflowException, OSError) as error:
+        raise UsageError(f"{uri} cannot be had: {str(error).splitlines()[0]}") from error
+
+
+def fetch_snapshot(run_id: str, cache: Path) -> tuple[Path, str]:
+    """The newest snapshot that an MLflow run has, kept in `cache`, and the run's configuration as YAML.
+
+    Raises:
+        UsageError: if there is no such run, it has none, or MLflow is away.
+    """
+    client = MlflowClient()
+    try:
+        params = client.get_run(run_id).data.params
+        found = sorted(file.path for file in client.list_artifacts(run_id, "snapshots") if file.is_dir)
+        if not found:
+            raise UsageError(f"MLflow run {run_id} has no snapshots: it must be one of this program that has ended")
+        folder = cache / run_id / Path(found[-1]).name
+        if not (folder / CARD).exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache) as draft:
+                got = client.download_artifacts(run_id, found[-1], draft)
+                shutil.rmtree(folder, ignore_errors=True)
+                os.rename(got, folder)
+        return folder, yaml.safe_dump(dict(params))
+    except (MlflowException, OSError) as error:
+        raise UsageError(f"MLflow run {run_id} cannot be had: {str(error).splitlines()[0]}") from error
+
+
+def _version(name: str) -> tuple[str, str]:
+    if "@" in name:
+        name, alias = name.split("@", 1)
+        return name, str(MlflowClient().get_model_version_by_alias(name, alias).version)
+    name, _, version = name.partition("/")
+    if not version:
+        raise UsageError(f"models:/{name}: say which version, models:/{name}@champion or models:/{name}/1")
+    return name, version
+
+
+def _example(channels: int) -> pd.DataFrame:
+    grey = torch.full((channels, 16, 16), 128, dtype=torch.uint8)
+    return pd.DataFrame({"image": [encode_image(grey, "example").data]})

@@ -1,0 +1,147 @@
+"""The HTTP service: a page, an endpoint for files and one for JSON. It knows nothing of what computes the answers."""
+
+import base64
+import importlib.resources
+import secrets
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import jinja2
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from cyclegan_dist.data.encode import EncodedImage
+from cyclegan_dist.service.intake import read_file_request, read_json_request
+from cyclegan_dist.service.messages import Limits, Refusal, Translation, TranslationRequest
+from cyclegan_dist.snapshot import DIRECTIONS
+
+Answerer = Callable[[TranslationRequest], Awaitable[Translation | Refusal]]
+
+MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "npy": "application/octet-stream"}
+_POLICY = (
+    "default-src 'none'; img-src blob: data:; connect-src 'self'; "
+    "style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+
+
+def make_app(title: str, card: Mapping[str, Any], limits: Limits, answer: Answerer) -> Starlette:
+    """The service as an ASGI application.
+
+    Args:
+        title: of the page: what is served.
+        card: of the snapshot.
+        limits: for what comes in.
+        answer: translates. What a request lacks it says as a Refusal, raised or returned.
+    """
+    service = _Service(title, card, limits, answer)
+    return Starlette(
+        routes=[
+            Route("/", service.page),
+            Route("/health", service.health),
+            Route("/card", service.card_file),
+            Route("/translate", service.translate, methods=["POST"]),
+            Route("/v1/translate", service.translate_json, methods=["POST"]),
+        ],
+        exception_handlers={
+            Refusal: _refused,
+            HTTPException: _unknown,
+            ClientDisconnect: _gone,
+            Exception: _failed,  # which Starlette raises again, so that the server logs it
+        },
+    )
+
+
+class _Service:
+    def __init__(self, title: str, card: Mapping[str, Any], limits: Limits, answer: Answerer):
+        self.title, self.card, self.limits, self._answer = title, card, limits, answer
+        self.directions = [way for way in DIRECTIONS if way in card.get("directions", DIRECTIONS)]
+        self._requests = 0
+        source = importlib.resources.files("cyclegan_dist").joinpath("templates/serve.html").read_text()
+        self._template = jinja2.Environment(autoescape=True).from_string(source)
+
+    async def page(self, request: Request) -> Response:
+        nonce = secrets.token_urlsafe(16)
+        facts = {name: self.card[key] for name, key in _FACTS.items() if self.card.get(key) not in (None, "")}
+        text = self._template.render(
+            title=self.title, facts=facts, directions=self.directions, limits=self.limits, nonce=nonce
+        )
+        return HTMLResponse(text, headers=_HEADERS | {"Content-Security-Policy": _POLICY.format(nonce=nonce)})
+
+    async def health(self, request: Request) -> Response:
+        return JSONResponse({"status": "ok"}, headers=_HEADERS)
+
+    async def card_file(self, request: Request) -> Response:
+        return JSONResponse(dict(self.card), headers=_HEADERS)
+
+    async def translate(self, request: Request) -> Response:
+        with self._place():
+            asked = await read_file_request(request, self.directions, self.limits.max_bytes)
+            image = (await self._translation(asked)).image
+        return Response(image.data, media_type=MEDIA_TYPES[image.extension], headers=_HEADERS)
+
+    async def translate_json(self, request: Request) -> Response:
+        with self._place():
+            asked = await read_json_request(request, self.directions, self.limits.max_bytes)
+            made = await self._translation(asked)
+        answer: dict[str, str] = {"media_type": MEDIA_TYPES[made.image.extension], "image": _text(made.image)}
+        if made.reconstruction:
+            answer["reconstruction_media_type"] = MEDIA_TYPES[made.reconstruction.extension]
+            answer["reconstruction"] = _text(made.reconstruction)
+        return JSONResponse(answer, headers=_HEADERS)
+
+    async def _translation(self, asked: TranslationRequest) -> Translation:
+        answer = await self._answer(asked)
+        if isinstance(answer, Refusal):
+            raise answer
+        return answer
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """A place among those that are read or answered: all of them together are what the service holds in memory."""
+        if self._requests >= self.limits.max_requests:
+            raise Refusal(503, f"{self._requests} requests are being answered: try again in a moment")
+        self._requests += 1
+        try:
+            yield
+        finally:
+            self._requests -= 1
+
+
+_FACTS = {"run": "run", "images seen": "nimg", "channels of A": "input_nc", "channels of B": "output_nc"}
+
+
+def _text(image: EncodedImage) -> str:
+    return base64.b64encode(image.data).decode()
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    headers = dict(_HEADERS)
+    if error.status in (408, 413):
+        headers["Connection"] = "close"  # the rest of the body is not read
+    if error.status == 503:
+        headers["Retry-After"] = "1"
+    return JSONResponse({"error": error.sentence}, error.status, headers)
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    sentence = {
+        404: "no such page: there are /, /translate, /v1/translate, /card and /health",
+        405: f"{request.method} is not for this page: use {headers.get('Allow', 'another method')}",
+    }.get(error.status_code, error.detail)
+    return JSONResponse({"error": sentence}, error.status_code, _HEADERS | headers)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # nobody is there to see it
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "the service failed over this request; its log says why"}, 500, _HEADERS)

@@ -1,0 +1,118 @@
+"""From an HTTP request to an image to translate, without ever holding more than the limit of it."""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import Request
+
+from cyclegan_dist.service.messages import Refusal, TranslationRequest
+
+READ_SECONDS = 60  # for a body to arrive: who is slower holds a place that others wait for
+_JSON_BYTES = 4096  # of a JSON body, besides its image
+
+
+class _Body(BaseModel):
+    """A JSON body."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    image: str
+    direction: str = "AB"
+    reconstruction: bool = False
+    format: Literal["png", "jpeg"] = "png"
+
+
+async def read_file_request(request: Request, directions: Sequence[str], max_bytes: int) -> TranslationRequest:
+    """A body that is an image file, with the direction in the query and the answer's format in `Accept`.
+
+    Raises:
+        Refusal: if it is no such thing.
+    """
+    direction = _checked(request.query_params.get("direction", "AB"), directions)
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise Refusal(415, "send the image file itself as the body: curl --data-binary @image.png")
+    data = await _read(request, max_bytes, max_bytes)
+    if not data:
+        raise Refusal(422, "the body is empty: send an image file")
+    extension = "jpg" if prefers_jpeg(request.headers.get("accept", "")) else "png"
+    return TranslationRequest(data=data, direction=direction, extension=extension)
+
+
+async def read_json_request(request: Request, directions: Sequence[str], max_bytes: int) -> TranslationRequest:
+    """A JSON body: `image` in base64, `direction`, `reconstruction`, `format`.
+
+    Raises:
+        Refusal: if it is no such thing.
+    """
+    # Other kinds of body can be sent by a page of any origin without asking first.
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Refusal(415, "send JSON, with the header Content-Type: application/json")
+    raw = await _read(request, -(-max_bytes // 3) * 4 + _JSON_BYTES, max_bytes)
+    try:
+        body = _Body.model_validate_json(raw)
+        data = base64.b64decode(body.image, validate=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise Refusal(422 if where else 400, f"{where}: {first['msg']}" if where else first["msg"]) from None
+    except (binascii.Error, ValueError):
+        raise Refusal(422, "image: this is not base64, or not it alone") from None
+    if len(data) > max_bytes:
+        raise _too_large(max_bytes)
+    return TranslationRequest(
+        data=data,
+        direction=_checked(body.direction, directions),
+        reconstruction=body.reconstruction,
+        extension="jpg" if body.format == "jpeg" else "png",
+    )
+
+
+def prefers_jpeg(accept: str) -> bool:
+    """Whether an `Accept` header ranks JPEG above PNG (RFC 9110, 12.5.1)."""
+    quality: dict[str, float] = {}
+    for part in accept.split(","):
+        kind, *parameters = (text.strip().lower() for text in part.split(";"))
+        values = [text[2:] for text in parameters if text.startswith("q=")]
+        try:
+            quality[kind] = float(values[0]) if values else 1.0
+        except ValueError:
+            quality[kind] = 0.0
+    others = quality.get("image/*", quality.get("*/*", 0.0))
+    return quality.get("image/jpeg", others) > quality.get("image/png", others)
+
+
+def _checked(direction: str, directions: Sequence[str]) -> str:
+    if direction not in directions:
+        raise Refusal(422, f"direction {direction[:20]!r}: give {' or '.join(directions)}")
+    return direction
+
+
+async def _read(request: Request, limit: int, max_bytes: int) -> bytes:
+    """The body, of which no more than `limit` bytes are held."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > 2 * limit:
+        raise _too_large(max_bytes)
+    body, size = bytearray(), 0
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > 2 * limit:
+                    break
+                if size > limit:
+                    body.clear()  # read on for a while: who still sends does not see an answer
+                else:
+                    body += chunk
+    except TimeoutError:
+        raise Refusal(408, f"the body did not arrive within {READ_SECONDS} seconds") from None
+    if size > limit:
+        raise _too_large(max_bytes)
+    return bytes(body)
+
+
+def _too_large(max_bytes: int) -> Refusal:
+    return Refusal(413, f"the file has more than the {max_bytes / 1e6:g} megabytes that are taken: reduce the image")

@@ -1,0 +1,91 @@
+"""One process that listens for the service, until it is told to stop."""
+
+import ipaddress
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+from starlette.applications import Starlette
+
+from cyclegan_dist.errors import UsageError
+
+_GRACE_SECONDS = 10  # for requests that are being answered when the service is told to stop
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on `host` and `port` (0: one that is free).
+
+    Raises:
+        UsageError: if it cannot.
+    """
+    try:
+        if not 0 <= port <= 65535:
+            raise ValueError("there is no such port")
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server((address[0], port), family=family)
+    except (OSError, ValueError) as error:  # also what is no name of a host
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]  # which names it once more
+        raise UsageError(f"cannot listen on {host}, port {port}: {reason}; choose another --port or --host") from error
+
+
+def address(door: socket.socket) -> str:
+    """The URL of a listening socket."""
+    host, port = door.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def is_loopback(door: socket.socket) -> bool:
+    """Whether only this machine reaches a listening socket."""
+    return ipaddress.ip_address(door.getsockname()[0].partition("%")[0]).is_loopback
+
+
+@contextmanager
+def answering(app: Starlette, door: socket.socket) -> Iterator[uvicorn.Server]:
+    """Answer while the block lasts, from a thread. Who is waiting at its end still gets an answer."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    )
+
+    def run() -> None:
+        try:
+            server.run(sockets=[door])
+        finally:
+            server.should_exit = True
+
+    # Not the main thread: there uvicorn would take the signals for itself, and raise them again at the end.
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def run_until_signal(app: Starlette, door: socket.socket) -> None:
+    """Answer until SIGINT or SIGTERM. A second signal ends it at once."""
+    with answering(app, door) as server:
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            server.force_exit = server.should_exit
+            server.should_exit = True
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            while not server.should_exit:
+                time.sleep(0.2)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Sweeps: what they try, what they remember, and what they say at the end. Free of torch and Ray."""

@@ -1,0 +1,118 @@
+"""What a sweep has found: the order of its trials, as a table, CSV, JSON, and the best config as YAML."""
+
+import csv
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from cyclegan_dist.config import dump_config
+from cyclegan_dist.run import read_config
+from cyclegan_dist.sweep.record import Trial
+from cyclegan_dist.sweep.spec import SweepConfig
+from cyclegan_dist.sweep.state import Sweep
+
+BEST, CSV, JSON = "best.yaml", "results.csv", "trials.json"
+
+
+def ranked(spec: SweepConfig, trials: Iterable[Trial]) -> list[Trial]:
+    """The best first. A trial that came to its end goes before one that did not, and of those the one that came
+    further: a value of early training is not to be compared with one of late.
+    """
+
+    def place(trial: Trial) -> tuple[int, int, float, int]:
+        is_over = trial.status == "finished"
+        was_lost = trial.status in ("diverged", "failed", "crashed") or trial.value is None
+        value = trial.value or 0.0
+        return (2 * was_lost + (not is_over), 0 if is_over else -trial.nimg, _sign(spec) * value, trial.number)
+
+    return sorted(trials, key=place)
+
+
+def _sign(spec: SweepConfig) -> int:
+    return 1 if spec.mode == "min" else -1
+
+
+def best(spec: SweepConfig, trials: Iterable[Trial]) -> Trial | None:
+    """The best trial, or None if none has come far enough to be called that."""
+    first = next(iter(ranked(spec, trials)), None)
+    return first if first is not None and first.value is not None and first.status in ("finished", "cut") else None
+
+
+def number(value: float | None) -> str:
+    """A metric's value for the eye."""
+    return "-" if value is None else f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
+
+
+def short(key: str) -> str:
+    """The last parts of a key of the space."""
+    return ",".join(part.strip().rpartition(".")[2] for part in key.split(","))
+
+
+def described(values: Mapping[str, Any]) -> str:
+    """A trial's values on one line."""
+    return " ".join(f"{short(key)}={shown(value)}" for key, value in values.items())
+
+
+def shown(value: Any) -> str:
+    """A value of the space for the eye."""
+    return "none" if value == "" else str(value)
+
+
+def table(spec: SweepConfig, trials: Sequence[Trial], title: str, running: Mapping[int, int] | None = None) -> Table:
+    """The trials in the order given. Of those that run, the images they have seen by now."""
+    running = running or {}
+    out = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name in ("trial", "status", "images", spec.metric):
+        out.add_column(name, justify="left" if name in ("trial", "status") else "right", no_wrap=True)
+    for key in spec.space:
+        out.add_column(short(key), overflow="fold")
+    for trial in trials:
+        status = "runs" if trial.number in running else "unfinished" if trial.status == "open" else trial.status
+        images = str(running.get(trial.number, trial.nimg))
+        values = [shown(trial.values.get(key, "")) for key in spec.space]
+        out.add_row(trial.name, status, images, number(trial.value), *values)
+    return out
+
+
+def write_results(sweep: Sweep) -> Trial | None:
+    """Write results.csv, trials.json and best.yaml into the sweep's folder. Returns the best trial, if there is one."""
+    spec, trials = sweep.spec, ranked(sweep.spec, sweep.record.trials.values())
+    found = best(spec, trials)
+    with (sweep.folder / CSV).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["trial", "status", "images", spec.metric, *spec.space, "crashes", "text"])
+        for trial in trials:
+            values = [trial.values.get(key) for key in spec.space]
+            writer.writerow([trial.name, trial.status, trial.nimg, trial.value, *values, trial.crashes, trial.text])
+    told = {
+        "sweep": spec.name,
+        "key": sweep.record.key,
+        "is_over": is_over(sweep),
+        "metric": spec.metric,
+        "mode": spec.mode,
+        "best": found.name if found else None,
+        "trials": [dataclasses.asdict(trial) | {"name": trial.name} for trial in trials],
+    }
+    (sweep.folder / JSON).write_text(json.dumps(told, indent=1))
+    if found is not None:
+        _write_best(sweep, found)
+    return found
+
+
+def is_over(sweep: Sweep) -> bool:
+    """Whether every trial was drawn and has ended."""
+    trials = sweep.record.trials
+    return len(trials) >= sweep.spec.trials and all(trial.status != "open" for trial in trials.values())
+
+
+def _write_best(sweep: Sweep, trial: Trial) -> None:
+    """The config of a trial, whole schedule, as a run of its own beside the sweep."""
+    config, trained = sweep.spec.config(trial.values), read_config(sweep.folder / trial.name)
+    path = config.data.path if config.data.path == "synthetic" else trained.data.path
+    data = dataclasses.replace(config.data, path=path)
+    config = dataclasses.replace(config, name=f"{sweep.spec.name}-best", data=data, held_out=trained.held_out)
+    why = f"{trial.name} of sweep {sweep.spec.name}: {sweep.spec.metric} {number(trial.value)} at {trial.nimg} images"
+    (sweep.folder / BEST).write_text(f"# {why}\n{dump_config(config)}")

@@ -1,0 +1,58 @@
+"""What is to be translated, and how. Plain data, so that it travels to other machines."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """How images are translated.
+
+    Attributes:
+        snapshot: folder of the generators, which every machine that takes part must see.
+        direction: from domain A to B, or from B to A.
+        device: `cpu`, `cuda`, `cuda:1`, ...; `auto` takes a GPU if there is one.
+        batch_size: images of equal size that are computed at once.
+        tile: images with a longer side, in pixels, are computed in tiles of this side; 0: none are.
+        dataset: root of the data set whose shards are translated; empty if files are.
+    """
+
+    snapshot: str
+    direction: Literal["AB", "BA"]
+    device: str = "auto"
+    batch_size: int = 1
+    tile: int = 0
+    dataset: str = ""
+
+    @property
+    def domain(self) -> str:
+        """Of the images that are translated."""
+        return self.direction[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One image file, or one shard.
+
+    Attributes:
+        source: the file; or the shard's name in the manifest.
+        target: file to write.
+    """
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of tasks.
+
+    Attributes:
+        written: number of images.
+        left_out: for each image that could not be read, a line that says why.
+        notes: for each image of which something was not taken, a line that says what.
+    """
+
+    written: int
+    left_out: list[str]
+    notes: list[str]

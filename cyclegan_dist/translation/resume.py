@@ -1,0 +1,80 @@
+"""Going on with a translation that was interrupted.
+
+A hidden file in OUTPUT says what is being made there while it is not finished. Files are renamed into place when they
+are whole, so that whatever is newer than that file is done.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.snapshot import DIRECTIONS
+from cyclegan_dist.translation.job import Job, Task
+
+MARK = ".translation.json"
+
+
+@contextmanager
+def unfinished(output: Path, job: Job, source: str, tasks: list[Task]) -> Iterator[list[Task]]:
+    """Those of `tasks` that an interrupted run of the same job has left; all, if there was none.
+
+    Args:
+        output: folder of all targets.
+        job: what is done.
+        source: folder or data set of the images.
+        tasks: all there are.
+
+    Raises:
+        UsageError: if another job has begun in `output`, or it cannot be written.
+    """
+    mark, facts = output / MARK, _facts(job, source)
+    try:
+        if mark.exists():
+            _refuse_other(mark, facts)
+            begun = mark.stat().st_mtime_ns
+            tasks = [task for task in tasks if not _is_newer(Path(task.target), begun)]
+        else:
+            output.mkdir(parents=True, exist_ok=True)
+            draft = mark.with_suffix(".draft")
+            draft.write_text(json.dumps(facts, indent=1) + "\n")
+            os.replace(draft, mark)
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
+    begun = mark.stat().st_mtime_ns
+    try:
+        yield tasks
+    except UsageError:
+        if not any(_is_newer(Path(task.target), begun) for task in tasks):  # nothing to go on with
+            mark.unlink(missing_ok=True)
+        raise
+    mark.unlink(missing_ok=True)
+
+
+def _facts(job: Job, source: str) -> dict[str, Any]:
+    """What decides about the bytes that are written."""
+    weights = Path(job.snapshot, f"{DIRECTIONS[job.direction]}.safetensors")
+    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
+    options = {key: value for key, value in asdict(job).items() if key not in ("snapshot", "device")}
+    return {**options, "weights": sha256, "source": os.path.abspath(source)}
+
+
+def _refuse_other(mark: Path, facts: dict[str, Any]) -> None:
+    try:
+        found = json.loads(mark.read_text())
+    except ValueError:
+        found = None
+    if found != facts:
+        raise UsageError(
+            f"{mark.parent} holds an interrupted translation of other images or with another model or options: "
+            f"choose another OUTPUT, or remove {mark}"
+        )
+
+
+def _is_newer(path: Path, time_ns: int) -> bool:
+    return path.exists() and path.stat().st_mtime_ns >= time_ns

@@ -1,0 +1,130 @@
+"""What one process does of a job: reads images, translates them, and writes each file whole or not at all."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cyclegan_dist.data.encode import EncodedImage, encode_image, write_image
+from cyclegan_dist.data.files import printable
+from cyclegan_dist.data.images import UnreadableImageError, read_image, with_channels
+from cyclegan_dist.data.manifest import open_manifest
+from cyclegan_dist.data.reader import BadSampleError, DataError, ShardReader
+from cyclegan_dist.data.shards import write_tar
+from cyclegan_dist.data.verify import samples_by_shard
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.inference import translate
+from cyclegan_dist.snapshot import load_generator
+from cyclegan_dist.tiling import tileable, translate_tiled
+from cyclegan_dist.translation.job import Job, Outcome, Task
+
+
+class Translator:
+    """Does tasks of a job, with the generator loaded once.
+
+    Raises:
+        UsageError: for a snapshot, device or tile that cannot be used, and when called, if nothing can be written.
+    """
+
+    def __init__(self, job: Job):
+        self.job = job
+        self._network = load_generator(Path(job.snapshot), job.direction, _device(job.device))
+        if job.tile:
+            tileable(self._network, job.tile)
+        self._channels = next(self._network.parameters()).shape[1]
+        if job.dataset:
+            manifest = open_manifest(job.dataset)
+            self._reader = ShardReader(manifest, job.domain)
+            self._samples = samples_by_shard(manifest)
+        self._left_out: list[str] = []
+        self._notes: list[str] = []
+
+    def __call__(self, tasks: Sequence[Task]) -> Outcome:
+        """Do them: files together, shards one after another."""
+        self._left_out, self._notes = [], []
+        written = sum(map(self._shard, tasks)) if self.job.dataset else self._files(tasks)
+        return Outcome(written=written, left_out=self._left_out, notes=self._notes)
+
+    def _files(self, tasks: Sequence[Task]) -> int:
+        found = {task: self._read(Path(task.source), task.source) for task in tasks}
+        images = {task: image for task, image in found.items() if image is not None}
+        for task, answer in zip(images, self._translated(list(images.values())), strict=True):
+            _save(answer, Path(task.target))
+        return len(images)
+
+    def _shard(self, task: Task) -> int:
+        try:
+            return write_tar(Path(task.target), self._answers(task.source))
+        except OSError as error:
+            raise UsageError(f"cannot write {printable(task.target)}: {error}") from error
+
+    def _answers(self, shard: str) -> Iterator[tuple[str, EncodedImage]]:
+        """Keys and translations of a shard's samples that can be read, in their order."""
+        samples = self._samples[shard][1]
+        for start in range(0, len(samples), self.job.batch_size):
+            images: dict[str, Tensor] = {}
+            for index in samples[start : start + self.job.batch_size]:
+                image = self._sample(index, shard)
+                if image is not None:
+                    images[self._reader.key(index)] = image
+            for key, answer in zip(images, self._translated(list(images.values())), strict=True):
+                yield key, encode_image(answer, key)
+
+    def _sample(self, index: int, shard: str) -> Tensor | None:
+        try:
+            data = self._reader.read(index)
+        except BadSampleError as error:
+            self._left_out.append(f"left out {error}")
+            return None
+        except DataError as error:
+            raise UsageError(str(error)) from error
+        return self._read(data, f"{shard}, sample {self._reader.key(index)}")
+
+    def _read(self, source: Path | bytes, name: str) -> Tensor | None:
+        """C x H x W uint8 with the generator's channels, or None and a line that says why."""
+        try:
+            picture = read_image(source)
+            image = with_channels(picture.pixels, self._channels)
+        except UnreadableImageError as error:
+            self._left_out.append(f"left out {printable(name)}: {error}")
+            return None
+        if picture.note:
+            self._notes.append(f"{picture.note}: {printable(name)}")
+        return image
+
+    def _translated(self, images: list[Tensor]) -> list[Tensor]:
+        """Those of equal size together, those larger than a tile in tiles."""
+        together: dict[torch.Size, list[int]] = defaultdict(list)
+        for position, image in enumerate(images):
+            together[image.shape].append(position)
+        answers: dict[int, Tensor] = {}
+        for shape, positions in together.items():
+            if self.job.tile and max(shape[1:]) > self.job.tile:
+                answers |= {i: translate_tiled(self._network, images[i], self.job.tile) for i in positions}
+            else:
+                made = translate(self._network, torch.stack([images[i] for i in positions]))
+                answers |= dict(zip(positions, made, strict=True))
+        return [answers[position] for position in range(len(images))]
+
+
+def _save(image: Tensor, path: Path) -> None:
+    draft = path.with_name(f".{path.name}")  # the ending says the format
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.unlink(missing_ok=True)  # it may be a link
+        write_image(image, draft)
+        os.replace(draft, path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot write {printable(path)}: {error}") from error
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,61 @@
+"""Nested dictionaries, as YAML holds them: read, flattened, checked against a dataclass, and what is wrong with them."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from cyclegan_dist.errors import UsageError
+
+T = TypeVar("T")
+
+
+def read_tree(text: str, source: str) -> dict[str, Any]:
+    """The mapping that YAML `text` holds; `source` is named in errors."""
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict | None):
+        raise UsageError(f"{source} must be a YAML mapping")
+    return tree or {}
+
+
+def refuse_unknown(keys: Iterable[str], known: Iterable[str], source: str) -> None:
+    """Refuse keys that are neither known nor the beginning of known ones.
+
+    Raises:
+        UsageError: naming the first with the nearest known one.
+    """
+    known = sorted(known)
+    for key in keys:
+        if not any(k == key or k.startswith(f"{key}.") for k in known):
+            close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            raise UsageError(f"{source}: unknown key {key}" + (f", did you mean {close[0]}?" if close else ""))
+
+
+def check_tree(tree: dict[str, Any], kind: type[T], source: str) -> T:
+    """Validate nested dictionaries as a dataclass `kind`.
+
+    Raises:
+        UsageError: naming the first value that does not fit.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"{source}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
+        ) from error
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return flat

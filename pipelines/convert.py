@@ -1,0 +1,165 @@
+"""Take generators of the published PyTorch implementation (pytorch-CycleGAN-and-pix2pix), or give ours back to it.
+
+    python -m pipelines.convert checkpoints/horse2zebra OUT
+    python -m pipelines.convert latest_net_G_A.pth OUT
+    python -m pipelines.convert --back RUN_DIR_or_SNAPSHOT OUT
+
+SOURCE is a checkpoint folder with latest_net_G_A.pth (our G_AB), latest_net_G_B.pth (our G_BA) or both, or one such
+file. OUT becomes a snapshot that `pipelines.translate` takes, or, with `--back`, a folder with both files. The
+architecture is found from the shapes. Nothing in the files is executed.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+from torch import nn
+
+from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.methods.config import CycleGANConfig
+from cyclegan_dist.published import Published, published_names, published_options, read_published
+from cyclegan_dist.snapshot import CARD, DIRECTIONS, generator_config, load_generator, read_card, save_snapshot
+from cyclegan_dist.sources import open_source
+
+LETTERS = {"AB": "A", "BA": "B"}  # of their network for our direction
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Take generators of the published PyTorch implementation, or give ours back to it."""
+
+    source: tyro.conf.Positional[str]
+    """Folder of published checkpoints, or one file; with --back a run, a snapshot or models:/NAME@ALIAS."""
+    out: tyro.conf.Positional[Path]
+    """Folder to make."""
+    direction: Literal["AB", "BA"] | None = None
+    """Of a single file whose name does not end in G_A or G_B."""
+    g_a: str = "latest_net_G_A.pth"
+    """Name of G_A's file in the folder; 200_net_G_A.pth is that of epoch 200."""
+    g_b: str = "latest_net_G_B.pth"
+    """Name of G_B's file in the folder."""
+    back: bool = False
+    """From ours to theirs."""
+    overwrite: bool = False
+    """Replace what an earlier conversion wrote to OUT."""
+
+
+def convert(command: Convert) -> Path:
+    """Published files to a snapshot. Returns its folder.
+
+    Raises:
+        UsageError: if a file is not one of the published generators, the two do not fit each other, or OUT is taken.
+    """
+    _refuse_taken(command.out, overwrite=command.overwrite)
+    files = _files(command)
+    read = {direction: read_published(path) for direction, path in files.items()}
+    config = _common_config(read)
+    networks = nn.ModuleDict({DIRECTIONS[direction]: one.network for direction, one in read.items()})
+    facts: dict[str, Any] = {
+        "nimg": 0,  # how many images trained it is not in the files
+        "converted_from": {
+            direction: {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+            for direction, path in files.items()
+        },
+    }
+    try:
+        save_snapshot(command.out.absolute(), networks, config, facts)
+    except OSError as error:
+        raise UsageError(f"cannot write {command.out}: {error.strerror or error}") from error
+    for direction, path in files.items():
+        dropped = f", {read[direction].dropped} unused running statistics dropped" * bool(read[direction].dropped)
+        print(f"{path} -> {DIRECTIONS[direction]}: {_describe(read[direction])}{dropped}")
+    return command.out
+
+
+def convert_back(command: Convert) -> list[Path]:
+    """A snapshot to published files. Returns them.
+
+    Raises:
+        UsageError: if the published implementation has no such generator, or a file is there already.
+    """
+    snapshot = open_source(command.source)
+    config = generator_config(snapshot)
+    names, written = published_names(config), []
+    for direction in read_card(snapshot).get("directions", DIRECTIONS):
+        state = load_generator(snapshot, direction).state_dict()
+        target = command.out / f"latest_net_G_{LETTERS[direction]}.pth"
+        if target.exists() and not command.overwrite:
+            raise UsageError(f"{target} exists: choose another OUT, or pass --overwrite")
+        _save({names[key]: value for key, value in state.items()}, target)
+        print(f"{DIRECTIONS[direction]} -> {target}: {published_options(config)}")
+        written.append(target)
+    return written
+
+
+def _files(command: Convert) -> dict[str, Path]:
+    """The file of each direction that is there."""
+    source = Path(command.source)
+    if source.is_dir():
+        files = {"AB": source / command.g_a, "BA": source / command.g_b}
+        found = {direction: path for direction, path in files.items() if path.exists()}
+        if not found:
+            raise UsageError(f"{source} holds neither {command.g_a} nor {command.g_b}: name them with --g-a and --g-b")
+        return found
+    endings = {f"G_{letter}": direction for direction, letter in LETTERS.items()}
+    direction = command.direction or endings.get(source.stem[-3:])
+    if direction is None:
+        raise UsageError(f"{source.name} does not say which generator it is: add --direction AB (their G_A) or BA")
+    return {direction: source}
+
+
+def _common_config(read: dict[str, Published]) -> CycleGANConfig:
+    """The one configuration of both generators."""
+    kinds = {
+        direction: (one.config, *(one.in_channels, one.out_channels)[:: 1 if direction == "AB" else -1])
+        for direction, one in read.items()
+    }
+    first, *others = kinds.values()
+    if any(other != first for other in others):
+        told = " and ".join(f"{DIRECTIONS[direction]} is {_describe(one)}" for direction, one in read.items())
+        raise UsageError(f"the two generators do not fit each other: {told}")
+    config, input_nc, output_nc = first
+    return CycleGANConfig(input_nc=input_nc, output_nc=output_nc, generator=config, lambda_identity=0)
+
+
+def _describe(one: Published) -> str:
+    return f"{published_options(one.config)}, {one.in_channels} to {one.out_channels} channels"
+
+
+def _refuse_taken(out: Path, *, overwrite: bool) -> None:
+    """Nothing but an earlier conversion is replaced."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    converted = (out / CARD).exists() and "converted_from" in read_card(out)
+    if not (overwrite and converted):
+        advice = ", or pass --overwrite" if converted else ""
+        raise UsageError(f"{out} is not empty: choose another folder{advice}")
+
+
+def _save(state: dict[str, torch.Tensor], target: Path) -> None:
+    draft = target.with_name(f".{target.name}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, draft)
+        os.replace(draft, target)
+    except (OSError, RuntimeError) as error:
+        draft.unlink(missing_ok=True)
+        raise UsageError(f"cannot write {target}: {error}") from error
+
+
+def main() -> None:
+    """Read the command line and convert."""
+    command = tyro.cli(Convert, prog="python -m pipelines.convert", description=__doc__)
+    if command.back:
+        convert_back(command)
+    else:
+        folder = convert(command)
+        print(f"snapshot: {folder}; now: python -m pipelines.translate {folder} IMAGES OUT")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,117 @@
+"""Make a run's generators the registry's champion, if they are better than what it has.
+
+    python -m pipelines.promote RUN_DIR|RUN_ID --name NAME --data DATA [--split test] [--gate GATE.yaml] [--dry-run]
+    python -m pipelines.promote --name NAME --rollback
+    python -m pipelines.promote --name NAME --list
+
+Candidate and champion are evaluated on the same images. Users then name the generators models:/NAME@champion. Exit code
+1 if the candidate is refused.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from cyclegan_dist import dist
+from cyclegan_dist.data.manifest import READING, open_manifest
+from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.evaluate import data_path
+from cyclegan_dist.evaluation.config import EvaluationConfig
+from cyclegan_dist.promotion.gate import read_gate
+from cyclegan_dist.sources import use_store
+
+
+@dataclass(frozen=True)
+class Promote:
+    """Make a run's generators the registry's champion."""
+
+    run: tyro.conf.Positional[str] = ""
+    """Folder of the run, whose best snapshot is taken, or else the newest; or the id of its MLflow run."""
+    name: str = ""
+    """Under which they are registered."""
+    data: str = ""
+    """Data set of images that were not trained on."""
+    split: str = ""
+    """Its part of that name, a data set in a folder of it."""
+    gate: str = ""
+    """YAML file: figure, better (lower or higher), margin, veto (findings)."""
+    dry_run: bool = False
+    """Judge, and change nothing."""
+    rollback: bool = False
+    """Make the champion before this one champion again."""
+    list: bool = False
+    """Show the versions."""
+    device: dist.Device = "auto"
+    """cpu or cuda; auto takes a GPU if there is one."""
+    what: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluationConfig)
+    """What is measured."""
+
+
+CONSOLE = Console()
+
+
+def run(command: Promote) -> int:
+    """Do it. Returns 1 if the candidate was refused."""
+    if not command.name:
+        raise UsageError("give --name, under which the generators are registered")
+    use_store()
+    if command.list:
+        _list(command.name)
+    elif command.rollback:
+        from cyclegan_dist.promotion.promote import roll_back  # loads mlflow
+
+        old, new = roll_back(command.name)
+        print(f"{command.name}: version {new} is champion again, version {old} is previous")
+    else:
+        return _promote(command)
+    return 0
+
+
+def _promote(command: Promote) -> int:
+    from cyclegan_dist.promotion.promote import Promotion, find_candidate
+
+    if not command.run or not command.data:
+        raise UsageError("give a run's folder or id, and --data: python -m pipelines.promote RUN_DIR --name N --data D")
+    gate = read_gate(command.gate)
+    manifest = open_manifest(data_path(command.data, command.split), (*READING, "name"))
+    promotion = Promotion(command.name, manifest, gate, command.what, dist.join(command.device))
+    outcome = promotion(find_candidate(command.run), dry_run=command.dry_run)
+    if outcome.candidate is not None:
+        _compare(outcome.candidate.figures, outcome.before.figures if outcome.before else {})
+    if not outcome.verdict.passed:
+        print(f"refused: {outcome.verdict.reason}")
+        return 1
+    would = "would be promoted" if command.dry_run else f"version {outcome.champion} is champion"
+    print(f"{command.name}: {would}: {outcome.verdict.reason}")
+    return 0
+
+
+def _compare(candidate: dict, champion: dict) -> None:
+    table = Table("figure", "candidate", "champion", box=None)
+    for key, figure in candidate.items():
+        theirs = f"{champion[key].value:.4g}" if key in champion else "none"
+        table.add_row(key, f"{figure.value:.4g}", theirs)
+    CONSOLE.print(table, soft_wrap=not CONSOLE.is_terminal)
+
+
+def _list(name: str) -> None:
+    from cyclegan_dist.promotion.promote import list_versions
+
+    table = Table("version", "aliases", "images", "promoted", "why", box=None)
+    for version in list_versions(name):
+        tags = version.tags
+        why = tags.get("reason", "")
+        table.add_row(version.number, " ".join(version.aliases), tags.get("nimg", ""), tags.get("promoted", ""), why)
+    CONSOLE.print(table, soft_wrap=not CONSOLE.is_terminal)
+
+
+def main() -> int:
+    """Read the command line and promote."""
+    return run(tyro.cli(Promote, prog="python -m pipelines.promote", description=__doc__))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,86 @@
+"""Serve a model: a page to drop images on, and an endpoint for programs.
+
+    python -m pipelines.serve models:/NAME@champion
+
+The model is a registered one, the folder of a run (its newest snapshot is taken) or of a snapshot. Programs send
+
+    curl --data-binary @image.jpg "http://127.0.0.1:8000/translate?direction=AB" --output translation.png
+
+with the header `Accept: image/jpeg` for a JPEG, or POST {"image": BASE64, "direction": "AB", "reconstruction": true} as
+JSON to /v1/translate. /card describes the model, /health says that the service runs. Images are not kept.
+"""
+
+import sys
+from dataclasses import dataclass
+
+import tyro
+
+from cyclegan_dist.data.images import MAX_FILE_BYTES, MAX_PIXELS
+from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.service.server import is_loopback, listen
+from cyclegan_dist.snapshot import DIRECTIONS, load_generator, read_card
+from cyclegan_dist.sources import open_source
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Serve a model."""
+
+    model: tyro.conf.Positional[str]
+    """models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a run or of a snapshot."""
+    host: str = "127.0.0.1"
+    """Address to listen on. There is no authentication: whoever reaches it can use it."""
+    port: int = 8000
+    """Port to listen on; 0 takes a free one."""
+    max_megabytes: float = 20
+    """Of an image file."""
+    max_megapixels: float = 50
+    """Of an image."""
+    replicas: int = 1
+    """Processes that translate. Each has a GPU of its own where there are GPUs."""
+    batch_size: int = 4
+    """Images that a replica computes at once."""
+    batch_wait_ms: float = 10
+    """Milliseconds that an image waits for others."""
+
+
+def serve(command: Serve) -> None:
+    """Answer until a signal comes."""
+    _check(command)
+    snapshot = open_source(command.model)
+    for direction in read_card(snapshot).get("directions", DIRECTIONS):
+        load_generator(snapshot, direction)  # a damaged one is better told here than by a replica
+    door = listen(command.host, command.port)
+    if not is_loopback(door):
+        print(f"warning: whoever reaches {command.host} can use this: there is no authentication", file=sys.stderr)
+    from cyclegan_dist.orchestration.serving import ServingOptions, serve_snapshot  # Ray is loaded from here on
+
+    options = ServingOptions(
+        max_bytes=int(command.max_megabytes * 1e6),
+        max_pixels=int(command.max_megapixels * 1e6),
+        replicas=command.replicas,
+        batch_size=command.batch_size,
+        batch_wait_s=command.batch_wait_ms / 1000,
+    )
+    with door:
+        serve_snapshot(command.model, snapshot, door, options)
+
+
+def _check(command: Serve) -> None:
+    for name, most in (("max_megabytes", MAX_FILE_BYTES / 1e6), ("max_megapixels", MAX_PIXELS / 1e6)):
+        if not 0 < (value := getattr(command, name)) <= most:
+            raise UsageError(f"--{name.replace('_', '-')} {value:g}: give more than 0 and at most {most:g}")
+    for name in ("replicas", "batch_size"):
+        if getattr(command, name) < 1:
+            raise UsageError(f"--{name.replace('_', '-')} {getattr(command, name)}: give 1 or more")
+    if not 0 <= command.batch_wait_ms <= 10_000:
+        raise UsageError(f"--batch-wait-ms {command.batch_wait_ms:g}: give 0 to 10000")
+
+
+def main() -> None:
+    """Read the command line and serve."""
+    serve(tyro.cli(Serve, prog="python -m pipelines.serve", description=__doc__))
+
+
+if __name__ == "__main__":
+    run_command(main)

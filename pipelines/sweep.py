@@ -1,0 +1,135 @@
+"""Try many configs: train a run for each, stop those that fall behind, and find the best.
+
+    python -m pipelines.sweep SWEEP [--base PRESET_or_YAML] [--set KEY=VALUE ...]
+
+SWEEP is a YAML file or the name of a shipped sweep: default, ablations. Trials are runs of their own, in a folder
+RUNS_DIR/NAME/trial-0000, on the Ray cluster of RAY_ADDRESS or on one of this machine's own. Ctrl-C stops them with a
+checkpoint, and the same command again goes on. At the end RUNS_DIR/NAME holds results.csv, trials.json, two pictures
+and best.yaml, which cyclegan_dist.train takes as it is.
+"""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import tyro
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.sweep.draw import draw_all
+from cyclegan_dist.sweep.pictures import draw_history, draw_parallel
+from cyclegan_dist.sweep.progress import Progress
+from cyclegan_dist.sweep.results import BEST, ranked, table, write_results
+from cyclegan_dist.sweep.spec import load_sweep
+from cyclegan_dist.sweep.state import Sweep, open_sweep
+
+PATIENCE_S = 120.0  # for MLflow, at the end
+
+
+@dataclass(frozen=True)
+class Command:
+    """Try many configs, and find the best."""
+
+    sweep: tyro.conf.Positional[str]
+    """YAML file, or name of a shipped sweep."""
+    base: str = ""
+    """Preset or YAML file to start from, instead of the sweep's."""
+    name: str = ""
+    """Name of the sweep, instead of its own."""
+    set: tuple[str, ...] = ()
+    """Values of the config that all trials share: KEY=VALUE, as data.path=data/horse2zebra."""
+    dry_run: bool = False
+    """Print the trials that would be drawn without knowing any result, and stop."""
+
+
+def sweep(command: Command) -> int:
+    """Run the sweep, or what is left of it. Returns 0, or 128 + the signal's number when stopped by one.
+
+    Raises:
+        UsageError: for what the user can mend.
+    """
+    spec = load_sweep(command.sweep, _changes(command))
+    planned = draw_all(spec)
+    console = Console()
+    if command.dry_run:
+        _print(
+            console,
+            table(spec, planned, f"{spec.name}: {len(planned)} of {spec.trials} trials are known beforehand"),
+        )
+        return 0
+    with open_sweep(spec) as opened:
+        stopped_by = _run(opened, console)
+        return _report(opened, stopped_by, console)
+
+
+def _changes(command: Command) -> dict[str, Any]:
+    overrides = {}
+    for text in command.set:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise UsageError(f"--set {text}: give KEY=VALUE, as data.path=data/horse2zebra")
+        overrides[key] = yaml.safe_load(value)
+    named = {key: value for key, value in (("base", command.base), ("name", command.name)) if value}
+    return {**named, "overrides": overrides}
+
+
+def _run(opened: Sweep, console: Console) -> int:
+    """Run the trials that are left. Returns the signal that stopped them, or 0."""
+    if not opened.has_more:
+        return 0
+    from cyclegan_dist.orchestration.tuning import sweep_on_ray  # torch and Ray are loaded from here on
+
+    with Progress(opened.spec, opened.record.trials, console) as progress:
+        return sweep_on_ray(opened, progress)
+
+
+def _report(opened: Sweep, signal_number: int, console: Console) -> int:
+    """Write down and say what was found."""
+    spec, folder = opened.spec, opened.folder
+    best = write_results(opened)
+    trials = ranked(spec, opened.record.trials.values())
+    draw_history(spec, trials, folder)
+    draw_parallel(spec, trials, folder)
+    if opened.base.tracking.mlflow:
+        _send(opened)
+    _print(console, table(spec, trials, f"{spec.name}: {len(trials)} of {spec.trials} trials, best first"))
+    if signal_number:
+        print(f"stopped: {folder}; the same command again goes on", file=sys.stderr)
+        return 128 + signal_number
+    if best is None:
+        raise UsageError(f"no trial came to a value of {spec.metric}: see {folder / 'results.csv'}")
+    print(f"best: {best.name}; train it with: python -m cyclegan_dist.train {folder / BEST}")
+    print(f"results: {folder}")
+    return 0
+
+
+def _send(opened: Sweep) -> None:
+    """Tell MLflow in a process of its own, which a server that does not answer can hold up no longer than this."""
+    command = [sys.executable, "-m", "cyclegan_dist.sync", str(opened.folder)]
+    try:
+        code = subprocess.run(command, timeout=PATIENCE_S, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode
+    except subprocess.TimeoutExpired:
+        code = 1
+    if code:
+        print(f"MLflow has not everything; send it with: python -m pipelines.sync {opened.folder}", file=sys.stderr)
+
+
+def _print(console: Console, what: Table) -> None:
+    """Whole lines where nobody looks at a terminal's width."""
+    if console.is_terminal:
+        console.print(what)
+    else:
+        Console(width=240).print(what)
+
+
+def main() -> int:
+    """Read the command line and sweep."""
+    return sweep(tyro.cli(Command, prog="python -m pipelines.sweep", description=__doc__))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,66 @@
+"""Against answers that are known, and arithmetic written anew."""
+
+import math
+
+import pytest
+import torch
+
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.evaluation.distances import frechet_distance, kernel_distance
+
+
+def features(n: int, d: int, seed: int) -> torch.Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_the_frechet_distance_of_a_shift_is_its_square() -> None:
+    x = features(50, 4, 0)
+    shift = torch.tensor([1.0, -2.0, 0.5, 0.0])
+    assert frechet_distance(x, x + shift).value == pytest.approx(5.25, rel=1e-6)
+
+
+def test_the_frechet_distance_of_a_stretch() -> None:
+    """tr(C + 9 C - 2 * 3 C) = 4 tr C about a common mean of zero."""
+    x = features(60, 3, 1)
+    x = x - x.mean(0)
+    assert frechet_distance(x, 3 * x).value == pytest.approx(4 * float(x.var(0).sum()), rel=1e-6)
+
+
+def test_the_kernel_distance_is_the_unbiased_estimate() -> None:
+    """Two subsets of everything, by loops over all pairs."""
+    x, y = features(6, 3, 2), features(6, 3, 3) + 1
+
+    def k(a: torch.Tensor, b: torch.Tensor) -> float:
+        return float((a @ b / 3 + 1) ** 3)
+
+    rng = torch.Generator().manual_seed(0)
+    parts = [torch.randperm(6, generator=rng)[:6].view(2, 3) for _ in range(2)]
+    expected = []
+    for p, q in zip(*parts, strict=True):
+        within = sum(k(x[i], x[j]) for i in p for j in p if i != j) + sum(k(y[i], y[j]) for i in q for j in q if i != j)
+        expected.append(within / 6 - 2 * sum(k(x[i], y[j]) for i in p for j in q) / 9)
+    figure = kernel_distance(x, y, 2)
+    assert figure.parts == pytest.approx(expected, rel=1e-10)
+    assert figure.value == pytest.approx(sum(expected) / 2)
+
+
+def test_its_interval_covers_the_truth_in_95_of_100_cases() -> None:
+    """N(0, 1) against N(0.7, 1), whose moments give the truth: the kernel (x y + 1)^3 is one of them up to the third."""
+    mean, simulations = 0.7, 400
+    moments = [(0, mean), (1, 1 + mean**2), (0, mean**3 + 3 * mean)]
+    truth = sum(math.comb(3, j + 1) * (p - q) ** 2 for j, (p, q) in enumerate(moments))
+    rng = torch.Generator().manual_seed(0)
+    covered = 0
+    for seed in range(simulations):
+        x = torch.randn(400, 1, generator=rng, dtype=torch.float64)
+        y = torch.randn(400, 1, generator=rng, dtype=torch.float64) + mean
+        low, high = kernel_distance(x, y, 10, seed).interval
+        covered += low <= truth <= high
+    assert 0.925 <= covered / simulations <= 0.975, covered / simulations
+
+
+def test_too_few_images_are_refused() -> None:
+    with pytest.raises(UsageError, match="4 images of each domain or more, not 3"):
+        kernel_distance(features(3, 2, 0), features(9, 2, 1), 10)
+    with pytest.raises(UsageError, match="2 images"):
+        frechet_distance(features(1, 2, 0), features(9, 2, 1))

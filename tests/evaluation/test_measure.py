@@ -1,0 +1,129 @@
+"""A snapshot measured on data sets whose answers are known."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cyclegan_dist.config import Config
+from cyclegan_dist.data.manifest import READING, Manifest, open_manifest
+from cyclegan_dist.dist import World
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.evaluation.config import EvaluationConfig
+from cyclegan_dist.evaluation.measure import Evaluation, evaluate
+from cyclegan_dist.evaluation.report import write_report
+from cyclegan_dist.snapshot import find_snapshot
+from pipelines.prepare import Prepare, prepare
+from tests.conftest import write_images
+from tests.evaluation.functions import CONSTANT, IDENTITY, INVERT, Function, generators
+from tests.ranks import run_ranks
+from tests.training import ALONE, go
+
+
+@pytest.fixture(scope="module")
+def opened(dataset: Path) -> Manifest:
+    return open_manifest(str(dataset), (*READING, "name"))
+
+
+@pytest.fixture
+def snapshot(tiny_run: Callable[..., Config]) -> Path:
+    config = tiny_run(stop_after=2)
+    go(config)
+    return find_snapshot(config.run_dir)
+
+
+Measure = Callable[..., Evaluation]
+
+
+@pytest.fixture
+def measured(snapshot: Path, opened: Manifest) -> Measure:
+    """Evaluates a pair of functions in place of the snapshot's generators."""
+
+    def measure(there: Function, back: Function, manifest: Manifest = opened, **options: object) -> Evaluation:
+        with generators(there, back):
+            return evaluate(snapshot, manifest, EvaluationConfig(**options), ALONE)  # pyright: ignore
+
+    return measure
+
+
+def test_a_pair_that_does_nothing(measured: Measure) -> None:
+    found = measured(IDENTITY, IDENTITY)
+    for domain in "AB":
+        assert found.figures[f"eval/cycle_l1_{domain}"].value == 0
+        assert found.figures[f"eval/identity_l1_{domain}"].value == 0
+        assert found.figures[f"eval/cycle_ssim_{domain}"].value == pytest.approx(1)
+    assert {(finding.name, finding.direction) for finding in found.findings} == {
+        ("do-nothing", "AB"),
+        ("do-nothing", "BA"),
+    }
+    assert found.figures["eval/content_ssim_AB"].n == 7 and found.figures["eval/content_ssim_BA"].n == 10
+
+
+def test_a_pair_that_inverts_and_one_that_collapsed(measured: Measure) -> None:
+    assert {f.name for f in measured(INVERT, INVERT).findings} == {"inverted"}
+    assert measured(INVERT, INVERT).figures["eval/cycle_l1_A"].value == 0
+    collapsed = measured(CONSTANT, IDENTITY)
+    assert ("collapsed", "AB") in {(f.name, f.direction) for f in collapsed.findings}
+    assert not any(f.name == "collapsed" and f.direction == "BA" for f in collapsed.findings)
+
+
+def test_pairs_are_compared_by_name(measured: Measure, tmp_path: Path) -> None:
+    """B is A inverted: the pair that inverts is perfect, though A and B lie in other orders."""
+    from PIL import Image, ImageOps
+
+    a = write_images(tmp_path / "A", 6, size=16)
+    (tmp_path / "B").mkdir()
+    for path in a.iterdir():
+        ImageOps.invert(Image.open(path)).save(tmp_path / "B" / path.name)
+    path = prepare(Prepare(a, tmp_path / "B", tmp_path / "out", pairs="names", workers=1, seed=3))
+    manifest = open_manifest(str(path.parent), (*READING, "name"))
+    palette = tmp_path / "palette.yaml"
+    palette.write_text("domain: B\nclasses: {dark: [0, 0, 0], bright: [255, 255, 255]}\n")
+    found = measured(INVERT, INVERT, manifest, palette=str(palette)).figures
+    assert found["paired/l1_AB"].value == 0 and found["paired/accuracy_5_BA"].value == 1
+    assert found["seg/pixel_accuracy_AB"].value == found["seg/class_iou_AB"].value == 1
+    wrong = measured(IDENTITY, IDENTITY, manifest, palette=str(palette)).figures
+    assert wrong["paired/l1_AB"].value > 50 and wrong["seg/pixel_accuracy_AB"].value < 0.1
+
+
+def test_ranks_share_the_work_and_all_get_the_whole(snapshot: Path, opened: Manifest) -> None:
+    def figures(world: World) -> dict[str, tuple[float, ...]]:
+        found = evaluate(snapshot, opened, EvaluationConfig(), world).figures
+        return {key: (figure.value, *figure.parts) for key, figure in found.items()}
+
+    alone = figures(ALONE)
+    for other in run_ranks(figures, 3):
+        assert other.keys() == alone.keys()
+        for key, values in alone.items():
+            # Of fewer images than features, the Frechet distance takes roots of what is rounding about zero.
+            assert other[key] == pytest.approx(values, rel=1e-2 if key[:2] == "fd" else 1e-4, abs=1e-6), key
+
+
+def test_what_is_asked_for_is_measured(measured: Measure) -> None:
+    found = measured(INVERT, INVERT, metrics=("cycle",), count=3).figures
+    assert set(found) == {f"eval/cycle_{kind}_{domain}" for kind in ("l1", "ssim") for domain in "AB"}
+    assert all(figure.n == 3 for figure in found.values())
+
+
+def test_a_damaged_image_is_named(snapshot: Path, dataset: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(dataset, tmp_path / "copy")
+    shard = next((tmp_path / "copy" / "A").iterdir())
+    shard.write_bytes(b"\0" * shard.stat().st_size)
+    with pytest.raises(UsageError, match=r"image 0\d+ of domain A: .*restore the shard"):
+        evaluate(snapshot, open_manifest(str(tmp_path / "copy"), (*READING, "name")), EvaluationConfig(), ALONE)
+
+
+def test_the_report_is_a_page_and_figures(measured: Measure, tmp_path: Path) -> None:
+    page = write_report(measured(IDENTITY, CONSTANT), tmp_path / "report")
+    text = page.read_text()
+    assert "eval/cycle_l1_A" in text and "changes its input by 0.0 grey levels" in text
+    assert text.count("<figure>") == 7 + 8  # of more than eight images the first eight
+    written = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert written["figures"]["fd/untrained_AB"]["interval"] is None
+    low, high = written["figures"]["kd/untrained_AB"]["interval"]
+    assert low < written["figures"]["kd/untrained_AB"]["value"] < high and math.isfinite(low)
+    assert {finding["name"] for finding in written["findings"]} >= {"do-nothing", "collapsed"}

@@ -1,0 +1,110 @@
+"""Promotion in a real MLflow store. Where it is killed, `tests/faults/judging.py` does that."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from cyclegan_dist.config import Config
+from cyclegan_dist.errors import UsageError
+from tests.promotion.setting import Setting, promoting
+from tests.training import go
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::Warning", "ignore::ResourceWarning")]  # MLflow's
+
+
+@pytest.fixture
+def setting(tiny_run: Callable[..., Config], dataset: Path, own_home: Path) -> Iterator[Setting]:
+    config = tiny_run(stop_after=4)
+    go(config)
+    with promoting(config, dataset, own_home) as setting:
+        yield setting
+
+
+def test_the_better_one_is_champion_and_the_other_is_refused(setting: Setting, own_home: Path) -> None:
+    from cyclegan_dist.promotion.promote import list_versions, roll_back
+    from cyclegan_dist.snapshot import load_generator
+    from cyclegan_dist.sources import open_source
+
+    worse, good = setting.candidate(0.5), setting.candidate()
+    assert setting.promote(good, dry_run=True).verdict.passed and setting.aliases() == {}
+    assert setting.promote(worse).champion == "1"
+    assert setting.promote(good).champion == "2"
+    assert setting.aliases() == {"champion": "2", "previous": "1"}
+    assert setting.promote(good).verdict.reason == "it is champion already"
+    refused = setting.promote(worse)
+    assert (
+        not refused.verdict.passed
+        and refused.champion == "2"
+        and "not lower beyond the interval" in refused.verdict.reason
+    )
+    assert setting.aliases() == {"champion": "2", "previous": "1"}
+
+    fetched = open_source("models:/horses@champion")
+    x = torch.rand(1, 3, 16, 16)
+    for direction in ("AB", "BA"):
+        assert torch.equal(load_generator(fetched, direction)(x), load_generator(good.snapshot, direction)(x))
+    version = list_versions("horses")[0]
+    assert version.aliases == ("champion",) and float(version.tags["kd.untrained_AB"]) > 0
+    carried = {path.name for path in evidence(version.number, own_home)}
+    assert {"config.yaml", "metrics.json", "exports.json", "samples.png", "README.md"} <= carried
+
+    assert roll_back("horses") == ("2", "1")
+    assert setting.aliases() == {"champion": "1", "previous": "2"}
+
+
+def evidence(version: str, folder: Path) -> list[Path]:
+    import mlflow
+
+    got = Path(mlflow.artifacts.download_artifacts(f"models:/horses/{version}", dst_path=str(folder / "got")))
+    assert not [path for path in got.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".pth")]
+    parity = json.loads(next(got.rglob("exports.json")).read_text())
+    assert "safetensors" in json.dumps(parity)
+    return list(got.rglob("*"))
+
+
+def test_of_two_promotions_one_says_that_the_other_is_at_it(setting: Setting, own_home: Path) -> None:
+    from mlflow import MlflowClient
+
+    from cyclegan_dist.registry.versions import Registered
+
+    with (
+        Registered("horses").alone(own_home),
+        pytest.raises(UsageError, match="another promotion of horses is going on"),
+    ):
+        setting.promote(setting.candidate())
+    client = MlflowClient()
+    client.create_registered_model("horses--promotion", tags={"holder": "elsewhere process 1"})
+    with pytest.raises(UsageError, match=r"by elsewhere process 1: .* delete the registered model horses--promotion"):
+        setting.promote(setting.candidate())
+    client.delete_registered_model("horses--promotion")
+    assert setting.promote(setting.candidate()).champion == "1"
+
+
+def test_a_run_is_promoted_by_its_id_too(setting: Setting) -> None:
+    from cyclegan_dist.promotion.promote import find_candidate
+
+    run_id = setting.candidate().run_id
+    fetched = find_candidate(run_id)
+    assert fetched.run_id == run_id and "method.lambda_cycle_A: '10.0'" in fetched.config
+    with pytest.raises(UsageError, match="cannot be had"):
+        find_candidate("0" * 32)
+
+
+def test_there_is_nothing_to_roll_back_to_or_list(setting: Setting) -> None:
+    from cyclegan_dist.promotion.promote import list_versions, roll_back
+
+    with pytest.raises(UsageError, match="nothing to roll back to"):
+        roll_back("horses")
+    with pytest.raises(UsageError, match="nothing is registered as horses"):
+        list_versions("horses")
+
+
+@pytest.mark.parametrize("name", ["a/b", "x@prod", "a b", "", "../x", "a" * 129, "a?b"])
+def test_names_that_no_uri_can_hold_are_refused(name: str) -> None:
+    from cyclegan_dist.registry.versions import Registered
+
+    with pytest.raises(UsageError, match="give letters, digits"):
+        Registered(name)

@@ -1,0 +1,78 @@
+"""The service for tests: on this machine's own address, computed by this process."""
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import requests
+import torch
+from PIL import Image
+from torch import nn
+
+from cyclegan_dist.methods.config import CycleGANConfig
+from cyclegan_dist.networks.build import build_generator
+from cyclegan_dist.networks.config import GeneratorConfig
+from cyclegan_dist.service.app import Answerer, make_app
+from cyclegan_dist.service.messages import Limits, Refusal, Translation, TranslationRequest
+from cyclegan_dist.service.server import address, answering, listen
+from cyclegan_dist.service.translator import Translator
+from cyclegan_dist.snapshot import read_card, save_snapshot
+
+LIMITS = Limits(max_bytes=1_000_000, max_pixels=40_000, max_requests=4)
+
+
+def make_snapshot(folder: Path, *, directions: str = "AB BA", input_nc: int = 3) -> Path:
+    """A snapshot of untrained generators."""
+    torch.manual_seed(0)
+    config = CycleGANConfig(input_nc=input_nc, generator=GeneratorConfig(ngf=4, n_blocks=1), lambda_identity=0)
+    channels = {"AB": (input_nc, 3), "BA": (3, input_nc)}
+    networks = {
+        f"G_{way}": build_generator(*channels[way], config.generator, config.init) for way in directions.split()
+    }
+    return save_snapshot(folder, nn.ModuleDict(networks), config, {"run": "<b>tiny</b>", "nimg": 40})
+
+
+def local_answerer(translator: Translator) -> Answerer:
+    """Translates in a thread of this process."""
+
+    def compute(request: TranslationRequest) -> Translation | Refusal:
+        try:
+            work = translator.decode(request)
+        except Refusal as refusal:
+            return refusal
+        return translator.encode(translator.translate([work])[0], request)
+
+    async def answer(request: TranslationRequest) -> Translation | Refusal:
+        return await asyncio.to_thread(compute, request)
+
+    return answer
+
+
+@contextmanager
+def running(snapshot: Path, limits: Limits = LIMITS, answer: Answerer | None = None) -> Iterator[str]:
+    """The service of a snapshot behind a URL while the block lasts."""
+    answer = answer or local_answerer(Translator(snapshot, torch.device("cpu"), limits.max_pixels))
+    door = listen("127.0.0.1", 0)
+    with answering(make_app("tiny", read_card(snapshot), limits, answer), door):
+        yield address(door)
+
+
+def picture(width: int = 24, height: int = 20, seed: int = 0, format: str = "PNG") -> bytes:
+    """A file of random pixels."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format)
+    return buffer.getvalue()
+
+
+def post(url: str, **options: Any) -> "requests.Response":
+    return requests.post(url, timeout=60, **options)
+
+
+def post_json(url: str, body: object) -> "requests.Response":
+    return post(f"{url}v1/translate", data=json.dumps(body), headers={"Content-Type": "application/json"})

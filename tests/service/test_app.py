@@ -1,0 +1,244 @@
+"""The service as programs meet it, and as those who mean it harm do."""
+
+import asyncio
+import base64
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import requests
+import torch
+from PIL import Image
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+from cyclegan_dist.data.encode import encode_image
+from cyclegan_dist.inference import translate
+from cyclegan_dist.service.messages import Refusal, Translation, TranslationRequest
+from cyclegan_dist.snapshot import load_generator
+from tests.faults.bombs import bombs
+from tests.service.running import LIMITS, make_snapshot, picture, post, post_json, running
+
+
+def pixels(data: bytes) -> torch.Tensor:
+    return pil_to_tensor(Image.open(io.BytesIO(data)))
+
+
+def text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def refused(answer: "requests.Response", status: int) -> str:
+    """The sentence of a refusal."""
+    assert answer.status_code == status, answer.text
+    assert list(answer.json()) == ["error"]
+    return answer.json()["error"]
+
+
+@pytest.mark.parametrize("direction", ["AB", "BA"])
+def test_a_file_comes_back_translated(service: str, snapshot: Path, direction: str) -> None:
+    answer = post(f"{service}translate?direction={direction}", data=picture())
+    expected = translate(load_generator(snapshot, direction), pixels(picture())[None])[0]
+    assert answer.headers["Content-Type"] == "image/png"
+    assert torch.equal(pixels(answer.content), expected)
+
+
+def test_a_jpeg_is_answered_to_who_prefers_it(service: str) -> None:
+    answer = post(f"{service}translate", data=picture(format="JPEG"), headers={"Accept": "image/jpeg"})
+    assert answer.headers["Content-Type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(answer.content)).format == "JPEG"
+
+
+def test_json_carries_the_reconstruction_as_well(service: str, snapshot: Path) -> None:
+    asked = {"image": text(picture()), "direction": "BA", "reconstruction": True}
+    answer = post_json(service, asked).json()
+    there = translate(load_generator(snapshot, "BA"), pixels(picture())[None])
+    back = translate(load_generator(snapshot, "AB"), there)[0]
+    assert answer["media_type"] == answer["reconstruction_media_type"] == "image/png"
+    assert torch.equal(pixels(base64.b64decode(answer["image"])), there[0])
+    assert torch.equal(pixels(base64.b64decode(answer["reconstruction"])), back)
+    plain = post_json(service, {"image": text(picture()), "format": "jpeg"}).json()
+    assert set(plain) == {"media_type", "image"} and plain["media_type"] == "image/jpeg"
+
+
+def test_card_and_health(service: str) -> None:
+    assert requests.get(f"{service}health", timeout=10).json() == {"status": "ok"}
+    assert requests.get(f"{service}card", timeout=10).json()["nimg"] == 40
+
+
+def test_the_page_is_escaped_and_may_load_nothing_from_elsewhere(service: str) -> None:
+    one, two = (requests.get(service, timeout=10) for _ in range(2))
+    assert "<b>tiny" not in one.text and "&lt;b&gt;tiny" in one.text
+    assert "http" not in one.text.replace("http://HOST:PORT/", "")
+    policy = one.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    nonce = policy.split("'nonce-")[1].split("'")[0]
+    assert one.text.count(f'nonce="{nonce}"') == 2 and nonce not in two.text
+    assert one.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "sentence"),
+    [
+        (b"", 422, "empty"),
+        (b"GIF89a, or so it says", 422, "cannot be read"),
+        (b"/etc/passwd", 422, "cannot be read"),
+        (b"http://127.0.0.1/image.png", 422, "cannot be read"),
+        (picture()[:500], 422, "cannot be read"),
+        (picture(300, 200), 413, "300x200 are more than the 40,000 pixels"),
+        (bytes(1_000_001), 413, "more than the 1 megabytes"),
+    ],
+    ids=["nothing", "garbage", "path", "url", "cut", "pixels", "bytes"],
+)
+def test_files_that_are_refused(service: str, data: bytes, status: int, sentence: str) -> None:
+    assert sentence in refused(post(f"{service}translate", data=data), status)
+    if data and len(data) <= LIMITS.max_bytes:
+        assert sentence in refused(post_json(service, {"image": text(data)}), status)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "sentence"),
+    [
+        (b"{", 400, "JSON"),
+        (b"[" * 100_000, 400, "JSON"),
+        (b"[]", 400, "object"),
+        (b"{}", 422, "image: Field required"),
+        (b'{"image": 3}', 422, "image: Input should be a valid string"),
+        (b'{"image": "no base64!"}', 422, "image: this is not base64"),
+        ('{"image": "\u00e4\u00f6"}'.encode(), 422, "image: this is not base64"),
+        (b'{"image": "data:image/png;base64,AAAA"}', 422, "image: this is not base64"),
+        (b'{"image": "AAAA", "direction": "AC"}', 422, "give AB or BA"),
+        (b'{"image": "AAAA", "path": "/etc/passwd"}', 422, "path: Extra inputs"),
+        (b'{"image": "AAAA", "format": "gif"}', 422, "format: "),
+        (json.dumps({"image": text(bytes(1_000_001))}).encode(), 413, "more than the 1 megabytes"),
+        (json.dumps({"image": "A" * 1_500_000}).encode(), 413, "more than the 1 megabytes"),
+    ],
+)
+def test_json_that_is_refused(service: str, body: bytes, status: int, sentence: str) -> None:
+    answer = post(f"{service}v1/translate", data=body, headers={"Content-Type": "application/json"})
+    assert sentence in refused(answer, status)
+
+
+def test_other_requests_that_are_refused(service: str) -> None:
+    assert "give AB or BA" in refused(post(f"{service}translate?direction=../..", data=picture()), 422)
+    assert "/translate" in refused(requests.get(f"{service}../../etc/passwd", timeout=10), 404)
+    assert "use POST" in refused(requests.get(f"{service}translate", timeout=10), 405)
+    assert "Content-Type" in refused(post(f"{service}v1/translate", data="{}"), 415)
+    upload = {"file": ("../../../tmp/evil.png", picture())}
+    assert "as the body" in refused(post(f"{service}translate", files=upload), 415)
+
+
+def test_an_endless_body_is_cut_off(service: str) -> None:
+    place = urlsplit(service)
+    sent = 0
+    with socket.create_connection((place.hostname, place.port), timeout=20) as client:
+        client.sendall(b"POST /translate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        try:
+            while sent < 200 << 20:
+                client.sendall(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
+                sent += 1 << 16
+        except OSError:
+            pass
+    assert LIMITS.max_bytes < sent < 20 << 20  # the limit, twice, and what the kernel's buffers took
+
+
+@pytest.mark.filterwarnings("default::UserWarning")  # what Pillow thinks of bombs
+def test_bombs_are_refused_and_take_no_memory(snapshot: Path) -> None:
+    made = bombs()
+    with running(snapshot) as service:
+        post(f"{service}translate", data=picture())
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
+        before = _memory("VmRSS")
+        for name, data in made.items():
+            answer = post(f"{service}translate", data=data)
+            assert answer.status_code in (413, 422), name
+            assert answer.json()["error"], name
+        growth = _memory("VmHWM") - before
+    assert growth < 60
+
+
+def _memory(key: str) -> float:
+    """Megabytes of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
+
+
+@pytest.fixture
+def slow_service(snapshot: Path) -> Iterator[tuple[str, threading.Event]]:
+    """A service that answers when it is let."""
+    go = threading.Event()
+
+    async def answer(request: TranslationRequest) -> Translation | Refusal:
+        await asyncio.to_thread(go.wait, 20)
+        grey = torch.full((3, 4, 4), 128, dtype=torch.uint8)
+        return Translation(image=encode_image(grey, "grey"))
+
+    with running(snapshot, answer=answer) as url:
+        yield url, go
+        go.set()
+
+
+def test_too_many_at_once_are_told_to_come_again(slow_service: tuple[str, threading.Event]) -> None:
+    url, go = slow_service
+    answers: list[int] = []
+    clients = [
+        threading.Thread(target=lambda: answers.append(post(f"{url}translate", data=picture()).status_code))
+        for _ in range(LIMITS.max_requests)
+    ]
+    for client in clients:
+        client.start()
+    late = _until_refused(url)
+    assert "try again" in refused(late, 503)
+    assert late.headers["Retry-After"] == "1"
+    assert requests.get(f"{url}health", timeout=10).status_code == 200
+    go.set()
+    for client in clients:
+        client.join()
+    assert answers == [200] * LIMITS.max_requests
+    assert post(f"{url}translate", data=picture()).status_code == 200
+
+
+def _until_refused(url: str) -> "requests.Response":
+    """An empty body is refused in any case, with 503 once all places are taken."""
+    limit = time.monotonic() + 10
+    while (answer := post(f"{url}translate", data=b"")).status_code != 503 and time.monotonic() < limit:
+        time.sleep(0.02)
+    return answer
+
+
+def test_one_that_fails_is_told_so_and_the_others_go_on(snapshot: Path) -> None:
+    async def answer(request: TranslationRequest) -> Translation | Refusal:
+        raise ZeroDivisionError("secret")
+
+    with running(snapshot, answer=answer) as url:
+        sentence = refused(post(f"{url}translate", data=picture()), 500)
+        assert "secret" not in sentence
+        assert requests.get(f"{url}health", timeout=10).status_code == 200
+
+
+def test_a_model_of_one_direction_says_so(tmp_path: Path) -> None:
+    with running(make_snapshot(tmp_path / "half", directions="AB")) as url:
+        assert post(f"{url}translate", data=picture()).status_code == 200
+        assert "give AB" in refused(post(f"{url}translate?direction=BA", data=picture()), 422)
+        asked = {"image": text(picture()), "reconstruction": True}
+        assert "needs both generators" in refused(post_json(url, asked), 422)
+        assert 'value="BA"' not in requests.get(url, timeout=10).text
+
+
+def test_channels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with running(make_snapshot(tmp_path / "four", input_nc=4)) as url:
+        sentence = refused(post(f"{url}translate", data=picture()), 422)
+        assert sentence == "the image has 3 channels, and direction AB takes 4"
+        buffer = io.BytesIO()
+        np.save(buffer, np.zeros((20, 24, 4), np.uint8))
+        answer = post(f"{url}translate", data=buffer.getvalue())
+        assert pixels(answer.content).shape == (3, 20, 24)
+        back = post(f"{url}translate?direction=BA", data=picture(), headers={"Accept": "image/jpeg"})
+        assert back.headers["Content-Type"] == "application/octet-stream"
+        assert np.load(io.BytesIO(back.content), allow_pickle=False).shape == (20, 24, 4)

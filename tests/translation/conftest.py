@@ -1,0 +1,33 @@
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from cyclegan_dist.methods.config import CycleGANConfig
+from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
+from cyclegan_dist.snapshot import save_snapshot
+from pipelines import translate
+from tests.conftest import Answer
+
+CONFIG = CycleGANConfig(generator=GeneratorConfig(ngf=4, n_blocks=1), discriminator=DiscriminatorConfig(ndf=4))
+
+
+def make_snapshot(folder: Path) -> Path:
+    return save_snapshot(folder, CycleGAN(CONFIG).generators, CONFIG, {"nimg": 8})
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Path:
+    return make_snapshot(tmp_path / "snapshot")
+
+
+@pytest.fixture
+def cli(command: Callable[..., Answer]) -> Callable[..., Answer]:
+    return partial(command, translate.main)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
