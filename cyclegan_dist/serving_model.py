@@ -23,14 +23,14 @@ class ImageTranslator(PythonModel):
         snapshot = Path(context.artifacts["snapshot"])
         card = read_card(snapshot)
         self.channels = {"AB": card["input_nc"], "BA": card["output_nc"]}
-        self.networks = {direction: load_generator(snapshot, direction) for direction in DIRECTIONS}
+        self.networks = {d: load_generator(snapshot, d) for d in card.get("directions", DIRECTIONS)}
 
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride] - mlflow declares no answer
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         direction = (params or {}).get("direction", "AB")
-        if direction not in DIRECTIONS:
-            raise ValueError(f"direction {direction!r}: give AB or BA")
+        if direction not in self.networks:
+            raise ValueError(f"direction {direction!r}: give {' or '.join(self.networks)}")
         return pd.DataFrame({"image": [self._translate(data, direction) for data in model_input["image"]]})
 
     def _translate(self, data: bytes | str, direction: str) -> str:

@@ -1,4 +1,4 @@
-"""Nested dictionaries, as YAML holds them: read, flattened, checked against a dataclass, and what is wrong with them."""
+"""Nested dictionaries, as YAML has them: read, flattened, checked against a dataclass, and what is wrong with them."""
 
 import difflib
 from collections.abc import Iterable
