@@ -36,7 +36,7 @@ def cluster() -> Iterator[None]:
             ray.init(**settings)
         except (RuntimeError, ConnectionError, ValueError, ray.exceptions.RayError) as error:
             where = os.environ.get("RAY_ADDRESS", "of this machine's own")
-            raise UsageError(f"no Ray cluster {where}: {last_line(error)}; or pass --launcher local") from error
+            raise UsageError(f"no Ray cluster {where}: {last_line(error)}") from error
         yield
     finally:
         ray.shutdown()

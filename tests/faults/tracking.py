@@ -22,7 +22,13 @@ def sync(training: Training) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, env=training.environment(), timeout=300)
 
 
-@row("E1", "MLflow is down at the start", "training starts as fast, ends with 0, and names the command", slow=True)
+@row(
+    "E1",
+    "MLflow is down at the start",
+    "training starts as fast, ends with 0, and names the command",
+    slow=True,
+    nightly=True,
+)
 def down_at_start(stage: Stage) -> Measured:
     server, tap = server_and_tap()
     tap.turn("closed")
@@ -97,7 +103,7 @@ def down_at_the_end(stage: Stage) -> Measured:
     return Measured(figure, passed)
 
 
-@row("E4", "MLflow is slow, answers 429 or 500, or nothing at all", "as E2", slow=True)
+@row("E4", "MLflow is slow, answers 429 or 500, or nothing at all", "as E2", slow=True, nightly=True)
 def slow_or_rude(stage: Stage) -> Measured:
     server, tap = server_and_tap()
     slow, each = f"slow {stage.times(1, 5)}", stage.times(2, 30)
@@ -128,6 +134,7 @@ def slow_or_rude(stage: Stage) -> Measured:
     "A run is killed and resumed, its senders die",
     "one MLflow run, every point, parameter and model once",
     slow=True,
+    nightly=True,
 )
 def logged_again(stage: Stage) -> Measured:
     runs = stage.times(1, 5)
