@@ -71,7 +71,7 @@ def odd_names(stage: Stage) -> Measured:
         Image.fromarray(pixels["a.png"]).save(file, "PNG")
     with _silence() as heard:
         prepare(Prepare(folder, other, stage.folder / "out", workers=1, max_bad_fraction=0.1))
-        translate(Translate(_snapshot(stage.folder / "model"), folder, stage.folder / "done", batch_size=8))
+        translate(Translate(str(_snapshot(stage.folder / "model")), str(folder), stage.folder / "done", batch_size=8))
     manifest = open_manifest(str(stage.folder / "out"), SCHEMA.names)
     reader, names = ShardReader(manifest, "A"), manifest.domains["A"]["name"].to_pylist()
     same = sum(np.array_equal(decode(reader.read(i), 3).permute(1, 2, 0), pixels[name]) for i, name in enumerate(names))
@@ -148,7 +148,7 @@ def _translate_onto(stage: Stage, home: Path, lay: Callable[[Path, Path], None])
         write_images(images / "sub", 1)
     out.mkdir()
     lay(out, home)
-    translate(Translate(_snapshot(stage.folder / "model"), images, out))
+    translate(Translate(str(_snapshot(stage.folder / "model")), str(images), out))
 
 
 def _file_link(out: Path, home: Path) -> None:
