@@ -11,20 +11,21 @@ and best.yaml, which cyclegan_dist.train takes as it is.
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tyro
 import yaml
 from rich.console import Console
-from rich.table import Table
 
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.sweep.draw import draw_all
 from cyclegan_dist.sweep.pictures import draw_history, draw_parallel
 from cyclegan_dist.sweep.progress import Progress
+from cyclegan_dist.sweep.record import Trial
 from cyclegan_dist.sweep.results import BEST, ranked, table, write_results
-from cyclegan_dist.sweep.spec import load_sweep
+from cyclegan_dist.sweep.spec import SweepConfig, load_sweep
 from cyclegan_dist.sweep.state import Sweep, open_sweep
 
 PATIENCE_S = 120.0  # for MLflow, at the end
@@ -56,10 +57,7 @@ def sweep(command: Command) -> int:
     planned = draw_all(spec)
     console = Console()
     if command.dry_run:
-        _print(
-            console,
-            table(spec, planned, f"{spec.name}: {len(planned)} of {spec.trials} trials are known beforehand"),
-        )
+        _print(console, spec, planned, f"{spec.name}: {len(planned)} of {spec.trials} trials are known beforehand")
         return 0
     with open_sweep(spec) as opened:
         stopped_by = _run(opened, console)
@@ -96,7 +94,7 @@ def _report(opened: Sweep, signal_number: int, console: Console) -> int:
     draw_parallel(spec, trials, folder)
     if opened.base.tracking.mlflow:
         _send(opened)
-    _print(console, table(spec, trials, f"{spec.name}: {len(trials)} of {spec.trials} trials, best first"))
+    _print(console, spec, trials, f"{spec.name}: {len(trials)} of {spec.trials} trials, best first")
     if signal_number:
         print(f"stopped: {folder}; the same command again goes on", file=sys.stderr)
         return 128 + signal_number
@@ -118,12 +116,10 @@ def _send(opened: Sweep) -> None:
         print(f"MLflow has not everything; send it with: python -m pipelines.sync {opened.folder}", file=sys.stderr)
 
 
-def _print(console: Console, what: Table) -> None:
+def _print(console: Console, spec: SweepConfig, trials: Sequence[Trial], title: str) -> None:
     """Whole lines where nobody looks at a terminal's width."""
-    if console.is_terminal:
-        console.print(what)
-    else:
-        Console(width=240).print(what)
+    out = console if console.is_terminal else Console(width=240)
+    out.print(table(out, spec, trials, title))
 
 
 def main() -> int:

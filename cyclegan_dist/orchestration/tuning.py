@@ -263,5 +263,5 @@ class _News(tune.Callback):
 
 def _said(trial: Any) -> str:
     """The last line of the error that a trial ended with."""
-    line = last_line(RuntimeError(trial.get_error() or "no reason given"))
-    return line.removeprefix(f"{UsageError.__module__}.{UsageError.__name__}: ")
+    text = Path(trial.error_file).read_text() if trial.error_file else "no reason given"
+    return last_line(RuntimeError(text)).removeprefix(f"{UsageError.__module__}.{UsageError.__name__}: ")

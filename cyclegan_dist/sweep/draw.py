@@ -17,7 +17,9 @@ from cyclegan_dist.sweep.spec import SweepConfig, Values
 def draw(spec: SweepConfig, number: int, known: Sequence[Trial]) -> dict[str, Any]:
     """The values of trial `number` by the keys of the space, when `known` are the trials before it."""
     if spec.sampler == "optuna":
-        return _asked(spec, number, known)
+        from cyclegan_dist.sweep.proposal import propose  # Optuna is loaded from here on
+
+        return propose(spec, number, known)
     combinations = spec.combinations()
     if spec.sampler == "grid":
         return next(itertools.islice(combinations, number, None))
@@ -53,59 +55,11 @@ def _drawn(values: Values, generator: np.random.Generator) -> Any:
         return int(generator.integers(low, high, endpoint=True))
     if values.loguniform:
         low, high = values.loguniform
-        return _short(math.exp(generator.uniform(math.log(low), math.log(high))), low, high)
+        return short_number(math.exp(generator.uniform(math.log(low), math.log(high))), low, high)
     low, high = values.uniform or (0.0, 1.0)
-    return _short(float(generator.uniform(low, high)), low, high)
+    return short_number(float(generator.uniform(low, high)), low, high)
 
 
-def _short(value: float, low: float, high: float) -> float:
+def short_number(value: float, low: float, high: float) -> float:
     """Four digits are enough to tell trials apart, and fit a table."""
     return min(max(float(f"{value:.4g}"), low), high)
-
-
-def _asked(spec: SweepConfig, number: int, known: Sequence[Trial]) -> dict[str, Any]:
-    """What Optuna proposes. The study is made anew each time: what it knows is what the sweep's record says."""
-    try:
-        import optuna
-    except ImportError as error:
-        raise UsageError("sampler optuna needs Optuna: pip install optuna, or choose sampler random") from error
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = {key: _distribution(optuna, values) for key, values in spec.space.items()}
-    seed = int(np.random.SeedSequence([spec.seed, number]).generate_state(1)[0])
-    sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-    study = optuna.create_study(direction="minimize" if spec.mode == "min" else "maximize", sampler=sampler)
-    state = optuna.trial.TrialState
-    states = {"finished": state.COMPLETE, "open": state.RUNNING}  # any other was given up: a bad sign
-    for trial in known:
-        told = states.get(trial.status, state.PRUNED) if trial.results else state.PRUNED
-        told = state.RUNNING if trial.status == "open" else told
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=told,
-                value=trial.value if told == state.COMPLETE else None,
-                params={key: _told(spec.space[key], value) for key, value in trial.values.items()},
-                distributions=space,
-                intermediate_values={result.nimg: result.value for result in trial.results},
-            )
-        )
-    proposed = study.ask(space).params
-    return {key: _meant(values, proposed[key]) for key, values in spec.space.items()}
-
-
-def _distribution(optuna: Any, values: Values) -> Any:
-    """A choice is told to Optuna by its place, for it may be a list, which Optuna does not take."""
-    if values.choice:
-        return optuna.distributions.CategoricalDistribution(tuple(range(len(values.choice))))
-    if values.randint:
-        return optuna.distributions.IntDistribution(*values.randint)
-    return optuna.distributions.FloatDistribution(*(values.bounds or (0.0, 1.0)), log=bool(values.loguniform))
-
-
-def _told(values: Values, value: Any) -> Any:
-    return values.choice.index(value) if values.choice else value
-
-
-def _meant(values: Values, proposed: Any) -> Any:
-    if values.choice:
-        return values.choice[proposed]
-    return _short(proposed, *(values.bounds or (0.0, 1.0))) if isinstance(proposed, float) else proposed

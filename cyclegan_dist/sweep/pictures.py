@@ -85,7 +85,7 @@ def draw_parallel(spec: SweepConfig, trials: Sequence[Trial], out: Path) -> None
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
                 zorder=1000,
             )
-    axis.set_xticks(range(len(axes)), [each.label.replace(",", ",\n") for each in axes], fontsize=8)
+    axis.set_xticks(range(len(axes)), [each.label for each in axes], fontsize=8)
     axis.set_yticks([])
     axis.set_xlim(-0.1, len(axes) - 0.6)
     axis.set_ylim(-0.06, 1.06)

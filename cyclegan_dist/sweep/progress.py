@@ -76,4 +76,4 @@ class Progress:
         room = max(1, self.console.height - len(running) - 6)
         ended = [trial for trial in ranked(self.spec, trials) if trial.number not in self._running]
         title = f"{self.spec.name}: {len(trials) - len(running)} of {self.spec.trials} trials ended"
-        return table(self.spec, [*ended[:room], *running], title, self._running)
+        return table(self.console, self.spec, [*ended[:room], *running], title, self._running)

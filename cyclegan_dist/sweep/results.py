@@ -3,9 +3,12 @@
 import csv
 import dataclasses
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from cyclegan_dist.config import dump_config
@@ -47,8 +50,10 @@ def number(value: float | None) -> str:
 
 
 def short(key: str) -> str:
-    """The last parts of a key of the space."""
-    return ",".join(part.strip().rpartition(".")[2] for part in key.split(","))
+    """The last parts of a key of the space; of several keys with one stem, the stem once."""
+    first, *others = (part.strip().rpartition(".")[2] for part in key.split(","))
+    stem = "".join(first.rpartition("_")[:2])
+    return ",".join([first, *(other.removeprefix(stem) for other in others)])
 
 
 def described(values: Mapping[str, Any]) -> str:
@@ -61,18 +66,30 @@ def shown(value: Any) -> str:
     return "none" if value == "" else str(value)
 
 
-def table(spec: SweepConfig, trials: Sequence[Trial], title: str, running: Mapping[int, int] | None = None) -> Table:
-    """The trials in the order given. Of those that run, the images they have seen by now."""
-    running = running or {}
+def table(
+    console: Console, spec: SweepConfig, trials: Sequence[Trial], title: str, running: Mapping[int, int] | None = None
+) -> Table:
+    """The trials in the order given, with a column for each key if the console is wide enough. Of those that run, the
+    images they have seen by now.
+    """
+    wide = _table(spec, trials, title, running or {}, list(spec.space))
+    if Measurement.get(console, console.options.update(max_width=sys.maxsize), wide).maximum <= console.width:
+        return wide
+    return _table(spec, trials, title, running or {}, [])
+
+
+def _table(
+    spec: SweepConfig, trials: Sequence[Trial], title: str, running: Mapping[int, int], keys: list[str]
+) -> Table:
     out = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in ("trial", "status", "images", spec.metric):
         out.add_column(name, justify="left" if name in ("trial", "status") else "right", no_wrap=True)
-    for key in spec.space:
-        out.add_column(short(key), overflow="fold")
+    for key in [short(key) for key in keys] or ["values"]:
+        out.add_column(key)
     for trial in trials:
         status = "runs" if trial.number in running else "unfinished" if trial.status == "open" else trial.status
         images = str(running.get(trial.number, trial.nimg))
-        values = [shown(trial.values.get(key, "")) for key in spec.space]
+        values = [shown(trial.values.get(key, "")) for key in keys] or [described(trial.values)]
         out.add_row(trial.name, status, images, number(trial.value), *values)
     return out
 

@@ -73,7 +73,7 @@ def test_lines_for_grep(tmp_path: Path) -> None:
             progress.ended(TRIALS[1])
     lines = (tmp_path / "out").read_text().splitlines()
     assert lines == [
-        "trial-0001 continues: lambda_cycle_A,lambda_cycle_B=5.0 pool_size=50 policy=step [6/6 ended]",
+        "trial-0001 continues: lambda_cycle_A,B=5.0 pool_size=50 policy=step [6/6 ended]",
         "trial-0001 runs: images 100/900 loss/cycle 0.1000 [6/6 ended]",
         "trial-0001 cut: images 110/900 loss/cycle 0.1000 [6/6 ended]",
     ]
@@ -81,11 +81,20 @@ def test_lines_for_grep(tmp_path: Path) -> None:
 
 def test_the_table_says_who_runs(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w") as file:
-        Console(file=file, width=200).print(table(SPEC, TRIALS, "title", {4: 250}))
+        console = Console(file=file, width=200)
+        console.print(table(console, SPEC, TRIALS, "title", {4: 250}))
     rows = (tmp_path / "out").read_text().splitlines()
     assert rows[0].rstrip() == "title"
     assert rows[6].split()[:4] == ["trial-0004", "runs", "250", "0.8000"]
     assert rows[7].split()[:4] == ["trial-0005", "crashed", "0", "-"]
+
+
+def test_a_narrow_terminal_gets_a_table_too(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w") as file:
+        console = Console(file=file, width=70)
+        console.print(table(console, SPEC, TRIALS, "title"))
+    text = (tmp_path / "out").read_text()
+    assert all(word in text for word in ("trial-0005", "lambda_cycle_A,B=5.0", "pool_size=50", "policy=step"))
 
 
 def test_pictures_are_drawn_whatever_the_trials_came_to(tmp_path: Path) -> None:

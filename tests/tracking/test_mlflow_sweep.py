@@ -1,0 +1,77 @@
+"""A sweep in a real MLflow store: its trials below one run, whoever speaks first and however often."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cyclegan_dist.config import Config
+from cyclegan_dist.sweep.results import write_results
+from cyclegan_dist.sweep.state import open_sweep
+from cyclegan_dist.tracking.journal import Journal
+from tests.sweep.sweeps import tiny_sweep
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::Warning:mlflow"),
+    pytest.mark.filterwarnings("ignore::Warning:alembic"),
+    pytest.mark.filterwarnings("ignore::Warning:sqlalchemy"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture
+def store(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    import mlflow
+
+    uri = f"sqlite:///{own_home}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)
+    yield uri
+    mlflow.set_tracking_uri(None)
+
+
+def test_trials_are_below_the_sweep_which_is_there_once(tiny_run: Callable[..., Config], store: str) -> None:
+    from mlflow import MlflowClient
+
+    from cyclegan_dist.sync import sync
+
+    done = threading.Event()
+    done.set()
+    with open_sweep(tiny_sweep(tiny_run(), num_trials=2)) as sweep:
+        for number in range(2):
+            found = sweep.next()
+            assert found is not None
+            with Journal(found[1].run_dir) as journal:
+                journal.write("run", config={"optim.lr": 0.1}, data=[], nimg=0, total=40, world_size=1)
+                journal.write("metrics", step=20, nimg=40, values={"loss/cycle_A": 0.5 + number})
+                journal.write("end", status="FINISHED")
+            sweep.hear(number, 40, 20, 0.5 + number)
+            sweep.settle(number)
+        write_results(sweep)
+    folders = [sweep.folder / "trial-0000", sweep.folder / "trial-0001", sweep.folder]
+    with ThreadPoolExecutor(2) as pool:  # before the database has a table
+        list(pool.map(lambda folder: sync(folder, done), folders))
+    sync(sweep.folder, done)
+
+    client = MlflowClient()
+    (experiment,) = client.search_experiments(filter_string="name = 'cyclegan_dist'")
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {"trial-0000", "trial-0001", "swept"}
+    parent = runs["swept"]
+    for name in ("trial-0000", "trial-0001"):
+        assert runs[name].data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert "mlflow.parentRunId" not in parent.data.tags
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["best.trial"] == "trial-0000"
+    assert parent.data.metrics == {
+        "best/loss/cycle": 0.5, "trials/finished": 2, "trials/cut": 0, "trials/diverged": 0, "trials/failed": 0,
+        "trials/crashed": 0,
+    }  # fmt: skip
+    files = {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert {"sweep.yaml", "results.csv", "trials.json", "best.yaml"} <= files
+    assert json.loads((sweep.folder / "trials.json").read_text())["key"] == parent.data.tags["cyclegan_dist.key"]
