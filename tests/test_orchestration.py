@@ -162,7 +162,7 @@ def test_a_cluster_of_its_own_is_started_and_leaves_nothing_behind(tiny_run: Cal
     code, out, err = end(start(tiny_run(world__num_workers=2)))
     assert code == 0, err
     assert "finished: " in out
-    assert own() == before
+    assert own() <= before
 
 
 def test_more_ranks_than_the_cluster_has_is_refused(tiny_run: Callable[..., Config], head: Head) -> None:
