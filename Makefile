@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup demo test faults test-fast lint format clean
+.PHONY: help setup demo test test-long faults test-fast lint format clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
 
@@ -21,13 +21,16 @@ demo: setup ## learn to translate two drawn domains, in three minutes
 	$(BIN)/python -m pipelines.demo
 
 test: setup ## all tests that need no GPU and no second machine
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu and not multinode'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu and not multinode and not long'
+
+test-long: setup ## what takes minutes: a sweep that is killed, interrupted and gone on with
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
 
 faults: setup ## break everything for real and write docs/faults.md; half an hour
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 test-fast: setup ## without Ray and whatever else takes long
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu and not multinode and not ray and not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu and not multinode and not long and not ray and not slow'
 
 lint: setup ## style and types
 	$(BIN)/ruff check .

@@ -71,6 +71,7 @@ def rank_of(run_dir: Path, process: "subprocess.Popen[str]") -> psutil.Process:
     raise AssertionError("no rank is at work")
 
 
+@pytest.mark.long  # make test-long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_sweep_is_killed_interrupted_and_gone_on_with(
