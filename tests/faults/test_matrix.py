@@ -17,7 +17,7 @@ DRILLS = [
 PROMISED = {"B": 12, "C": 14, "D": 5, "E": 8}
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset
+@pytest.mark.filterwarnings("ignore::Warning")  # of webdataset, MLflow and what they load
 @pytest.mark.parametrize("row", DRILLS)
 def test_a_fault_ends_as_it_should(row: Row, tmp_path: Path) -> None:
     found = row.drill(Stage(tmp_path, thorough=False))
