@@ -39,7 +39,13 @@ def trained(stage: Stage) -> Iterator[Setting]:
         yield setting
 
 
-@row("E6", "two promotions at once", "one of them wins, the other says so; the move is recorded and undone", slow=True)
+@row(
+    "E6",
+    "two promotions at once",
+    "one of them wins, the other says so; the move is recorded and undone",
+    slow=True,
+    nightly=True,
+)
 def at_once(stage: Stage) -> Measured:
     from cyclegan_dist.promotion.promote import roll_back
 
@@ -80,7 +86,13 @@ def race(works: list[Callable[[], Any]]) -> list[int | UsageError]:
     return answers
 
 
-@row("E7", "a NaN, collapsed or worse model is promoted", "refused with the reason; the champion stays", slow=True)
+@row(
+    "E7",
+    "a NaN, collapsed or worse model is promoted",
+    "refused with the reason; the champion stays",
+    slow=True,
+    nightly=True,
+)
 def bad_ones(stage: Stage) -> Measured:
     with trained(stage) as setting:
         setting.promote(setting.candidate())
@@ -96,7 +108,13 @@ def bad_ones(stage: Stage) -> Measured:
     )
 
 
-@row("X4", "a promotion is killed at each of its steps", "the registry is never half-way; again, it is done", slow=True)
+@row(
+    "X4",
+    "a promotion is killed at each of its steps",
+    "the registry is never half-way; again, it is done",
+    slow=True,
+    nightly=True,
+)
 def killed(stage: Stage) -> Measured:
     from mlflow import MlflowClient
 
