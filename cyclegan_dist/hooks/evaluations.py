@@ -9,7 +9,7 @@ from typing import Any
 
 from cyclegan_dist.config import Config
 from cyclegan_dist.hooks.progress import Progress
-from cyclegan_dist.tracking.journal import Journal
+from cyclegan_dist.tracking.journal import NAME, Journal, read_records
 
 BEST = "best.json"
 PATIENCE_S = 1800.0  # at the end of the run, for each snapshot
@@ -26,13 +26,18 @@ class Evaluations:
         self.config, self.run_dir, self.journal = config, config.run_dir, journal
         self._process: subprocess.Popen[bytes] | None = None
         self._snapshot = Path()
-        self._given_up: set[Path] = set()
+        # By the journal, not by what lies in `evaluations`: a process may have ended after its training was killed.
+        told = (record for record, _ in read_records(self.run_dir / NAME, 0) if record["kind"] == "evaluation")
+        self._done = {f"nimg-{record['nimg']:09d}" for record in told}
+        self._may_wait = True
 
     def __call__(self, at: Progress) -> None:
-        if self._process is None:
-            self._start_next(niceness=10)
-        elif self._process.poll() is not None:
-            self._harvest()
+        self._may_wait = self._may_wait or at.due(self.config.every.snapshot)
+        if self._process is not None:
+            if self._process.poll() is not None:
+                self._harvest()
+        elif self._may_wait:  # the folder is not looked through at every step
+            self._may_wait = self._start_next(niceness=10)
 
     def end(self, at: Progress) -> None:
         if not at.finished:
@@ -50,29 +55,18 @@ class Evaluations:
 
     def _start_next(self, niceness: int = 0) -> bool:
         """Begin with the oldest snapshot that has not been judged."""
-        waiting = sorted((self.run_dir / "snapshots").glob("nimg-*"))
-        self._snapshot = next((s for s in waiting if s not in self._given_up and not self._result(s).exists()), Path())
+        waiting = (s for s in sorted((self.run_dir / "snapshots").glob("nimg-*")) if s.name not in self._done)
+        self._snapshot = next(waiting, Path())
         if not self._snapshot.name:
             return False
         how = self.config.held_out
-        command = [
-            sys.executable,
-            "-m",
-            "cyclegan_dist.evaluate",
-            str(self._snapshot),
-            "--data",
-            how.data,
-            "--no-mlflow",
-        ]
-        command += ["--device", "cpu", "--features", how.features, "--features-sha256", how.features_sha256]
+        command = ["nice", "-n", str(niceness), sys.executable, "-m", "cyclegan_dist.evaluate", str(self._snapshot)]
+        command += ["--data", how.data, "--no-mlflow", "--device", "cpu"]
+        command += ["--features", how.features, "--features-sha256", how.features_sha256]
         environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+        environment["OMP_NUM_THREADS"] = "1"
         with (self.run_dir / "evaluation.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                ["nice", "-n", str(niceness), *command],
-                stdout=log,
-                stderr=log,
-                env=environment | {"OMP_NUM_THREADS": "1"},
-            )
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         return True
 
     def _result(self, snapshot: Path) -> Path:
@@ -81,8 +75,8 @@ class Evaluations:
     def _harvest(self) -> None:
         assert self._process is not None
         code, self._process = self._process.wait(), None
+        self._done.add(self._snapshot.name)
         if code or not self._result(self._snapshot).exists():
-            self._given_up.add(self._snapshot)
             said = (self.run_dir / "evaluation.log").read_text().strip().splitlines() or [f"exit code {code}"]
             self.journal.message(f"snapshot {self._snapshot.name} was not evaluated: {said[-1]}")
             return

@@ -1,6 +1,8 @@
 """Snapshots are judged beside training, and the best is named."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +25,19 @@ def test_every_snapshot_is_judged_and_the_best_is_named(tiny_run: Callable[..., 
     assert best["value"] == pytest.approx(min(means))
     assert best["snapshot"] == f"snapshots/nimg-{judged[means.index(min(means))]['nimg']:09d}"
     assert records(config)[-1]["kind"] == "end"
+
+
+def test_what_was_judged_and_not_told_is_told_by_the_resumed_run(
+    tiny_run: Callable[..., Config], dataset: Path
+) -> None:
+    """As after a training that was killed while its snapshot was judged."""
+    go(tiny_run(every__snapshot=8, stop_after=8))
+    config = tiny_run(held_out__data=str(dataset), every__snapshot=8, stop_after=16)
+    subprocess.run(
+        [sys.executable, "-m", "pipelines.evaluate", *map(str, (config.run_dir, "--data", dataset))], check=True
+    )
+    assert go(config) == "FINISHED"
+    assert [record["nimg"] for record in records(config) if record["kind"] == "evaluation"] == [8, 16]
 
 
 def test_an_evaluation_that_fails_is_told_and_ends_no_run(tiny_run: Callable[..., Config], dataset: Path) -> None:
