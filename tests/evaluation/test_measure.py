@@ -69,6 +69,11 @@ def test_a_pair_that_inverts_and_one_that_collapsed(measured: Measure) -> None:
     assert not any(f.name == "collapsed" and f.direction == "BA" for f in collapsed.findings)
 
 
+def test_identity_is_of_the_generator_that_leads_into_the_domain(measured: Measure) -> None:
+    found = measured(INVERT, IDENTITY).figures
+    assert found["eval/identity_l1_A"].value == 0 and found["eval/identity_l1_B"].value > 50
+
+
 def test_pairs_are_compared_by_name(measured: Measure, tmp_path: Path) -> None:
     """B is A inverted: the pair that inverts is perfect, though A and B lie in other orders."""
     from PIL import Image, ImageOps
@@ -77,6 +82,9 @@ def test_pairs_are_compared_by_name(measured: Measure, tmp_path: Path) -> None:
     (tmp_path / "B").mkdir()
     for path in a.iterdir():
         ImageOps.invert(Image.open(path)).save(tmp_path / "B" / path.name)
+    for folder, ending in (("A", "PNG"), ("B", "png")):  # with its ending, 0000 stands before 0000.b or behind it
+        (tmp_path / folder / "0005.png").rename(tmp_path / folder / "0000.b.png")
+        (tmp_path / folder / "0000.png").rename(tmp_path / folder / f"0000.{ending}")
     path = prepare(Prepare(a, tmp_path / "B", tmp_path / "out", pairs="names", workers=1, seed=3))
     manifest = open_manifest(str(path.parent), (*READING, "name"))
     palette = tmp_path / "palette.yaml"

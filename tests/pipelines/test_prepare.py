@@ -7,12 +7,15 @@ import pytest
 import webdataset as wds
 from PIL import Image
 
+from cyclegan_dist.data.images import decode
 from cyclegan_dist.data.manifest import SCHEMA, open_manifest
 from cyclegan_dist.data.reader import ShardReader
 from cyclegan_dist.errors import UsageError
 from pipelines import prepare as pipeline
 from pipelines.prepare import Prepare, prepare
 from tests.conftest import Answer, write_images
+
+Command = Callable[..., Answer]
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -139,3 +142,36 @@ def test_a_path_is_never_a_url(folders, tmp_path: Path, monkeypatch) -> None:
         path = prepare(Prepare(*folders, out, workers=1))
         assert open_manifest(str(path.parent.absolute())).samples == {"A": 7, "B": 10}
     assert not (tmp_path / "hacked").exists()
+
+
+def test_double_images_become_pairs(tmp_path: Path) -> None:
+    """The left half is A's, the right one B's, also of an odd width."""
+    (tmp_path / "double").mkdir()
+    for name, width in (("one", 20), ("two", 21)):
+        pixels = np.zeros((8, width, 3), np.uint8)
+        pixels[:, width // 2 + width % 2 :] = 200
+        Image.fromarray(pixels).save(tmp_path / "double" / f"{name}.png")
+    prepare(Prepare(tmp_path / "double", tmp_path / "double", tmp_path / "out", pairs="halves", workers=1))
+    manifest = open_manifest(str(tmp_path / "out"), SCHEMA.names)
+    assert manifest.paired
+    for domain, level in (("A", 0), ("B", 200)):
+        reader = ShardReader(manifest, domain)
+        for index in range(2):
+            pixels = decode(reader.read(index), 3)
+            assert pixels.shape == (3, 8, 10) and bool((pixels == level).all())
+
+
+def test_pairs_that_are_none_are_refused(folders: tuple[Path, Path], tmp_path: Path, command: Command) -> None:
+    out = tmp_path / "out"
+    code, _, err = command(pipeline.main, *folders, out, "--pairs", "names")
+    assert code == 2 and "0007 has no partner of its name, or several (3 such names)" in err
+    code, _, err = command(pipeline.main, *folders, out, "--pairs", "halves")
+    assert code == 2 and "give the folder of the double images twice" in err
+    write_images(folders[0], 10)
+    (folders[0] / "0003.png").write_bytes(b"no image")
+    code, _, err = command(pipeline.main, *folders, out, "--pairs", "names")
+    assert code == 2 and "so their partners have none" in err and not out.exists()
+
+
+def test_a_data_set_is_not_paired_unless_it_is_said(dataset: Path) -> None:
+    assert not open_manifest(str(dataset)).paired

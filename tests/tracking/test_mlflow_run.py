@@ -65,6 +65,8 @@ def test_a_run_arrives_whole_and_once(tiny_run: Callable[..., Config], store: st
     assert client.get_run(run_id).info.status == "FINISHED"  # as far as it was asked to go
     finish(config)
     sync(config.run_dir, SET)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    first = {model.model_id for model in client.search_logged_models(experiments)}
     (config.run_dir / "mlflow.json").write_text(
         json.dumps({"run_id": run_id, "offset": 0})
     )  # a sender that lost its place
@@ -86,6 +88,7 @@ def test_a_run_arrives_whole_and_once(tiny_run: Callable[..., Config], store: st
 
     logged = client.search_logged_models([experiment.experiment_id])
     assert len(logged) == 2  # two snapshots were a run's last, each sent once
+    assert {model.model_id for model in logged} == first
     (model,) = [model for model in logged if model.params["nimg"] == "40"]
     files = list(Path(model.artifact_location.removeprefix("file://")).rglob("*"))
     assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".pt", ".pth")]
