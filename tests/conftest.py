@@ -20,6 +20,14 @@ from cyclegan_dist.run import open_run
 
 torch.set_num_threads(1)
 
+# For tests that load MLflow: its warnings, and those of what it is made of, are theirs.
+MLFLOW = [
+    pytest.mark.slow,
+    *(pytest.mark.filterwarnings(f"ignore::Warning:{name}") for name in ("mlflow", "alembic", "sqlalchemy")),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -15,16 +15,10 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from cyclegan_dist.inference import translate
 from cyclegan_dist.service.server import address, answering, listen
 from cyclegan_dist.snapshot import load_generator
+from tests.conftest import MLFLOW
 from tests.service.running import make_snapshot, picture
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::Warning:mlflow"),
-    pytest.mark.filterwarnings("ignore::Warning:alembic"),
-    pytest.mark.filterwarnings("ignore::Warning:sqlalchemy"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = MLFLOW
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from cyclegan_dist.schedule import Schedule, ScheduleConfig
 from cyclegan_dist.step.update import NonFiniteError
 from cyclegan_dist.trainer import Trainer
 from tests.faults.matrix import Measured, Stage, row
-from tests.faults.storage import newest, rewritten
+from tests.faults.resuming import newest, rewritten
 from tests.ranks import run_ranks
 from tests.training import ALONE, differences, final_state, go
 

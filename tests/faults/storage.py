@@ -1,33 +1,20 @@
-"""Group B: checkpoints and storage."""
+"""Group B, first half: checkpoints on disks that fail, and processes that die while writing them."""
 
-import dataclasses
-import hashlib
-import io
 import itertools
-import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from cyclegan_dist.checkpoint.place import Folder
-from cyclegan_dist.checkpoint.store import CheckpointStore, Restored, _dump
-from cyclegan_dist.config import SAFE_TO_CHANGE, Config, check_config, refuse_changes
+from cyclegan_dist.checkpoint.store import CheckpointStore
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.run import locked
-from cyclegan_dist.tree import flatten
 from tests.faults.dying import in_fork, kill_at, limit_files_to
 from tests.faults.matrix import Measured, Stage, row
-from tests.test_config import moved
-from tests.training import ALONE, final_state, go, records
+from tests.training import ALONE, go, records
 
 STAGES = ((Path, "mkdir"), (Path, "open"), (os, "fsync"), (os, "rename"), (shutil, "rmtree"), (Path, "unlink"))
 
@@ -175,184 +162,3 @@ def unwritable(stage: Stage) -> Measured:
 def retention(stage: Stage) -> Measured:
     found = killed_while_saving(stage, (1, 2), keep=1)
     return Measured(f"restorable {sum(s in (2, 3) for s in found)} of {len(found)}", all(s in (2, 3) for s in found))
-
-
-@row("B7", "two trainings of one name", "the second is refused; a dead one's lock is free")
-def twice(stage: Stage) -> Measured:
-    config, refused = stage.run(), 0
-
-    def die_with_it() -> None:
-        with locked(config):
-            os._exit(9)
-
-    with locked(config):
-        for _ in range(3):
-            try:
-                with locked(config):
-                    pass
-            except UsageError as error:
-                refused += "in training already" in str(error)
-    code = in_fork(die_with_it)
-    with locked(config):
-        free = True
-    return Measured(
-        f"refused {refused} of 3; free again after a holder died with {code}: {free}", refused == 3 and free
-    )
-
-
-@row("B8", "the config differs when a run is resumed", "what changes learning is refused with the difference")
-def config_changed(stage: Stage) -> Measured:
-    flat, right = flatten(dataclasses.asdict(Config())), 0
-    for key, value in flat.items():
-        tree: dict[str, Any] = {"method": {"lambda_identity": 0}} if key.endswith("put_nc") else {}
-        start = check_config(tree, "start")
-        *parents, leaf = key.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = moved(value, key)
-        safe = any(key == s or key.startswith(f"{s}.") for s in SAFE_TO_CHANGE)
-        try:
-            refuse_changes(start, check_config(tree, "test"))
-            right += safe
-        except UsageError as error:
-            right += not safe and f"{key}: " in str(error)
-    return Measured(f"decided rightly for {right} of {len(flat)} keys", right == len(flat))
-
-
-@row("B9", "the data set differs when a run is resumed", "refused")
-def data_changed(stage: Stage) -> Measured:
-    from cyclegan_dist.data.shards import write_dataset
-    from cyclegan_dist.data.synthetic import draw_domain
-
-    go(stage.run(stop_after=8))
-    refused = 0
-    changes = [(10, 0, 5), (9, 0, 5), (10, 1, 5), (10, 0, 4)]  # images, seed, images in a shard
-    for number, (count, seed, each) in enumerate(changes):
-        images = {d: draw_domain(d, count, seed=seed, size=24) for d in "AB"}
-        write_dataset(images, stage.folder / f"other{number}", samples_per_shard=each)
-        try:
-            go(stage.run(data__path=str(stage.folder / f"other{number}")))
-        except UsageError as error:
-            refused += "not the one that the checkpoint" in str(error)
-    return Measured(f"refused {refused} of {len(changes)}", refused == len(changes))
-
-
-def rewritten(folder: Path, change: Callable[[dict[str, Any]], None], **parts: Any) -> None:
-    """Change a checkpoint's manifest and files such that all hashes fit."""
-    manifest = json.loads((folder / "manifest.json").read_text())["checkpoint"]
-    for stem, content in parts.items():
-        name = {"shared": "shared.pt", "rank": "rank-00000.pt"}[stem]
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        (folder / name).write_bytes(buffer.getvalue())
-        entry = {"sha256": hashlib.sha256(buffer.getvalue()).hexdigest(), "bytes": len(buffer.getvalue())}
-        manifest["files"][name] = entry
-    change(manifest)
-    (folder / "manifest.json").write_bytes(_dump(manifest))
-
-
-def newest(config: Config) -> Path:
-    return max((config.run_dir / "checkpoints").glob("step-*"))
-
-
-@row("B10", "the checkpoint is of another torch or program", "resumed, with a remark that bits may differ")
-def other_versions(stage: Stage) -> Measured:
-    said = []
-    for key in ("torch", "program"):
-        config = stage.run(name=key, stop_after=8)
-        go(config)
-        rewritten(newest(config), lambda manifest, key=key: manifest["versions"].update({key: "0.1"}))
-        go(stage.run(name=key))
-        said.append(any("bits may differ" in r.get("text", "") for r in records(config)))
-    return Measured(f"said {sum(said)} of {len(said)}", all(said))
-
-
-class Payload:
-    """Runs a command when it is unpickled."""
-
-    def __init__(self, mark: Path):
-        self.mark = mark
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.mark}",)
-
-
-@row("B11", "a checkpoint with code in it, all hashes right", "nothing is run, it is refused")
-def malicious(stage: Stage) -> Measured:
-    config, mark = stage.run(stop_after=8), stage.folder / "executed"
-    go(config)
-    shared, rank = final_state(config, 1)
-    payload = Payload(mark)
-    cases = {
-        "weight": {"shared": {**shared, "step": {**shared["step"], "networks": {"x": payload}}}},
-        "moment": {"shared": {**shared, "step": {**shared["step"], "optimizers": {"G": payload}}}},
-        "generator": {"rank": {"history": {"A": {"images": [], "rng": payload}}}},
-        "image": {"rank": {"history": {"A": {"images": [payload], "rng": None}}}},
-        "key": {"shared": {payload: 1}},
-        "array": {"shared": {**shared, "data": np.array([payload], dtype=object)}},
-    }
-    refused = 0
-    whole = store(config.run_dir / "checkpoints").load_latest() is not None
-    for parts in cases.values():
-        rewritten(newest(config), lambda manifest: None, **{"shared": shared, "rank": rank, **parts})
-        refused += taken_or_none(config) is None
-    return Measured(
-        f"executed {int(mark.exists())}, refused {refused} of {len(cases)}, legitimate accepted: {whole}",
-        not mark.exists() and refused == len(cases) and whole,
-    )
-
-
-def taken_or_none(config: Config) -> Restored | None:
-    try:
-        return store(config.run_dir / "checkpoints").load_latest()
-    except UsageError:
-        return None
-
-
-@row("B12", "a checkpoint of other networks: names, shapes, parts missing", "refused, with what does not fit")
-def misfit(stage: Stage) -> Measured:
-    config = stage.run(stop_after=8)
-    go(config)
-    shared, rank = final_state(config, 1)
-    networks = shared["step"]["networks"]
-    first = next(iter(networks))
-    cases = [
-        {"networks": {f"{key}x": value for key, value in networks.items()}},
-        {"networks": {key: value for key, value in networks.items() if key != first}},
-        {"networks": {**networks, "more": torch.zeros(1)}},
-        {"networks": {**networks, first: torch.zeros(1, 1)}},
-        {"networks": {key.replace("G_AB", "D_B"): value for key, value in networks.items()}},
-        {"optimizers": {"G": shared["step"]["optimizers"]["G"]}},
-    ]
-    refused = 0
-    for case in cases:
-        rewritten(newest(config), lambda m: None, shared={**shared, "step": {**shared["step"], **case}}, rank=rank)
-        try:
-            go(stage.run())
-        except UsageError as error:
-            refused += "not of this run's networks" in str(error) and "\n" not in str(error)
-    return Measured(f"refused {refused} of {len(cases)}", refused == len(cases))
-
-
-@row("B3", "Ray's own notes on the run are torn", "they are not read: the same command resumes", nightly=True)
-def ray_notes(stage: Stage) -> Measured:
-    """Ray Train writes `checkpoint_manager_snapshot.json` in place and starts no more when it is torn."""
-    config = stage.run(schedule__n_epochs=200, every__checkpoint=200, world__num_workers=2)
-    temporary = stage.folder / "tmp"
-    temporary.mkdir()
-    environment = os.environ | {"TMPDIR": str(temporary)}
-    arguments = [sys.executable, "-m", "cyclegan_dist.train", str(config.run_dir / "config.yaml")]
-    first = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not list(config.run_dir.glob("checkpoints/step-*/manifest.json")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
-    notes = [path for path in temporary.rglob("*.json") if "checkpoint_manager" in path.name]
-    for path in notes:
-        path.write_bytes(path.read_bytes()[: stage.random.randrange(max(1, path.stat().st_size))])
-    second = subprocess.run([*arguments, "--stop_after", "800"], env=environment, capture_output=True, text=True)
-    resumed = "resumed at step" in second.stdout
-    figure = f"Ray's files torn {len(notes)}; exit {second.returncode}, resumed: {resumed}"
-    return Measured(figure, second.returncode == 0 and resumed)

@@ -5,7 +5,7 @@ import io
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,29 +15,12 @@ from PIL import Image
 
 from cyclegan_dist.config import Config
 from cyclegan_dist.errors import UsageError
+from tests.conftest import MLFLOW
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::Warning:mlflow"),
-    pytest.mark.filterwarnings("ignore::Warning:alembic"),
-    pytest.mark.filterwarnings("ignore::Warning:sqlalchemy"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = MLFLOW
 
 SET = threading.Event()
 SET.set()
-
-
-@pytest.fixture
-def store(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    import mlflow
-
-    uri = f"sqlite:///{own_home}/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    mlflow.set_tracking_uri(uri)
-    yield uri
-    mlflow.set_tracking_uri(None)
 
 
 def finish(config: Config) -> None:

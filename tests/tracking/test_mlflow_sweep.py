@@ -2,37 +2,17 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
-import pytest
 
 from cyclegan_dist.config import Config
 from cyclegan_dist.sweep.results import write_results
 from cyclegan_dist.sweep.state import open_sweep
 from cyclegan_dist.tracking.journal import Journal
+from tests.conftest import MLFLOW
 from tests.sweep.sweeps import tiny_sweep
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::Warning:mlflow"),
-    pytest.mark.filterwarnings("ignore::Warning:alembic"),
-    pytest.mark.filterwarnings("ignore::Warning:sqlalchemy"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
-
-@pytest.fixture
-def store(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    import mlflow
-
-    uri = f"sqlite:///{own_home}/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    mlflow.set_tracking_uri(uri)
-    yield uri
-    mlflow.set_tracking_uri(None)
+pytestmark = MLFLOW
 
 
 def test_trials_are_below_the_sweep_which_is_there_once(tiny_run: Callable[..., Config], store: str) -> None:
