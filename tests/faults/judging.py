@@ -1,6 +1,6 @@
 """Groups D and E where generators are judged: what went wrong with them is found, and the registry stays whole."""
 
-import threading
+import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -44,7 +44,6 @@ def trained(stage: Stage) -> Iterator[Setting]:
     "two promotions at once",
     "one of them wins, the other says so; the move is recorded and undone",
     slow=True,
-    nightly=True,
 )
 def at_once(stage: Stage) -> Measured:
     from cyclegan_dist.promotion.promote import roll_back
@@ -53,9 +52,8 @@ def at_once(stage: Stage) -> Measured:
         setting.promote(setting.candidate(0.5))
         rounds, won, told, wrong = stage.times(1, 10), 0, 0, 0
         for _ in range(rounds):
-            answers = race([lambda: setting.promote(setting.candidate()) for _ in range(2)])
-            won += sum(isinstance(answer, int) for answer in answers)
-            told += sum("another promotion" in str(answer) for answer in answers)
+            codes = race(lambda: setting.promote(setting.candidate()), 2)
+            won, told = won + codes.count(0), told + codes.count(3)
             wrong += setting.aliases() != {"champion": "2", "previous": "1"}
             roll_back("horses")
             wrong += setting.aliases() != {"champion": "1", "previous": "2"}
@@ -63,27 +61,21 @@ def at_once(stage: Stage) -> Measured:
     return Measured(figure, won >= rounds and won + told == 2 * rounds and not wrong)
 
 
-def race(works: list[Callable[[], Any]]) -> list[int | UsageError]:
-    """Each in a process of its own, together. Returns 0 for one that ended well, or what it raised."""
-    answers: list[int | UsageError] = []
+def race(work: Callable[[], Any], count: int) -> list[int | None]:
+    """Exit codes of so many processes that do the same together; 3 for one that was told of another promotion."""
 
-    def run(work: Callable[[], Any]) -> None:
-        def tell() -> None:
-            try:
-                work()
-            except UsageError as error:
-                assert "another promotion" in str(error), error
-                raise SystemExit(3) from error
+    def tell() -> None:
+        try:
+            work()
+        except UsageError as error:
+            raise SystemExit(3 if "another promotion" in str(error) else 2) from error
 
-        code = in_fork(tell)
-        answers.append(UsageError("another promotion") if code == 3 else code if code == 0 else UsageError(str(code)))
-
-    threads = [threading.Thread(target=run, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
+    processes = [multiprocessing.get_context("fork").Process(target=tell) for _ in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    return [process.exitcode for process in processes]
 
 
 @row(
@@ -91,7 +83,6 @@ def race(works: list[Callable[[], Any]]) -> list[int | UsageError]:
     "a NaN, collapsed or worse model is promoted",
     "refused with the reason; the champion stays",
     slow=True,
-    nightly=True,
 )
 def bad_ones(stage: Stage) -> Measured:
     with trained(stage) as setting:
@@ -113,7 +104,6 @@ def bad_ones(stage: Stage) -> Measured:
     "a promotion is killed at each of its steps",
     "the registry is never half-way; again, it is done",
     slow=True,
-    nightly=True,
 )
 def killed(stage: Stage) -> Measured:
     from mlflow import MlflowClient
