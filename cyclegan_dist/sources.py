@@ -9,6 +9,17 @@ from cyclegan_dist.config import home
 from cyclegan_dist.snapshot import find_snapshot
 
 REGISTRY = "models:/"
+SETTINGS = {
+    # A dead server must answer quickly; with MLflow's own settings one call blocks for four minutes. It may not repeat
+    # a call by itself: a run whose making was answered too late would be made twice.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # we call nobody but the user's own server
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+}
 
 
 def open_source(source: str) -> Path:
@@ -35,6 +46,8 @@ def use_store(known: str = "") -> str:
     """
     # MLflow remarks on its own migrations and on ambiguous sources; what matters comes as an exception.
     warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     logging.getLogger("alembic").setLevel(logging.ERROR)
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = SETTINGS["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
     return os.environ.setdefault("MLFLOW_TRACKING_URI", known or f"sqlite:///{home() / 'mlflow.db'}")

@@ -9,7 +9,6 @@ sender at a time speaks for a run.
 import contextlib
 import fcntl
 import os
-import re
 import signal
 import sys
 import threading
@@ -24,7 +23,7 @@ from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.run import read_config
 from cyclegan_dist.sources import use_store
 from cyclegan_dist.sweep.record import NAME as SWEEP_NAME
-from cyclegan_dist.tracking.bookmark import Bookmark, server_of
+from cyclegan_dist.tracking.bookmark import Bookmark, first_line, server_of
 from cyclegan_dist.tracking.config import TrackingConfig
 from cyclegan_dist.tracking.journal import NAME, follow
 
@@ -53,7 +52,7 @@ def sync(run_dir: Path, done: threading.Event) -> None:
                 failures = failures + 1 if Bookmark.read(run_dir) == before else 1
                 server = server_of(os.environ["MLFLOW_TRACKING_URI"])
                 if done.is_set() and failures >= TRIES:
-                    raise UsageError(f"MLflow at {server} did not take the run: {_first_line(error)}") from error
+                    raise UsageError(f"MLflow at {server} did not take the run: {first_line(error)}") from error
                 if failures == TRIES:
                     print(f"MLflow at {server} is away; {run_dir / NAME} keeps what it misses", file=sys.stderr)
             pause = min(PAUSE_S, 2.0 ** (failures - 1))
@@ -115,12 +114,6 @@ def _alone(run_dir: Path) -> Iterator[None]:
             print(f"another sender is at work on {run_dir}: waiting for it", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _first_line(error: BaseException) -> str:
-    """What an exception says first, without the names and passwords of URLs in it."""
-    text = str(error).strip() or type(error).__name__
-    return re.sub(r"://[^/@\s]*@", "://", text.splitlines()[0])
 
 
 def main() -> None:

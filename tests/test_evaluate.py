@@ -1,6 +1,7 @@
 """The command, as typed."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,3 +43,13 @@ def test_what_a_user_gets_wrong_is_one_line(run_dir: Path, dataset: Path, tmp_pa
     ):
         code, _, err = command(main, *arguments)
         assert code == 2 and message in err and err.count("\n") == 1, err
+
+
+def test_a_registry_that_is_away_is_told_soon_and_without_its_password(
+    dataset: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    began = time.monotonic()
+    code, _, err = command(main, "models:/horses@champion", "--data", dataset)
+    assert code == 2 and "models:/horses@champion cannot be had" in err and "secret" not in err
+    assert time.monotonic() - began < 30

@@ -25,7 +25,7 @@ Trained by {{ card.program }} as run {{ card.run }}, for {{ card.nimg }} images 
 {% endfor %}
 ## Figures
 
-On {{ facts.images.A }} images of A and {{ facts.images.B }} of B that are not among these ({{ facts.source }}).
+Measured on {{ facts.images.A }} images of A and {{ facts.images.B }} of B, of the data set {{ facts.source }}.
 
 | {{ rows[0] | join(" | ") }} |
 |{% for _ in rows[0] %}---|{% endfor %}

@@ -26,6 +26,7 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 from cyclegan_dist.data.encode import encode_image
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.snapshot import CARD, read_card
+from cyclegan_dist.tracking.bookmark import first_line
 
 NAME = "generators"
 _PACKAGE = Path(__file__).parents[1]
@@ -87,7 +88,7 @@ def log_evaluation(run_id: str, step: int, values: Mapping[str, float], folder: 
         client.log_batch(run_id, metrics=points, synchronous=True)
         client.log_artifacts(run_id, str(folder), f"evaluations/{folder.name}")
     except (MlflowException, OSError) as error:
-        raise UsageError(str(error).splitlines()[0]) from error
+        raise UsageError(first_line(error)) from error
 
 
 def _keep_whole(run_id: str, name: str, nimg: int) -> str:
@@ -128,7 +129,7 @@ def download(uri: str, cache: Path) -> Path:
                 os.rename(found.parent, folder)
         return folder
     except (MlflowException, OSError) as error:
-        raise UsageError(f"{uri} cannot be had: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{uri} cannot be had: {first_line(error)}") from error
 
 
 def fetch_snapshot(run_id: str, cache: Path) -> tuple[Path, str]:
@@ -152,7 +153,7 @@ def fetch_snapshot(run_id: str, cache: Path) -> tuple[Path, str]:
                 os.rename(got, folder)
         return folder, yaml.safe_dump(dict(params))
     except (MlflowException, OSError) as error:
-        raise UsageError(f"MLflow run {run_id} cannot be had: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"MLflow run {run_id} cannot be had: {first_line(error)}") from error
 
 
 def _version(name: str) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.tracking.bookmark import first_line
 
 CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # MLflow takes names that no URI can hold
@@ -141,5 +142,4 @@ def _told() -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
-        reason = re.sub(r"://[^/@\s]*@", "://", str(error).strip().splitlines()[0])
-        raise UsageError(f"the registry does not answer as it should: {reason}") from error
+        raise UsageError(f"the registry does not answer as it should: {first_line(error)}") from error

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,12 @@ def key_of(run_dir: Path) -> str:
     """
     with (run_dir / JOURNAL).open("rb") as file:
         return hashlib.sha256(run_dir.name.encode() + b"\n" + file.readline()).hexdigest()[:32]
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says first, without the names and passwords of URLs in it."""
+    text = str(error).strip() or type(error).__name__
+    return re.sub(r"://[^/@\s]*@", "://", text.splitlines()[0])
 
 
 def server_of(tracking_uri: str) -> str:

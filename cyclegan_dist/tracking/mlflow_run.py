@@ -10,15 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-# A dead server must answer quickly; with MLflow's own settings one call blocks for four minutes. It may not repeat a
-# call by itself: a run whose making was answered too late would be made twice.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a training calls nobody but its own server
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
 import mlflow
 from mlflow import MlflowClient
 from mlflow.data.dataset_source_registry import resolve_dataset_source
@@ -33,7 +24,6 @@ from cyclegan_dist.tracking.bookmark import Bookmark, key_of, server_of
 
 BATCH, PARAMS = 1000, 100  # most metrics, and most parameters, that MLflow takes in one call
 KEY_TAG = "cyclegan_dist.key"
-
 PARENT_TAG = "mlflow.parentRunId"
 
 FinalSnapshot = Callable[[str, Path, int], None]
