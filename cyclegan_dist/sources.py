@@ -46,7 +46,8 @@ def use_store(known: str = "") -> str:
     """
     # MLflow remarks on its own migrations and on ambiguous sources; what matters comes as an exception.
     warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
-    logging.getLogger("alembic").setLevel(logging.ERROR)
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = SETTINGS["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
