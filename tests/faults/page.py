@@ -12,7 +12,7 @@ VERDICT = {True: "yes", False: "**no**"}
 HEAD = """# What breaks, and what happens then
 
 Every row was broken for real and measured; nothing here is written by hand. `make faults` runs all drills and writes this
-page, `python -m tests.faults B2 C1` runs some of them anew; the tests run each of them with fewer repetitions.
+page, `python -m tests.faults B2 C1` runs some of them anew; `make test` runs most of them, with fewer repetitions.
 The drills are in `tests/faults`.
 
 {date}, {machine}, {versions}; seed {seed}. {passed} of {all} rows pass.
@@ -32,5 +32,5 @@ def render(figures: dict[str, Any]) -> str:
             if row.id.startswith(letter):
                 entry = rows.get(row.id, {"figure": "not run", "passed": False})
                 cells = (row.id, row.fault, row.expected, entry["figure"], VERDICT[entry["passed"]])
-                parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+                parts.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(parts) + "\n"

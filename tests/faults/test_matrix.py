@@ -33,4 +33,7 @@ def test_the_page_is_what_the_drills_measured() -> None:
     figures = json.loads(FIGURES.read_text())
     assert list(figures["rows"]) == list(ROWS), "run make faults"
     assert (FIGURES.parent / "faults.md").read_text() == render(figures), "run make faults"
+    rows = [line for line in (FIGURES.parent / "faults.md").read_text().splitlines() if line.startswith("| ")]
+    assert [line.split()[1] for line in rows if line.split()[1] in ROWS] == list(ROWS)
+    assert all(line.endswith(" |") and line.count(" | ") >= 4 for line in rows)
     assert [id for id, entry in figures["rows"].items() if not entry["passed"]] == []
