@@ -5,6 +5,7 @@ already joined the group. Only torch is used.
 """
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +16,8 @@ import torch.distributed as torch_dist
 from torch import Tensor
 
 Device = Literal["auto", "cpu", "cuda"]
+
+SETTING_UP = 10  # times the patience that ranks have with each other later: they load, compile and read manifests
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,42 @@ class World:
         """
         if self.size == 1:
             return self
-        return World(self.rank, self.size, torch.device("cpu"), torch_dist.new_group(backend="gloo"))  # pyright: ignore
+        # The ranks in reserve, if there are any, are not asked.
+        group = torch_dist.new_group(list(range(self.size)), backend="gloo", use_local_synchronization=True)
+        return World(self.rank, self.size, torch.device("cpu"), group)  # pyright: ignore[reportArgumentType]
+
+    def first(self, size: int) -> "World | None":
+        """The first `size` ranks as a world of their own; None on the others. All ranks must call it."""
+        if size == self.size:
+            return self
+        group = torch_dist.new_group(list(range(size)))
+        return World(self.rank, size, self.device, group) if self.rank < size else None  # pyright: ignore
+
+    def limit_waiting(self, timeout_s: float) -> None:
+        """From now on it is an error if other ranks do not join an exchange within `timeout_s` seconds."""
+        if self.size > 1:
+            # torch before 2.14 has it under another name.
+            set_timeout = getattr(torch_dist, "set_timeout", None) or torch_dist.distributed_c10d._set_pg_timeout
+            set_timeout(timedelta(seconds=timeout_s), self.group or torch_dist.group.WORLD)
+
+    def address(self) -> str:
+        """The address from which this rank speaks to rank 0."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                # Of a datagram socket this sends nothing; it chooses the interface.
+                probe.connect((os.environ.get("MASTER_ADDR", "127.0.0.1"), int(os.environ.get("MASTER_PORT", "1"))))
+            except OSError:
+                return "unknown"
+            return probe.getsockname()[0]
 
     @property
     def is_first(self) -> bool:
         return self.rank == 0
+
+    @property
+    def supervised(self) -> bool:
+        """Whether a launcher started these ranks, which would start them again."""
+        return torch_dist.is_initialized()
 
     def mean(self, scalars: Mapping[str, Tensor | float]) -> dict[str, float]:
         """The mean of each named scalar over all ranks, in one exchange. Every rank must call it with the same
@@ -73,17 +107,18 @@ class World:
         return box[0]
 
 
-def join(device: Device = "auto", timeout_s: float = 300.0) -> World:
+def join(device: Device = "auto", timeout_s: float = 30.0) -> World:
     """Join the group that the environment announces, or the group that is joined already, or stay alone.
 
     Args:
         device: `auto` takes this rank's GPU if there is one.
-        timeout_s: seconds after which a collective that other ranks do not join is an error.
+        timeout_s: seconds after which a collective that other ranks do not join is an error, once they have set up;
+            until `World.limit_waiting` says so they have ten times as long.
     """
     where = _device(device)
     if not torch_dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         backend = "nccl" if where.type == "cuda" else "gloo"
-        torch_dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+        torch_dist.init_process_group(backend, timeout=timedelta(seconds=SETTING_UP * timeout_s))
     if torch_dist.is_initialized():
         return World(torch_dist.get_rank(), torch_dist.get_world_size(), where)
     return World(0, 1, where)

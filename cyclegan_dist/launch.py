@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
 from cyclegan_dist import dist
+from cyclegan_dist.checkpoint.fence import SupersededError
 from cyclegan_dist.config import Config, home
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.hooks.agreement import DivergedError
@@ -19,9 +21,11 @@ from cyclegan_dist.run import locked, open_run
 from cyclegan_dist.tracking.observe import observing
 from cyclegan_dist.trainer import FATAL, train
 
+AGAIN = "CYCLEGAN_DIST_AGAIN"  # in the environment of a launcher that goes on with what another began
+
 
 def launch(config: Config, launcher: str) -> int:
-    """Train. Returns 0 when finished, 128 + the signal's number when stopped by one.
+    """Train. Returns 0 when finished, 128 + the signal's number when stopped by one. May start this process anew.
 
     Raises:
         UsageError: for what the user can mend.
@@ -31,15 +35,33 @@ def launch(config: Config, launcher: str) -> int:
     if launcher == "local":
         torch.set_num_threads(config.world.threads or len(os.sched_getaffinity(0)))
         return _in_this_process(config)
-    if config.world.num_workers:
+    if isinstance(config.world.num_workers, int) and config.world.num_workers:
         config.optim.micro_batches(config.world.num_workers)  # before Ray takes its time to start
+    from cyclegan_dist.orchestration.training import BrokenOffError
+
+    try:
+        return _on_ray(config)
+    except BrokenOffError as reason:
+        start_again(str(reason))
+
+
+def _on_ray(config: Config) -> int:
+    from cyclegan_dist.orchestration.training import train_on_ray  # Ray is loaded from here on
+
     with locked(config):
         config = open_run(config)
-        from cyclegan_dist.orchestration.training import train_on_ray  # Ray is loaded from here on
-
         with observing(config.run_dir, config.tracking):
-            status, signal_number = train_on_ray(config)
+            status, signal_number = train_on_ray(config, again=AGAIN in os.environ)
     return _report(config, status, signal_number)
+
+
+def start_again(reason: str) -> NoReturn:
+    """Become a fresh process of the same command. Ray's controller and what it has placed on the cluster end with the
+    old one, and after some failures nothing less helps.
+    """
+    print(f"{reason}; starting again from the last checkpoint", file=sys.stderr, flush=True)
+    os.environ[AGAIN] = "1"
+    os.execv(sys.executable, sys.orig_argv)
 
 
 def _in_this_process(config: Config) -> int:
@@ -47,7 +69,7 @@ def _in_this_process(config: Config) -> int:
     world = dist.join(config.world.device, config.world.timeout_s)
     lock = contextlib.ExitStack()  # held by rank 0 for all
     try:
-        config.optim.micro_batches(world.size)
+        config.optim.micro_batches(world.size, config.world.most_workers)
         config = _agree(config, world, lock)
         stop = StopRequest(config.run_dir, world)
         stop.listen()
@@ -56,7 +78,7 @@ def _in_this_process(config: Config) -> int:
         with observing(config.run_dir, config.tracking):
             status = train(config, world, stop)
         return _report(config, status, stop.signal)
-    except (*FATAL, DivergedError) as error:
+    except (*FATAL, DivergedError, SupersededError) as error:
         raise UsageError(str(error)) from error
     finally:
         lock.close()

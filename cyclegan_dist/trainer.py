@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from cyclegan_dist.checkpoint.fence import Fence, SupersededError
 from cyclegan_dist.checkpoint.place import place_at
-from cyclegan_dist.checkpoint.store import CheckpointStore
+from cyclegan_dist.checkpoint.store import CheckpointStore, new_attempt
 from cyclegan_dist.config import Config
 from cyclegan_dist.data.images import to_unit_range
 from cyclegan_dist.data.loader import Batch, Share, batches, fixed_images
@@ -32,6 +33,7 @@ from cyclegan_dist.hooks.quarantine import Quarantine
 from cyclegan_dist.hooks.samples import SampleGrid
 from cyclegan_dist.hooks.saving import Checkpoint, Snapshot
 from cyclegan_dist.hooks.stop import StopRequest
+from cyclegan_dist.hooks.watchdog import Watchdog
 from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.run import FAILURE_NAME
 from cyclegan_dist.schedule import Schedule
@@ -57,6 +59,7 @@ def train(config: Config, world: World, stop: StopRequest) -> str:
         "FINISHED", or "KILLED" if it was stopped.
 
     Raises:
+        SupersededError: if another attempt has taken over the run.
         UsageError, DataError, NonFiniteError: what starting again would not mend. The first also leaves a file FAILED
         that says so.
     """
@@ -69,8 +72,11 @@ def train(config: Config, world: World, stop: StopRequest) -> str:
             with contextlib.suppress(OSError):
                 (config.run_dir / FAILURE_NAME).write_text(str(error))
             raise
+        except SupersededError:
+            status = "SUPERSEDED"
+            raise
         finally:
-            if journal is not None:
+            if journal is not None and status != "SUPERSEDED":  # then the journal is another's
                 journal.write("end", status=status)
     return status
 
@@ -82,7 +88,7 @@ class Trainer:
         self.config, self.world, self.journal = config, world, journal
         if config.world.threads:
             torch.set_num_threads(config.world.threads)
-        self.micro_batch, self.accumulate = config.optim.micro_batches(world.size)
+        self.micro_batch, self.accumulate = config.optim.micro_batches(world.size, config.world.most_workers)
         self.manifest = open_manifest(config.data.path)
         samples, data = self.manifest.samples, config.data
         self.plan = Plan(samples, config.seed, config.optim.batch_size, data.shuffle_window)
@@ -91,8 +97,17 @@ class Trainer:
         self.step = Step(self.method, config.optim, world)
         self.schedule = Schedule(config.schedule)
         self.state = RunState(self.step, self.schedule, self.method, self.manifest.digest, world)
-        place, keep = place_at(config.checkpoint_place), config.keep_checkpoints
-        self.store = CheckpointStore(place, world, keep=keep, keep_best=config.keep_best, warn=self._say)
+        self.fence = Fence(config.run_dir, world.from_first(new_attempt()))
+        if world.is_first:
+            self.fence.claim()  # before a checkpoint is chosen: from here on no older attempt adds one
+        self.store = CheckpointStore(
+            place_at(config.checkpoint_place),
+            world,
+            keep=config.keep_checkpoints,
+            keep_best=config.keep_best,
+            warn=self._say,
+            fence=self.fence,
+        )
         often = config.every.log or config.every.checkpoint
         self.quarantine = Quarantine(often, config.run_dir, world, samples, data.max_bad_fraction, journal)
 
@@ -101,12 +116,14 @@ class Trainer:
         at = self._start()
         hooks = self._hooks()
         try:
-            with contextlib.closing(self._batches(first_step=at.step)) as loader:
+            watchdog = Watchdog(self.config.run_dir, self.world, self.config.world.timeout_s)
+            with contextlib.closing(self._batches(first_step=at.step)) as loader, watchdog:
                 while not at.finished:
-                    at = self._advance(at, loader)
+                    with watchdog.watching():
+                        at = self._advance(at, loader)
                     for hook in hooks:
                         hook(at)
-                    if stop.agreed(at.step):
+                    if stop.agreed(at.step, self.fence):
                         break
             for hook in hooks:
                 hook.end(at)
@@ -161,11 +178,13 @@ class Trainer:
             total = min(total, self.config.stop_after)
         step = self.state.restore(self.store, self._say)
         size = self.config.optim.batch_size
+        hosts = self.world.gather(self.world.address())
         at = Progress(step=step, nimg=step * size, batch_size=size, epoch_size=self.plan.epoch_size, total=total)
         if self.journal is not None:
             data = [_describe(self.manifest, domain) for domain in DOMAINS]
             config = flatten(dataclasses.asdict(self.config))
-            self.journal.write("run", config=config, data=data, nimg=at.nimg, total=total, world_size=self.world.size)
+            facts = {"world_size": self.world.size, "hosts": hosts, "attempt": self.fence.attempt}
+            self.journal.write("run", config=config, data=data, nimg=at.nimg, total=total, **facts)
             if step:
                 self.journal.message(f"resumed at step {step}, {at.nimg} images, on {self.world.size} ranks")
         return at

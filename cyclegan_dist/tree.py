@@ -46,7 +46,8 @@ def check_tree(tree: dict[str, Any], kind: type[T], source: str) -> T:
         return TypeAdapter(kind).validate_python(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        # Of a union, pydantic also names the branch, in words that are no part of a key.
+        where = ".".join(part for part in map(str, first["loc"]) if part.isidentifier() or part.isdigit())
         raise UsageError(
             f"{source}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
         ) from error

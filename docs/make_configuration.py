@@ -6,6 +6,7 @@ python docs/make_configuration.py
 import ast
 import dataclasses
 import inspect
+import types
 import typing
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -34,9 +35,9 @@ def page() -> str:
 
 def _rows(config: type, prefix: str) -> list[str]:
     rows = []
-    meanings, types = _meanings(config), typing.get_type_hints(config, include_extras=True)
+    meanings, kinds = _meanings(config), typing.get_type_hints(config, include_extras=True)
     for field in dataclasses.fields(config):
-        key, kind = f"{prefix}{field.name}", types[field.name]
+        key, kind = f"{prefix}{field.name}", kinds[field.name]
         if dataclasses.is_dataclass(kind):
             rows += _rows(typing.cast(type, kind), f"{key}.")
             continue
@@ -51,6 +52,10 @@ def _values(kind: Any) -> str:
     """What a type admits."""
     if get_origin(kind) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(kind))
+    if get_origin(kind) is typing.Union or isinstance(kind, types.UnionType):
+        return " or ".join(map(_values, get_args(kind)))
+    if get_origin(kind) is tuple and Ellipsis not in get_args(kind):
+        return f"{len(get_args(kind))} of {_values(get_args(kind)[0])}"
     if get_origin(kind) is tuple:
         return f"{_values(get_args(kind)[0])}, several"
     base, *limits = get_args(kind) or (kind,)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from cyclegan_dist import __version__
+from cyclegan_dist.checkpoint.fence import Fence
 from cyclegan_dist.checkpoint.place import Place
 from cyclegan_dist.dist import World
 from cyclegan_dist.errors import UsageError
@@ -61,11 +62,22 @@ class CheckpointStore:
         keep: how many of the newest stay.
         keep_best: how many of those with the lowest score stay besides.
         warn: called on rank 0 with what a user should know.
+        fence: which of several attempts may commit; without one there is no other attempt.
     """
 
-    def __init__(self, place: Place, world: World, *, keep: int, warn: Callable[[str], None], keep_best: int = 0):
+    def __init__(
+        self,
+        place: Place,
+        world: World,
+        *,
+        keep: int,
+        warn: Callable[[str], None],
+        keep_best: int = 0,
+        fence: Fence | None = None,
+    ):
         self.place, self.world, self.keep, self.keep_best, self.warn = place, world, keep, keep_best, warn
-        self._attempt = world.from_first(uuid.uuid4().hex[:8])  # two attempts never write into one folder
+        self._fence = fence
+        self._attempt = fence.attempt if fence else world.from_first(new_attempt())
         self._aside = world.aside()  # its exchanges do not meet those of the training that goes on
         self._thread: threading.Thread | None = None
         self._problem = ""
@@ -141,6 +153,8 @@ class CheckpointStore:
         try:
             if failed:
                 raise OSError(failed[0])
+            if self._fence is not None and self._fence.lost():
+                raise OSError("another attempt has taken over the run")
             self.place.commit(step, self._attempt, _dump(manifest), list(files))
             self._prune()
         except OSError as error:
@@ -214,6 +228,11 @@ class CheckpointStore:
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError) as error:
             raise CheckpointError(f"{name} holds more than tensors and is refused") from error
+
+
+def new_attempt() -> str:
+    """A name for an attempt at a run: two attempts never write into one folder."""
+    return uuid.uuid4().hex[:8]
 
 
 def on_cpu(value: Any) -> Any:

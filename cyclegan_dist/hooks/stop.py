@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from cyclegan_dist.checkpoint.fence import Fence, SupersededError
 from cyclegan_dist.dist import World
 
 FILE = "STOP"
@@ -32,8 +33,12 @@ class StopRequest:
         self.signal = number
         signal.signal(number, signal.SIG_DFL)
 
-    def agreed(self, step: int) -> bool:
-        """Whether all ranks are to stop after `step`. Every rank must ask after every step."""
+    def agreed(self, step: int, fence: Fence | None = None) -> bool:
+        """Whether all ranks are to stop after `step`. Every rank must ask after every step.
+
+        Raises:
+            SupersededError: on all ranks, if another attempt has taken over the run.
+        """
         if step < self._next_step:
             return False
         last_step, last_time = self._looked
@@ -41,6 +46,10 @@ class StopRequest:
         if last_step >= 0:  # before the first look, also after a resume, there is no pace to go by
             steps = max(1, min(1000, round(self._interval_s * (step - last_step) / max(1e-6, now - last_time))))
         asked = self.signal or (self._world.is_first and self._file.exists())
-        stop, ahead = self._world.max([float(bool(asked)), float(steps * self._world.is_first)])
+        lost = self._world.is_first and fence is not None and fence.lost()
+        mine = [float(bool(asked)), float(lost), float(steps * self._world.is_first)]
+        stop, superseded, ahead = self._world.max(mine)
+        if superseded:
+            raise SupersededError("another attempt has taken over the run")
         self._next_step, self._looked = step + int(ahead), (step, now)
         return bool(stop)

@@ -8,73 +8,130 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train import ControllerError, FailureConfig, LoggingConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from cyclegan_dist import dist
+from cyclegan_dist.checkpoint.fence import SupersededError
+from cyclegan_dist.checkpoint.place import place_at
 from cyclegan_dist.config import Config, check_config
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.hooks.stop import FILE as STOP_FILE
 from cyclegan_dist.hooks.stop import StopRequest
 from cyclegan_dist.orchestration.cluster import cluster, in_thread, last_line, room_for, stop_signals
 from cyclegan_dist.run import FAILURE_NAME
-from cyclegan_dist.tracking.journal import Journal
+from cyclegan_dist.tracking.journal import append
 from cyclegan_dist.trainer import train
 
+CONTROLLER_FAILURES = 2  # in a row; a controller that has lost ranks while they started may wait for ever
+RESIZE_S = 15.0  # between two looks for more nodes, where their number may change
+NO_NODES = "WorkerGroupStartupTimeoutError"
 
-def train_on_ray(config: Config) -> tuple[str, int]:
+
+class BrokenOffError(Exception):
+    """Training broke off, and a fresh launcher goes on from the last checkpoint; the message says why."""
+
+
+def train_on_ray(config: Config, *, again: bool = False) -> tuple[str, int]:
     """Train an opened run on the cluster of RAY_ADDRESS, or on one of this machine's own.
+
+    Args:
+        config: of the run.
+        again: the run has been going on before: wait for nodes that are away, instead of refusing.
 
     Returns:
         The run's status, and the signal that stopped it or 0.
 
     Raises:
+        BrokenOffError: if a fresh process should call this again.
         UsageError: if the cluster cannot hold the ranks, a rank met what starting again would not mend, or ranks died
             more often than world.max_failures allows.
     """
     with cluster():
-        workers, use_gpu = _workers(config)
-        config.optim.micro_batches(workers)
+        workers, use_gpu = _workers(config, refuse=not again)
         with stop_signals((config.run_dir / STOP_FILE).touch) as stopped_by:
-            status = in_thread(lambda: fit(config, workers, use_gpu))
+            try:
+                status = in_thread(lambda: fit(config, workers, use_gpu))
+            except BrokenOffError:
+                if not stopped_by[0]:
+                    raise
+                status = "KILLED"  # who asked for an end gets one
     return status, stopped_by[0]
 
 
-def fit(config: Config, workers: int, use_gpu: bool) -> str:
+def fit(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> str:
     """Train an opened run on the cluster that this process is joined to.
 
     Returns:
         The run's status.
 
     Raises:
-        UsageError: as `train_on_ray`.
+        BrokenOffError, UsageError: as `train_on_ray`.
     """
     storage = Path(tempfile.mkdtemp(prefix="cyclegan_ray_"))  # Ray's own notes on the run; ours are in the run's folder
+    before = _newest_step(config)
     trainer = TorchTrainer(
         _train_rank,
         train_loop_config=asdict(config),
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo", timeout_s=int(config.world.timeout_s)),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, elastic_resize_monitor_interval_s=RESIZE_S),
+        torch_config=TorchConfig(
+            backend="nccl" if use_gpu else "gloo", timeout_s=int(dist.SETTING_UP * config.world.timeout_s)
+        ),
         run_config=RunConfig(
             name=config.name,
             storage_path=str(storage),
-            failure_config=FailureConfig(max_failures=config.world.max_failures),
+            failure_config=FailureConfig(
+                max_failures=config.world.max_failures, controller_failure_limit=CONTROLLER_FAILURES
+            ),
             logging_config=LoggingConfig(log_level="ERROR"),
+            callbacks=[_Deaths(str(config.run_dir))],
         ),
     )
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
-        with Journal(config.run_dir) as journal:  # the rank that would have said so may be dead
-            journal.write("end", status="FAILED")
         _refuse_failed(config)
-        crash = config.run_dir / "crash.txt"
-        crash.write_text("\n\n".join(map(str, [error, *_failures(error).values()])))
-        raise UsageError(f"training failed: {_cause(error)}; the same command resumes. Details: {crash}") from error
+        _give_up_or_start_again(config, error, before)
+        raise
     finally:
         shutil.rmtree(storage, ignore_errors=True)
     _refuse_failed(config)
-    return str(result.return_value)
+    status = str(result.return_value)
+    if status == "SUPERSEDED":
+        raise UsageError(f"another launcher has taken over run {config.name}: this one ends")
+    return status
+
+
+class _Deaths(UserCallback):
+    """Enters into the journal, from Ray Train's controller, that ranks died."""
+
+    def __init__(self, run_dir: str):
+        self.run_dir = run_dir
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        append(Path(self.run_dir), "failure", text=_cause(worker_exceptions), ranks=sorted(worker_exceptions))
+
+
+def _give_up_or_start_again(config: Config, error: ray.train.TrainingFailedError, before: int) -> None:
+    """Say what became of a training that failed: a checkpoint more than before is worth another round, and so is
+    waiting for nodes.
+    """
+    failures = _failures(error)
+    cause = _cause(failures) if failures else last_line(error)
+    waits = isinstance(error, ControllerError) and type(error.controller_failure).__name__ == NO_NODES
+    if waits or _newest_step(config) > before:
+        raise BrokenOffError(
+            "there are not enough nodes for all ranks, waiting for them" if waits else cause
+        ) from error
+    append(config.run_dir, "end", status="FAILED")  # the rank that would have said so may be dead
+    crash = config.run_dir / "crash.txt"
+    crash.write_text("\n\n".join(map(str, [error, *failures.values()])))
+    raise UsageError(f"training failed: {cause}; the same command resumes. Details: {crash}") from error
+
+
+def _newest_step(config: Config) -> int:
+    """Of the run's checkpoints; 0 without any."""
+    return max(place_at(config.checkpoint_place).steps(), default=0)
 
 
 def _refuse_failed(config: Config) -> None:
@@ -89,22 +146,27 @@ def _train_rank(tree: dict[str, Any]) -> str:
     if (config.run_dir / FAILURE_NAME).exists():
         return "FAILED"  # started again after what cannot be mended: end in good order, the launcher tells
     world = dist.join(config.world.device, config.world.timeout_s)
-    return train(config, world, StopRequest(config.run_dir, world))
+    world = world.first(config.optim.largest_world(world.size))
+    if world is None:
+        return "RESERVE"
+    try:
+        return train(config, world, StopRequest(config.run_dir, world))
+    except SupersededError:
+        return "SUPERSEDED"  # and not an error, or Ray would start these ranks again, against the others
 
 
-def _workers(config: Config) -> tuple[int, bool]:
+def _workers(config: Config, *, refuse: bool) -> tuple[int | tuple[int, int], bool]:
     """How many ranks, and whether each gets a GPU."""
     room, use_gpu = room_for(config)
-    wanted = config.world.num_workers
-    if wanted > room:
+    wanted, least = config.world.num_workers, config.world.least_workers
+    if refuse and least > room:
         kind = "GPUs" if use_gpu else "CPU cores"
-        raise UsageError(f"world.num_workers {wanted} is more than the cluster's {room} {kind}: lower it, or add nodes")
+        raise UsageError(f"world.num_workers {least} is more than the cluster's {room} {kind}: lower it, or add nodes")
     if wanted:
         return wanted, use_gpu
-    fitting = [n for n in range(1, room + 1) if config.optim.batch_size % n == 0]
-    if not fitting:
+    if not room:
         raise UsageError("the Ray cluster has no free device for a rank: add nodes, or pass --launcher local")
-    return max(fitting), use_gpu
+    return config.optim.largest_world(room), use_gpu
 
 
 def _failures(error: BaseException) -> dict[int, Any]:
@@ -112,10 +174,9 @@ def _failures(error: BaseException) -> dict[int, Any]:
     return getattr(error, "worker_failures", None) or {}
 
 
-def _cause(error: BaseException) -> str:
+def _cause(failures: dict[int, Any]) -> str:
     """What the rank that began it died of: the others only lost their connection to it."""
-    told = {rank: last_line(failure) for rank, failure in sorted(_failures(error).items())}
+    told = {rank: last_line(failure) for rank, failure in sorted(failures.items())}
     first = {rank: line for rank, line in told.items() if not re.search("gloo|nccl|connection", line, re.IGNORECASE)}
-    for rank, line in (first or told).items():
-        return f"rank {rank}: {line}"
-    return last_line(error)
+    rank, line = next(iter((first or told).items()))
+    return f"rank {rank}: {line}"

@@ -40,8 +40,13 @@ class OptimConfig:
         """Lr after lr_scaling."""
         return self.lr * {"none": 1.0, "sqrt": self.batch_size**0.5, "linear": float(self.batch_size)}[self.lr_scaling]
 
-    def micro_batches(self, world_size: int) -> tuple[int, int]:
+    def micro_batches(self, world_size: int, largest: int = 0) -> tuple[int, int]:
         """(images per micro-batch, micro-batches per step) of one rank.
+
+        Args:
+            world_size: ranks.
+            largest: the most ranks that the run may have. Fewer of them compute no more at once than those would, and
+                accumulate.
 
         Raises:
             UsageError: if batch_size is not a multiple of world_size times the micro-batch.
@@ -53,9 +58,16 @@ class OptimConfig:
                 f"multiple of {world_size}, or world.num_workers a divisor of {self.batch_size}"
             )
         micro = self.micro_batch or share
+        if largest:
+            most = self.micro_batch or self.batch_size // self.largest_world(largest)
+            micro = max(size for size in range(1, most + 1) if share % size == 0)
         if share % micro:
             raise UsageError(
                 f"each of {world_size} ranks computes {share} of batch_size {self.batch_size}: "
                 f"give optim.micro_batch a divisor of {share}, not {micro}"
             )
         return micro, share // micro
+
+    def largest_world(self, room: int) -> int:
+        """The most ranks, of `room` at most, that can share the batch."""
+        return max(size for size in range(1, room + 1) if self.batch_size % size == 0)

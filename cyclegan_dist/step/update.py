@@ -165,7 +165,8 @@ class Step:
         )
         if self.world.size > 1:
             ids = [self.world.device.index] if self.world.device.type == "cuda" else None
-            module = DistributedDataParallel(module, device_ids=ids, gradient_as_bucket_view=True)
+            group = self.world.group
+            module = DistributedDataParallel(module, device_ids=ids, process_group=group, gradient_as_bucket_view=True)
         return _Part(player, module, optimizer)
 
     def state_dict(self) -> dict[str, Any]:

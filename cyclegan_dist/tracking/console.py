@@ -27,7 +27,7 @@ def watch(run_dir: Path, offset: int, done: threading.Event, console: Console) -
                 bar.update(task, description=line, completed=record["nimg"])
                 if not console.is_terminal:
                     console.print(line, soft_wrap=True, markup=False, highlight=False)
-            elif record["kind"] == "message":
+            elif record["kind"] in ("message", "failure"):
                 console.print(record["text"], soft_wrap=True, markup=False, highlight=False)
     if console.is_terminal and line:  # the bar is gone; leave where it ended
         console.print(line, soft_wrap=True, markup=False, highlight=False)

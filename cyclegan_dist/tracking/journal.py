@@ -5,12 +5,14 @@ processes, so neither can slow or stop a run, and what they missed can be read a
 
 | kind | fields |
 |---|---|
-| run | config (dotted keys), data (name, digest, source, samples of each domain), nimg, total (of images) |
+| run | config (dotted keys), data (name, digest, source, samples of each domain), nimg, total (images), attempt |
+| | and world_size, hosts (each rank's address) |
 | metrics | step, nimg, values (by name) |
 | evaluation | step, nimg, values (by name) of the snapshot of that step |
 | image | step, key, path (PNG, relative to the run's folder) |
 | snapshot | step, path (folder, relative), final (whether it is the run's last) |
 | message | text |
+| failure | text, ranks (that died); written by the launcher's side |
 | end | status: FINISHED, KILLED or FAILED |
 
 Each carries `time` in milliseconds since 1970.
@@ -50,7 +52,7 @@ class Journal:
         """Append one record."""
         if fields.get("step", 0) <= self._recorded.get(kind, -1):
             return
-        line = json.dumps({"kind": kind, "time": int(time.time() * 1000), **fields}).encode() + b"\n"
+        line = _line(kind, fields)
         try:
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -76,6 +78,16 @@ class Journal:
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()
+
+
+def append(run_dir: Path, kind: str, **fields: Any) -> None:
+    """Add one record from outside the ranks. One write, so it does not mix with rank 0's."""
+    with (run_dir / NAME).open("ab", buffering=0) as file:
+        file.write(_line(kind, fields))
+
+
+def _line(kind: str, fields: dict[str, Any]) -> bytes:
+    return json.dumps({"kind": kind, "time": int(time.time() * 1000), **fields}).encode() + b"\n"
 
 
 def read_records(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
