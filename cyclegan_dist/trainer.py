@@ -24,6 +24,8 @@ from cyclegan_dist.data.manifest import Manifest, open_manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan
 from cyclegan_dist.data.reader import DataError
 from cyclegan_dist.dist import World
+from cyclegan_dist.drill.inject import Injector
+from cyclegan_dist.drill.plan import read_plan
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.hooks.agreement import Agreement
 from cyclegan_dist.hooks.evaluations import Evaluations
@@ -114,10 +116,14 @@ class Trainer:
     def run(self, stop: StopRequest) -> str:
         """The loop. Returns "FINISHED" or "KILLED"."""
         at = self._start()
-        hooks = self._hooks()
+        hooks, loader = self._hooks(), self._batches(first_step=at.step)
+        if (faults := read_plan(self.config.run_dir)) is not None:
+            injector = Injector(faults, self.config.run_dir, self.world, self.fence.attempt, at.step)
+            injector.arm(self.method.networks["G_AB"], self.store.place)
+            hooks, loader = [injector, *hooks], injector.loading(loader)
         try:
             watchdog = Watchdog(self.config.run_dir, self.world, self.config.world.timeout_s)
-            with contextlib.closing(self._batches(first_step=at.step)) as loader, watchdog:
+            with contextlib.closing(loader), watchdog:
                 while not at.finished:
                     with watchdog.watching():
                         at = self._advance(at, loader)

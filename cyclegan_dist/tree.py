@@ -12,12 +12,33 @@ from cyclegan_dist.errors import UsageError
 T = TypeVar("T")
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain values only. No aliases: half a kilobyte of them can stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.get_event().start_mark
+            raise yaml.MarkedYAMLError(None, None, "aliases are not read: write the value once more", mark)
+        return super().compose_node(parent, index)
+
+
+def read_yaml(text: str, source: str) -> Any:
+    """The plain values that YAML `text` holds; `source` is named in errors.
+
+    Raises:
+        UsageError: if it is no YAML, or holds tags that make objects, aliases, or what is nested without end.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise UsageError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise UsageError(f"{source} is not YAML: it is nested too deeply") from None
+
+
 def read_tree(text: str, source: str) -> dict[str, Any]:
     """The mapping that YAML `text` holds; `source` is named in errors."""
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+    tree = read_yaml(text, source)
     if not isinstance(tree, dict | None):
         raise UsageError(f"{source} must be a YAML mapping")
     return tree or {}
@@ -60,3 +81,18 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         flat |= flatten(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return flat
+
+
+def read_assignments(texts: Iterable[str], option: str) -> dict[str, Any]:
+    """What KEY=VALUE texts of a command line's `option` say; values are YAML.
+
+    Raises:
+        UsageError: for a text without =, or a value that is not YAML.
+    """
+    values = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise UsageError(f"{option} {text}: give KEY=VALUE, as data.path=data/horse2zebra")
+        values[key] = read_yaml(value, f"{option} {text}")
+    return values

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import tyro
-import yaml
 from rich.console import Console
 
 from cyclegan_dist.errors import UsageError, run_command
@@ -27,6 +26,7 @@ from cyclegan_dist.sweep.record import Trial
 from cyclegan_dist.sweep.results import BEST, ranked, table, write_results
 from cyclegan_dist.sweep.spec import SweepConfig, load_sweep
 from cyclegan_dist.sweep.state import Sweep, open_sweep
+from cyclegan_dist.tree import read_assignments
 
 PATIENCE_S = 120.0  # for MLflow, at the end
 
@@ -65,14 +65,8 @@ def sweep(command: Command) -> int:
 
 
 def _changes(command: Command) -> dict[str, Any]:
-    overrides = {}
-    for text in command.set:
-        key, separator, value = text.partition("=")
-        if not separator:
-            raise UsageError(f"--set {text}: give KEY=VALUE, as data.path=data/horse2zebra")
-        overrides[key] = yaml.safe_load(value)
     named = {key: value for key, value in (("base", command.base), ("name", command.name)) if value}
-    return {**named, "overrides": overrides}
+    return {**named, "overrides": read_assignments(command.set, "--set")}
 
 
 def _run(opened: Sweep, console: Console) -> int:

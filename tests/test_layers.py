@@ -17,7 +17,7 @@ ROOMS = [
     ["trainer"],
     ["state"],
     ["sweep", "sources"],
-    ["run"],
+    ["run", "drill"],
     ["hooks"],
     ["config"],
     ["evaluation", "exporting", "service", "translation"],

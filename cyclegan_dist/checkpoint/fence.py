@@ -5,11 +5,10 @@ its place. Both see the storage. A group claims the run when it starts; one that
 """
 
 import contextlib
-import json
 import os
 from pathlib import Path
 
-NAME = "attempt.json"
+NAME = "attempt"
 
 
 class SupersededError(Exception):
@@ -30,11 +29,11 @@ class Fence:
     def claim(self) -> None:
         """Take over the run."""
         temporary = self._file.with_name(f".{NAME}-{self.attempt}")
-        temporary.write_text(json.dumps({"attempt": self.attempt}) + "\n")
+        temporary.write_text(self.attempt)
         os.replace(temporary, self._file)
 
     def lost(self) -> bool:
         """Whether another attempt has taken over. Storage that cannot be read says nothing."""
-        with contextlib.suppress(OSError, ValueError):
-            return json.loads(self._file.read_text())["attempt"] != self.attempt
+        with contextlib.suppress(OSError):
+            return self._file.read_text() != self.attempt
         return False

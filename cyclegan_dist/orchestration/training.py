@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import ray.train
 from ray.train import ControllerError, FailureConfig, LoggingConfig, RunConfig, ScalingConfig, UserCallback
@@ -68,38 +68,47 @@ def fit(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> str:
     Raises:
         BrokenOffError, UsageError: as `train_on_ray`.
     """
+    while True:
+        before = _newest_step(config)
+        try:
+            status = _fit_once(config, workers, use_gpu)
+        except ray.train.TrainingFailedError as error:
+            _refuse_failed(config)
+            if isinstance(error, ControllerError) and type(error.controller_failure).__name__ == NO_NODES:
+                raise BrokenOffError("there are too few nodes for all ranks, waiting for more") from error
+            gained = config.world.max_failures and _newest_step(config) > before
+            if not gained:
+                _give_up(config, error)
+            if isinstance(error, ControllerError):
+                raise BrokenOffError(last_line(error)) from error
+            continue  # with a checkpoint more, the count of failures starts anew
+        _refuse_failed(config)
+        if status == "SUPERSEDED":
+            raise UsageError(f"another launcher has taken over run {config.name}: this one ends")
+        return status
+
+
+def _fit_once(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> str:
     storage = Path(tempfile.mkdtemp(prefix="cyclegan_ray_"))  # Ray's own notes on the run; ours are in the run's folder
-    before = _newest_step(config)
+    timeout_s = int(dist.SETTING_UP * config.world.timeout_s)
+    failures = FailureConfig(max_failures=config.world.max_failures, controller_failure_limit=CONTROLLER_FAILURES)
     trainer = TorchTrainer(
         _train_rank,
         train_loop_config=asdict(config),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, elastic_resize_monitor_interval_s=RESIZE_S),
-        torch_config=TorchConfig(
-            backend="nccl" if use_gpu else "gloo", timeout_s=int(dist.SETTING_UP * config.world.timeout_s)
-        ),
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo", timeout_s=timeout_s),
         run_config=RunConfig(
             name=config.name,
             storage_path=str(storage),
-            failure_config=FailureConfig(
-                max_failures=config.world.max_failures, controller_failure_limit=CONTROLLER_FAILURES
-            ),
+            failure_config=failures,
             logging_config=LoggingConfig(log_level="ERROR"),
             callbacks=[_Deaths(str(config.run_dir))],
         ),
     )
     try:
-        result = trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        _refuse_failed(config)
-        _give_up_or_start_again(config, error, before)
-        raise
+        return str(trainer.fit().return_value)
     finally:
         shutil.rmtree(storage, ignore_errors=True)
-    _refuse_failed(config)
-    status = str(result.return_value)
-    if status == "SUPERSEDED":
-        raise UsageError(f"another launcher has taken over run {config.name}: this one ends")
-    return status
 
 
 class _Deaths(UserCallback):
@@ -112,20 +121,12 @@ class _Deaths(UserCallback):
         append(Path(self.run_dir), "failure", text=_cause(worker_exceptions), ranks=sorted(worker_exceptions))
 
 
-def _give_up_or_start_again(config: Config, error: ray.train.TrainingFailedError, before: int) -> None:
-    """Say what became of a training that failed: a checkpoint more than before is worth another round, and so is
-    waiting for nodes.
-    """
-    failures = _failures(error)
-    cause = _cause(failures) if failures else last_line(error)
-    waits = isinstance(error, ControllerError) and type(error.controller_failure).__name__ == NO_NODES
-    if waits or _newest_step(config) > before:
-        raise BrokenOffError(
-            "there are not enough nodes for all ranks, waiting for them" if waits else cause
-        ) from error
+def _give_up(config: Config, error: ray.train.TrainingFailedError) -> NoReturn:
     append(config.run_dir, "end", status="FAILED")  # the rank that would have said so may be dead
+    failures = _failures(error)
     crash = config.run_dir / "crash.txt"
     crash.write_text("\n\n".join(map(str, [error, *failures.values()])))
+    cause = _cause(failures) if failures else last_line(error)
     raise UsageError(f"training failed: {cause}; the same command resumes. Details: {crash}") from error
 
 
@@ -176,7 +177,13 @@ def _failures(error: BaseException) -> dict[int, Any]:
 
 def _cause(failures: dict[int, Any]) -> str:
     """What the rank that began it died of: the others only lost their connection to it."""
-    told = {rank: last_line(failure) for rank, failure in sorted(failures.items())}
+    told = {rank: _said(failure) for rank, failure in sorted(failures.items())}
     first = {rank: line for rank, line in told.items() if not re.search("gloo|nccl|connection", line, re.IGNORECASE)}
     rank, line = next(iter((first or told).items()))
     return f"rank {rank}: {line}"
+
+
+def _said(failure: BaseException) -> str:
+    """What a rank died of, in a line. Of a process that is just gone Ray tells at length what may have been."""
+    line = last_line(failure)
+    return line.partition(". ")[0] if line.startswith("The actor is dead") else line

@@ -1,0 +1,1 @@
+"""Breaking a run on purpose: what is to break, the breaking, and what it cost."""
