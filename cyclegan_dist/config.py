@@ -19,7 +19,7 @@ from annotated_types import Ge, Gt
 
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.dist_config import WorldConfig
-from cyclegan_dist.errors import UsageError
+from cyclegan_dist.errors import UsageError, refuse_password
 from cyclegan_dist.evaluation.config import HeldOutConfig
 from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.schedule import ScheduleConfig
@@ -77,6 +77,7 @@ class Config:
     held_out: HeldOutConfig = field(default_factory=HeldOutConfig)
 
     def __post_init__(self) -> None:
+        refuse_password(self.checkpoints, "checkpoints")
         if "://" in self.runs_dir:
             raise UsageError(f"runs_dir {self.runs_dir} must be a folder: mount the storage on every node")
         if not re.fullmatch(NAME, self.name):

@@ -1,5 +1,6 @@
 """Mistakes a user can mend, and how a command reports them."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,24 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         code = 130
     sys.exit(code)
+
+
+def without_passwords(text: str) -> str:
+    """`text` without the names and passwords of URLs in it."""
+    return re.sub(r"://[^/@\s]*@", "://", text)
+
+
+def refuse_password(url: str, key: str) -> None:
+    """Refuse a URL with a secret in it: what a run is given stands in its config, its snapshots and in MLflow.
+
+    Raises:
+        UsageError: which names `key` and does not repeat the URL.
+    """
+    if re.search(r"://([^/@\s]*:[^/@\s]*@|[^?\s]*\?)", url):
+        raise UsageError(
+            f"{key}: a URL with a password or a query would be written down with the run; leave it out, and give the "
+            "storage's library its secret by the environment, such as AWS_SECRET_ACCESS_KEY or FSSPEC_FTP_PASSWORD"
+        )
 
 
 @contextmanager

@@ -5,11 +5,12 @@ them.
 import json
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -20,9 +21,20 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.networks.build import Generator, build_generator
 from cyclegan_dist.networks.config import GeneratorConfig, InitConfig
+from cyclegan_dist.tree import refuse_unknown
 
 CARD = "card.json"
 DIRECTIONS = {"AB": "G_AB", "BA": "G_BA"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Card:
+    """What of a card decides how weights are read; the rest is for people."""
+
+    input_nc: Annotated[int, Ge(1)]
+    output_nc: Annotated[int, Ge(1)]
+    generator: GeneratorConfig
+    directions: tuple[Literal["AB", "BA"], ...] = ("AB", "BA")
 
 
 def save_snapshot(folder: Path, generators: nn.ModuleDict, config: CycleGANConfig, facts: dict[str, Any]) -> Path:
@@ -79,8 +91,12 @@ def load_generator(folder: Path, direction: str, device: torch.device | str = "c
         raise UsageError(f"snapshot {folder} holds no {name}, only direction {' '.join(found)}: take that one")
     channels = (card["input_nc"], card["output_nc"]) if direction == "AB" else (card["output_nc"], card["input_nc"])
     try:
-        network = build_generator(*channels, generator_config(folder), InitConfig())
-        network.load_state_dict(load_file(folder / f"{name}.safetensors"))
+        weights, config = load_file(folder / f"{name}.safetensors"), generator_config(folder)
+        if len(weights) < (config.n_blocks if config.arch == "resnet" else config.n_downs):
+            raise RuntimeError(f"{CARD} promises more layers than {name}.safetensors holds")
+        with torch.device("meta"):  # it may promise wider ones as well: no memory is taken for what the file lacks
+            network = build_generator(*channels, config, InitConfig())
+        network.load_state_dict(weights, assign=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise UsageError(f"snapshot {folder} is damaged: {str(error).splitlines()[0]}") from error
     return network.to(device).eval().requires_grad_(False)
@@ -92,18 +108,27 @@ def generator_config(folder: Path) -> GeneratorConfig:
     Raises:
         UsageError: if `folder` is no snapshot, or a damaged one.
     """
-    try:
-        return TypeAdapter(GeneratorConfig).validate_python(read_card(folder)["generator"])
-    except (KeyError, ValidationError) as error:
-        raise UsageError(f"snapshot {folder} is damaged: {str(error).splitlines()[0]}") from error
+    return TypeAdapter(GeneratorConfig).validate_python(read_card(folder)["generator"])
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The JSON card of a snapshot."""
+    """The JSON card of a snapshot.
+
+    Raises:
+        UsageError: if it cannot be read, or says not what `save_snapshot` writes.
+    """
     try:
-        return json.loads((folder / CARD).read_text())
-    except (OSError, ValueError) as error:
+        card = json.loads((folder / CARD).read_text())
+        TypeAdapter(_Card).validate_python(card)
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise UsageError(f"snapshot {folder} is damaged: {CARD}: {reason}") from error
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{folder} is no snapshot: {CARD} cannot be read ({error})") from error
+    known = [field.name for field in fields(GeneratorConfig)]
+    refuse_unknown(card["generator"], known, f"snapshot {folder} is damaged: {CARD}: generator")
+    return card
 
 
 def find_snapshot(path: Path) -> Path:

@@ -40,12 +40,13 @@ from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.run import FAILURE_NAME
 from cyclegan_dist.schedule import Schedule
 from cyclegan_dist.state import RunState
+from cyclegan_dist.step.memory import OutOfMemoryError, memory_errors
 from cyclegan_dist.step.update import NonFiniteError, Step
 from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.tree import flatten
 
 PATIENCE_S = 60.0  # for a checkpoint that is being written when training ends in an error
-FATAL = (UsageError, DataError, NonFiniteError)  # starting the ranks again would end the same way
+FATAL = (UsageError, DataError, NonFiniteError, OutOfMemoryError)  # starting the ranks again would end the same way
 
 
 def train(config: Config, world: World, stop: StopRequest) -> str:
@@ -62,8 +63,8 @@ def train(config: Config, world: World, stop: StopRequest) -> str:
 
     Raises:
         SupersededError: if another attempt has taken over the run.
-        UsageError, DataError, NonFiniteError: what starting again would not mend. The first also leaves a file FAILED
-        that says so.
+        UsageError, DataError, NonFiniteError, OutOfMemoryError: what starting again would not mend. The first also
+            leaves a file FAILED that says so.
     """
     journal = Journal(config.run_dir) if world.is_first else None
     status = "FAILED"
@@ -147,8 +148,10 @@ class Trainer:
         torch.manual_seed(_seed(self.config.seed, self.world.rank, at.nimg))
         lr = self.config.optim.learning_rate() * self.schedule.factor(at.epoch)
         where = (self.world.device, self.step.dtype, self.step.memory_format)
+        place = f"rank {self.world.rank}, step {at.step + 1}"
         try:
-            losses = self.step([batch.images(*where) for batch in micro_batches], lr)
+            with memory_errors(place, images=self.micro_batch, size=self.config.data.crop_size):
+                losses = self.step([batch.images(*where) for batch in micro_batches], lr)
         except NonFiniteError as error:
             raise NonFiniteError(self._explained(error, at, micro_batches)) from None
         now = dataclasses.replace(

@@ -31,6 +31,7 @@ from cyclegan_dist.drill.plan import FOLDER, DriverFault, Fault, Point, RankFaul
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.tree import read_assignments
 
+TRAIN = [sys.executable, "-m", "cyclegan_dist.train"]
 RESULT = "result.json"
 WITHOUT_CLUSTER = [kind for kind in (*get_args(RankFault), *get_args(DriverFault)) if kind != "node"]
 
@@ -137,7 +138,7 @@ def _train(run: Config, faults: list[Fault], console: Console) -> None:
         with log.open("a") as output:
             # A group of its own, so that a Ctrl-C meant for the drill is the drill's to pass on.
             process = subprocess.Popen(
-                [sys.executable, "-m", "cyclegan_dist.train", str(path)],
+                [*TRAIN, str(path)],
                 stdout=output,
                 stderr=output,
                 process_group=0,

@@ -14,6 +14,7 @@ ROOMS = [
     ["train"],
     ["launch", "promotion"],
     ["orchestration", "sync", "evaluate"],
+    ["doctor"],
     ["trainer"],
     ["state"],
     ["sweep", "sources"],
@@ -78,7 +79,7 @@ def test_nothing_is_imported_upwards(path: Path) -> None:
             "ray",
             {
                 f"cyclegan_dist.orchestration.{name}"
-                for name in ("cluster", "serving", "training", "translating", "tuning")
+                for name in ("cluster", "probing", "serving", "training", "translating", "tuning")
             },
         ),
         (

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from cyclegan_dist.errors import UsageError
+from cyclegan_dist.errors import UsageError, refuse_password
 
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
 
@@ -37,6 +37,7 @@ class DataConfig:
     """Batches each of them prepares ahead."""
 
     def __post_init__(self) -> None:
+        refuse_password(self.path, "data.path")
         if self.preprocess in ("resize_and_crop", "scale_width_and_crop") and self.crop_size > self.load_size:
             raise UsageError(
                 f"crop_size {self.crop_size} is larger than load_size {self.load_size}: "

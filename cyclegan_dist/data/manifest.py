@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cyclegan_dist.data.plan import DOMAINS
-from cyclegan_dist.errors import UsageError
+from cyclegan_dist.errors import UsageError, refuse_password
 
 NAME = "manifest.parquet"
 VERSION = 1
@@ -94,6 +94,7 @@ def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
     """
     if path.startswith("pipe:"):
         raise UsageError(f"{path}: pipe: URLs run commands and are refused; give a folder or an fsspec URL")
+    refuse_password(path, "the data set")
     root = path.removesuffix(NAME).rstrip("/") or "."
     with _local(root) as file:
         table, facts = _read(file, root, ["domain", *(name for name in columns if name != "domain")])
@@ -138,7 +139,7 @@ def _read(file: Path, root: str, columns: list[str]) -> tuple[pa.Table, dict[str
         table = table.cast(pa.schema([SCHEMA.field(name) for name in columns]))
         _refuse_strange(table, facts["shards"])
         return table, facts
-    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError):
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError):
         raise UsageError(f"{root}/{NAME} is not a manifest that python -m pipelines.prepare wrote") from None
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt
 
-from cyclegan_dist.errors import UsageError
+from cyclegan_dist.errors import UsageError, refuse_password
 
 METRICS = ("distances", "cycle", "identity", "content", "paired", "segmentation")
 
@@ -66,4 +66,5 @@ class HeldOutConfig:
     """Figure, the mean of both directions, by which best.json names the best snapshot: the lower the better."""
 
     def __post_init__(self) -> None:
+        refuse_password(self.data, "held_out.data")
         EvaluationConfig(features=self.features, features_sha256=self.features_sha256)

@@ -11,13 +11,13 @@ from typing import Literal
 
 import torch
 import torchvision
-import yaml
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.features import for_imagenet, read_weights
 from cyclegan_dist.evaluation.figures import Figure
+from cyclegan_dist.tree import read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +51,10 @@ def read_palette(path: str) -> Palette:
         UsageError: if it is not there or no palette.
     """
     try:
-        return TypeAdapter(Palette).validate_python(yaml.safe_load(Path(path).read_text()))
+        return TypeAdapter(Palette).validate_python(read_yaml(Path(path).read_text(), f"palette {path}"))
     except OSError as error:
         raise UsageError(f"palette {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValidationError) as error:
+    except ValidationError as error:
         raise UsageError(f"{path} is no palette: give domain: A or B, and classes with colours [r, g, b]") from error
 
 

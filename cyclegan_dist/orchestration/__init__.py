@@ -12,12 +12,17 @@ import secrets
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-# A dead, silent or hanging rank is known within half a minute; Ray's own figures are 2 s, 10 and 1 min.
+# A dead, silent or hanging rank is known within half a minute; Ray's own figures are 2 s, 10 min and 1 min. The last
+# bounds the wait for places, not for processes to start: when it ends, Ray looks anew how many nodes there are.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
 os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", "30")
-os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "30")
+os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
 if not os.environ.get("RAY_ADDRESS"):
     # A cluster of our own, through whose job server nobody else on this machine may run code. A token of our own too:
     # Ray would write one that all may read into the home folder.
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # It has one node. Told that there are no others, Ray and gloo listen on 127.0.0.1 only; Ray takes an address of
+    # 127.0.0.1 for a mistake otherwise, and listens on all.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")

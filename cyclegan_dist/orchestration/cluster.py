@@ -16,6 +16,7 @@ import ray
 import ray.exceptions
 
 from cyclegan_dist.config import Config
+from cyclegan_dist.doctor.job_api import refuse_open_job_api
 from cyclegan_dist.errors import UsageError
 
 
@@ -33,10 +34,11 @@ def cluster() -> Iterator[None]:
         settings |= {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": port}
     try:
         try:
-            ray.init(**settings)
+            context = ray.init(**settings)
         except (RuntimeError, ConnectionError, ValueError, ray.exceptions.RayError) as error:
             where = os.environ.get("RAY_ADDRESS", "of this machine's own")
             raise UsageError(f"no Ray cluster {where}: {last_line(error)}") from error
+        refuse_open_job_api(context.dashboard_url or "")
         yield
     finally:
         ray.shutdown()

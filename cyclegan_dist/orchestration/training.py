@@ -15,7 +15,7 @@ from cyclegan_dist import dist
 from cyclegan_dist.checkpoint.fence import SupersededError
 from cyclegan_dist.checkpoint.place import place_at
 from cyclegan_dist.config import Config, check_config
-from cyclegan_dist.errors import UsageError
+from cyclegan_dist.errors import UsageError, without_passwords
 from cyclegan_dist.hooks.stop import FILE as STOP_FILE
 from cyclegan_dist.hooks.stop import StopRequest
 from cyclegan_dist.orchestration.cluster import cluster, in_thread, last_line, room_for, stop_signals
@@ -125,7 +125,7 @@ def _give_up(config: Config, error: ray.train.TrainingFailedError) -> NoReturn:
     append(config.run_dir, "end", status="FAILED")  # the rank that would have said so may be dead
     failures = _failures(error)
     crash = config.run_dir / "crash.txt"
-    crash.write_text("\n\n".join(map(str, [error, *failures.values()])))
+    crash.write_text(without_passwords("\n\n".join(map(str, [error, *failures.values()]))))
     cause = _cause(failures) if failures else last_line(error)
     raise UsageError(f"training failed: {cause}; the same command resumes. Details: {crash}") from error
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from annotated_types import Ge
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
@@ -14,6 +13,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.detectors import DETECTORS
 from cyclegan_dist.evaluation.figures import Figure, difference
 from cyclegan_dist.evaluation.measure import Evaluation
+from cyclegan_dist.tree import read_yaml
 
 Detector = Literal["do-nothing", "collapsed", "inverted", "discriminator-won"]
 
@@ -53,11 +53,9 @@ def read_gate(path: str) -> Gate:
     if not path:
         return Gate()
     try:
-        return TypeAdapter(Gate).validate_python(yaml.safe_load(Path(path).read_text()) or {})
+        return TypeAdapter(Gate).validate_python(read_yaml(Path(path).read_text(), f"gate {path}") or {})
     except OSError as error:
         raise UsageError(f"gate {path} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"gate {path} is not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -4,10 +4,10 @@ import dataclasses
 import hashlib
 import json
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from cyclegan_dist.errors import without_passwords
 from cyclegan_dist.tracking.journal import NAME as JOURNAL
 
 NAME = "mlflow.json"
@@ -55,10 +55,12 @@ def key_of(run_dir: Path) -> str:
 def first_line(error: BaseException) -> str:
     """What an exception says first, without the names and passwords of URLs in it."""
     text = str(error).strip() or type(error).__name__
-    return re.sub(r"://[^/@\s]*@", "://", text.splitlines()[0])
+    return without_passwords(text.splitlines()[0])
 
 
 def server_of(tracking_uri: str) -> str:
-    """A tracking URI without a user's name and password."""
+    """A tracking URI, of a server or of a database, without a user's name and password."""
     scheme, separator, rest = tracking_uri.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if scheme.startswith("http") else tracking_uri
+    if not separator or scheme.startswith(("file", "sqlite")):  # a path: nothing in it is a secret
+        return tracking_uri
+    return f"{scheme}{separator}{rest.partition('?')[0].rpartition('@')[2]}"

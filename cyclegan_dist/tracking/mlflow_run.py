@@ -21,6 +21,8 @@ from PIL import Image
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.tracking.bookmark import Bookmark, key_of, server_of
+from cyclegan_dist.tracking.journal import NAME as JOURNAL
+from cyclegan_dist.tracking.journal import read_records
 
 BATCH, PARAMS = 1000, 100  # most metrics, and most parameters, that MLflow takes in one call
 KEY_TAG = "cyclegan_dist.key"
@@ -46,7 +48,8 @@ class MlflowRun:
             self._mark.save(run_dir)  # so that who sends the rest sends it there
             experiment_id = find_experiment(self.client, experiment, artifacts)
             above = {PARENT_TAG: find_sweep(self.client, experiment_id, run_dir.parent, parent)} if parent else {}
-            run_id = _find_or_create(self.client, experiment_id, run_dir, key, above)
+            first, _ = next(read_records(run_dir / JOURNAL, 0))
+            run_id = _find_or_create(self.client, experiment_id, run_dir, key, above, first["time"])
             self._mark = Bookmark(store, key, run_id)
         self.offset = self._mark.offset
 
@@ -125,7 +128,9 @@ class MlflowRun:
             _left_out(folder, error)
 
     def _end(self, record: dict[str, Any]) -> None:
-        self.client.set_terminated(self.run_id, status=record["status"])
+        began = self.client.get_run(self.run_id).info.start_time
+        end = max(record["time"], began)  # a clock that was set back must not give the run a negative duration
+        self.client.set_terminated(self.run_id, status=record["status"], end_time=end)
 
 
 def find_experiment(client: MlflowClient, name: str, artifacts: Path) -> str:
@@ -145,7 +150,9 @@ def find_sweep(client: MlflowClient, experiment_id: str, folder: Path, key: str)
         return _find_or_create(client, experiment_id, folder, key, {"mlflow.source.name": "pipelines.sweep"})
 
 
-def _find_or_create(client: MlflowClient, experiment_id: str, folder: Path, key: str, tags: dict[str, str]) -> str:
+def _find_or_create(
+    client: MlflowClient, experiment_id: str, folder: Path, key: str, tags: dict[str, str], began: int | None = None
+) -> str:
     """A sender that died before it could note the run's id has left one with the key."""
     found = client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
     if found:
@@ -157,7 +164,7 @@ def _find_or_create(client: MlflowClient, experiment_id: str, folder: Path, key:
         "mlflow.user": os.environ.get("USER", "unknown"),
         **tags,
     }
-    return client.create_run(experiment_id, run_name=folder.name, tags=tags).info.run_id
+    return client.create_run(experiment_id, start_time=began, run_name=folder.name, tags=tags).info.run_id
 
 
 def _left_out(path: Path, reason: Exception) -> None:

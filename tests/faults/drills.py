@@ -1,8 +1,47 @@
 """The whole matrix: importing a group's drills enters them."""
 
-from tests.faults import bulk, decoding, judging, names, numerics, reading, resuming, storage, tracking
+from tests.faults import (
+    bulk,
+    canaries,
+    clock,
+    decoding,
+    exposure,
+    injection,
+    judging,
+    memory,
+    names,
+    numerics,
+    pages,
+    processes,
+    reading,
+    resuming,
+    serving,
+    storage,
+    supply,
+    tracking,
+)
 from tests.faults.matrix import ENTERED
 
-__all__ = ["ROWS", "bulk", "decoding", "judging", "names", "numerics", "reading", "resuming", "storage", "tracking"]
+__all__ = [
+    "ROWS",
+    "bulk",
+    "canaries",
+    "clock",
+    "decoding",
+    "exposure",
+    "injection",
+    "judging",
+    "memory",
+    "names",
+    "numerics",
+    "pages",
+    "processes",
+    "reading",
+    "resuming",
+    "serving",
+    "storage",
+    "supply",
+    "tracking",
+]
 
 ROWS = {id: ENTERED[id] for id in sorted(ENTERED, key=lambda id: (id[0], int(id[1:])))}

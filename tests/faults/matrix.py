@@ -15,10 +15,12 @@ from cyclegan_dist.config import Config
 from tests.conftest import make_dataset, make_run
 
 GROUPS = {
+    "A": "Processes, nodes and networks",
     "B": "Checkpoints and storage",
     "C": "Data",
     "D": "Numerics and the state of a GAN",
     "E": "Tracking and registry",
+    "F": "Security",
     "X": "Beyond the rows: what is counted or timed in bulk",
 }
 

@@ -54,6 +54,10 @@ def test_a_drill_with_other_faults_is_another_drill(
     assert code == 2 and "was drilled with other faults: give another --name" in err
 
 
-def test_a_training_that_ends_by_itself_ends_the_drill(command: Callable[..., Answer], config: Path) -> None:
+def test_a_training_that_ends_by_itself_ends_the_drill(
+    command: Callable[..., Answer], config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.drill.TRAIN", ["sh", "-c", "echo no such data; exit 3"])
     code, _, err = command(main, config, "--fault", "kill")
-    assert code == 2 and "ended with exit code 2: see" in err  # there is no such data set
+    assert code == 2 and "training tiny-undisturbed ended with exit code 3: see" in err
+    assert Path(err.split(": see ")[1].strip()).read_text() == "no such data\n"

@@ -54,11 +54,13 @@ def local_answerer(translator: Translator) -> Answerer:
 
 
 @contextmanager
-def running(snapshot: Path, limits: Limits = LIMITS, answer: Answerer | None = None) -> Iterator[str]:
+def running(
+    snapshot: Path, limits: Limits = LIMITS, answer: Answerer | None = None, title: str = "tiny"
+) -> Iterator[str]:
     """The service of a snapshot behind a URL while the block lasts."""
     answer = answer or local_answerer(Translator(snapshot, torch.device("cpu"), limits.max_pixels))
     door = listen("127.0.0.1", 0)
-    with answering(make_app("tiny", read_card(snapshot), limits, answer), door):
+    with answering(make_app(title, read_card(snapshot), limits, answer), door):
         yield address(door)
 
 

@@ -36,4 +36,5 @@ def test_the_key_is_the_runs_own(tmp_path: Path) -> None:
 
 def test_a_password_is_not_kept() -> None:
     assert server_of("https://me:secret@host:5000/x") == "https://host:5000/x"
+    assert server_of("postgresql+psycopg2://me:secret@db/x?password=secret") == "postgresql+psycopg2://db/x"
     assert server_of("sqlite:////home/me@work/mlflow.db") == "sqlite:////home/me@work/mlflow.db"

@@ -1,0 +1,135 @@
+"""F10: names that are HTML, on the pages that show them."""
+
+import asyncio
+import html.parser
+import json
+from pathlib import Path
+
+import requests
+
+from cyclegan_dist.evaluate import Evaluate
+from cyclegan_dist.evaluate import run as evaluate
+from cyclegan_dist.evaluation.config import EvaluationConfig
+from cyclegan_dist.snapshot import CARD, find_snapshot, read_card
+from pipelines.gallery import Gallery, gallery
+from pipelines.prepare import Prepare, prepare
+from tests.conftest import write_images
+from tests.faults.matrix import Measured, Stage, row
+from tests.faults.names import _silence
+from tests.servers import http_server
+from tests.service.chromium import PROGRAM, browser
+from tests.service.running import make_snapshot, running
+
+DO = "window.executed=1"
+FILES = (  # no file's name holds a slash
+    f"<script>{DO}<script>",
+    f"<img src=x onerror={DO}>",
+    f"<svg onload={DO}>",
+    f'" onmouseover="{DO}" x="',
+    f"' onfocus='{DO}' autofocus tabindex=1 x='",
+    f"<a href=javascript:{DO}>x",
+    f"<iframe srcdoc='<img src=x onerror=parent.{DO}>'>",
+    f"<details open ontoggle={DO}>",
+    "{{ 111*111 }}{% set x = 1 %}",
+)
+NAMES = (*FILES, f"</title><script>{DO}</script>", f"</style></dd><script>{DO}</script>", "<base href=//127.0.0.1>")
+POLICY = "default-src 'none'"
+TOUCH = """
+(() => {
+  for (const one of document.querySelectorAll("*"))
+    for (const kind of ["mouseover", "focus", "click"]) one.dispatchEvent(new MouseEvent(kind, {bubbles: true}));
+  return new Promise((done) => setTimeout(() => done(window.executed === 1), 500));
+})()
+"""
+
+
+class _Marks(html.parser.HTMLParser):
+    """What of a page could run or lead away."""
+
+    def __init__(self, nonce: str):
+        super().__init__()
+        self.nonce, self.found = nonce, list[str]()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        own = self.nonce and ("nonce", self.nonce) in attrs
+        handlers = [key for key, value in attrs if key.startswith("on") or "javascript:" in (value or "")]
+        if tag in ("script", "iframe", "object", "embed", "base", "svg", "details") and not own:
+            self.found.append(tag)
+        self.found += handlers
+
+
+@row(
+    "F10",
+    "files, runs and models have HTML, scripts and templates for a name",
+    "they are shown as they are; a policy forbids scripts; none is run",
+    slow=True,
+)
+def names_as_html(stage: Stage) -> Measured:
+    with _silence():
+        folders = [_gallery(stage), _evaluation(stage)]
+    control = stage.folder / "control"
+    control.mkdir()
+    (control / "index.html").write_text("<title></title>" + "\n".join(NAMES))
+    snapshot = stage.folder / "model"
+    marks, policies, executed, texts = [], 0, list[bool](), []
+    with http_server(stage.folder) as url, running(snapshot, title=NAMES[0]) as service:
+        addresses = [f"{url}/{folder.name}/index.html" for folder in folders] + [service]
+        for address in addresses:
+            answer = requests.get(address, timeout=20)
+            policy = answer.headers.get("Content-Security-Policy", "")
+            policies += POLICY in policy or f'"Content-Security-Policy" content="{POLICY}' in answer.text
+            page = _Marks(policy.partition("'nonce-")[2].partition("'")[0])
+            page.feed(answer.text)
+            marks += page.found
+            texts.append(answer.text)
+        if PROGRAM:
+            executed = asyncio.run(_opened([*addresses, f"{url}/control/index.html"]))
+    evaluated = sum(str(111 * 111) in text for text in texts)
+    shown = all("&lt;img src=x onerror" in text for text in texts)
+    told = (
+        f"run in Chromium {sum(executed[:-1])} (of a page without care: {executed[-1]})"
+        if executed
+        else "no Chromium here"
+    )
+    return Measured(
+        f"{len(NAMES)} names on {len(addresses)} pages (gallery, evaluation, service): tags and handlers made of them "
+        f"{len(marks)} {marks[:3] or ''}, templates evaluated {evaluated}, shown as text: {shown}; pages with a policy "
+        f"{policies} of {len(addresses)}; {told}",
+        not marks and not evaluated and shown and policies == len(addresses) and executed in ([], [False] * 3 + [True]),
+    )
+
+
+def _named(folder: Path) -> Path:
+    """Images with names that are HTML."""
+    for image, name in zip(sorted(write_images(folder, len(FILES)).iterdir()), FILES, strict=True):
+        image.rename(folder / f"{name}.png")
+    return folder
+
+
+def _gallery(stage: Stage) -> Path:
+    """The page of a model whose card is full of HTML."""
+    snapshot = make_snapshot(stage.folder / "model")
+    card = {**read_card(find_snapshot(snapshot)), "run": " ".join(NAMES), "nimg": NAMES[1]}
+    (snapshot / CARD).write_text(json.dumps(card))
+    out = stage.folder / "gallery"
+    gallery(Gallery(snapshot, _named(stage.folder / "A"), _named(stage.folder / "B"), out))
+    return out
+
+
+def _evaluation(stage: Stage) -> Path:
+    prepare(Prepare(stage.folder / "A", stage.folder / "B", stage.folder / "data", workers=1))
+    out = stage.folder / "evaluation"
+    what = EvaluationConfig(metrics=("cycle",), size=16)
+    model = stage.folder / "model"
+    evaluate(Evaluate(str(model), str(stage.folder / "data"), out=out, mlflow=False, device="cpu", what=what))
+    return out
+
+
+async def _opened(addresses: list[str]) -> list[bool]:
+    """Whether a script of the names was run on each page, whatever is touched there."""
+    executed = []
+    async with browser() as tab:
+        for address in addresses:
+            await tab.open(address, 1000, 800)
+            executed.append(bool(await tab.value(TOUCH)))
+    return executed
