@@ -1,0 +1,88 @@
+"""Group A: a node is lost, or the head, or the launcher."""
+
+import statistics
+import time
+
+from cyclegan_dist.drill.measure import Cost
+from tests.faults.machines import Struck, all_on, cluster
+from tests.faults.matrix import Measured, Stage, row
+from tests.faults.processes import FEW_S, drilled, planned, sums, told, whole
+from tests.multinode.lab import HEAD
+
+
+def lost(struck: Struck, how: str) -> None:
+    """Take a machine with a rank from the cluster."""
+    machine = struck.rank_machines()[-1]
+    if how == "raylet":
+        struck.lab.kill_raylet(machine)
+    else:
+        struck.lab.kill(machine, silently=how == "silence")
+
+
+def medians(costs: list[Cost]) -> str:
+    known = [cost.detection_s for cost in costs if cost.detection_s is not None]
+    went_on = [cost.recovery_s for cost in costs if cost.recovery_s is not None]
+    again = [cost.repeated for cost in costs if cost.repeated is not None]
+    if not went_on:
+        return "no restart"
+    seen = f"known {statistics.median(known):.1f} s, " if known else ""
+    return f"{seen}on after {statistics.median(went_on):.1f} s, {statistics.median(again):.0f} again"
+
+
+@row(
+    "A4", "a node is lost, with a spare and without", "the ranks move; without a spare they wait for one", nightly=True
+)
+def node_lost(stage: Stage) -> Measured:
+    lab, rounds = cluster(), stage.times(1, 3)
+    struck = Struck(lab, f"a4-{time.time_ns()}")
+    groups: dict[str, list[int]] = {}
+    struck.wait(lambda last: last["step"] >= 1)
+    for how in ("power off", "silence", "raylet") * rounds:
+        all_on(lab, lab.workers)
+        struck.warm_up()
+        groups.setdefault(how, []).append(len(struck.faults))
+        with struck.blow():
+            lost(struck, how)
+    for _ in range(stage.times(1, 2)):
+        all_on(lab, lab.workers)
+        struck.warm_up()
+        spare = next(machine for machine in lab.workers if machine not in struck.rank_machines())
+        lab.kill(spare)
+        time.sleep(12)  # until the head knows
+        groups.setdefault("no spare, one added after 20 s", []).append(len(struck.faults))
+        with struck.blow():
+            lost(struck, "power off")
+            time.sleep(20)
+            all_on(lab, (spare,))
+    struck.warm_up()
+    costs, comparison = struck.finish()
+    figure = "; ".join(f"{how}: {medians([costs[i] for i in numbers])}" for how, numbers in groups.items())
+    right = comparison.equal and not (comparison.lost or comparison.doubled or comparison.points_doubled)
+    quick = all(cost.recovery_s is not None and cost.recovery_s < FEW_S for cost in costs[: 3 * rounds])
+    return Measured(f"{figure}; {sums(comparison)}", right and quick)
+
+
+@row("A6", "the launcher is killed, or the head, and the command given again", "it resumes", nightly=True)
+def launcher_lost(stage: Stage) -> Measured:
+    faults = planned(stage, [("driver_kill", "step")], rounds=stage.times(1, 3))
+    costs, comparison = drilled(stage, faults)
+    lab = cluster()
+    struck = Struck(lab, f"a6-{time.time_ns()}")
+    struck.wait(lambda last: last["step"] >= 30)
+    with struck.blow():
+        lab.kill(HEAD)
+        ended = time.monotonic()
+        for machine in (*lab.workers, "driver"):
+            if lab.processes(machine, "/raylet/raylet "):
+                lab.kill(machine)  # as `ray start --block` ends under a supervisor when its head is gone
+        lab.start(HEAD)
+        all_on(lab, ("driver", *lab.workers[:2]))
+        again = time.monotonic() - ended
+        struck.resubmit()
+    struck.warm_up()
+    heads, after = struck.finish()
+    figure = (
+        f"launcher: {told(costs, lambda c: c.fault.kind)}; {sums(comparison)}; head: cluster back after {again:.0f} s, "
+        f"{medians(heads)}; {sums(after)}"
+    )
+    return Measured(figure, whole(costs, comparison, faults) and after.equal and not after.lost)

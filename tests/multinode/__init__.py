@@ -1,0 +1,1 @@
+"""A real Ray cluster on this machine, one node for each network namespace, and tests on it."""
