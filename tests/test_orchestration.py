@@ -106,6 +106,7 @@ def wait_for_step(config: Config, step: int, process: "subprocess.Popen[str]", t
     raise TimeoutError(f"step {step} was not reached")
 
 
+@pytest.mark.long  # short of it, tests/orchestration/test_nodes.py loses a node; rows A1 and A7 do it all
 def test_a_killed_rank_costs_nothing(tiny_run: Callable[..., Config], head: Head) -> None:
     """SIGKILL of one of two ranks: started again from the checkpoint, and equal to the run nobody disturbed."""
     whole = tiny_run(name="whole", **LONGER)
@@ -120,6 +121,7 @@ def test_a_killed_rank_costs_nothing(tiny_run: Callable[..., Config], head: Head
     assert differences(final_state(whole, 2), final_state(config, 2)) == []
 
 
+@pytest.mark.long
 def test_sigterm_leaves_a_checkpoint_to_go_on_from(tiny_run: Callable[..., Config], head: Head) -> None:
     whole = tiny_run(name="whole", **LONGER)
     go_on(2, whole)
