@@ -56,7 +56,7 @@ def main(ids: list[str]) -> int:
         "date": datetime.date.today().isoformat(),
         "machine": f"{os.cpu_count()} CPU cores, {platform.system()}, Python {platform.python_version()}",
         "versions": {
-            name: version(name) for name in ("torch", "torchvision", "webdataset", "pyarrow", "pillow", "mlflow")
+            name: version(name) for name in ("torch", "torchvision", "ray", "webdataset", "pyarrow", "pillow", "mlflow")
         },
         "seed": SEED,
         "rows": {id: known[id] for id in ROWS if id in known},

@@ -8,6 +8,9 @@ from tests.faults.machines import Struck, all_on, cluster
 from tests.faults.matrix import Measured, Stage, row
 from tests.faults.processes import FEW_S, drilled, planned, sums, told, whole
 from tests.multinode.lab import HEAD
+from tests.multinode.network import possible
+from tests.ranks import run_ranks
+from tests.training import final_state, go, records
 
 
 def lost(struck: Struck, how: str) -> None:
@@ -86,3 +89,50 @@ def launcher_lost(stage: Stage) -> Measured:
         f"{medians(heads)}; {sums(after)}"
     )
     return Measured(figure, whole(costs, comparison, faults) and after.equal and not after.lost)
+
+
+@row("A11", "the number of ranks changes", "the same images, the same weights but for rounding", slow=True)
+def resized(stage: Stage) -> Measured:
+    """In double precision and without history buffers, which are each rank's own."""
+    exact = {"optim__precision": "fp64", "method__pool_size": 0, "optim__batch_size": 12, "world__num_workers": (1, 4)}
+    first = stage.run(name="alone", stop_after=96, **exact)
+    go(first)
+    worst, journals = 0.0, []
+    for i, worlds in enumerate([(2, 1, 2), (2, 4), (4, 3)]):
+        for part, ranks in enumerate(worlds, start=1):
+            config = stage.run(name=f"changed{i}", stop_after=96 * part // len(worlds), **exact)
+            run_ranks(lambda world, config=config: go(config, world), ranks)
+        states = [final_state(c, 1)[0]["step"]["networks"] for c in (first, config)]
+        worst = max(worst, *(float((states[0][k] - states[1][k]).abs().max()) for k in states[0]))
+        points = [(r["step"], r["nimg"], r["values"]["lr/G"]) for r in records(config) if r["kind"] == "metrics"]
+        journals.append(sorted(set(points)) == points)
+    figure = f"2-1-2, 2-4, 4-3 ranks: max dW {worst:.1e}; no step lost, none twice: {journals}"
+    right = worst < 1e-9 and all(journals)
+    if not stage.thorough or possible():
+        return Measured(figure, right)
+    found = elastic()
+    return Measured(f"{figure}; {found.figure}", right and found.passed)
+
+
+def elastic() -> Measured:
+    """Of two ranks one is lost without a spare, the other goes on alone, and a second one comes back."""
+    lab = cluster()
+    all_on(lab, lab.workers)
+    struck = Struck(lab, f"a11-{time.time_ns()}", world__num_workers=(1, 2))
+    struck.wait(lambda last: last["step"] >= 1)
+    spare = next(machine for machine in lab.workers if machine not in struck.rank_machines())
+    lab.kill(spare)
+    struck.warm_up()
+    with struck.blow():
+        lost(struck, "power off")
+    struck.warm_up()
+    with struck.blow():
+        all_on(lab, lab.workers)
+        alone = struck.last["attempt"]
+        struck.wait(lambda now: now["attempt"] != alone)
+    struck.warm_up()
+    worlds = [record["world_size"] for record in records(struck.config) if record["kind"] == "run"]
+    costs, comparison = struck.finish()
+    figure = f"elastic, ranks {worlds}: alone {medians(costs[:1])}; a second one {medians(costs[1:])}"
+    whole_run = (comparison.lost, comparison.doubled, comparison.points_missing, comparison.points_doubled)
+    return Measured(f"{figure}; lost, doubled, points missing, doubled {whole_run}", whole_run == (0, 0, 0, 0))

@@ -62,7 +62,7 @@ class _Marks(html.parser.HTMLParser):
     "F10",
     "files, runs and models have HTML, scripts and templates for a name",
     "they are shown as they are; a policy forbids scripts; none is run",
-    slow=True,
+    nightly=True,
 )
 def names_as_html(stage: Stage) -> Measured:
     with _silence():

@@ -16,8 +16,7 @@ from cyclegan_dist.drill.measure import Comparison, Cost
 from cyclegan_dist.drill.plan import Fault, Point, random_plan, write_plan
 from pipelines.drill import WITHOUT_CLUSTER, break_and_compare
 from tests.faults.matrix import Measured, Stage, row
-from tests.ranks import run_ranks
-from tests.training import final_state, go, records
+from tests.training import records
 
 INTERVAL = 20  # steps between two checkpoints; faults come every second one
 # Steps of a tenth of a second or so, as small images can have them.
@@ -193,25 +192,6 @@ def storm(stage: Stage) -> Measured:
     reason = "a fault of the drill" in line and "Traceback" not in done.stderr
     figure = f"max_failures 2: {attempts} attempts, exit code {done.returncode}, reason told: {reason}"
     return Measured(figure, (attempts, done.returncode, reason) == (3, 2, True))
-
-
-@row("A11", "the number of ranks changes", "the same images, the same weights but for rounding", slow=True)
-def resized(stage: Stage) -> Measured:
-    """In double precision and without history buffers, which are each rank's own."""
-    exact = {"optim__precision": "fp64", "method__pool_size": 0, "optim__batch_size": 12, "world__num_workers": (1, 4)}
-    first = stage.run(name="alone", stop_after=96, **exact)
-    go(first)
-    worst, journals = 0.0, []
-    for i, worlds in enumerate([(2, 1, 2), (2, 4), (4, 3)]):
-        for part, ranks in enumerate(worlds, start=1):
-            config = stage.run(name=f"changed{i}", stop_after=96 * part // len(worlds), **exact)
-            run_ranks(lambda world, config=config: go(config, world), ranks)
-        states = [final_state(c, 1)[0]["step"]["networks"] for c in (first, config)]
-        worst = max(worst, *(float((states[0][k] - states[1][k]).abs().max()) for k in states[0]))
-        points = [(r["step"], r["nimg"], r["values"]["lr/G"]) for r in records(config) if r["kind"] == "metrics"]
-        journals.append(sorted(set(points)) == points)
-    figure = f"2-1-2, 2-4, 4-3 ranks: max dW {worst:.1e}; no step lost, none twice: {journals}"
-    return Measured(figure, worst < 1e-9 and all(journals))
 
 
 @row("A13", "twenty faults at random in one run", "it ends, equal to the undisturbed one in every bit", nightly=True)
