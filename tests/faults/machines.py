@@ -27,7 +27,7 @@ from tests.multinode.network import possible
 from tests.multinode.training import submit
 from tests.training import go_on
 
-WARM_UP = 30  # steps between two blows: at least one checkpoint
+WARM_UP = 15  # steps between two blows: at least one checkpoint
 PATIENCE_S = 150.0
 
 

@@ -46,7 +46,7 @@ def node_lost(stage: Stage) -> Measured:
         groups.setdefault(how, []).append(len(struck.faults))
         with struck.blow():
             lost(struck, how)
-    for _ in range(stage.times(1, 2)):
+    for _ in range(stage.times(1, 3)):
         all_on(lab, lab.workers)
         struck.warm_up()
         spare = next(machine for machine in lab.workers if machine not in struck.rank_machines())

@@ -18,7 +18,7 @@ from pipelines.drill import WITHOUT_CLUSTER, break_and_compare
 from tests.faults.matrix import Measured, Stage, row
 from tests.training import records
 
-INTERVAL = 20  # steps between two checkpoints; faults come every second one
+INTERVAL = 10  # steps between two checkpoints; faults come every second one
 # Steps of a tenth of a second or so, as small images can have them.
 SIZE: dict[str, Any] = {
     "optim__batch_size": 8,
