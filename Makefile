@@ -29,7 +29,7 @@ test-long: setup ## what takes minutes: a sweep that is killed, interrupted and 
 test-multinode: setup ## a Ray cluster of several machines on this one (root, iproute2)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m multinode
 
-faults: setup ## break everything for real and write docs/faults.md; half an hour
+faults: setup ## break everything for real and write docs/faults.md; an hour
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 test-fast: setup ## without Ray and whatever else takes long

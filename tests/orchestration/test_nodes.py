@@ -2,6 +2,7 @@
 without root; tests/multinode has real networks.
 """
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -11,8 +12,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+import psutil
 import pytest
 
 from cyclegan_dist.config import Config, dump_config
@@ -20,46 +21,66 @@ from cyclegan_dist.drill.measure import compare, read_steps
 from cyclegan_dist.drill.plan import write_plan
 from tests.training import go_on, records
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray's, of processes that it ends
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
-]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_health_check_initial_delay_ms": "500", "RAY_health_check_period_ms": "500"}
 
-NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20}
+
+class Nodes:
+    """A cluster that nodes come to and go from."""
+
+    def __init__(self, process: "subprocess.Popen[str]", environment: dict[str, str]):
+        self._process, self._environment = process, environment
+        self.address = self._answer()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def tell(self, verb: str, address: str) -> None:
+        """`add` or `remove` a node."""
+        assert self._process.stdin is not None
+        print(verb, address, file=self._process.stdin, flush=True)
+        assert self._answer() == f"{verb} {address}"
+
+    @property
+    def client(self) -> dict[str, str]:
+        """The environment of who uses it."""
+        return {**self._environment, "RAY_ADDRESS": self.address, "GLOO_SOCKET_IFNAME": "lo"}
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head without room for ranks. Not on 127.0.0.1, which Ray takes for another name of the machine's own address. What
-    it and its clients need is in the environment.
-    """
+def cluster() -> Iterator[Nodes]:
+    """A head without room for ranks."""
     temporary = tempfile.mkdtemp(prefix="cgdn", dir="/tmp")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("RAY_AUTH_MODE", "token")
-        environment.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        environment.setenv("RAY_health_check_initial_delay_ms", "500")
-        environment.setenv("RAY_health_check_period_ms", "500")
-        from ray.cluster_utils import Cluster
+    Path("/tmp/ray").mkdir(exist_ok=True)  # where `Cluster` notes its address
+    environment = os.environ | SETTINGS | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    for name in ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_API_SERVER_ADDRESS"):  # of a cluster of our own, earlier
+        environment.pop(name, None)
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("cluster_process.py")), temporary],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield Nodes(process, environment)
+    finally:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=30)
+        for member in [*psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []:
+            member.kill()
+        process.kill()
+        process.wait()
+        shutil.rmtree(temporary, ignore_errors=True)
 
-        Path("/tmp/ray").mkdir(exist_ok=True)  # where `Cluster` notes its address
-        head = {**NODE, "num_cpus": 0, "node_ip_address": "127.0.0.2", "temp_dir": temporary}
-        cluster = Cluster(initialize_head=True, head_node_args={**head, "include_dashboard": False})
-        try:
-            yield cluster
-        finally:
-            cluster.shutdown()
-            shutil.rmtree(temporary, ignore_errors=True)
 
-
-def start(config: Config, address: str) -> "subprocess.Popen[str]":
+def start(config: Config, cluster: Nodes) -> "subprocess.Popen[str]":
     path = config.run_dir.parent / f"{config.name}.yaml"
     path.write_text(dump_config(config))
     command = [sys.executable, "-m", "cyclegan_dist.train", str(path)]
-    environment = os.environ | {"RAY_ADDRESS": address, "GLOO_SOCKET_IFNAME": "lo"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=cluster.client)
 
 
 def wait_for_step(config: Config, step: int, process: "subprocess.Popen[str]") -> None:
@@ -70,18 +91,18 @@ def wait_for_step(config: Config, step: int, process: "subprocess.Popen[str]") -
         time.sleep(0.05)
 
 
-def test_a_node_is_lost_and_another_takes_its_place(tiny_run: Callable[..., Config], cluster: Any) -> None:
+def test_a_node_is_lost_and_another_takes_its_place(tiny_run: Callable[..., Config], cluster: Nodes) -> None:
     options = {"schedule__n_epochs": 16, "every__checkpoint": 20, "every__log": 2, "world__num_workers": 2}
     config, whole = (tiny_run(name=name, **options) for name in ("moved", "whole"))
-    cluster.add_node(node_ip_address="127.0.0.3", **NODE)
-    lost = cluster.add_node(node_ip_address="127.0.0.4", **NODE)
+    cluster.tell("add", "127.0.0.3")
+    cluster.tell("add", "127.0.0.4")
     write_plan(config.run_dir, [])  # nothing breaks by itself, but steps are noted
-    process = start(config, cluster.address)
+    process = start(config, cluster)
     go_on(2, whole)
     try:
         wait_for_step(config, 15, process)
-        cluster.remove_node(lost, allow_graceful=False)
-        cluster.add_node(node_ip_address="127.0.0.5", **NODE)
+        cluster.tell("remove", "127.0.0.4")
+        cluster.tell("add", "127.0.0.5")
         _, err = process.communicate(timeout=120)
     finally:
         process.kill()
