@@ -26,7 +26,7 @@ from rich.table import Table
 
 from cyclegan_dist.config import Config, dump_config, load_config, with_values
 from cyclegan_dist.drill.driver import attend
-from cyclegan_dist.drill.measure import Comparison, Cost, compare, costs
+from cyclegan_dist.drill.measure import Comparison, Cost, compare, costs, read_steps
 from cyclegan_dist.drill.plan import FOLDER, DriverFault, Fault, Point, RankFault, random_plan, read_plan, write_plan
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.tree import read_assignments
@@ -93,6 +93,7 @@ def break_and_compare(config: Config, faults: list[Fault], console: Console) -> 
         _refuse_other_plan(run, plan)
         console.print(f"training {run.name}, {len(plan)} faults", highlight=False)
         _train(run, plan, console)
+        _refuse_short(run, faults)
     return costs(drilled.run_dir, faults), compare(drilled, undisturbed)
 
 
@@ -125,6 +126,16 @@ def _refuse_other_plan(run: Config, faults: list[Fault]) -> None:
         write_plan(run.run_dir, faults)
     elif known != faults:
         raise UsageError(f"{run.run_dir} was drilled with other faults: give another --name")
+
+
+def _refuse_short(run: Config, faults: list[Fault]) -> None:
+    """A run that has ended before a fault is due says nothing of it."""
+    last, due = read_steps(run.run_dir)[-1]["step"], max(fault.step for fault in faults)
+    if last < due:
+        raise UsageError(
+            f"{run.name} ends after {last} steps, before the last fault at step {due}: lower --every-steps, or train "
+            "longer (--set schedule.n_epochs=...), under another --name"
+        )
 
 
 def _train(run: Config, faults: list[Fault], console: Console) -> None:

@@ -25,7 +25,8 @@ from tests.faults.processes import SIZE
 from tests.multinode.lab import Job, Lab
 from tests.multinode.network import possible
 from tests.multinode.training import submit
-from tests.training import go_on
+from tests.ranks import run_ranks
+from tests.training import go
 
 WARM_UP = 15  # steps between two blows: at least one checkpoint
 PATIENCE_S = 150.0
@@ -118,7 +119,7 @@ class Struck:
         images = self.last["step"] * self.config.optim.batch_size
         name = f"{self.config.name}-undisturbed"
         undisturbed = make_run(self.lab.folder, name=name, **{**self.options, "stop_after": images})
-        go_on(2, undisturbed)
+        run_ranks(lambda world: go(undisturbed, world), 2, timeout_s=900)
         return costs(self.config.run_dir, self.faults), compare(self.config, undisturbed)
 
     def pause_s(self, cost: Cost) -> float:

@@ -6,7 +6,7 @@ import time
 from cyclegan_dist.drill.measure import Cost
 from tests.faults.machines import Struck, all_on, cluster
 from tests.faults.matrix import Measured, Stage, row
-from tests.faults.processes import FEW_S, drilled, planned, sums, told, whole
+from tests.faults.processes import FEW_S, ROUNDS, drilled, planned, sums, told, whole
 from tests.multinode.lab import HEAD
 from tests.multinode.network import possible
 from tests.ranks import run_ranks
@@ -36,17 +36,17 @@ def medians(costs: list[Cost]) -> str:
     "A4", "a node is lost, with a spare and without", "the ranks move; without a spare they wait for one", nightly=True
 )
 def node_lost(stage: Stage) -> Measured:
-    lab, rounds = cluster(), stage.times(1, 3)
+    lab = cluster()
     struck = Struck(lab, f"a4-{time.time_ns()}")
     groups: dict[str, list[int]] = {}
     struck.wait(lambda last: last["step"] >= 1)
-    for how in ("power off", "silence", "raylet") * rounds:
+    for how in ("power off", "silence", "raylet") * ROUNDS:
         all_on(lab, lab.workers)
         struck.warm_up()
         groups.setdefault(how, []).append(len(struck.faults))
         with struck.blow():
             lost(struck, how)
-    for _ in range(stage.times(1, 3)):
+    for _ in range(ROUNDS):
         all_on(lab, lab.workers)
         struck.warm_up()
         spare = next(machine for machine in lab.workers if machine not in struck.rank_machines())
@@ -61,13 +61,13 @@ def node_lost(stage: Stage) -> Measured:
     costs, comparison = struck.finish()
     figure = "; ".join(f"{how}: {medians([costs[i] for i in numbers])}" for how, numbers in groups.items())
     right = comparison.equal and not (comparison.lost or comparison.doubled or comparison.points_doubled)
-    quick = all(cost.recovery_s is not None and cost.recovery_s < FEW_S for cost in costs[: 3 * rounds])
+    quick = all(cost.recovery_s is not None and cost.recovery_s < FEW_S for cost in costs[: 3 * ROUNDS])
     return Measured(f"{figure}; {sums(comparison)}", right and quick)
 
 
 @row("A6", "the launcher is killed, or the head, and the command given again", "it resumes", nightly=True)
 def launcher_lost(stage: Stage) -> Measured:
-    faults = planned(stage, [("driver_kill", "step")], rounds=stage.times(1, 3))
+    faults = planned(stage, [("driver_kill", "step")], rounds=ROUNDS)
     costs, comparison = drilled(stage, faults)
     lab = cluster()
     struck = Struck(lab, f"a6-{time.time_ns()}")

@@ -61,3 +61,14 @@ def test_a_training_that_ends_by_itself_ends_the_drill(
     code, _, err = command(main, config, "--fault", "kill")
     assert code == 2 and "training tiny-undisturbed ended with exit code 3: see" in err
     assert Path(err.split(": see ")[1].strip()).read_text() == "no such data\n"
+
+
+def test_a_training_that_ends_before_a_fault_is_refused(
+    command: Callable[..., Answer], config: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_plan(own_home / "runs" / "tiny-undisturbed", [])
+    steps = own_home / "runs" / "tiny-undisturbed" / "drill" / "steps.jsonl"
+    steps.write_text('{"step": 12, "time": 1.0, "attempt": "a"}\n')
+    monkeypatch.setattr("pipelines.drill.TRAIN", ["true"])
+    code, _, err = command(main, config, "--fault", "kill")
+    assert code == 2 and "tiny-undisturbed ends after 12 steps, before the last fault at step 20" in err
