@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from cyclegan_dist.config import Config
 from cyclegan_dist.drill.inject import fired
 from cyclegan_dist.drill.measure import Comparison, Cost, compare, costs, read_steps
@@ -75,16 +73,8 @@ class Struck:
         while not reached(last := self.last):
             if time.monotonic() > limit:
                 raise TimeoutError(f"still at {last} after {timeout_s:.0f} s: {self.job.logs()[-2000:]}")
-            self.leave_room()
             time.sleep(0.3)
         return last
-
-    def leave_room(self) -> None:
-        """All machines share this one's cores, which real ones would not: ranks come after Ray's own processes."""
-        for machine in self.lab.workers:
-            for process in self.lab.processes(machine, "TrainWorker"):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.nice(15)
 
     def warm_up(self) -> None:
         """Let it train undisturbed for a while."""
