@@ -32,8 +32,9 @@ def run_ranks(work: Callable[[dist.World], Any], size: int, timeout_s: float = 1
         for rank in ranks:
             rank.join(5)
             rank.kill()
-    for number, (kind, value) in enumerate(answers):
-        assert kind == "done", f"rank {number}: {value}"
+    # All of them: what one rank died of, the others only saw as a lost connection.
+    failed = [f"rank {number}: {value}" for number, (kind, value) in enumerate(answers) if kind != "done"]
+    assert not failed, "\n".join(failed)
     return [pickle.loads(value) for _, value in answers]
 
 

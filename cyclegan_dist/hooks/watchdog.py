@@ -11,14 +11,13 @@ from typing import TextIO
 
 from cyclegan_dist.dist import World
 
-FOLDER = "stacks"
 LONGER = 1.5  # than waiting for others may take, whose error says more
 
 
 class Watchdog:
     """Lets ranks set up and do their first step, which compiles, in peace; from then on an exchange that others do not
     join is an error after `timeout_s` seconds, and a step that takes much longer ends this process and leaves where
-    every thread was in `stacks/rank-N.txt` of the run's folder. Who started the ranks starts them again; without
+    every thread was in `stacks-rank-N.txt` of the run's folder. Who started the ranks starts them again; without
     anyone who would (one process alone) nothing is watched.
 
     A context manager around the training loop.
@@ -30,7 +29,7 @@ class Watchdog:
     """
 
     def __init__(self, run_dir: Path, world: World, timeout_s: float):
-        self._path = run_dir / FOLDER / f"rank-{world.rank}.txt"
+        self._path = run_dir / f"stacks-rank-{world.rank}.txt"
         self._world, self._timeout_s, self._longest_s = world, timeout_s, 0.0
         self._file: TextIO | None = None
 
@@ -52,7 +51,6 @@ class Watchdog:
 
     def __enter__(self) -> "Watchdog":
         if self._world.supervised:
-            self._path.parent.mkdir(exist_ok=True)
             self._file = self._path.open("a")
         return self
 
@@ -61,5 +59,3 @@ class Watchdog:
             self._file.close()
             if not self._path.stat().st_size:  # it had nothing to say
                 self._path.unlink()
-                with contextlib.suppress(OSError):  # another rank's is in it
-                    self._path.parent.rmdir()

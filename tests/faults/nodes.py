@@ -94,7 +94,13 @@ def launcher_lost(stage: Stage) -> Measured:
 @row("A11", "the number of ranks changes", "the same images, the same weights but for rounding", slow=True)
 def resized(stage: Stage) -> Measured:
     """In double precision and without history buffers, which are each rank's own."""
-    exact = {"optim__precision": "fp64", "method__pool_size": 0, "optim__batch_size": 12, "world__num_workers": (1, 4)}
+    exact = {
+        "optim__precision": "fp64",
+        "method__pool_size": 0,
+        "optim__batch_size": 12,
+        "world__num_workers": (1, 4),
+        "schedule__n_epochs": 20,
+    }
     first = stage.run(name="alone", stop_after=96, **exact)
     go(first)
     worst, journals = 0.0, []

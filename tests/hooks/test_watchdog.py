@@ -45,13 +45,13 @@ def test_a_step_that_hangs_ends_the_process_and_leaves_the_stacks(tmp_path: Path
     began = time.monotonic()
     assert in_fork(supervised(tmp_path, [quick, hang])) == 1
     assert time.monotonic() - began < 15
-    text = (tmp_path / "stacks" / "rank-0.txt").read_text()
+    text = (tmp_path / "stacks-rank-0.txt").read_text()
     assert "Timeout" in text and "in supervised" not in text and "in rank" in text
 
 
 def test_the_first_step_and_pauses_between_steps_may_take_long(tmp_path: Path) -> None:
     assert in_fork(supervised(tmp_path, [lambda: time.sleep(1), quick])) == 0
-    assert not (tmp_path / "stacks").exists()
+    assert not list(tmp_path.glob("stacks*"))
 
 
 def test_slow_steps_are_no_hang(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_process_that_nobody_would_start_again_is_not_watched(tmp_path: Path) 
         for _ in range(2):
             with watchdog.watching():
                 time.sleep(0.2)
-    assert not (tmp_path / "stacks").exists()
+    assert not list(tmp_path.glob("stacks*"))
 
 
 def test_ranks_wait_for_each_other_as_long_as_they_are_told(tmp_path: Path) -> None:
