@@ -25,7 +25,7 @@ def render(figures: dict[str, Any]) -> str:
     verdicts = [entry["passed"] for entry in rows.values()]
     versions = ", ".join(f"{name} {version}" for name, version in figures["versions"].items())
     facts = {**figures, "versions": versions}
-    parts = [HEAD.format(**facts, passed=verdicts.count(True), all=len(rows))]
+    parts = [HEAD.format(**facts, passed=verdicts.count(True), all=len(ROWS))]
     for letter, title in GROUPS.items():
         parts.append(f"\n## {letter}. {title}\n\n| id | fault | expected | measured | pass |\n|---|---|---|---|---|")
         for row in ROWS.values():
