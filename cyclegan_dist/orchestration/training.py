@@ -25,7 +25,7 @@ from cyclegan_dist.trainer import train
 
 CONTROLLER_FAILURES = 2  # in a row; a controller that has lost ranks while they started may wait for ever
 RESIZE_S = 15.0  # between two looks for more nodes, where their number may change
-NO_NODES = "WorkerGroupStartupTimeoutError"
+NO_NODES = "WorkerGroupStartupTimeoutError"  # Ray keeps the class itself to itself
 
 
 class BrokenOffError(Exception):

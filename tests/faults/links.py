@@ -8,8 +8,7 @@ from collections.abc import Callable
 from cyclegan_dist.drill.measure import read_steps
 from tests.faults.machines import Struck, all_on, cluster
 from tests.faults.matrix import Measured, Stage, row
-from tests.faults.nodes import medians
-from tests.faults.processes import sums
+from tests.faults.processes import medians, sums
 from tests.multinode.lab import Lab
 
 

@@ -1,12 +1,10 @@
 """Group A: a node is lost, or the head, or the launcher."""
 
-import statistics
 import time
 
-from cyclegan_dist.drill.measure import Cost
 from tests.faults.machines import Struck, all_on, cluster
 from tests.faults.matrix import Measured, Stage, row
-from tests.faults.processes import FEW_S, ROUNDS, drilled, planned, sums, told, whole
+from tests.faults.processes import FEW_S, ROUNDS, drilled, medians, planned, sums, told, whole
 from tests.multinode.lab import HEAD
 from tests.multinode.network import possible
 from tests.ranks import run_ranks
@@ -20,16 +18,6 @@ def lost(struck: Struck, how: str) -> None:
         struck.lab.kill_raylet(machine)
     else:
         struck.lab.kill(machine, silently=how == "silence")
-
-
-def medians(costs: list[Cost]) -> str:
-    known = [cost.detection_s for cost in costs if cost.detection_s is not None]
-    went_on = [cost.recovery_s for cost in costs if cost.recovery_s is not None]
-    again = [cost.repeated for cost in costs if cost.repeated is not None]
-    if not went_on:
-        return "no restart"
-    seen = f"known {statistics.median(known):.1f} s, " if known else ""
-    return f"{seen}on after {statistics.median(went_on):.1f} s, {statistics.median(again):.0f} again"
 
 
 @row(

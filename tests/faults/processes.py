@@ -53,19 +53,22 @@ def planned(stage: Stage, cases: list[tuple[str, Point]], rounds: int) -> list[F
 
 
 def told(costs: list[Cost], by: Callable[[Cost], str]) -> str:
-    """Medians of the seconds until a fault was known and until the next step, and steps done again, for each case."""
+    """The medians of each case."""
     cases: dict[str, list[Cost]] = {}
     for cost in costs:
         cases.setdefault(by(cost), []).append(cost)
-    return "; ".join(f"{case} {_medians(group)}" for case, group in cases.items())
+    return "; ".join(f"{case} {medians(group)}" for case, group in cases.items())
 
 
-def _medians(group: list[Cost]) -> str:
+def medians(group: list[Cost]) -> str:
+    """Of the seconds until these faults were known and until the next step, and of the steps done again."""
     known = [c.detection_s for c in group if c.detection_s is not None]
     went_on = [c.recovery_s for c in group if c.recovery_s is not None]
     again = [c.repeated for c in group if c.repeated is not None]
-    parts = [f"known {statistics.median(known):.1f} s" if known else "", f"on after {statistics.median(went_on):.1f} s"]
-    return ", ".join(part for part in (*parts, f"{statistics.median(again):.0f} again") if part)
+    if not went_on:
+        return "no restart"
+    seen = f"known {statistics.median(known):.1f} s, " if known else ""
+    return f"{seen}on after {statistics.median(went_on):.1f} s, {statistics.median(again):.0f} again"
 
 
 def sums(comparison: Comparison) -> str:
