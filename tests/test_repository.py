@@ -53,7 +53,7 @@ def test_everything_that_is_imported_is_declared() -> None:
     extras = [need for needs in project["optional-dependencies"].values() for need in needs]
     declared = {re.split(r"[\[><=]", need)[0].lower() for need in [*project["dependencies"], *extras]}
     providers = importlib.metadata.packages_distributions()
-    own = {"cyclegan_dist", "pipelines", "tests"}
+    own = {"cyclegan_dist", "pipelines", "benchmarks", "tests"}
     for path in [*ROOT.glob("cyclegan_dist/**/*.py"), *ROOT.glob("pipelines/*.py"), *ROOT.glob("tests/**/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []

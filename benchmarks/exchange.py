@@ -1,0 +1,108 @@
+"""What ranks on this machine pay to exchange gradients by gloo, and what DistributedDataParallel costs besides."""
+
+import os
+import socket
+import statistics
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as torch_dist
+import torch.multiprocessing as multiprocessing
+from torch.nn.parallel import DistributedDataParallel
+
+from benchmarks.cost_model import Link
+from benchmarks.rounds import alternate, ratio
+from cyclegan_dist.methods.config import CycleGANConfig
+from cyclegan_dist.methods.cyclegan import CycleGAN
+
+T = TypeVar("T")
+SIZES = (4 << 10, 1 << 20, 4 << 20, 16 << 20)  # bytes
+REPEATS = 15
+
+
+def measure_link(ranks: int) -> Link:
+    """Bandwidth and latency between ranks of this machine, fitted to all-reduces of several sizes."""
+    times = _together(_all_reduces, ranks)
+    small, large = SIZES[0], SIZES[-1]
+    per_byte = (times[large] - times[small]) / (large - small)
+    transfers = 2 * (ranks - 1) / ranks
+    latency_s = max(0.0, times[small] - small * per_byte) / (2 * (ranks - 1))
+    return Link(bytes_per_s=transfers / per_byte, latency_s=latency_s)
+
+
+def _all_reduces(rank: int) -> dict[int, float]:
+    """Median seconds by size."""
+    times: dict[int, float] = {}
+    for size in SIZES:
+        tensor = torch.ones(size // 4)
+        each: list[float] = []
+        for _ in range(REPEATS):
+            torch_dist.barrier()
+            began = time.perf_counter()
+            torch_dist.all_reduce(tensor)
+            each.append(time.perf_counter() - began)
+        times[size] = statistics.median(each)
+    return times
+
+
+def wrapping_costs(config: CycleGANConfig, size: int, micro_batch: int, rounds: int) -> float:
+    """How many times as long forward and backward of both players take in DistributedDataParallel, in a group of one,
+    where there is nothing to exchange.
+    """
+    return _together(_wrapped_and_not, 1, config, size, micro_batch, rounds)
+
+
+def _wrapped_and_not(rank: int, config: CycleGANConfig, size: int, micro_batch: int, rounds: int) -> float:
+    method = CycleGAN(config)
+    images = {f"{k}_{d}": torch.rand(micro_batch, 3, size, size) * 2 - 1 for k in ("real", "fake") for d in "AB"}
+
+    def timed(wrap: Callable[[torch.nn.Module], torch.nn.Module]) -> Callable[[], float]:
+        parts = [(player, wrap(player.module)) for player in method.players]
+
+        def work() -> float:
+            began = time.perf_counter()
+            for player, module in parts:
+                for network in player.opponents:
+                    network.requires_grad_(False)
+                module(**{name: images[name] for name in player.reads}).loss.backward()
+                for network in player.opponents:
+                    network.requires_grad_(True)
+            return time.perf_counter() - began
+
+        return work
+
+    wrapped = timed(lambda module: DistributedDataParallel(module, gradient_as_bucket_view=True))
+    figures = alternate({"plain": timed(lambda module: module), "wrapped": wrapped}, rounds)
+    return ratio(figures, "wrapped", "plain")
+
+
+def _together(work: Callable[..., T], ranks: int, *arguments: Any) -> T:
+    """What rank 0 of a group returns. Ranks are forked."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+    processes = [
+        context.Process(target=_rank, args=(rank, ranks, port, work, arguments, answers)) for rank in range(ranks)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    if any(process.exitcode for process in processes):
+        raise RuntimeError("a rank failed; see above")
+    return answers.get()
+
+
+def _rank(rank: int, ranks: int, port: int, work: Callable[..., Any], arguments: tuple[Any, ...], answers: Any) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    torch_dist.init_process_group("gloo", rank=rank, world_size=ranks, timeout=timedelta(seconds=60))
+    answer = work(rank, *arguments)
+    if not rank:
+        answers.put(answer)
+    torch_dist.destroy_process_group()

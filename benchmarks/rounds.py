@@ -1,0 +1,34 @@
+"""Measuring works against each other on a machine whose mood changes: in turns, and by the ratios of neighbours."""
+
+import statistics
+from collections.abc import Callable, Mapping
+
+
+def alternate(works: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Call all works in turn (A B C A B C ...), after one round that only warms up.
+
+    Args:
+        works: each returns its figure, say images a second.
+        rounds: that count; below 5 their medians mean little.
+
+    Returns:
+        The figures of each work, one a round.
+    """
+    for work in works.values():
+        work()
+    figures: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            figures[name].append(work())
+    return figures
+
+
+def ratio(figures: Mapping[str, list[float]], name: str, to: str) -> float:
+    """The median, over the rounds, of how many times the figure of `to` that of `name` is."""
+    return statistics.median(a / b for a, b in zip(figures[name], figures[to], strict=True))
+
+
+def spread(values: list[float]) -> tuple[float, float]:
+    """Lower and upper quartile."""
+    lower, _, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return lower, upper

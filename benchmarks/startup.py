@@ -1,0 +1,72 @@
+"""How long users wait before something happens.
+
+    python -m benchmarks.startup [--rounds 5]
+
+`--help` in a fresh process; and from the command to the first step, in this process and under Ray Train with two ranks on a
+cluster of its own, with the seconds at which each stage was reached.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import tyro
+
+from benchmarks.machine import circumstances
+from benchmarks.rounds import alternate
+from benchmarks.runs import Arrangement, run
+
+COMMANDS = {
+    "python -c pass": ["-c", "pass"],
+    "train --help": ["-m", "cyclegan_dist.train", "--help"],
+    "train demo --dry_run": ["-m", "cyclegan_dist.train", "demo", "--dry_run"],
+    "pipelines.prepare --help": ["-m", "pipelines.prepare", "--help"],
+    "import torch": ["-c", "import torch"],
+}
+FIRST_STEP = {
+    "one process": Arrangement("one process", 1),
+    "torchrun, 2 ranks": Arrangement("torchrun", 2),
+    "Ray Train, 2 ranks": Arrangement("Ray Train", 2),
+}
+OPTIONS = {"every.log": 4, "stop_after": 4, "every.samples": 0, "tracking.mlflow": False, "every.checkpoint": 0}
+
+
+def seconds(words: list[str]) -> float:
+    """Of a fresh interpreter with these arguments."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    return time.perf_counter() - began
+
+
+def stages(folder: Path, arrangement: Arrangement) -> dict[str, float]:
+    """Seconds after the command at which ranks entered training, the first step was done, the command was back."""
+    name = f"{arrangement.launcher.replace(' ', '-')}-{time.monotonic_ns()}"
+    began = time.time()
+    journal = run(folder, arrangement, "demo", name, OPTIONS)
+    back = time.time() - began
+    first = {record["kind"]: record["time"] / 1000 - began for record in reversed(journal)}
+    return {"ranks enter training": first["run"], "first step done": first["metrics"], "command is back": back}
+
+
+def main(rounds: int = 5) -> None:
+    """Measure and print."""
+    print(circumstances("ray", "tyro"))
+    taken = alternate({name: lambda words=words: seconds(words) for name, words in COMMANDS.items()}, rounds)
+    print("| command | median s |\n|---|---|")
+    for name, values in taken.items():
+        print(f"| {name} | {statistics.median(values):.2f} |")
+    print("\n| training, seconds after the command | ranks enter training | first step done | command is back |")
+    print("|---|---|---|---|")
+    with tempfile.TemporaryDirectory(prefix="startup", dir=os.environ.get("TMPDIR")) as folder:
+        for name, arrangement in FIRST_STEP.items():
+            found = [stages(Path(folder), arrangement) for _ in range(rounds)]
+            medians = [f"{statistics.median(each[stage] for each in found):.1f}" for stage in found[0]]
+            print(f"| {name} | {' | '.join(medians)} |")
+
+
+if __name__ == "__main__":
+    tyro.cli(main, prog="python -m benchmarks.startup", description=__doc__)
