@@ -138,7 +138,7 @@ class Network:
         if silently:
             self.cut(machine)
         for process in self.processes(machine):
-            with contextlib.suppress(psutil.NoSuchProcess):
+            with contextlib.suppress(psutil.NoSuchProcess, OSError):  # it has ended meanwhile
                 if _own_pid(process.pid) == 1:  # the kernel ends all others of its namespace with it
                     process.kill()
 
