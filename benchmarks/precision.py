@@ -2,8 +2,8 @@
 
     python -m benchmarks.precision [--seeds 3]
 
-Both precisions start from the same weights and see the same images in the same order. Errors are mean absolute differences
-to the true translation, in grey levels of 255.
+Both precisions start from the same weights and see the same images in the same order. Errors are mean absolute
+differences to the true translation, in grey levels of 255.
 """
 
 import statistics
