@@ -2,9 +2,10 @@
 
     T(N) = T(1) + the exchange of each player that its backward does not hide + sigma * sqrt(2 ln N)
 
-T(1) comes from the floating-point operations that torch counts. The exchange is DistributedDataParallel's: gradients leave in
-buckets while backward goes on, and the last bucket, which is ready only when backward ends, is never hidden. The last
-summand is how late the slowest of N ranks is whose step times scatter normally by sigma (for large N, from above).
+T(1) comes from the floating-point operations that torch counts. The exchange is DistributedDataParallel's: gradients
+leave in buckets while backward goes on, and the last bucket, which is ready only when backward ends, is never hidden.
+The last summand is how late the slowest of N ranks is whose step times scatter normally by sigma (for large N, from
+above).
 """
 
 import math

@@ -1,70 +1,95 @@
 """Loader against yardstick on the same images, in one run: images a second of one core.
 
-    python -m benchmarks.loader A_DIR B_DIR [--count 300] [--rounds 7]
+    python -m benchmarks.loader A_DIR B_DIR [--count 150] [--rounds 7]
 
-Both read, decode, resize to 286, crop 256, mirror and normalise, in this process with one thread, in turns
-(A B A B ...); medians, and the median of the ratios of neighbours, which a machine's mood touches least.
+All read, decode, resize to 286, crop 256, mirror and normalise, in this process with one thread, in turns (A B A B
+...): the yardstick out of the folders; the project out of shards of the same files; out of shards that were prepared
+with `--load-size 286`, as the README advises; and with `data.cache_gb`, in passes after the first. A round is one pass.
 """
 
 import itertools
+import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
 
+from benchmarks.machine import circumstances
 from benchmarks.reference_loader import reference_loader
+from benchmarks.rounds import alternate, ratio, spread
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.loader import Share, batches
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.data.plan import Plan
 from pipelines.prepare import Prepare, prepare
 
+YARDSTICK = "yardstick"
 
-def ours(dataset: Path, count: int) -> None:
-    """Draw `count` pairs from shards."""
-    manifest, config = open_manifest(str(dataset)), DataConfig(workers=0)
+
+def pairs(dataset: Path, **config: Any) -> Iterable[object]:
+    """The project's pairs in [-1, 1], without end."""
+    manifest = open_manifest(str(dataset))
     plan, share, channels = Plan(manifest.samples, 0, 1), Share(0, 1, 1), {"A": 3, "B": 3}
-    stream = batches(manifest, plan, config, share, first_step=0, multiple=4, channels=channels)
-    for batch in itertools.islice(stream, count):
-        batch.images(torch.device("cpu"), torch.float32, torch.contiguous_format)
+    settings = DataConfig(workers=0, **config)
+    for batch in batches(manifest, plan, settings, share, first_step=0, multiple=4, channels=channels):
+        yield batch.images(torch.device("cpu"), torch.float32, torch.contiguous_format)
 
 
-def yardstick(folder_A: Path, folder_B: Path, count: int) -> None:
-    """Draw `count` pairs from folders."""
-    for _ in itertools.islice(reference_loader(folder_A, folder_B, 286, 256, workers=0), count):
-        pass
+def reference_pairs(folder_A: Path, folder_B: Path) -> Iterable[object]:
+    """The yardstick's, without end."""
+    while True:
+        yield from reference_loader(folder_A, folder_B, 286, 256, workers=0)
 
 
-def images_per_s(work: Callable[[], None], count: int) -> float:
-    """Two images for each pair."""
-    began = time.perf_counter()
-    work()
-    return 2 * count / (time.perf_counter() - began)
+def images_per_s(stream: Iterable[object], count: int) -> Callable[[], float]:
+    """A work for `alternate`: `count` pairs, two images each."""
+    endless = iter(stream)
+
+    def work() -> float:
+        began = time.perf_counter()
+        for _ in itertools.islice(endless, count):
+            pass
+        return 2 * count / (time.perf_counter() - began)
+
+    return work
+
+
+def some(folder: Path, count: int, out: Path) -> Path:
+    """A folder of the first images of another."""
+    out.mkdir()
+    for path in sorted(path for path in folder.iterdir() if path.is_file())[:count]:
+        shutil.copy(path, out)
+    return out
 
 
 def main(
-    a_dir: tyro.conf.Positional[Path], b_dir: tyro.conf.Positional[Path], count: int = 300, rounds: int = 7
+    a_dir: tyro.conf.Positional[Path], b_dir: tyro.conf.Positional[Path], count: int = 150, rounds: int = 7
 ) -> None:
     """Measure and print."""
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(Prepare(a_dir, b_dir, Path(folder) / "data"))
-        runs: list[tuple[float, float]] = []
-        for number in range(rounds + 1):
-            pair = (
-                images_per_s(lambda: ours(Path(folder) / "data", count), count),
-                images_per_s(lambda: yardstick(a_dir, b_dir, count), count),
-            )
-            if number:  # the first round warms caches up
-                runs.append(pair)
-                print(f"round {number}: ours {pair[0]:.0f}, yardstick {pair[1]:.0f} images/s")
-    ratio = statistics.median(a / b for a, b in runs)
-    medians = [statistics.median(column) for column in zip(*runs, strict=True)]
-    print(f"medians: ours {medians[0]:.0f}, yardstick {medians[1]:.0f} images/s on one core; ratio {ratio:.2f}")
+    print(circumstances("torchvision", "pillow"))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        a, b = some(a_dir, count, folder / "A"), some(b_dir, count, folder / "B")
+        prepare(Prepare(a, b, folder / "as they are"))
+        prepare(Prepare(a, b, folder / "286", load_size=286))
+        works = {
+            YARDSTICK: reference_pairs(a, b),
+            "project": pairs(folder / "as they are"),
+            "project, prepared with --load-size 286": pairs(folder / "286"),
+            "project, data.cache_gb, after the first pass": pairs(folder / "as they are", cache_gb=4.0),
+        }
+        figures = alternate({name: images_per_s(stream, count) for name, stream in works.items()}, rounds)
+    print("| loader | images/s on one core (quartiles) | times the yardstick |\n|---|---|---|")
+    for name, values in figures.items():
+        lower, upper = spread(values)
+        median, times = statistics.median(values), ratio(figures, name, YARDSTICK)
+        print(f"| {name} | {median:.0f} ({lower:.0f} - {upper:.0f}) | {times:.2f} |")
 
 
 if __name__ == "__main__":

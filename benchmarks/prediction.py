@@ -12,8 +12,8 @@ from cyclegan_dist.methods.config import CycleGANConfig
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 512, 1024)
 SIZE = 256
-# Nodes of eight GPUs. Rings go through every GPU of a node, so that all of its network cards carry each of them: a rank's
-# bandwidth is that of its whole node, where NVLink is not slower.
+# Nodes of eight GPUs. Rings go through every GPU of a node, so that all of its network cards carry each of them: a
+# rank's bandwidth is that of its whole node, where NVLink is not slower.
 LINKS = {
     "10 Gbit/s a node": Link(10e9 / 8, 50e-6),
     "25 Gbit/s a node": Link(25e9 / 8, 50e-6),
@@ -21,7 +21,9 @@ LINKS = {
     "8 x 400 Gbit/s a node": Link(8 * 400e9 / 8, 10e-6),
 }
 INSIDE = Link(450e9, 5e-6)  # NVLink 4, one direction, by its data sheet
-ACHIEVED = 0.3 * 989e12  # an assumption: 30 % of an H100's dense bf16 rate by its data sheet; measure, then give your own
+ACHIEVED = (
+    0.3 * 989e12
+)  # an assumption: 30 % of an H100's dense bf16 rate by its data sheet; measure, then give your own
 JITTER = 0.02  # of a step; as large as on this project's shared machines
 MICRO_BATCHES = (1, 4, 16)
 

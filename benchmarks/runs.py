@@ -11,7 +11,14 @@ from typing import Any
 
 LAUNCHERS = {
     "one process": [sys.executable, "-m", "cyclegan_dist.train"],
-    "torchrun": [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node={ranks}", "-m", "cyclegan_dist.train"],
+    "torchrun": [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node={ranks}",
+        "-m",
+        "cyclegan_dist.train",
+    ],
     "Ray Train": [sys.executable, "-m", "cyclegan_dist.train"],
 }
 

@@ -3,9 +3,9 @@
     python -m benchmarks.scaling [--rounds 5]
     python -m benchmarks.scaling --predict [--picture docs/scaling.png]
 
-Measured: real trainings by the command line, in turns, with one thread and `micro_batch` images a rank, seconds of a step
-by the clock on the wall; beside them what the model in `benchmarks.cost_model` says for this machine's link. Predicted:
-the paper's experiment in bf16 on 8 to 1,024 GPUs.
+Measured: real trainings by the command line, in turns, with one thread and `micro_batch` images a rank, seconds of a
+step by the clock on the wall; beside them what the model in `benchmarks.cost_model` says for this machine's link.
+Predicted: the paper's experiment in bf16 on 8 to 1,024 GPUs.
 """
 
 import itertools
@@ -117,8 +117,8 @@ def _training(what: Scaling, folder: Path, arrangement: Arrangement) -> Callable
 
 
 def _modelled(works: dict[str, Work], one_s: float, ranks: int, links: dict[int, Link]) -> str:
-    """Throughput on this machine by the model: gloo takes the same cores, so it hides nothing, and more ranks than cores
-    compute in turns.
+    """Throughput on this machine by the model: gloo takes the same cores, so it hides nothing, and more ranks than
+    cores compute in turns.
     """
     flops = sum(work.flops for work in works.values())
     turns = max(1.0, ranks / (os.cpu_count() or 1))

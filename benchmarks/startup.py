@@ -2,8 +2,8 @@
 
     python -m benchmarks.startup [--rounds 5]
 
-`--help` in a fresh process; and from the command to the first step, in this process and under Ray Train with two ranks on a
-cluster of its own, with the seconds at which each stage was reached.
+`--help` in a fresh process; and from the command to the first step, in one process, under torchrun, and under Ray Train
+with two ranks on a cluster of its own, with the seconds at which each stage was reached.
 """
 
 import os

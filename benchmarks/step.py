@@ -2,8 +2,9 @@
 
     python -m benchmarks.step [--size 128 --ngf 32 --n-blocks 6 --batch 1 --rounds 5]
 
-First that both compute the same losses, or a ratio would mean nothing. Then the yardstick, the project's step as it is by
-default, each of its options alone and all that pay together, in turns; medians, and the median of the ratios of neighbours.
+First that both compute the same losses, or a ratio would mean nothing. Then the yardstick, the project's step as it is
+by default, each of its options alone and all that pay together, in turns; medians, and the median of the ratios of
+neighbours.
 """
 
 import time

@@ -137,6 +137,7 @@ SAFE_TO_CHANGE = (
         "data.max_bad_fraction",
         "data.workers",
         "data.prefetch",
+        "data.cache_gb",
         "optim.micro_batch",
     ),
     *("every", "world", "tracking", "held_out"),

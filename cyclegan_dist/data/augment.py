@@ -24,13 +24,25 @@ class Augment:
         Raises:
             ValueError: if it is smaller than the crop.
         """
+        return self.cut(self.resize(image), rng)
+
+    def resize(self, image: Tensor) -> Tensor:
+        """The part without chance: always the same of one image."""
         mode, size = self.config.preprocess, self.config.load_size
         if mode == "resize_and_crop":
-            image = _resize(image, size, size)
-        elif mode in ("scale_width", "scale_width_and_crop"):
+            return _resize(image, size, size)
+        if mode in ("scale_width", "scale_width_and_crop"):
             height = round(image.shape[1] * size / image.shape[2])
-            image = _resize(image, max(height, self.config.crop_size if mode == "scale_width_and_crop" else 1), size)
-        image = self._crop(image, rng) if "crop" in mode else self._round(image)
+            return _resize(image, max(height, self.config.crop_size if mode == "scale_width_and_crop" else 1), size)
+        return image
+
+    def cut(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """The part that is drawn: crop and mirror a resized image.
+
+        Raises:
+            ValueError: if it is smaller than the crop.
+        """
+        image = self._crop(image, rng) if "crop" in self.config.preprocess else self._round(image)
         return TF.horizontal_flip(image) if self.config.flip and rng.random() < 0.5 else image
 
     def _crop(self, image: Tensor, rng: np.random.Generator) -> Tensor:

@@ -36,8 +36,17 @@ class DataConfig:
     prefetch: Annotated[int, Gt(0)] = 4
     """Batches each of them prepares ahead."""
 
+    cache_gb: Annotated[float, Ge(0)] = 0.0
+    """Gigabytes of disk, where TMPDIR points, in which each rank keeps decoded and resized images, so that later passes
+    only cut them out. 0: none. For `resize_and_crop`."""
+
     def __post_init__(self) -> None:
         refuse_password(self.path, "data.path")
+        if self.cache_gb and self.preprocess != "resize_and_crop":
+            raise UsageError(
+                f"data.cache_gb keeps images of one size, which data.preprocess {self.preprocess} does not make: "
+                "give cache_gb 0, or preprocess resize_and_crop"
+            )
         if self.preprocess in ("resize_and_crop", "scale_width_and_crop") and self.crop_size > self.load_size:
             raise UsageError(
                 f"crop_size {self.crop_size} is larger than load_size {self.load_size}: "

@@ -119,7 +119,7 @@ def to_unit_range(
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
     """8-bit images in [-1, 1]."""
-    return x.to(device, non_blocking=True).to(dtype, memory_format=memory_format).div(127.5).sub(1)
+    return x.to(device, non_blocking=True).to(dtype, memory_format=memory_format).div_(127.5).sub_(1)
 
 
 def to_bytes(x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cyclegan_dist.data.augment import Augment
+from cyclegan_dist.data.cache import PixelCache
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.images import decode, to_unit_range
 from cyclegan_dist.data.manifest import Manifest
@@ -54,9 +55,11 @@ Pair = tuple[Tensor, Tensor, str, str, list[BadSample]]
 class _Positions(Dataset[Pair]):
     """Position in the plan -> one image of each domain, augmented by a generator that depends on the position alone."""
 
-    def __init__(self, manifest: Manifest, plan: Plan, augment: Augment, channels: dict[str, int], *, may_be_bad: bool):
-        self._plan, self._augment, self._channels, self._may_be_bad = plan, augment, channels, may_be_bad
+    def __init__(self, manifest: Manifest, plan: Plan, augment: Augment, channels: dict[str, int]):
+        self._plan, self._augment, self._channels = plan, augment, channels
+        self._may_be_bad = augment.config.max_bad_fraction > 0
         self._readers = {domain: ShardReader(manifest, domain) for domain in DOMAINS}
+        self._caches = _caches(manifest, augment.config, channels)
 
     def __getitem__(self, position: int) -> Pair:
         bad: list[BadSample] = []
@@ -81,13 +84,39 @@ class _Positions(Dataset[Pair]):
 
     def _augmented(self, domain: str, index: int, position: int) -> tuple[Tensor, str]:
         reader = self._readers[domain]
+        image = self._resized(domain, index)
+        try:
+            rng = np.random.default_rng([self._plan.seed, DOMAINS.index(domain), position])
+            return self._augment.cut(image, rng), f"{domain}/{reader.key(index)}"
+        except ValueError as error:
+            raise reader.bad(index, error) from error
+
+    def _resized(self, domain: str, index: int) -> Tensor:
+        """Out of the cache, or out of the shard."""
+        reader, cache = self._readers[domain], self._caches.get(domain)
+        if cache is not None and (kept := cache.get(index)) is not None:
+            return kept
         data = reader.read(index)
         try:
-            image = decode(data, self._channels[domain])
-            rng = np.random.default_rng([self._plan.seed, DOMAINS.index(domain), position])
-            return self._augment(image, rng), f"{domain}/{reader.key(index)}"
+            image = self._augment.resize(decode(data, self._channels[domain]))
         except (OSError, ValueError) as error:
             raise reader.bad(index, error) from error
+        if cache is not None:
+            cache.put(index, image)
+        return image
+
+
+def _caches(manifest: Manifest, config: DataConfig, channels: dict[str, int]) -> dict[str, PixelCache]:
+    """One for each domain, or none; each may take the same share of its domain's images."""
+    if not config.cache_gb:
+        return {}
+    side = config.load_size
+    sizes = {domain: n * channels[domain] * side**2 for domain, n in manifest.samples.items()}
+    share = min(1.0, config.cache_gb * 1e9 / sum(sizes.values()))
+    return {
+        domain: PixelCache(n, (channels[domain], side, side), round(share * sizes[domain]))
+        for domain, n in manifest.samples.items()
+    }
 
 
 def _collate(samples: list[Pair]) -> Batch:
@@ -143,13 +172,15 @@ def batches(
 
     return _clean_errors(
         DataLoader(
-            _Positions(manifest, plan, Augment(config, multiple), channels, may_be_bad=config.max_bad_fraction > 0),
+            _Positions(manifest, plan, Augment(config, multiple), channels),
             batch_sampler=order(),  # pyright: ignore[reportArgumentType]
             collate_fn=_collate,
             num_workers=config.workers,
             prefetch_factor=config.prefetch if config.workers else None,
             pin_memory=pin_memory,
             worker_init_fn=_leave_signals_to_the_rank,
+            # Only what is forked shares the cache.
+            multiprocessing_context="fork" if config.workers and config.cache_gb else None,
         )
     )
 

@@ -17,6 +17,8 @@ os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
 os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", "30")
 os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
+# Before new ranks start, the old ones are asked to leave their group; a frozen one does not answer. Ray's is 30 s.
+os.environ.setdefault("TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S", "5")
 if not os.environ.get("RAY_ADDRESS"):
     # A cluster of our own, through whose job server nobody else on this machine may run code. A token of our own too:
     # Ray would write one that all may read into the home folder.

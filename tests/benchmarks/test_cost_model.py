@@ -23,7 +23,11 @@ def generator_flops(ngf: int, blocks: int, size: int, channels: int = 3) -> int:
 
 
 def test_operations_are_those_counted_by_hand() -> None:
-    alone = count(CycleGANConfig(generator=SMALL.generator, discriminator=SMALL.discriminator, lambda_GAN_AB=0, lambda_GAN_BA=0), 32, 1)
+    alone = count(
+        CycleGANConfig(generator=SMALL.generator, discriminator=SMALL.discriminator, lambda_GAN_AB=0, lambda_GAN_BA=0),
+        32,
+        1,
+    )
     assert set(alone) == {"G"}
     # Six passes forward and twice as much backward, but that images are not differentiated by: the first layer of
     # four passes (both fakes, both identities) has no gradient by its input.

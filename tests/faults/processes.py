@@ -1,14 +1,11 @@
 """Group A, first half: ranks and launchers die, hang and are stopped, on a Ray cluster of this machine's own."""
 
 import dataclasses
-import functools
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, get_args
 
 import psutil
@@ -92,40 +89,31 @@ ENDS: list[tuple[str, Point]] = [
 HANGS: list[tuple[str, Point]] = [(kind, "forward") for kind in ("hang", "freeze", "hold_lock")]
 
 
-@functools.cache
-def losses() -> tuple[list[Cost], Comparison]:
-    """Rows A1 to A3 are one training, since to start one takes longer than most faults."""
-    with tempfile.TemporaryDirectory(prefix="drill") as folder:
-        stage = Stage(Path(folder), thorough=True)
-        return drilled(stage, planned(stage, [*KILLS, *ENDS, *HANGS], ROUNDS))
-
-
-def lost(cases: list[tuple[str, Point]], by: Callable[[Cost], str]) -> Measured:
-    """What became of these of all cases."""
-    costs, comparison = losses()
-    mine = [cost for cost in costs if (cost.fault.kind, cost.fault.point) in cases]
-    figure = f"{len(mine)} of {ROUNDS * len(cases)}: {told(mine, by)}; {sums(comparison)}"
-    return Measured(figure, whole(mine, comparison, [cost.fault for cost in mine]) and len(mine) == ROUNDS * len(cases))
+def lost(stage: Stage, cases: list[tuple[str, Point]], by: Callable[[Cost], str]) -> Measured:
+    """All of these cases in one training, since to start one takes longer than most faults."""
+    faults = planned(stage, cases, ROUNDS)
+    costs, comparison = drilled(stage, faults)
+    figure = f"{len(costs)} of {len(faults)}: {told(costs, by)}; {sums(comparison)}"
+    return Measured(figure, whole(costs, comparison, faults))
 
 
 @row("A1", "a rank is killed (SIGKILL) anywhere in a step", "started again, equal in every bit", nightly=True)
 def killed(stage: Stage) -> Measured:
-    return lost(KILLS, lambda cost: cost.fault.point)
+    return lost(stage, KILLS, lambda cost: cost.fault.point)
 
 
 @row("A2", "a rank ends by SEGV, abort, exit, exception, SystemExit", "started again, equal", nightly=True)
 def ended(stage: Stage) -> Measured:
-    return lost(ENDS, lambda cost: cost.fault.kind)
+    return lost(stage, ENDS, lambda cost: cost.fault.kind)
 
 
 @row("A3", "a rank hangs: leaves the others waiting, is frozen, holds Python's lock", "known by time-out", nightly=True)
 def hung(stage: Stage) -> Measured:
-    found = lost(HANGS, lambda cost: cost.fault.kind)
-    limit = SIZE["world__timeout_s"]
-    costs, _ = losses()
-    known = [cost.detection_s for cost in costs if (cost.fault.kind, cost.fault.point) in HANGS]
-    in_time = all(seconds is not None and seconds < 1.5 * limit + 5 for seconds in known)
-    return Measured(f"time-out {limit:.0f} s: {found.figure}", in_time and found.passed)
+    limit, faults = SIZE["world__timeout_s"], planned(stage, HANGS, ROUNDS)
+    costs, comparison = drilled(stage, faults)
+    in_time = all(cost.detection_s is not None and cost.detection_s < 1.5 * limit + 5 for cost in costs)
+    figure = f"time-out {limit:.0f} s: {told(costs, lambda cost: cost.fault.kind)}; {sums(comparison)}"
+    return Measured(figure, in_time and whole(costs, comparison, faults))
 
 
 @dataclasses.dataclass(frozen=True)

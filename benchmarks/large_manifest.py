@@ -1,0 +1,86 @@
+"""What a data set of ten million samples costs a rank: seconds to its first batch, and memory of it and of its workers.
+
+    python -m benchmarks.large_manifest A_DIR B_DIR [--samples 10000000] [--workers 2]
+
+The manifest names the images of the two folders again and again; the shards hold them once.
+"""
+
+import itertools
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+import tyro
+
+from benchmarks.machine import circumstances
+from cyclegan_dist.data.config import DataConfig
+from cyclegan_dist.data.loader import Share, batches
+from cyclegan_dist.data.manifest import NAME, SCHEMA, open_manifest
+from cyclegan_dist.data.plan import DOMAINS, Plan
+from pipelines.prepare import Prepare, prepare
+
+BATCH = 4
+CHUNK = 1_000_000  # rows made at once
+
+
+def multiply(dataset: Path, samples: int) -> None:
+    """Let each domain of a data set have `samples` / 2 samples, in as many rows of its manifest."""
+    path = dataset / NAME
+    known = pq.read_table(path)
+    facts = json.loads(known.schema.metadata[b"cyclegan_dist"])
+    with pq.ParquetWriter(path, SCHEMA.with_metadata({"cyclegan_dist": json.dumps(facts)}), compression="zstd") as out:
+        for domain in DOMAINS:
+            rows = known.filter(pc.equal(known["domain"], domain))  # pyright: ignore[reportAttributeAccessIssue]
+            for start in range(0, samples // 2, CHUNK):
+                numbers = range(start, min(start + CHUNK, samples // 2))
+                chunk = rows.take(pa.array([number % len(rows) for number in numbers]))
+                keys = pa.array([f"{number:09d}" for number in numbers])
+                out.write_table(chunk.set_column(SCHEMA.names.index("key"), SCHEMA.field("key"), keys).cast(SCHEMA))
+
+
+def main(
+    a_dir: tyro.conf.Positional[Path], b_dir: tyro.conf.Positional[Path], samples: int = 10_000_000, workers: int = 2
+) -> None:
+    """Measure and print."""
+    torch.set_num_threads(1)
+    print(circumstances("pyarrow"))
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = Path(folder) / "data"
+        prepare(Prepare(a_dir, b_dir, dataset))
+        multiply(dataset, samples)
+        before, began = _unique_mb(os.getpid()), time.perf_counter()
+        manifest = open_manifest(str(dataset))
+        opened = time.perf_counter() - began
+        plan = Plan(manifest.samples, 0, BATCH)
+        channels = {domain: 3 for domain in DOMAINS}
+        config, share = DataConfig(workers=workers), Share(0, 1, BATCH)
+        stream = batches(manifest, plan, config, share, first_step=0, multiple=4, channels=channels)
+        next(stream)
+        first = time.perf_counter() - began
+        for _ in itertools.islice(stream, 20):
+            pass
+        children = psutil.Process().children()
+        each = [f"{_unique_mb(c.pid):.0f} MB" for c in children if "resource_tracker" not in " ".join(c.cmdline())]
+        total = sum(manifest.samples.values())
+        print(
+            f"{total:,} samples: manifest open after {opened:.1f} s, first batch of {BATCH} after "
+            f"{first:.1f} s; the rank holds {_unique_mb(os.getpid()) - before:.0f} MB more, its {workers} workers "
+            f"{', '.join(each)} of their own"
+        )
+        stream.close()
+
+
+def _unique_mb(pid: int) -> float:
+    """What would be free again if the process ended."""
+    return psutil.Process(pid).memory_full_info().uss / 1e6
+
+
+if __name__ == "__main__":
+    tyro.cli(main, prog="python -m benchmarks.large_manifest", description=__doc__)

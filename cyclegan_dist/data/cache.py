@@ -1,0 +1,60 @@
+"""Images that were decoded and resized before, kept on a local disk: what is left to do for them is to cut them out."""
+
+import math
+import mmap
+import os
+import tempfile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cyclegan_dist.data.reader import DataError
+
+
+class PixelCache:
+    """The first images of a domain, C x H x W uint8 of one size, by their index.
+
+    A file without a name in TMPDIR, mapped into memory and shared with every process that is forked from this one: each
+    image is written by who decodes it first, and the system keeps as much of it in memory as there is room for. It ends
+    with its processes, however those end.
+
+    Args:
+        samples: images of the domain.
+        shape: of each.
+        limit_bytes: that may be used; images beyond are not kept.
+
+    Raises:
+        DataError: if the disk has no room.
+    """
+
+    def __init__(self, samples: int, shape: tuple[int, int, int], limit_bytes: int):
+        self.held = min(samples, limit_bytes // math.prod(shape))
+        size = self.held * math.prod(shape)
+        self._pixels, self._known = np.empty((0, *shape), np.uint8), np.empty(0, np.uint8)
+        if not self.held:
+            return
+        with tempfile.TemporaryFile() as file:
+            try:
+                # Reserved now: a disk that turned out full at a later write would kill the process.
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                raise DataError(
+                    f"data.cache_gb: {tempfile.gettempdir()} has no room for {size / 1e9:.1f} GB ({error.strerror}): "
+                    "lower it, or point TMPDIR to another disk"
+                ) from error
+            pixels = mmap.mmap(file.fileno(), size)
+        self._pixels = np.frombuffer(pixels, np.uint8).reshape(self.held, *shape)
+        self._known = np.frombuffer(mmap.mmap(-1, self.held), np.uint8)
+
+    def get(self, index: int) -> Tensor | None:
+        """Image `index`, not to be written to; None if it is not kept, or not yet."""
+        if index < self.held and self._known[index]:
+            return torch.from_numpy(self._pixels[index])
+        return None
+
+    def put(self, index: int, image: Tensor) -> None:
+        """Keep an image, if there is a place for it. Two processes that do so at once write the same."""
+        if index < self.held:
+            self._pixels[index] = image.numpy()
+            self._known[index] = 1  # after the pixels: who sees this sees them
