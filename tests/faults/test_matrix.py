@@ -14,7 +14,6 @@ DRILLS = [
     for row in ROWS.values()
     if not row.nightly
 ]
-UNMEASURED = {"A1", "A2", "A3", "A5", "A13"}  # rows whose drill is there and has not been run for the page
 PROMISED = {"A": 13, "B": 12, "C": 14, "D": 5, "E": 8, "F": 10}
 
 
@@ -32,7 +31,7 @@ def test_every_fault_of_the_matrix_has_a_row() -> None:
 
 def test_the_page_is_what_the_drills_measured() -> None:
     figures = json.loads(FIGURES.read_text())
-    assert list(figures["rows"]) == [id for id in ROWS if id not in UNMEASURED], "run make faults"
+    assert list(figures["rows"]) == list(ROWS), "run make faults"
     assert (FIGURES.parent / "faults.md").read_text() == render(figures), "run make faults"
     rows = [line for line in (FIGURES.parent / "faults.md").read_text().splitlines() if line.startswith("| ")]
     assert [line.split()[1] for line in rows if line.split()[1] in ROWS] == list(ROWS)
