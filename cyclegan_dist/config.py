@@ -136,7 +136,6 @@ SAFE_TO_CHANGE = (
         "data.path",
         "data.max_bad_fraction",
         "data.workers",
-        "data.prefetch",
         "data.cache_gb",
         "optim.micro_batch",
     ),

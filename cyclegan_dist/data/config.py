@@ -7,6 +7,7 @@ from annotated_types import Ge, Gt, Le
 
 from cyclegan_dist.errors import UsageError, refuse_password
 
+PREFETCH = 4  # batches that each loader process prepares ahead
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
 
 
@@ -33,8 +34,6 @@ class DataConfig:
     says which. 0: the first one ends the run."""
     workers: Annotated[int, Ge(0)] = 2
     """Processes that read and decode, for each rank. 0: the training process itself."""
-    prefetch: Annotated[int, Gt(0)] = 4
-    """Batches each of them prepares ahead."""
 
     cache_gb: Annotated[float, Ge(0)] = 0.0
     """Gigabytes of disk, where TMPDIR points, in which each rank keeps decoded and resized images, so that later passes

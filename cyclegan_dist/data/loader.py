@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cyclegan_dist.data.augment import Augment
 from cyclegan_dist.data.cache import PixelCache
-from cyclegan_dist.data.config import DataConfig
+from cyclegan_dist.data.config import PREFETCH, DataConfig
 from cyclegan_dist.data.images import decode, to_unit_range
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan
@@ -176,7 +176,7 @@ def batches(
             batch_sampler=order(),  # pyright: ignore[reportArgumentType]
             collate_fn=_collate,
             num_workers=config.workers,
-            prefetch_factor=config.prefetch if config.workers else None,
+            prefetch_factor=PREFETCH if config.workers else None,
             pin_memory=pin_memory,
             worker_init_fn=_leave_signals_to_the_rank,
             # Only what is forked shares the cache.

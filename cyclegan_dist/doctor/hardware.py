@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cyclegan_dist.config import Config
+from cyclegan_dist.data.config import PREFETCH
 from cyclegan_dist.doctor.findings import Finding, Level, size
 from cyclegan_dist.doctor.fleet import Fleet, Node, answered, everywhere, names_of, once_per_host, ranks_of
 
@@ -135,7 +136,7 @@ def loaders_need(config: Config, ranks: int) -> int:
     side = config.data.crop_size if "crop" in config.data.preprocess else config.data.load_size
     images = config.optim.micro_batch or -(-config.optim.batch_size // ranks)
     batch = images * side * side * (config.method.input_nc + config.method.output_nc)
-    return (config.data.workers * config.data.prefetch + 1) * batch if config.data.workers else 0
+    return (config.data.workers * PREFETCH + 1) * batch if config.data.workers else 0
 
 
 def judge_memory(name: str, free: int, total: int, need: int) -> list[Finding]:

@@ -139,14 +139,17 @@ class Step:
 
     def _refuse_non_finite(self, values: Mapping[str, Tensor]) -> None:
         # Gradients are averaged over ranks by now, so one rank's bad value is in every rank's norm and all raise
-        # together.
-        for part in self._parts:
-            norm = torch.nn.utils.get_total_norm([p.grad for p in part.parameters() if p.grad is not None])
-            if not torch.isfinite(norm):
-                raise NonFiniteError(
-                    f"the gradient of player {part.player.name} is not finite",
-                    {name: float(value) for name, value in values.items()},
-                )
+        # together. Both players' norms are looked at together, since each look makes a GPU's queue run dry.
+        norms = {
+            part.player.name: torch.nn.utils.get_total_norm([p.grad for p in part.parameters() if p.grad is not None])
+            for part in self._parts
+        }
+        if not torch.stack(list(norms.values())).isfinite().all():
+            lost = next(name for name, norm in norms.items() if not norm.isfinite())
+            raise NonFiniteError(
+                f"the gradient of player {lost} is not finite",
+                {name: float(value) for name, value in values.items()},
+            )
 
     def _arithmetic(self) -> AbstractContextManager[Any]:
         if self.config.precision != "bf16":
