@@ -45,7 +45,9 @@ from cyclegan_dist.step.update import NonFiniteError, Step
 from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.tree import flatten
 
-PATIENCE_S = 60.0  # for a checkpoint that is being written when training ends in an error
+PATIENCE_S = 60.0  # for a checkpoint that is being written when training ends for good
+# And when another rank has failed, which may be what the writing waits for; the ranks start again meanwhile.
+BRIEF_PATIENCE_S = 5.0
 FATAL = (UsageError, DataError, NonFiniteError, OutOfMemoryError)  # starting the ranks again would end the same way
 
 
@@ -122,6 +124,7 @@ class Trainer:
             injector = Injector(faults, self.config.run_dir, self.world, self.fence.attempt, at.step)
             injector.arm(self.method.networks["G_AB"], self.store.place)
             hooks, loader = [injector, *hooks], injector.loading(loader)
+        patience_s = PATIENCE_S
         try:
             watchdog = Watchdog(self.config.run_dir, self.world, self.config.world.timeout_s)
             with contextlib.closing(loader), watchdog:
@@ -134,8 +137,11 @@ class Trainer:
                         break
             for hook in hooks:
                 hook.end(at)
+        except Exception as error:
+            patience_s = PATIENCE_S if isinstance(error, FATAL) else BRIEF_PATIENCE_S
+            raise
         finally:
-            self.store.settle(timeout_s=PATIENCE_S)  # also after an error: it was written before that
+            self.store.settle(timeout_s=patience_s)  # also after an error: it was written before that
         return "FINISHED" if at.finished else "KILLED"
 
     def _advance(self, at: Progress, loader: Iterator[Batch]) -> Progress:

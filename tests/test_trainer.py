@@ -1,5 +1,6 @@
 """The loop: resumed equals uninterrupted, bit for bit; and what it leaves for people."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from cyclegan_dist.dist import World
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.hooks.stop import StopRequest
 from cyclegan_dist.run import open_run
+from cyclegan_dist.trainer import Trainer
 from tests.ranks import run_ranks
 from tests.training import ALONE, differences, final_state, go, go_on, records
 
@@ -90,7 +92,6 @@ def test_history_is_dealt_out_to_another_number_of_ranks(tiny_run: MakeRun) -> N
     config = tiny_run(stop_after=8, **options)
 
     def look(world: World) -> list[torch.Tensor]:
-        from cyclegan_dist.trainer import Trainer
 
         trainer = Trainer(config, world, None)
         trainer.state.restore(trainer.store, print)
@@ -193,6 +194,22 @@ def test_another_data_set_is_refused_on_resume(tiny_run: MakeRun, tmp_path: Path
         go(tiny_run(data__path=str(tmp_path / "other")))
 
 
+def test_a_rank_that_hangs_while_a_checkpoint_is_due_does_not_hold_the_others_up_for_long(tiny_run: MakeRun) -> None:
+    config = tiny_run(optim__batch_size=4, every__checkpoint=8, world__timeout_s=2.0)
+
+    def work(world: World) -> float:
+        trainer = Trainer(config, world, None)
+        if world.rank == 1:
+            trainer.store.save = lambda *_, **__: time.sleep(14)  # type: ignore[method-assign]
+        began = time.monotonic()
+        with pytest.raises(RuntimeError):
+            trainer.run(StopRequest(config.run_dir, world))
+        return time.monotonic() - began
+
+    waiting, _ = run_ranks(work, 2)
+    assert 2 < waiting < 13  # its time-out, and a few seconds for a checkpoint that will not be whole
+
+
 def test_damaged_data_ends_the_run_by_name_and_leaves_a_note_for_the_launcher(
     tiny_run: MakeRun, tmp_path: Path
 ) -> None:
@@ -237,7 +254,6 @@ def test_the_saved_config_is_a_preset(tiny_run: MakeRun) -> None:
 def test_a_value_that_is_not_finite_is_told_with_its_images_and_what_is_left(tiny_run: MakeRun) -> None:
     from cyclegan_dist.data.loader import Batch
     from cyclegan_dist.step.update import NonFiniteError
-    from cyclegan_dist.trainer import Trainer
 
     config = tiny_run(optim__batch_size=4)
 
