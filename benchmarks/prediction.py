@@ -62,7 +62,7 @@ def draw(found: dict[int, dict[str, list[float]]], picture: Path) -> None:
             axis.plot(RANKS, [100 * value for value in efficiency], marker="o", markersize=3, color=colour, label=name)
         axis.set_xscale("log", base=2)
         axis.set_xticks(RANKS, [str(n) for n in RANKS], fontsize=7)
-        axis.set_title(f"{micro_batch} images of each domain a GPU", fontsize=10)
+        axis.set_title(f"images of each domain a GPU: {micro_batch}", fontsize=10)
         axis.set_xlabel("GPUs")
         axis.grid(color="0.9")
     axes[0][0].set_ylabel("efficiency, % (predicted)")

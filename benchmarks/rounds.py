@@ -4,18 +4,20 @@ import statistics
 from collections.abc import Callable, Mapping
 
 
-def alternate(works: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Call all works in turn (A B C A B C ...), after one round that only warms up.
+def alternate(works: Mapping[str, Callable[[], float]], rounds: int, *, warm_up: bool = True) -> dict[str, list[float]]:
+    """Call all works in turn (A B C A B C ...).
 
     Args:
         works: each returns its figure, say images a second.
         rounds: that count; below 5 their medians mean little.
+        warm_up: call each once before.
 
     Returns:
         The figures of each work, one a round.
     """
-    for work in works.values():
-        work()
+    if warm_up:
+        for work in works.values():
+            work()
     figures: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():

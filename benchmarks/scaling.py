@@ -37,7 +37,7 @@ ARRANGEMENTS = {
     TWO_BY_RAY: Arrangement("Ray Train", 2),
     "torchrun, 4 ranks": Arrangement("torchrun", 4),
     "one process, with MLflow": Arrangement("one process", 1, {"tracking.mlflow": True}),
-    "one process, a checkpoint every 20 steps": Arrangement("one process", 1, {"every.checkpoint": 20}),
+    "one process, a checkpoint every 5 steps": Arrangement("one process", 1, {"every.checkpoint": 20}),
 }
 
 
@@ -51,7 +51,7 @@ class Scaling:
     """Where the prediction is drawn."""
     rounds: int = 5
     """Rounds that count."""
-    steps: int = 80
+    steps: int = 15
     """Steps of each training."""
     size: int = 64
     """Pixels of the images' sides."""
@@ -59,7 +59,7 @@ class Scaling:
     """Channels of the first convolutions."""
     n_blocks: int = 3
     """Residual blocks."""
-    micro_batch: int = 2
+    micro_batch: int = 4
     """Images per domain and rank."""
 
     @property
@@ -74,7 +74,7 @@ def measure(what: Scaling) -> None:
     print(circumstances("ray"))
     with tempfile.TemporaryDirectory(prefix="scaling") as folder:
         works = {name: _training(what, Path(folder), arrangement) for name, arrangement in ARRANGEMENTS.items()}
-        seconds = alternate(works, what.rounds)
+        seconds = alternate(works, what.rounds, warm_up=False)
     links = {ranks: measure_link(ranks) for ranks in (2, 4)}
     works_of_a_step = count(what.method, what.size, what.micro_batch)
     print("| training | ms a step | times one rank's throughput | by the model |\n|---|---|---|---|")
@@ -105,7 +105,7 @@ def _training(what: Scaling, folder: Path, arrangement: Arrangement) -> Callable
         "method.discriminator.n_layers_D": 3,
         "schedule.n_epochs": 1000,
         "world.threads": 1,
-        "every.log": 10 * batch,
+        "every.log": what.steps // 5 * batch,
         "every.samples": 0,
         "every.snapshot": 0,
         "every.checkpoint": 0,
