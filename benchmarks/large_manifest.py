@@ -7,6 +7,7 @@ The manifest names the images of the two folders again and again; the shards hol
 
 import itertools
 import json
+import multiprocessing
 import os
 import tempfile
 import time
@@ -30,8 +31,9 @@ BATCH = 4
 CHUNK = 1_000_000  # rows made at once
 
 
-def multiply(dataset: Path, samples: int) -> None:
-    """Let each domain of a data set have `samples` / 2 samples, in as many rows of its manifest."""
+def make(a_dir: Path, b_dir: Path, dataset: Path, samples: int) -> None:
+    """Prepare a data set, and let each of its domains have `samples` / 2 samples, in as many rows of its manifest."""
+    prepare(Prepare(a_dir, b_dir, dataset))
     path = dataset / NAME
     known = pq.read_table(path)
     facts = json.loads(known.schema.metadata[b"cyclegan_dist"])
@@ -53,9 +55,11 @@ def main(
     print(circumstances("pyarrow"))
     with tempfile.TemporaryDirectory() as folder:
         dataset = Path(folder) / "data"
-        prepare(Prepare(a_dir, b_dir, dataset))
-        multiply(dataset, samples)
-        before, began = _unique_mb(os.getpid()), time.perf_counter()
+        # In a process of its own, whose memory is not counted here.
+        maker = multiprocessing.get_context("spawn").Process(target=make, args=(a_dir, b_dir, dataset, samples))
+        maker.start()
+        maker.join()
+        before, began = _shared_out_mb(os.getpid()), time.perf_counter()
         manifest = open_manifest(str(dataset))
         opened = time.perf_counter() - began
         plan = Plan(manifest.samples, 0, BATCH)
@@ -66,18 +70,23 @@ def main(
         first = time.perf_counter() - began
         for _ in itertools.islice(stream, 20):
             pass
-        children = psutil.Process().children()
-        each = [f"{_unique_mb(c.pid):.0f} MB" for c in children if "resource_tracker" not in " ".join(c.cmdline())]
-        total = sum(manifest.samples.values())
+        pids = [c.pid for c in psutil.Process().children() if "resource_tracker" not in " ".join(c.cmdline())]
+        total, together = sum(manifest.samples.values()), sum(_shared_out_mb(pid) for pid in [os.getpid(), *pids])
+        own = ", ".join(f"{_own_mb(pid):.0f}" for pid in pids)
+        print(f"{total:,} samples: manifest open after {opened:.1f} s, first batch of {BATCH} after {first:.1f} s")
         print(
-            f"{total:,} samples: manifest open after {opened:.1f} s, first batch of {BATCH} after "
-            f"{first:.1f} s; the rank holds {_unique_mb(os.getpid()) - before:.0f} MB more, its {workers} workers "
-            f"{', '.join(each)} of their own"
+            f"the rank and its {len(pids)} workers hold {together - before:.0f} MB more than the rank did before; of that,"
         )
+        print(f"the workers have {own} MB of their own")
         stream.close()
 
 
-def _unique_mb(pid: int) -> float:
+def _shared_out_mb(pid: int) -> float:
+    """Memory of a process, pages that several have counted in parts."""
+    return psutil.Process(pid).memory_full_info().pss / 1e6
+
+
+def _own_mb(pid: int) -> float:
     """What would be free again if the process ended."""
     return psutil.Process(pid).memory_full_info().uss / 1e6
 

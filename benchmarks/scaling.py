@@ -51,6 +51,8 @@ class Scaling:
     """Where the prediction is drawn."""
     rounds: int = 5
     """Rounds that count."""
+    trainings: int = len(ARRANGEMENTS)
+    """How many of them: one rank, two by torchrun, two by Ray Train, four, with MLflow, with checkpoints."""
     steps: int = 15
     """Steps of each training."""
     size: int = 64
@@ -73,7 +75,10 @@ def measure(what: Scaling) -> None:
     """Train in every arrangement, in turns, and print a table."""
     print(circumstances("ray"))
     with tempfile.TemporaryDirectory(prefix="scaling") as folder:
-        works = {name: _training(what, Path(folder), arrangement) for name, arrangement in ARRANGEMENTS.items()}
+        works = {
+            name: _training(what, Path(folder), arrangement)
+            for name, arrangement in list(ARRANGEMENTS.items())[: what.trainings]
+        }
         seconds = alternate(works, what.rounds, warm_up=False)
     links = {ranks: measure_link(ranks) for ranks in (2, 4)}
     works_of_a_step = count(what.method, what.size, what.micro_batch)
@@ -83,8 +88,9 @@ def measure(what: Scaling) -> None:
         gain = ranks / ratio(seconds, name, ONE)
         model = _modelled(works_of_a_step, statistics.median(seconds[ONE]), ranks, links) if ranks > 1 else ""
         print(f"| {name} | {1000 * statistics.median(values):.1f} | {gain:.2f} | {model} |")
-    by_ray = ratio(seconds, TWO_BY_RAY, TWO)
-    print(f"\nRay Train against torchrun, 2 ranks: {100 * (by_ray - 1):+.1f} % of a step.")
+    if TWO_BY_RAY in seconds:
+        by_ray = ratio(seconds, TWO_BY_RAY, TWO)
+        print(f"\nRay Train against torchrun, 2 ranks: {100 * (by_ray - 1):+.1f} % of a step.")
     wrapped = wrapping_costs(what.method, what.size, what.micro_batch, rounds=15)
     print(f"DistributedDataParallel in a group of one against none: {100 * (wrapped - 1):+.1f} %.")
     for ranks, link in links.items():
@@ -104,6 +110,7 @@ def _training(what: Scaling, folder: Path, arrangement: Arrangement) -> Callable
         "method.discriminator.ndf": what.ngf,
         "method.discriminator.n_layers_D": 3,
         "schedule.n_epochs": 1000,
+        "optim.channels_last": False,
         "world.threads": 1,
         "every.log": what.steps // 5 * batch,
         "every.samples": 0,
