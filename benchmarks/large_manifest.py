@@ -74,10 +74,10 @@ def main(
         total, together = sum(manifest.samples.values()), sum(_shared_out_mb(pid) for pid in [os.getpid(), *pids])
         own = ", ".join(f"{_own_mb(pid):.0f}" for pid in pids)
         print(f"{total:,} samples: manifest open after {opened:.1f} s, first batch of {BATCH} after {first:.1f} s")
+        more = together - before
         print(
-            f"the rank and its {len(pids)} workers hold {together - before:.0f} MB more than the rank did before; of that,"
+            f"the rank and its {len(pids)} workers hold {more:.0f} MB more than the rank before, {own} MB each their own"
         )
-        print(f"the workers have {own} MB of their own")
         stream.close()
 
 
