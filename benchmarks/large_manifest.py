@@ -76,7 +76,7 @@ def main(
         print(f"{total:,} samples: manifest open after {opened:.1f} s, first batch of {BATCH} after {first:.1f} s")
         more = together - before
         print(
-            f"the rank and its {len(pids)} workers hold {more:.0f} MB more than the rank before, {own} MB each their own"
+        print(f"the rank and its {len(pids)} workers hold {more:.0f} MB more than it alone before; theirs alone: {own} MB")
         )
         stream.close()
 
