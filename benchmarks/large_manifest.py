@@ -75,9 +75,8 @@ def main(
         own = ", ".join(f"{_own_mb(pid):.0f}" for pid in pids)
         print(f"{total:,} samples: manifest open after {opened:.1f} s, first batch of {BATCH} after {first:.1f} s")
         more = together - before
-        print(
-        print(f"the rank and its {len(pids)} workers hold {more:.0f} MB more than it alone before; theirs alone: {own} MB")
-        )
+        print(f"the rank and its {len(pids)} workers hold {more:.0f} MB more than it did alone")
+        print(f"of that is theirs alone: {own} MB")
         stream.close()
 
 
