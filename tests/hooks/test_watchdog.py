@@ -37,7 +37,7 @@ def holds_the_lock() -> None:
 
 
 def quick() -> None:
-    time.sleep(0.001)
+    time.sleep(0.02)
 
 
 @pytest.mark.parametrize("hang", [lambda: time.sleep(30), holds_the_lock])
@@ -49,8 +49,9 @@ def test_a_step_that_hangs_ends_the_process_and_leaves_the_stacks(tmp_path: Path
     assert "Timeout" in text and "in supervised" not in text and "in rank" in text
 
 
-def test_the_first_step_and_pauses_between_steps_may_take_long(tmp_path: Path) -> None:
-    assert in_fork(supervised(tmp_path, [lambda: time.sleep(1), quick])) == 0
+@pytest.mark.parametrize("first", [lambda: time.sleep(1), quick])
+def test_the_first_step_and_pauses_between_steps_may_take_long(tmp_path: Path, first: Callable[[], None]) -> None:
+    assert in_fork(supervised(tmp_path, [first, quick])) == 0
     assert not list(tmp_path.glob("stacks*"))
 
 
@@ -59,10 +60,13 @@ def test_slow_steps_are_no_hang(tmp_path: Path) -> None:
 
 
 def test_a_process_that_nobody_would_start_again_is_not_watched(tmp_path: Path) -> None:
-    with Watchdog(tmp_path, ALONE, 0.01) as watchdog:
-        for _ in range(2):
-            with watchdog.watching():
-                time.sleep(0.2)
+    def alone() -> None:
+        with Watchdog(tmp_path, ALONE, 0.01) as watchdog:
+            for seconds in (0.01, 1):
+                with watchdog.watching():
+                    time.sleep(seconds)
+
+    assert in_fork(alone) == 0
     assert not list(tmp_path.glob("stacks*"))
 
 
