@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.step.update import frozen
 
 BACKWARD_SHARE = 2 / 3  # of a training step's operations: gradients by inputs and by weights
 BUCKET_BYTES = 25 * 2**20  # DistributedDataParallel's default
@@ -62,12 +63,8 @@ def count(config: CycleGANConfig, size: int, micro_batch: int) -> dict[str, Work
         images = {f"{kind}_{d}": torch.empty(micro_batch, 3, size, size) for kind in ("real", "fake") for d in "AB"}
     works: dict[str, Work] = {}
     for player in method.players:
-        for network in player.opponents:
-            network.requires_grad_(False)
-        with FlopCounterMode(display=False) as counter:
+        with frozen(player.opponents), FlopCounterMode(display=False) as counter:
             player.module(**{name: images[name] for name in player.reads}).loss.backward()
-        for network in player.opponents:
-            network.requires_grad_(True)
         works[player.name] = Work(counter.get_total_flops(), _gradient_bytes(player.module))
     return works
 

@@ -17,26 +17,26 @@ from benchmarks.cost_model import Link
 from benchmarks.rounds import alternate, ratio
 from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.step.update import frozen
 
 T = TypeVar("T")
-SIZES = (4 << 10, 1 << 20, 4 << 20, 16 << 20)  # bytes
+SMALL, LARGE = 4 << 10, 16 << 20  # bytes
 REPEATS = 15
 
 
 def measure_link(ranks: int) -> Link:
-    """Bandwidth and latency between ranks of this machine, fitted to all-reduces of several sizes."""
+    """Bandwidth and latency between ranks of this machine, from all-reduces of a small and of a large tensor."""
     times = _together(_all_reduces, ranks)
-    small, large = SIZES[0], SIZES[-1]
-    per_byte = (times[large] - times[small]) / (large - small)
+    per_byte = (times[LARGE] - times[SMALL]) / (LARGE - SMALL)
     transfers = 2 * (ranks - 1) / ranks
-    latency_s = max(0.0, times[small] - small * per_byte) / (2 * (ranks - 1))
+    latency_s = max(0.0, times[SMALL] - SMALL * per_byte) / (2 * (ranks - 1))
     return Link(bytes_per_s=transfers / per_byte, latency_s=latency_s)
 
 
 def _all_reduces(rank: int) -> dict[int, float]:
     """Median seconds by size."""
     times: dict[int, float] = {}
-    for size in SIZES:
+    for size in (SMALL, LARGE):
         tensor = torch.ones(size // 4)
         each: list[float] = []
         for _ in range(REPEATS):
@@ -65,11 +65,8 @@ def _wrapped_and_not(rank: int, config: CycleGANConfig, size: int, micro_batch: 
         def work() -> float:
             began = time.perf_counter()
             for player, module in parts:
-                for network in player.opponents:
-                    network.requires_grad_(False)
-                module(**{name: images[name] for name in player.reads}).loss.backward()
-                for network in player.opponents:
-                    network.requires_grad_(True)
+                with frozen(player.opponents):
+                    module(**{name: images[name] for name in player.reads}).loss.backward()
             return time.perf_counter() - began
 
         return work

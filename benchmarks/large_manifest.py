@@ -25,6 +25,7 @@ from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.loader import Share, batches
 from cyclegan_dist.data.manifest import NAME, SCHEMA, open_manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan
+from cyclegan_dist.errors import UsageError, run_command
 from pipelines.prepare import Prepare, prepare
 
 BATCH = 4
@@ -59,6 +60,8 @@ def main(
         maker = multiprocessing.get_context("spawn").Process(target=make, args=(a_dir, b_dir, dataset, samples))
         maker.start()
         maker.join()
+        if maker.exitcode:
+            raise UsageError("the data set was not made; see above")
         before, began = _shared_out_mb(os.getpid()), time.perf_counter()
         manifest = open_manifest(str(dataset))
         opened = time.perf_counter() - began
@@ -91,4 +94,4 @@ def _own_mb(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    tyro.cli(main, prog="python -m benchmarks.large_manifest", description=__doc__)
+    run_command(lambda: tyro.cli(main, prog="python -m benchmarks.large_manifest", description=__doc__))

@@ -26,6 +26,7 @@ from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.loader import Share, batches
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.data.plan import Plan
+from cyclegan_dist.errors import UsageError, run_command
 from pipelines.prepare import Prepare, prepare
 
 YARDSTICK = "yardstick"
@@ -61,6 +62,8 @@ def images_per_s(stream: Iterable[object], count: int) -> Callable[[], float]:
 
 def some(folder: Path, count: int, out: Path) -> Path:
     """A folder of the first images of another."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder: give one of images")
     out.mkdir()
     for path in sorted(path for path in folder.iterdir() if path.is_file())[:count]:
         shutil.copy(path, out)
@@ -93,4 +96,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main, prog="python -m benchmarks.loader", description=__doc__)
+    run_command(lambda: tyro.cli(main, prog="python -m benchmarks.loader", description=__doc__))

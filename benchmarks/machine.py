@@ -4,6 +4,7 @@ import datetime
 import os
 import platform
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -11,8 +12,6 @@ import torch
 
 def circumstances(*packages: str) -> str:
     """Date, machine, versions and the command, as lines of Markdown."""
-    from importlib.metadata import version
-
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", *packages))
     command = f"python -m {_module()} {' '.join(sys.argv[1:])}".strip()
     return (

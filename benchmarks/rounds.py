@@ -3,6 +3,8 @@
 import statistics
 from collections.abc import Callable, Mapping
 
+from cyclegan_dist.errors import UsageError
+
 
 def alternate(works: Mapping[str, Callable[[], float]], rounds: int, *, warm_up: bool = True) -> dict[str, list[float]]:
     """Call all works in turn (A B C A B C ...).
@@ -14,7 +16,12 @@ def alternate(works: Mapping[str, Callable[[], float]], rounds: int, *, warm_up:
 
     Returns:
         The figures of each work, one a round.
+
+    Raises:
+        UsageError: for fewer rounds than have quartiles.
     """
+    if rounds < 2:
+        raise UsageError(f"{rounds} rounds have no spread: give at least 2, better 5")
     if warm_up:
         for work in works.values():
             work()

@@ -26,9 +26,11 @@ from benchmarks.machine import circumstances
 from benchmarks.prediction import draw, predict
 from benchmarks.rounds import alternate, ratio
 from benchmarks.runs import Arrangement, run, step_s
+from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 
+POINTS = 5  # of the journal, between which steps are timed
 ONE = "one process, 1 rank"
 TWO, TWO_BY_RAY = "torchrun, 2 ranks", "Ray Train, 2 ranks"
 ARRANGEMENTS = {
@@ -63,6 +65,10 @@ class Scaling:
     """Residual blocks."""
     micro_batch: int = 4
     """Images per domain and rank."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 3 * POINTS:
+            raise UsageError(f"{self.steps} steps are too few to time: give at least {3 * POINTS}")
 
     @property
     def method(self) -> CycleGANConfig:
@@ -112,7 +118,7 @@ def _training(what: Scaling, folder: Path, arrangement: Arrangement) -> Callable
         "schedule.n_epochs": 1000,
         "optim.channels_last": False,
         "world.threads": 1,
-        "every.log": what.steps // 5 * batch,
+        "every.log": what.steps // POINTS * batch,
         "every.samples": 0,
         "every.snapshot": 0,
         "every.checkpoint": 0,
@@ -144,4 +150,4 @@ def main(what: Scaling) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Scaling, prog="python -m benchmarks.scaling", description=__doc__))
+    run_command(lambda: main(tyro.cli(Scaling, prog="python -m benchmarks.scaling", description=__doc__)))

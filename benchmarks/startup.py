@@ -6,7 +6,6 @@
 with two ranks on a cluster of its own, with the seconds at which each stage was reached.
 """
 
-import os
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import tyro
 from benchmarks.machine import circumstances
 from benchmarks.rounds import alternate
 from benchmarks.runs import Arrangement, run
+from cyclegan_dist.errors import run_command
 
 COMMANDS = {
     "python -c pass": ["-c", "pass"],
@@ -61,7 +61,7 @@ def main(rounds: int = 5) -> None:
         print(f"| {name} | {statistics.median(values):.2f} |")
     print("\n| training, seconds after the command | ranks enter training | first step done | command is back |")
     print("|---|---|---|---|")
-    with tempfile.TemporaryDirectory(prefix="startup", dir=os.environ.get("TMPDIR")) as folder:
+    with tempfile.TemporaryDirectory(prefix="startup") as folder:
         for name, arrangement in FIRST_STEP.items():
             found = [stages(Path(folder), arrangement) for _ in range(rounds)]
             medians = [f"{statistics.median(each[stage] for each in found):.1f}" for stage in found[0]]
@@ -69,4 +69,4 @@ def main(rounds: int = 5) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main, prog="python -m benchmarks.startup", description=__doc__)
+    run_command(lambda: tyro.cli(main, prog="python -m benchmarks.startup", description=__doc__))

@@ -22,6 +22,7 @@ from benchmarks.machine import circumstances
 from benchmarks.reference_step import ReferenceStep
 from benchmarks.rounds import alternate, ratio, spread
 from cyclegan_dist.dist import World
+from cyclegan_dist.errors import run_command
 from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
@@ -156,4 +157,6 @@ def main(what: Measurement) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Measurement, prog="python -m benchmarks.step", description=__doc__, use_underscores=True))
+    run_command(
+        lambda: main(tyro.cli(Measurement, prog="python -m benchmarks.step", description=__doc__, use_underscores=True))
+    )

@@ -92,7 +92,6 @@ def test_history_is_dealt_out_to_another_number_of_ranks(tiny_run: MakeRun) -> N
     config = tiny_run(stop_after=8, **options)
 
     def look(world: World) -> list[torch.Tensor]:
-
         trainer = Trainer(config, world, None)
         trainer.state.restore(trainer.store, print)
         return trainer.method.history["A"].images

@@ -34,7 +34,6 @@ class DataConfig:
     says which. 0: the first one ends the run."""
     workers: Annotated[int, Ge(0)] = 2
     """Processes that read and decode, for each rank. 0: the training process itself."""
-
     cache_gb: Annotated[float, Ge(0)] = 0.0
     """Gigabytes of disk, where TMPDIR points, in which each rank keeps decoded and resized images, so that later passes
     only cut them out. 0: none. For `resize_and_crop`."""

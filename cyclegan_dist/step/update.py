@@ -113,7 +113,7 @@ class Step:
         """Leave the gradient of one player in its parameters, and what it generated in `batches`."""
         part.optimizer.zero_grad(set_to_none=True)
         total: dict[str, Tensor] = {}
-        with _frozen(part.player.opponents):
+        with frozen(part.player.opponents):
             for i, images in enumerate(batches):
                 with part.exchange(last=i == len(batches) - 1):
                     with self._arithmetic():
@@ -189,7 +189,7 @@ class Step:
 
 
 @contextmanager
-def _frozen(networks: Sequence[nn.Module]) -> Iterator[None]:
+def frozen(networks: Sequence[nn.Module]) -> Iterator[None]:
     """Let gradients pass through `networks` without being computed for their weights."""
     for network in networks:
         network.requires_grad_(False)

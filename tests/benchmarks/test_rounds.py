@@ -1,10 +1,11 @@
 """Figures come in turns, and ratios from neighbours."""
 
 import itertools
-import sys
+
+import pytest
 
 from benchmarks.rounds import alternate, ratio, spread
-from benchmarks.runs import Arrangement, step_s
+from cyclegan_dist.errors import UsageError
 
 
 def test_works_take_turns_and_the_first_round_does_not_count() -> None:
@@ -29,14 +30,6 @@ def test_the_ratio_is_of_neighbours() -> None:
     assert spread([1.0, 2.0, 3.0, 4.0, 5.0]) == (2.0, 4.0)
 
 
-def test_seconds_of_a_step_leave_the_first_points_out() -> None:
-    points = [(0, 0), (10, 5000), (20, 6000), (40, 8000)]
-    journal = [{"kind": "run"}, *({"kind": "metrics", "step": step, "time": time} for step, time in points)]
-    assert step_s(journal, skip=1) == 0.1
-
-
-def test_an_arrangements_own_options_win() -> None:
-    mlflow = Arrangement("torchrun", 2, {"tracking.mlflow": True})
-    words = mlflow.command("demo", {"name": "x", "tracking.mlflow": False})
-    assert words[0] == sys.executable and "--nproc-per-node=2" in words
-    assert words[words.index("demo") :] == ["demo", "--name", "x", "--tracking.mlflow", "True"]
+def test_one_round_is_refused_before_it_is_run() -> None:
+    with pytest.raises(UsageError, match="at least 2"):
+        alternate({"a": lambda: 1 / 0}, rounds=1)
