@@ -7,19 +7,16 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import torch
-
-from cyclegan_dist import dist
-from cyclegan_dist.checkpoint.fence import SupersededError
 from cyclegan_dist.config import Config, home
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.hooks.agreement import DivergedError
 from cyclegan_dist.hooks.stop import StopRequest
 from cyclegan_dist.run import locked, open_run
 from cyclegan_dist.tracking.observe import observing
-from cyclegan_dist.trainer import FATAL, train
+
+if TYPE_CHECKING:
+    from cyclegan_dist.dist import World
 
 AGAIN = "CYCLEGAN_DIST_AGAIN"  # in the environment of a launcher that goes on with what another began
 
@@ -33,8 +30,7 @@ def launch(config: Config, launcher: str) -> int:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return _in_this_process(config)
     if launcher == "local":
-        torch.set_num_threads(config.world.threads or len(os.sched_getaffinity(0)))
-        return _in_this_process(config)
+        return _in_this_process(config, alone=True)
     if isinstance(config.world.num_workers, int) and config.world.num_workers:
         config.optim.micro_batches(config.world.num_workers)  # before Ray takes its time to start
     from cyclegan_dist.orchestration.training import BrokenOffError
@@ -64,8 +60,18 @@ def start_again(reason: str) -> NoReturn:
     os.execv(sys.executable, sys.orig_argv)
 
 
-def _in_this_process(config: Config) -> int:
-    """Train as one of torchrun's ranks, or alone."""
+def _in_this_process(config: Config, *, alone: bool = False) -> int:
+    """Train as one of torchrun's ranks, or alone with all cores."""
+    # Loads torch and all that a rank needs: seconds that a launcher of ranks elsewhere does not spend.
+    import torch
+
+    from cyclegan_dist import dist
+    from cyclegan_dist.checkpoint.fence import SupersededError
+    from cyclegan_dist.hooks.agreement import DivergedError
+    from cyclegan_dist.trainer import FATAL, train
+
+    if alone:
+        torch.set_num_threads(config.world.threads or len(os.sched_getaffinity(0)))
     world = dist.join(config.world.device, config.world.timeout_s)
     lock = contextlib.ExitStack()  # held by rank 0 for all
     try:
@@ -85,7 +91,7 @@ def _in_this_process(config: Config) -> int:
         dist.leave()
 
 
-def _agree(config: Config, world: dist.World, lock: contextlib.ExitStack) -> Config:
+def _agree(config: Config, world: "World", lock: contextlib.ExitStack) -> Config:
     """Rank 0 locks and opens the run; all take its config, or its refusal."""
     answer: Config | str = ""
     if world.is_first:

@@ -14,8 +14,8 @@ import pyarrow.compute
 
 from cyclegan_dist.checkpoint.place import place_at
 from cyclegan_dist.config import Config, check_config, dump_config, home, refuse_changes
+from cyclegan_dist.data.arrays import PICTURES
 from cyclegan_dist.data.config import DataConfig
-from cyclegan_dist.data.images import PICTURES
 from cyclegan_dist.data.manifest import NAME as MANIFEST_NAME
 from cyclegan_dist.data.manifest import Manifest, open_manifest
 from cyclegan_dist.errors import UsageError

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 MAGIC = b"\x93NUMPY"
+PICTURES = (1, 3)  # channels of what picture files hold; any other number comes as .npy
 
 
 def read_array(file: BinaryIO, *, max_pixels: int) -> np.ndarray:

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-from cyclegan_dist.data.arrays import array_bytes
-from cyclegan_dist.data.images import PICTURES, UnreadableImageError, read_image
+from cyclegan_dist.data.arrays import PICTURES, array_bytes
+from cyclegan_dist.data.images import UnreadableImageError, read_image
 
 Half = Literal["", "left", "right"]
 

@@ -17,10 +17,9 @@ from PIL.ImageFile import ImageFile
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-from cyclegan_dist.data.arrays import MAGIC, read_array
+from cyclegan_dist.data.arrays import MAGIC, PICTURES, read_array
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-PICTURES = (1, 3)  # channels of what picture files hold; any other number comes as .npy
 MAX_PIXELS = 50_000_000  # above this a file is more likely a decompression bomb than a picture
 MAX_FILE_BYTES = 256 << 20
 PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20  # Pillow unpacks 64 MB of comments for one PNG

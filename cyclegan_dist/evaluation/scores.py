@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from cyclegan_dist.data.images import PICTURES
+from cyclegan_dist.data.arrays import PICTURES
 
 Scores = dict[str, list[float]]
 

@@ -4,9 +4,12 @@ import signal
 import time
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from cyclegan_dist.checkpoint.fence import Fence, SupersededError
-from cyclegan_dist.dist import World
+
+if TYPE_CHECKING:
+    from cyclegan_dist.dist import World  # loads torch, which a launcher that only leaves the file can do without
 
 FILE = "STOP"
 
@@ -19,7 +22,7 @@ class StopRequest:
     one, which rank 0 chooses by the clock, so that it costs short steps nothing.
     """
 
-    def __init__(self, run_dir: Path, world: World, *, interval_s: float = 1.0):
+    def __init__(self, run_dir: Path, world: "World", *, interval_s: float = 1.0):
         self._file, self._world, self._interval_s = run_dir / FILE, world, interval_s
         self.signal = 0
         self._next_step, self._looked = 0, (-1, 0.0)

@@ -28,3 +28,6 @@ if not os.environ.get("RAY_ADDRESS"):
     # 127.0.0.1 for a mistake otherwise, and listens on all.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    # Ray starts a process for each core in advance; each of ours sets an environment, and none would be taken.
+    os.environ.setdefault("RAY_enable_worker_prestart", "0")
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")

@@ -27,18 +27,19 @@ def cluster() -> Iterator[None]:
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if not os.environ.get("RAY_ADDRESS"):
         temporary = tempfile.mkdtemp(prefix="cgd", dir="/tmp")  # short: Unix socket paths end at 107 bytes
-        # A dashboard of ours even where another cluster's runs: Ray Train asks it for the state of its controller.
-        port = _free_port()
-        os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+        # No dashboard, whose nine processes take seconds to start, 1 GB and a fiftieth of a core. Ray Train asks it
+        # whether its controller lives, and must not ask another cluster's: it does without an answer.
+        os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{_free_port()}"
         settings |= {"address": "local", "_node_ip_address": "127.0.0.1", "_temp_dir": temporary}
-        settings |= {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": port}
+        settings |= {"include_dashboard": False}
     try:
         try:
             context = ray.init(**settings)
         except (RuntimeError, ConnectionError, ValueError, ray.exceptions.RayError) as error:
             where = os.environ.get("RAY_ADDRESS", "of this machine's own")
             raise UsageError(f"no Ray cluster {where}: {last_line(error)}") from error
-        refuse_open_job_api(context.dashboard_url or "")
+        if not temporary:
+            refuse_open_job_api(context.dashboard_url or "")
         yield
     finally:
         ray.shutdown()

@@ -21,7 +21,6 @@ from cyclegan_dist.hooks.stop import StopRequest
 from cyclegan_dist.orchestration.cluster import cluster, in_thread, last_line, room_for, stop_signals
 from cyclegan_dist.run import FAILURE_NAME
 from cyclegan_dist.tracking.journal import append
-from cyclegan_dist.trainer import train
 
 CONTROLLER_FAILURES = 2  # in a row; a controller that has lost ranks while they started may wait for ever
 RESIZE_S = 15.0  # between two looks for more nodes, where their number may change
@@ -143,6 +142,8 @@ def _refuse_failed(config: Config) -> None:
 
 def _train_rank(tree: dict[str, Any]) -> str:
     """What every Ray Train worker runs."""
+    from cyclegan_dist.trainer import train  # loads torchvision and WebDataset, which launchers do not need
+
     config = check_config(tree, "config")
     if (config.run_dir / FAILURE_NAME).exists():
         return "FAILED"  # started again after what cannot be mended: end in good order, the launcher tells

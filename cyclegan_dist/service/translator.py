@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cyclegan_dist.data.arrays import PICTURES
 from cyclegan_dist.data.encode import encode_image
-from cyclegan_dist.data.images import FORMATS, PICTURES, UnreadableImageError, read_image, with_channels
+from cyclegan_dist.data.images import FORMATS, UnreadableImageError, read_image, with_channels
 from cyclegan_dist.inference import translate
 from cyclegan_dist.networks.build import Generator
 from cyclegan_dist.networks.resnet import ResnetGenerator

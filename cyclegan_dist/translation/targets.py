@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from cyclegan_dist.data.arrays import PICTURES
 from cyclegan_dist.data.files import EXTENSIONS, list_images, printable
-from cyclegan_dist.data.images import PICTURES
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.verify import samples_by_shard
 from cyclegan_dist.errors import UsageError

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cyclegan_dist.trainer  # noqa: F401 - with torch, before the forks that need it
 from cyclegan_dist.launch import launch
 from cyclegan_dist.tracking.bookmark import Bookmark
 from cyclegan_dist.tracking.journal import NAME as JOURNAL
