@@ -7,6 +7,7 @@ multiples of 4. Layer order, and so the keys of the state dict, are those of the
 from torch import Tensor, nn
 
 from cyclegan_dist.networks.config import GeneratorConfig
+from cyclegan_dist.networks.narrow import NarrowConv2d
 
 _PADS = {"reflect": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d, "zero": nn.ZeroPad2d}
 
@@ -21,7 +22,7 @@ class ResidualBlock(nn.Module):
             pad(1),
             nn.Conv2d(channels, channels, 3),
             nn.InstanceNorm2d(channels),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             *([nn.Dropout(0.5)] if dropout else []),
             pad(1),
             nn.Conv2d(channels, channels, 3),
@@ -41,7 +42,7 @@ class ResnetGenerator(nn.Module):
         ngf, pad = config.ngf, _PADS[config.padding]
 
         def block(conv: nn.Module, channels: int) -> list[nn.Module]:
-            return [conv, nn.InstanceNorm2d(channels), nn.ReLU(inplace=True)]
+            return [conv, nn.InstanceNorm2d(channels), nn.ReLU()]
 
         self.model = nn.Sequential(
             pad(3),
@@ -52,7 +53,7 @@ class ResnetGenerator(nn.Module):
             *block(nn.ConvTranspose2d(4 * ngf, 2 * ngf, 3, stride=2, padding=1, output_padding=1), 2 * ngf),
             *block(nn.ConvTranspose2d(2 * ngf, ngf, 3, stride=2, padding=1, output_padding=1), ngf),
             pad(3),
-            nn.Conv2d(ngf, out_channels, 7),
+            NarrowConv2d(ngf, out_channels, 7),
             nn.Tanh(),
         )
 
