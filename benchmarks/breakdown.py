@@ -111,8 +111,8 @@ def main(what: Breakdown) -> None:
     flops, rate = step_rate(bench, step, what.steps)
     peak = (before + matrix_rate(bench.device, dtype)) / 2
     print(
-        f"A step is {flops / 1e9:.3g} GFLOP, computed at {rate / 1e9:.3g} GFLOP/s: {rate / peak:.0%} of the {peak / 1e9:.3g} "
-        f"GFLOP/s of a product of {SIDE} x {SIDE} matrices.\n"
+        f"A step is {flops / 1e9:.3g} GFLOP, computed at {rate / 1e9:.3g} GFLOP/s: {rate / peak:.0%} of the "
+        f"{peak / 1e9:.3g} GFLOP/s of a product of {SIDE} x {SIDE} matrices.\n"
     )
     with profile() as profiler:
         for _ in range(what.steps):

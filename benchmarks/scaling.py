@@ -116,7 +116,6 @@ def _training(what: Scaling, folder: Path, arrangement: Arrangement) -> Callable
         "method.discriminator.ndf": what.ngf,
         "method.discriminator.n_layers_D": 3,
         "schedule.n_epochs": 1000,
-        "optim.channels_last": False,
         "world.threads": 1,
         "every.log": what.steps // POINTS * batch,
         "every.samples": 0,

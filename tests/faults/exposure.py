@@ -73,7 +73,7 @@ def own_training(stage: Stage, name: str) -> Iterator["subprocess.Popen[bytes]"]
 @row(
     "F1",
     "a command is posted to the job server of a cluster by who has no token",
-    "nothing is run; every file that starts a cluster sets token mode",
+    "nothing is run, and a training's own cluster has no job server; every file that starts a cluster sets token mode",
     nightly=True,
 )
 def open_job_server(stage: Stage) -> Measured:
@@ -83,8 +83,8 @@ def open_job_server(stage: Stage) -> Measured:
         answers = [_post(head.url, ran / f"head{i}", token) for i, token in enumerate(("", "wrong", " "))]
         allowed = _with_token(head, ran / "allowed")
     with own_training(stage, "own") as process:
-        (url,) = {f"http://127.0.0.1:{port}" for port in _dashboards(process.pid)}
-        answers += [_post(url, ran / f"own{i}", token) for i, token in enumerate(("", "wrong"))]
+        ports = sorted({one.port for one in listeners(process.pid)})
+        own = [_refused(port, ran / f"own{port}") for port in ports]
         time.sleep(3)  # a job that was taken would have been started by now
     strangers = [path for path in ran.iterdir() if path.name != "allowed"]
     files = [path for path in (ROOT / "cluster").rglob("*") if path.is_file() and path.suffix != ".md"]
@@ -92,15 +92,16 @@ def open_job_server(stage: Stage) -> Measured:
     safe = sum(bool(TOKEN_MODE.search(text)) for text in starting)
     return Measured(
         f"without the token: {len(answers)} commands answered {sorted(set(answers))}, run {len(strangers)}; with it run: "
-        f"{allowed}; files of cluster/ that start Ray and set token mode {safe} of {len(starting)}",
-        not strangers and set(answers) <= {401, 403} and allowed and safe == len(starting) > 0,
+        f"{allowed}; ports of a training's own cluster that take one {own.count(False)} of {len(own)}; files of "
+        f"cluster/ that start Ray and set token mode {safe} of {len(starting)}",
+        not strangers and set(answers) <= {401, 403} and allowed and all(own) and safe == len(starting) > 0,
     )
 
 
-def _post(url: str, mark: Path, token: str) -> int:
+def _post(url: str, mark: Path, token: str, timeout_s: float = 20) -> int:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return requests.post(
-        f"{url}/api/jobs/", json={"entrypoint": f"touch {mark}"}, headers=headers, timeout=20
+        f"{url}/api/jobs/", json={"entrypoint": f"touch {mark}"}, headers=headers, timeout=timeout_s
     ).status_code
 
 
@@ -110,15 +111,12 @@ def _with_token(head: Head, mark: Path) -> bool:
     return True
 
 
-def _dashboards(pid: int) -> list[int]:
-    """Ports of a family's dashboards."""
-    lines = [member.cmdline() for member in family(pid)]
-    return [
-        int(o.partition("=")[2])
-        for line in lines
-        for o in line
-        if "dashboard.py" in " ".join(line) and o[:7] == "--port="
-    ]
+def _refused(port: int, mark: Path) -> bool:
+    """Whether what listens there takes no command: it speaks no HTTP, has no job server, or asks for the token."""
+    try:
+        return _post(f"http://127.0.0.1:{port}", mark, "", 3) in (401, 403, 404, 405)
+    except requests.RequestException:
+        return True
 
 
 @row(
