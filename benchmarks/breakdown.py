@@ -15,7 +15,6 @@ from typing import Literal
 
 import torch
 import tyro
-from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -64,7 +63,7 @@ def breakdown(events: list[FunctionEvent]) -> Counter[str]:
     """Microseconds of the device by kind, without those of operations within an operation."""
     found: Counter[str] = Counter()
     for event in events:
-        if event.device_type != DeviceType.CPU:  # what a GPU did is in the figures of the operation that asked for it
+        if event.device_type.name != "CPU":  # what a GPU did is in the figures of the operation that asked for it
             continue
         names, caller = [event.name], event.cpu_parent
         while caller is not None:
@@ -78,11 +77,11 @@ def breakdown(events: list[FunctionEvent]) -> Counter[str]:
 def matrix_rate(device: torch.device, dtype: torch.dtype, products: int = 5) -> float:
     """Operations a second of the product of two square matrices."""
     a = torch.randn(SIDE, SIDE, device=device, dtype=dtype)
-    seconds = []
+    product, seconds = torch.empty_like(a), []
     for _ in range(products + 1):
         _synchronise(device)
         began = time.perf_counter()
-        a @ a
+        torch.mm(a, a, out=product)
         _synchronise(device)
         seconds.append(time.perf_counter() - began)
     return 2 * SIDE**3 / statistics.median(seconds[1:])
@@ -117,7 +116,7 @@ def main(what: Breakdown) -> None:
     with profile() as profiler:
         for _ in range(what.steps):
             bench.play(step)
-    found = breakdown(list(profiler.events()))
+    found = breakdown(list(profiler.events() or []))
     print("| what | share of a step |\n|---|---|")
     for name, microseconds in found.most_common():
         print(f"| {name} | {microseconds / found.total():.1%} |")
