@@ -20,15 +20,18 @@ from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import circumstances
-from benchmarks.step import Bench, Measurement
+from benchmarks.step import Bench, Workload
 from cyclegan_dist.errors import run_command
 from cyclegan_dist.step.update import Step
 
 # What an operation belongs to, by a part of its name or of the name of one that it was called by; the first that fits.
 KINDS = {
     "Optimizer.step": "Adam",
-    "onvolution_backward": "convolutions, backward",
+    "convolution_backward": "convolutions, backward",
+    "SliceBackward": "convolutions, backward",  # of the last one, which is computed row by row
+    "UnbindBackward": "convolutions, backward",
     "convolution": "convolutions, forward",
+    "instance_norm": "instance norm",
     "norm_backward": "instance norm",
     "batch_norm": "instance norm",
     "pad2d": "padding",
@@ -47,8 +50,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Breakdown(Measurement):
-    """What to look at; `rounds`, `options` and `together` are of no use here."""
+class Breakdown(Workload):
+    """What to look at."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the step and of the matrices."""
@@ -59,8 +62,8 @@ def kind(names: list[str]) -> str:
     return next((KINDS[part] for part in KINDS if any(part in name for name in names)), OTHER)
 
 
-def breakdown(events: list[FunctionEvent]) -> Counter[str]:
-    """Microseconds of the device by kind, without those of operations within an operation."""
+def breakdown(events: list[FunctionEvent], device: str) -> Counter[str]:
+    """Microseconds of the device, cpu or cuda, by kind, each without those of operations within an operation."""
     found: Counter[str] = Counter()
     for event in events:
         if event.device_type.name != "CPU":  # what a GPU did is in the figures of the operation that asked for it
@@ -69,27 +72,21 @@ def breakdown(events: list[FunctionEvent]) -> Counter[str]:
         while caller is not None:
             names.append(caller.name)
             caller = caller.cpu_parent
-        on_gpu = event.self_device_time_total
-        found[kind(names)] += on_gpu if torch.cuda.is_available() else event.self_cpu_time_total
+        found[kind(names)] += event.self_cpu_time_total if device == "cpu" else event.self_device_time_total
     return found
 
 
-def matrix_rate(device: torch.device, dtype: torch.dtype, products: int = 5) -> float:
+def matrix_rate(bench: Bench, dtype: torch.dtype, products: int = 5) -> float:
     """Operations a second of the product of two square matrices."""
-    a = torch.randn(SIDE, SIDE, device=device, dtype=dtype)
+    a = torch.randn(SIDE, SIDE, device=bench.device, dtype=dtype)
     product, seconds = torch.empty_like(a), []
     for _ in range(products + 1):
-        _synchronise(device)
+        bench.synchronise()
         began = time.perf_counter()
         torch.mm(a, a, out=product)
-        _synchronise(device)
+        bench.synchronise()
         seconds.append(time.perf_counter() - began)
     return 2 * SIDE**3 / statistics.median(seconds[1:])
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def step_rate(bench: Bench, step: Step, steps: int) -> tuple[float, float]:
@@ -106,9 +103,9 @@ def main(what: Breakdown) -> None:
     print(circumstances())
     bench, dtype = Bench(what), DTYPES[what.precision]
     step = bench.project(precision=what.precision)
-    before = matrix_rate(bench.device, dtype)
+    before = matrix_rate(bench, dtype)
     flops, rate = step_rate(bench, step, what.steps)
-    peak = (before + matrix_rate(bench.device, dtype)) / 2
+    peak = (before + matrix_rate(bench, dtype)) / 2
     print(
         f"A step is {flops / 1e9:.3g} GFLOP, computed at {rate / 1e9:.3g} GFLOP/s: {rate / peak:.0%} of the "
         f"{peak / 1e9:.3g} GFLOP/s of a product of {SIDE} x {SIDE} matrices.\n"
@@ -116,7 +113,7 @@ def main(what: Breakdown) -> None:
     with profile() as profiler:
         for _ in range(what.steps):
             bench.play(step)
-    found = breakdown(list(profiler.events() or []))
+    found = breakdown(list(profiler.events() or []), bench.device.type)
     print("| what | share of a step |\n|---|---|")
     for name, microseconds in found.most_common():
         print(f"| {name} | {microseconds / found.total():.1%} |")

@@ -20,15 +20,15 @@ from PIL import Image
 from benchmarks.machine import circumstances
 from benchmarks.runs import Arrangement, run
 from cyclegan_dist.data.synthetic import draw_scene
-from cyclegan_dist.errors import run_command
+from cyclegan_dist.errors import UsageError, run_command
 
 PRECISIONS = ("fp32", "bf16")
 HELD_OUT, SIZE = 48, 64
 OTHER_SEED = 1000  # of scenes that nothing is trained on
 FIGURES = {
-    "paired/l1": "difference to the truth, of 1",
+    "paired/l1": "difference to the truth, grey levels",
     "kd/untrained": "kernel distance",
-    "eval/cycle_l1": "difference of the reconstruction",
+    "eval/cycle_l1": "difference of reconstructions, grey levels",
 }
 ENDS = ("_AB", "_BA", "_A", "_B")  # of a figure's key: its direction, or its domain
 
@@ -58,6 +58,8 @@ def figures(folder: Path, data: Path, precision: str, seed: int) -> dict[str, fl
 
 def main(seeds: int = 3) -> None:
     """Measure and print."""
+    if seeds < 1:
+        raise UsageError(f"{seeds} seeds: give at least 1, better 3")
     print(circumstances())
     with tempfile.TemporaryDirectory(prefix="precision") as name, ThreadPoolExecutor(2) as pool:
         folder = Path(name)

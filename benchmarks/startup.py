@@ -39,6 +39,7 @@ RAYS = {  # by part of a process's command line
     "Ray Train's controller starts": "ray::TrainController",
     "ranks start": "ray::RayTrainWorker",
 }
+JOURNALS = ("ranks enter training", "first step done", "command is back")
 OPTIONS = {"every.log": 4, "stop_after": 4, "every.samples": 0, "tracking.mlflow": False, "every.checkpoint": 0}
 
 
@@ -57,7 +58,7 @@ def stages(folder: Path, arrangement: Arrangement) -> dict[str, float]:
         journal = run(folder, arrangement, "demo", name, OPTIONS)
     back = time.time()
     first = {record["kind"]: record["time"] / 1000 for record in reversed(journal)}
-    reached = {"ranks enter training": first["run"], "first step done": first["metrics"], "command is back": back}
+    reached = dict(zip(JOURNALS, (first["run"], first["metrics"], back), strict=True))
     return {stage: when - began for stage, when in {**processes, **reached}.items()}
 
 
@@ -74,7 +75,7 @@ def main(rounds: int = 5) -> None:
             for name, arrangement in FIRST_STEP.items():
                 found[name].append(stages(Path(folder), arrangement))
     print(f"\n| median seconds after the command | {' | '.join(FIRST_STEP)} |\n|---|{'---|' * len(FIRST_STEP)}")
-    for stage in found["Ray Train, 2 ranks"][0]:
+    for stage in (*RAYS, *JOURNALS):
         medians = [_median([each[stage] for each in runs if stage in each]) for runs in found.values()]
         print(f"| {stage} | {' | '.join(medians)} |")
 

@@ -41,8 +41,8 @@ AGREEING_STEPS, AGREEING_SIZE = 3, 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """What to measure."""
+class Workload:
+    """What a step computes."""
 
     size: int = 128
     """Pixels of the images' sides."""
@@ -52,12 +52,18 @@ class Measurement:
     """Residual blocks."""
     batch: int = 1
     """Images per domain and step."""
-    rounds: int = 5
-    """Rounds that count."""
     steps: int = 5
-    """Steps of each work in a round."""
+    """Steps that are timed together."""
     threads: int = 1
     """Of torch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement(Workload):
+    """What to measure."""
+
+    rounds: int = 5
+    """Rounds that count."""
     options: tuple[Option, ...] = tuple(OPTIONS)
     """Which of them to try alone."""
     together: tuple[Option, ...] = ()
@@ -67,7 +73,7 @@ class Measurement:
 class Bench:
     """Steps on images that lie ready on the device."""
 
-    def __init__(self, what: Measurement, dtype: torch.dtype = torch.float32):
+    def __init__(self, what: Workload, dtype: torch.dtype = torch.float32):
         self.what = what
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         rng = torch.Generator().manual_seed(0)
@@ -100,14 +106,15 @@ class Bench:
 
     def timed(self, step: Step | ReferenceStep, steps: int) -> float:
         """Seconds of so many steps."""
-        self._synchronise()
+        self.synchronise()
         began = time.perf_counter()
         for _ in range(steps):
             self.play(step)
-        self._synchronise()
+        self.synchronise()
         return time.perf_counter() - began
 
-    def _synchronise(self) -> None:
+    def synchronise(self) -> None:
+        """Wait until a GPU has done all that it was asked for."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
@@ -116,7 +123,7 @@ class Bench:
         return lambda: self.what.steps * self.what.batch / self.timed(step, self.what.steps)
 
 
-def disagreement(what: Measurement, lr_of_theirs: float = 1.0) -> float:
+def disagreement(what: Workload, lr_of_theirs: float = 1.0) -> float:
     """The largest relative difference of any loss over the first steps, on small images and in double precision: in
     single, rounding alone makes a hundredth of difference within five steps.
     """

@@ -39,7 +39,7 @@ def main() -> int:
     if command.dry_run:
         print(dump_config(command.config), end="")
         return 0
-    from cyclegan_dist.launch import launch, mlflow_ui  # torch is loaded from here on
+    from cyclegan_dist.launch import launch, mlflow_ui  # pyarrow, and what starts the ranks
 
     code = launch(command.config, command.launcher)
     if not code and command.config.tracking.mlflow and os.environ.get("RANK", "0") == "0":  # once, not by every rank

@@ -13,7 +13,7 @@ ROOMS = [
     ["pipelines"],
     ["train"],
     ["launch", "promotion"],
-    ["orchestration", "sync", "evaluate"],
+    ["orchestration", "rank", "sync", "evaluate"],
     ["doctor"],
     ["trainer"],
     ["state"],
@@ -148,3 +148,15 @@ def test_a_whole_training_needs_no_ray_mlflow_or_webdataset(dataset: Path, own_h
     done = run(TRAINING, str(dataset))
     assert done.returncode == 0, done.stderr
     assert (own_home / "runs" / "demo" / "snapshots").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("cyclegan_dist.launch", ["torch", "ray", "webdataset"]),
+        ("cyclegan_dist.orchestration.training", ["torchvision", "webdataset", "cyclegan_dist.trainer"]),
+    ],
+)
+def test_a_launcher_does_not_wait_for_what_only_ranks_need(module: str, heavy: list[str]) -> None:
+    done = run(f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])")
+    assert done.stdout.strip() == "[]", done.stderr

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cyclegan_dist.checkpoint.fence import Fence, SupersededError
 
 if TYPE_CHECKING:
-    from cyclegan_dist.dist import World  # loads torch, which a launcher that only leaves the file can do without
+    from cyclegan_dist.dist import World  # loads torch, which takes longer than a launcher's refusal should
 
 FILE = "STOP"
 

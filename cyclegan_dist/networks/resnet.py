@@ -12,6 +12,10 @@ from cyclegan_dist.networks.narrow import NarrowConv2d
 _PADS = {"reflect": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d, "zero": nn.ZeroPad2d}
 
 
+# No ReLU is in place: what instance norm returns is a view, and of a view that is overwritten backward copies the whole
+# gradient.
+
+
 class ResidualBlock(nn.Module):
     """Rk: two 3x3 convolutions with instance norm, ReLU after the first only, added to the input."""
 

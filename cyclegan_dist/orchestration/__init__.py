@@ -20,7 +20,7 @@ os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
 # Before new ranks start, the old ones are asked to leave their group; a frozen one does not answer. Ray's is 30 s.
 os.environ.setdefault("TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S", "5")
 if not os.environ.get("RAY_ADDRESS"):
-    # A cluster of our own, through whose job server nobody else on this machine may run code. A token of our own too:
+    # A cluster of our own, through whose agents nobody else on this machine may run code. A token of our own too:
     # Ray would write one that all may read into the home folder.
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -28,6 +28,6 @@ if not os.environ.get("RAY_ADDRESS"):
     # 127.0.0.1 for a mistake otherwise, and listens on all.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    # Ray starts a process for each core in advance; each of ours sets an environment, and none would be taken.
+    # Ray starts a process for each core in advance; Train, Tune and Serve set an environment in theirs and take none.
     os.environ.setdefault("RAY_enable_worker_prestart", "0")
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")

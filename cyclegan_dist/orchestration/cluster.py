@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -23,34 +23,34 @@ from cyclegan_dist.errors import UsageError
 @contextmanager
 def cluster() -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS (set inside a Ray job), or start one for this block and end it with the block."""
-    temporary = None
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if not os.environ.get("RAY_ADDRESS"):
-        temporary = tempfile.mkdtemp(prefix="cgd", dir="/tmp")  # short: Unix socket paths end at 107 bytes
-        # No dashboard, whose nine processes take seconds to start, 1 GB and a fiftieth of a core. Ray Train asks it
-        # whether its controller lives, and must not ask another cluster's: it does without an answer.
-        os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{_free_port()}"
-        settings |= {"address": "local", "_node_ip_address": "127.0.0.1", "_temp_dir": temporary}
-        settings |= {"include_dashboard": False}
-    try:
+    with ExitStack() as stack:
+        joined = bool(os.environ.get("RAY_ADDRESS"))
+        if not joined:
+            settings |= _own_cluster(stack)
+        stack.callback(ray.shutdown)
         try:
             context = ray.init(**settings)
         except (RuntimeError, ConnectionError, ValueError, ray.exceptions.RayError) as error:
             where = os.environ.get("RAY_ADDRESS", "of this machine's own")
             raise UsageError(f"no Ray cluster {where}: {last_line(error)}") from error
-        if not temporary:
+        if joined:
             refuse_open_job_api(context.dashboard_url or "")
         yield
-    finally:
-        ray.shutdown()
-        if temporary:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def _own_cluster(stack: ExitStack) -> dict[str, Any]:
+    """How to start one that only this machine reaches; what it needs ends with `stack`."""
+    temporary = tempfile.mkdtemp(prefix="cgd", dir="/tmp")  # short: Unix socket paths end at 107 bytes
+    stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+    # No dashboard: it takes seconds to start, and memory, and none could open it. Ray Train asks a dashboard, and tells
+    # it the token, whether its controller lives. So that it asks no one else's, a door that is ours and stays closed:
+    # bound, nobody else can listen there; not listening, it refuses, and Ray Train does without an answer.
+    door = stack.enter_context(socket.socket())
+    door.bind(("127.0.0.1", 0))
+    os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{door.getsockname()[1]}"
+    settings = {"address": "local", "_node_ip_address": "127.0.0.1", "_temp_dir": temporary}
+    return {**settings, "include_dashboard": False}
 
 
 def room_for(config: Config) -> tuple[int, bool]:

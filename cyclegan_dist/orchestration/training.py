@@ -142,11 +142,11 @@ def _refuse_failed(config: Config) -> None:
 
 def _train_rank(tree: dict[str, Any]) -> str:
     """What every Ray Train worker runs."""
-    from cyclegan_dist.trainer import train  # loads torchvision and WebDataset, which launchers do not need
-
     config = check_config(tree, "config")
     if (config.run_dir / FAILURE_NAME).exists():
         return "FAILED"  # started again after what cannot be mended: end in good order, the launcher tells
+    from cyclegan_dist.trainer import train  # loads torchvision and WebDataset, which launchers do not need
+
     world = dist.join(config.world.device, config.world.timeout_s)
     world = world.first(config.optim.largest_world(world.size))
     if world is None:

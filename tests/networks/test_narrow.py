@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from cyclegan_dist.networks.narrow import NarrowConv2d
@@ -23,3 +24,32 @@ def test_values_and_gradients_are_those_of_a_convolution(kernel, out, bias, layo
         found.append((y, *torch.autograd.grad((y * weigh).sum(), (x, *layer.parameters()))))
     for mine, its in zip(*found, strict=True):
         torch.testing.assert_close(mine, its)
+
+
+def heights(network: nn.Module, x: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of the kernels that a call computes with."""
+    seen, conv2d = [], F.conv2d
+
+    def watched(x, weight, *rest):
+        seen.append(weight.shape[2])
+        return conv2d(x, weight, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(F, "conv2d", watched)
+        network(x)
+    return seen
+
+
+def test_row_by_row_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.zeros(1, 4, 9, 9)
+    assert heights(NarrowConv2d(4, 3, 7), x, monkeypatch) == [1]
+    assert heights(NarrowConv2d(4, 8, 7), x, monkeypatch) == [7]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert heights(NarrowConv2d(4, 3, 7), x, monkeypatch) == [7]
+        assert NarrowConv2d(4, 3, 7)(x).dtype == torch.bfloat16
+
+
+def test_exported_it_is_one_ordinary_convolution() -> None:
+    program = torch.export.export(nn.Sequential(NarrowConv2d(4, 3, 7)), (torch.zeros(1, 4, 9, 9),))
+    called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert called == ["aten.conv2d.default"]
