@@ -129,7 +129,7 @@ def _main(run_dir: tyro.conf.Positional[Path], *, follow: bool = False) -> None:
     if not follow:
         done.set()
     else:
-        os.nice(10)  # training goes first
+        os.nice(19)  # training goes first, also Ray's ranks, whose nodes give them a niceness of 15
         threading.Thread(target=lambda: (sys.stdin.buffer.read(1), done.set()), daemon=True).start()
     sync(run_dir.absolute(), done)
 

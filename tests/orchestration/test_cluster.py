@@ -1,0 +1,28 @@
+"""A cluster of a training's own: what it is told before Ray starts it."""
+
+import os
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from cyclegan_dist.orchestration.cluster import _own_cluster
+
+
+def test_the_port_that_ray_asks_with_the_token_is_closed_and_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://another:1")
+    with ExitStack() as stack:
+        settings = _own_cluster(stack)
+        assert settings["include_dashboard"] is False and settings["_node_ip_address"] == "127.0.0.1"
+        url = urlsplit(os.environ["RAY_API_SERVER_ADDRESS"])
+        assert url.hostname == "127.0.0.1" and url.port
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((url.hostname, url.port), timeout=5)
+        with socket.socket() as thief, pytest.raises(OSError, match="in use"):
+            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            thief.bind((url.hostname, url.port))
+        folder = Path(settings["_temp_dir"])
+        assert folder.is_dir()
+    assert not folder.exists()
