@@ -1,6 +1,6 @@
 """What bf16 does to quality: the demo trained in fp32 and in bf16, and the same held-out images judged.
 
-    python -m benchmarks.precision [--seeds 3]
+    python -m benchmarks.precision [--seeds 2]
 
 Both precisions start from the same weights and see the same images in the same order. Two trainings at a time, one
 thread each.
@@ -56,10 +56,10 @@ def figures(folder: Path, data: Path, precision: str, seed: int) -> dict[str, fl
     return {key: statistics.mean(both) for key, both in values.items()}
 
 
-def main(seeds: int = 3) -> None:
+def main(seeds: int = 2) -> None:
     """Measure and print."""
     if seeds < 1:
-        raise UsageError(f"{seeds} seeds: give at least 1, better 3")
+        raise UsageError(f"{seeds} seeds: give at least 1, better more")
     print(circumstances())
     with tempfile.TemporaryDirectory(prefix="precision") as name, ThreadPoolExecutor(2) as pool:
         folder = Path(name)
