@@ -2,6 +2,9 @@
 
 c7s1-64, d128, d256, R256 x n_blocks, u128, u64, c7s1-3. Tensors are N x C x H x W in [-1, 1]; H and W must be
 multiples of 4. Layer order, and so the keys of the state dict, are those of the published generators.
+
+No ReLU is in place: what instance norm returns is a view, and of a view that is overwritten backward copies the whole
+gradient.
 """
 
 from torch import Tensor, nn
@@ -10,10 +13,6 @@ from cyclegan_dist.networks.config import GeneratorConfig
 from cyclegan_dist.networks.narrow import NarrowConv2d
 
 _PADS = {"reflect": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d, "zero": nn.ZeroPad2d}
-
-
-# No ReLU is in place: what instance norm returns is a view, and of a view that is overwritten backward copies the whole
-# gradient.
 
 
 class ResidualBlock(nn.Module):

@@ -20,5 +20,5 @@ def test_the_first_process_of_a_name_counts_and_what_did_not_come_is_left_out() 
         second = subprocess.Popen([*SLEEP, "a sleeper"])
         assert first.wait() == 0 and second.wait() == 0
     assert list(seen) == ["sleeper"]
-    assert before - 0.1 <= seen["sleeper"] < between
+    assert before - 0.1 <= seen["sleeper"] < (before + between) / 2  # the kernel's clock is not quite ours
     assert earlier.wait() == 0

@@ -1,5 +1,8 @@
 """Which operation belongs to what."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from torch.profiler import profile
@@ -21,3 +24,16 @@ def test_all_time_is_told_once() -> None:
     found = breakdown(list(profiler.events()), "cpu")
     assert found.total() == pytest.approx(profiler.key_averages().self_cpu_time_total, rel=1e-6)
     assert found["convolutions, backward"] > found["activations"] > 0
+
+
+def test_an_operation_counts_for_what_called_it() -> None:
+    def event(name: str, parent: object, microseconds: float) -> Any:
+        device = SimpleNamespace(name="CPU")
+        return SimpleNamespace(
+            name=name, cpu_parent=parent, device_type=device, self_cpu_time_total=microseconds, self_device_time_total=7
+        )
+
+    step = event("Optimizer.step#Adam.step", None, 1)
+    events = [step, event("aten::mul_", step, 20), event("aten::mul_", None, 300)]
+    assert breakdown(events, "cpu") == {"Adam": 21, OTHER: 300}
+    assert breakdown(events, "cuda") == {"Adam": 14, OTHER: 7}
