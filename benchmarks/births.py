@@ -20,17 +20,18 @@ def births(names: Mapping[str, str]) -> Iterator[dict[str, float]]:
     Yields:
         When the first such process began, in seconds since the epoch; what was not seen is not in it.
     """
-    since, seen, done = time.time(), dict[str, float](), threading.Event()
+    late, seen, done = _psutil_is_late(), dict[str, float](), threading.Event()
+    since = time.time()
 
     def watch() -> None:
         while not done.wait(LOOK_S):
             for process in psutil.Process().children(recursive=True):
                 try:
-                    line, born = " ".join(process.cmdline()), process.create_time()
+                    line, born = " ".join(process.cmdline()), process.create_time() - late
                 except psutil.Error:  # it has just ended
                     continue
                 for name, part in names.items():
-                    if part in line and born >= since - 0.1:  # the kernel counts in hundredths
+                    if part in line and born >= since - 0.05:  # the kernel counts in hundredths
                         seen[name] = min(born, seen.get(name, born))
 
     watcher = threading.Thread(target=watch)
@@ -40,3 +41,10 @@ def births(names: Mapping[str, str]) -> Iterator[dict[str, float]]:
     finally:
         done.set()
         watcher.join()
+
+
+def _psutil_is_late() -> float:
+    """Seconds: psutil adds a process's age at birth to the machine's boot, which the kernel tells in whole seconds."""
+    began = time.time()
+    with psutil.Popen(["true"]) as process:
+        return process.create_time() - began

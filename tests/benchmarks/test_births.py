@@ -6,19 +6,19 @@ import time
 
 from benchmarks.births import LOOK_S, births
 
-SLEEP = [sys.executable, "-c", f"import time; time.sleep({3 * LOOK_S})"]
+
+def sleeper(looks: float, name: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({looks * LOOK_S})", name])
 
 
 def test_the_first_process_of_a_name_counts_and_what_did_not_come_is_left_out() -> None:
-    earlier = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({6 * LOOK_S})", "an earlier sleeper"])
-    time.sleep(LOOK_S)
-    before = time.time()
-    with births({"sleeper": "sleeper", "never": "no such thing"}) as seen:
-        first = subprocess.Popen([*SLEEP, "a sleeper"])
-        time.sleep(LOOK_S / 2)
-        between = time.time()
-        second = subprocess.Popen([*SLEEP, "a sleeper"])
-        assert first.wait() == 0 and second.wait() == 0
+    with sleeper(7, "an earlier sleeper"):
+        time.sleep(LOOK_S)
+        before = time.time()
+        with births({"sleeper": "sleeper", "never": "no such thing"}) as seen, sleeper(4, "a sleeper"):
+            began = time.time()
+            time.sleep(LOOK_S)
+            with sleeper(3, "a sleeper"):
+                pass
     assert list(seen) == ["sleeper"]
-    assert before - 0.1 <= seen["sleeper"] < (before + between) / 2  # the kernel's clock is not quite ours
-    assert earlier.wait() == 0
+    assert before - 0.05 <= seen["sleeper"] < began + 0.05  # the kernel counts in hundredths
