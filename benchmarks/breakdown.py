@@ -32,6 +32,7 @@ KINDS = {
     "UnbindBackward": "convolutions, backward",
     "convolution": "convolutions, forward",
     "instance_norm": "instance norm",
+    "group_norm": "instance norm",
     "norm_backward": "instance norm",
     "batch_norm": "instance norm",
     "pad2d": "padding",

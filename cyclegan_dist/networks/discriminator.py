@@ -7,6 +7,7 @@ stride 2; its 70x70 field only results with stride 1 on C512 and on the head.
 from torch import Tensor, nn
 
 from cyclegan_dist.networks.config import DiscriminatorConfig
+from cyclegan_dist.networks.on_cpu import InstanceNorm2d
 
 
 class PatchDiscriminator(nn.Module):
@@ -21,7 +22,7 @@ class PatchDiscriminator(nn.Module):
             stride = 2 if i < n else 1
             layers += [
                 nn.Conv2d(width[i - 1], width[i], 4, stride=stride, padding=1),
-                nn.InstanceNorm2d(width[i]),
+                InstanceNorm2d(width[i]),
                 nn.LeakyReLU(0.2),
             ]
         self.model = nn.Sequential(*layers, nn.Conv2d(width[n], 1, 4, stride=1, padding=1))
@@ -40,7 +41,7 @@ class PixelDiscriminator(nn.Module):
             nn.Conv2d(in_channels, ndf, 1),
             nn.LeakyReLU(0.2),
             nn.Conv2d(ndf, 2 * ndf, 1),
-            nn.InstanceNorm2d(2 * ndf),
+            InstanceNorm2d(2 * ndf),
             nn.LeakyReLU(0.2),
             nn.Conv2d(2 * ndf, 1, 1),
         )

@@ -10,7 +10,7 @@ gradient.
 from torch import Tensor, nn
 
 from cyclegan_dist.networks.config import GeneratorConfig
-from cyclegan_dist.networks.narrow import NarrowConv2d
+from cyclegan_dist.networks.on_cpu import InstanceNorm2d, NarrowConv2d
 
 _PADS = {"reflect": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d, "zero": nn.ZeroPad2d}
 
@@ -24,12 +24,12 @@ class ResidualBlock(nn.Module):
         self.conv_block = nn.Sequential(
             pad(1),
             nn.Conv2d(channels, channels, 3),
-            nn.InstanceNorm2d(channels),
+            InstanceNorm2d(channels),
             nn.ReLU(),
             *([nn.Dropout(0.5)] if dropout else []),
             pad(1),
             nn.Conv2d(channels, channels, 3),
-            nn.InstanceNorm2d(channels),
+            InstanceNorm2d(channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class ResnetGenerator(nn.Module):
         ngf, pad = config.ngf, _PADS[config.padding]
 
         def block(conv: nn.Module, channels: int) -> list[nn.Module]:
-            return [conv, nn.InstanceNorm2d(channels), nn.ReLU()]
+            return [conv, InstanceNorm2d(channels), nn.ReLU()]
 
         self.model = nn.Sequential(
             pad(3),

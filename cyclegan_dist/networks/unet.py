@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan_dist.networks.config import GeneratorConfig
+from cyclegan_dist.networks.on_cpu import InstanceNorm2d
 
 
 class UnetGenerator(nn.Module):
@@ -38,7 +39,7 @@ def _down(i: int, n: int, channels_in: int, channels: int) -> nn.Sequential:
     return nn.Sequential(
         *([nn.LeakyReLU(0.2)] if i else []),
         conv,
-        *([nn.InstanceNorm2d(channels)] if 0 < i < n - 1 else []),
+        *([InstanceNorm2d(channels)] if 0 < i < n - 1 else []),
     )
 
 
@@ -50,4 +51,4 @@ def _up(i: int, n: int, width: list[int], out_channels: int, dropout: bool) -> n
     if not i:
         return nn.Sequential(nn.ReLU(), conv, nn.Tanh())
     drop = [nn.Dropout(0.5)] if dropout and 4 <= i < n - 1 else []
-    return nn.Sequential(nn.ReLU(), conv, nn.InstanceNorm2d(channels), *drop)
+    return nn.Sequential(nn.ReLU(), conv, InstanceNorm2d(channels), *drop)

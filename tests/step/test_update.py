@@ -163,6 +163,29 @@ def test_compiled_players_are_whole_graphs_and_give_the_same_losses(monkeypatch)
         assert float(losses[3][name]) == pytest.approx(float(value), abs=1e-10)
 
 
+@pytest.mark.parametrize("optim", [OptimConfig(), OptimConfig(channels_last=True, ema_decay=0.9)])
+def test_all_of_a_step_is_on_the_networks_device_and_one_value_is_read_from_there(optim, monkeypatch) -> None:
+    """Each reading makes a GPU's queue run dry. On the device without numbers every other one is an error, as is
+    computing with a tensor from elsewhere.
+    """
+    looks, truth = list[Tensor](), Tensor.__bool__
+
+    def look(value: Tensor) -> bool:
+        if value.device.type == "cpu":  # the history buffer's dice
+            return truth(value)
+        looks.append(value)
+        return True
+
+    monkeypatch.setattr(Tensor, "__bool__", look)
+    step = build(World(0, 1, torch.device("meta")), optim, pool_size=6)
+    for number in range(4):  # the history buffer fills up, and is drawn from
+        looks.clear()
+        a, b = (x.to("meta") for x in batch(number, torch.float32))
+        losses = step([{"real_A": a[:2], "real_B": b[:2]}, {"real_A": a[2:], "real_B": b[2:]}], lr=2e-4)
+        assert len(looks) == 1
+    assert {value.device.type for value in losses.values()} == {"meta"}
+
+
 def test_averaged_generators_follow_slowly_and_are_what_users_get() -> None:
     step = build(optim=OptimConfig(precision="fp64", ema_decay=0.9))
     a, b = batch(0)
