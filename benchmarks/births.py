@@ -20,14 +20,14 @@ def births(names: Mapping[str, str]) -> Iterator[dict[str, float]]:
     Yields:
         When the first such process began, in seconds since the epoch; what was not seen is not in it.
     """
-    late, seen, done = _psutil_is_late(), dict[str, float](), threading.Event()
+    ahead, seen, done = _ahead_of_psutil(), dict[str, float](), threading.Event()
     since = time.time()
 
     def watch() -> None:
         while not done.wait(LOOK_S):
             for process in psutil.Process().children(recursive=True):
                 try:
-                    line, born = " ".join(process.cmdline()), process.create_time() - late
+                    line, born = " ".join(process.cmdline()), process.create_time() + ahead
                 except psutil.Error:  # it has just ended
                     continue
                 for name, part in names.items():
@@ -43,8 +43,14 @@ def births(names: Mapping[str, str]) -> Iterator[dict[str, float]]:
         watcher.join()
 
 
-def _psutil_is_late() -> float:
-    """Seconds: psutil adds a process's age at birth to the machine's boot, which the kernel tells in whole seconds."""
-    began = time.time()
-    with psutil.Popen(["true"]) as process:
-        return process.create_time() - began
+def _ahead_of_psutil(probes: int = 3) -> float:
+    """Seconds to add to psutil's time of a birth: to the machine's age then it adds when the machine was started, in
+    whole seconds rounded down.
+    """
+
+    def probe() -> float:
+        began = time.time()
+        with psutil.Popen(["true"]) as process:
+            return began - process.create_time()
+
+    return max(probe() for _ in range(probes))  # a process cannot be born before it is asked for

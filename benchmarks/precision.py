@@ -53,7 +53,9 @@ def figures(folder: Path, data: Path, precision: str, seed: int) -> dict[str, fl
     _call(["pipelines.evaluate", folder / "runs" / name, "--data", data, "--out", out, "--no-mlflow"])
     found = json.loads((out / "metrics.json").read_text())["figures"]
     values = {key: [found[key + end]["value"] for end in ENDS if key + end in found] for key in FIGURES}
-    return {key: statistics.mean(both) for key, both in values.items()}
+    means = {key: statistics.mean(both) for key, both in values.items()}
+    print(f"{name}: {means}", file=sys.stderr, flush=True)  # hours may pass before the table
+    return means
 
 
 def main(seeds: int = 2) -> None:

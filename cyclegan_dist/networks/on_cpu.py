@@ -1,8 +1,8 @@
 """Layers that compute what torch.nn's do, on CPUs in less time.
 
 Their weights and, but for rounding, their results are those of the layers they extend. Elsewhere they are those layers:
-on other devices, under autocast, whose lists of operations do not know the other way, and in what is exported, which
-may run anywhere.
+on other devices, in what is exported, which may run anywhere, and under autocast, where bf16 would round the parts that
+are added up here.
 """
 
 import torch
@@ -20,7 +20,7 @@ class InstanceNorm2d(nn.InstanceNorm2d):
     """`nn.InstanceNorm2d` without weights, as group norm with a group for each channel.
 
     Both are the same formula. The one is made of batch norm, of images laid out as channels; the other has kernels of
-    its own that pass over the numbers fewer times, but only for contiguous tensors.
+    its own, which pass over the numbers of a contiguous tensor fewer times.
     """
 
     def __init__(self, num_features: int):
@@ -28,10 +28,8 @@ class InstanceNorm2d(nn.InstanceNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """N x num_features x H x W, each channel of each image to mean 0 and variance 1."""
-        if not (_applies(input) and input.is_contiguous() and input.dim() == 4):
-            return super().forward(input)
-        if input.shape[2:].numel() == 1:
-            return super().forward(input)  # which says what is wrong with that
+        if not (_applies(input) and input.dim() == 4 and input.is_contiguous()) or input.shape[2:].numel() == 1:
+            return super().forward(input)  # which also says what is wrong with a channel of one pixel
         return F.group_norm(input, self.num_features, eps=self.eps)
 
 

@@ -1,7 +1,6 @@
 """Precisions beside each other: what is trained, what is read, what is printed."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +8,30 @@ import pytest
 
 from benchmarks import precision
 from benchmarks.precision import FIGURES, figures, held_out, main
+from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.errors import UsageError
 
 LEVEL = {"fp32": 1.0, "bf16": 100.0}
 
 
 def judged(run: str) -> dict[str, dict[str, float]]:
-    """Figures that tell the run, the direction and the figure apart; those of reconstructions are the domains'."""
-    kind, seed = run.split("-")
-    level = LEVEL[kind] + int(seed)
-    found = {key + end: {"value": level + 2 * (end in ("_BA", "_B"))} for key in FIGURES for end in ("_AB", "_BA")}
-    for end in ("_A", "_B"):
-        found[f"eval/cycle_l1{end}"] = found.pop(f"eval/cycle_l1{end}{'B' if end == '_A' else 'A'}")
+    """Values that tell the run and the figure apart: `means` are those of both directions, or of both domains."""
+    found: dict[str, dict[str, float]] = {}
+    for key, mean in means(run).items():
+        ends = ("_A", "_B") if key.startswith("eval/") else ("_AB", "_BA")
+        found |= {key + end: {"value": mean + sign} for end, sign in zip(ends, (1, -1), strict=True)}
     return found
+
+
+def means(run: str) -> dict[str, float]:
+    """Of both ends of each figure."""
+    kind, seed = run.split("-")
+    return {key: 1000.0 * i + LEVEL[kind] + int(seed) for i, key in enumerate(FIGURES)}
 
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
-    """No run is trained, none is judged: each run's options, by its name."""
+    """No run is trained, none is judged: each run's options, by its name, and the data that it was judged on."""
     runs = {}
 
     def train(folder: Path, arrangement: object, preset: str, name: str, options: dict[str, Any]) -> None:
@@ -34,9 +39,10 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
 
     def call(words: list[Any]) -> None:
         if words[0] == "pipelines.evaluate":
-            out = words[words.index("--out") + 1]
-            out.mkdir()
-            (out / "metrics.json").write_text(json.dumps({"figures": judged(words[1].name)}))
+            options = dict(zip(words[2:-1:2], words[3::2], strict=True))
+            runs[words[1].name]["judged on"] = options["--data"].name
+            options["--out"].mkdir()
+            (options["--out"] / "metrics.json").write_text(json.dumps({"figures": judged(words[1].name)}))
 
     monkeypatch.setattr(precision, "run", train)
     monkeypatch.setattr(precision, "_call", call)
@@ -44,7 +50,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
 
 
 def test_figures_are_means_of_both_directions(trained: dict[str, dict[str, Any]], tmp_path: Path) -> None:
-    assert figures(tmp_path, tmp_path / "data", "bf16", 3) == dict.fromkeys(FIGURES, 104.0)
+    assert figures(tmp_path, tmp_path / "data", "bf16", 3) == means("bf16-3")
     assert trained == {
         "bf16-3": {
             "preset": "demo",
@@ -52,20 +58,24 @@ def test_figures_are_means_of_both_directions(trained: dict[str, dict[str, Any]]
             "seed": 3,
             "tracking.mlflow": False,
             "world.threads": 1,
+            "judged on": "data",
         }
     }
 
 
-def test_both_precisions_get_the_same_seeds(
+def test_both_precisions_get_the_same_seeds_and_are_judged_on_the_same(
     trained: dict[str, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(seeds=2)
-    assert sorted(trained) == ["bf16-0", "bf16-1", "fp32-0", "fp32-1"]
-    rows = [line for line in capsys.readouterr().out.splitlines() if re.search("fp32|bf16", line)]
-    assert [row.split(" | ", 1)[1] for row in rows] == [
-        "fp32 | 2.0000, 3.0000 | 2.5000 |",
-        "bf16 | 101.0000, 102.0000 | 101.5000 |",
-    ] * len(FIGURES)
+    assert {run: options["judged on"] for run, options in trained.items()} == dict.fromkeys(
+        ["bf16-0", "bf16-1", "fp32-0", "fp32-1"], "held_out"
+    )
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.endswith("5000 |")]
+    assert rows == [
+        f"| {title} (`{key}`) | {kind} | {start + level:.4f}, {start + level + 1:.4f} | {start + level + 0.5:.4f} |"
+        for start, (key, title) in zip((0, 1000, 2000), FIGURES.items(), strict=True)
+        for kind, level in LEVEL.items()
+    ]
 
 
 def test_no_seed_at_all_is_refused() -> None:
@@ -75,9 +85,8 @@ def test_no_seed_at_all_is_refused() -> None:
 
 def test_images_that_are_held_out_become_a_data_set_of_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(precision, "HELD_OUT", 3)
-    data = held_out(tmp_path)
-    assert (data / "manifest.parquet").exists()
-    assert {path.name for path in (tmp_path / "A").iterdir()} == {path.name for path in (tmp_path / "B").iterdir()}
+    assert open_manifest(str(held_out(tmp_path))).paired
+    assert len(list((tmp_path / "A").iterdir())) == 3
 
 
 def test_a_command_that_fails_is_told_with_its_end() -> None:

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cyclegan_dist.networks.build import build_discriminator, build_generator
+from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
 from cyclegan_dist.networks.on_cpu import InstanceNorm2d, NarrowConv2d
 
 
@@ -39,6 +41,29 @@ def test_values_and_both_derivatives_are_those_of_instance_norm(layout) -> None:
         found.append((y, once, twice))
     for mine, its in zip(*found, strict=True):
         torch.testing.assert_close(mine, its)
+
+
+def test_single_precision_suffices_where_an_image_is_almost_of_one_colour() -> None:
+    torch.manual_seed(0)
+    x, weigh = (0.01 * torch.randn(2, 5, 32, 32) + 1), torch.randn(2, 5, 32, 32)
+    found = []
+    for layer, dtype in ((InstanceNorm2d(5), torch.float32), (nn.InstanceNorm2d(5), torch.float64)):
+        there = x.to(dtype).requires_grad_()
+        y = layer(there)
+        found.append((y, *torch.autograd.grad((y * weigh.to(dtype)).sum(), there)))
+    for single, double in zip(*found, strict=True):
+        assert (single - double).abs().max() < 2e-5 * double.abs().max()
+
+
+def test_networks_are_made_of_them() -> None:
+    init = InitConfig()
+    resnet, unet = (build_generator(3, 3, GeneratorConfig(arch=arch, ngf=2), init) for arch in ("resnet", "unet"))
+    patch, pixel = (build_discriminator(3, DiscriminatorConfig(arch=arch, ndf=2), init) for arch in ("patch", "pixel"))
+    for network in (resnet, unet, patch, pixel):
+        norms = [layer for layer in network.modules() if isinstance(layer, nn.InstanceNorm2d)]
+        assert norms and all(isinstance(layer, InstanceNorm2d) for layer in norms)
+    *_, last = (layer for layer in resnet.modules() if isinstance(layer, nn.Conv2d))
+    assert isinstance(last, NarrowConv2d)
 
 
 def norms(layer: nn.Module, x: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> list[str]:
