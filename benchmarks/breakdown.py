@@ -19,8 +19,8 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.bench import Bench, Workload
 from benchmarks.machine import circumstances
-from benchmarks.step import Bench, Workload
 from cyclegan_dist.errors import run_command
 from cyclegan_dist.step.update import Step
 
@@ -42,7 +42,7 @@ KINDS = {
     "tanh": "activations",
     "loss": "losses",
     "AccumulateGrad": "adding up gradients",
-    "total_norm": "looking for what is not finite",
+    "_foreach_norm": "looking for what is not finite",
     "linalg_vector_norm": "looking for what is not finite",
 }
 OTHER = "the rest"
@@ -94,7 +94,7 @@ def step_rate(bench: Bench, step: Step, steps: int) -> tuple[float, float]:
     """Operations in a step, and a second."""
     with FlopCounterMode(display=False) as counter:
         bench.play(step)
-    seconds = [bench.timed(step, 1) for _ in range(steps)]
+    seconds = [bench.timed(step, 1)[1] for _ in range(steps)]
     return counter.get_total_flops(), counter.get_total_flops() / statistics.median(seconds)
 
 

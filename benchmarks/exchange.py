@@ -14,7 +14,7 @@ import torch.multiprocessing as multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.cost_model import Link
-from benchmarks.rounds import alternate, ratio
+from benchmarks.rounds import alternate, ratios
 from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.step.update import frozen
@@ -48,14 +48,14 @@ def _all_reduces(rank: int) -> dict[int, float]:
     return times
 
 
-def wrapping_costs(config: CycleGANConfig, size: int, micro_batch: int, rounds: int) -> float:
+def wrapping_costs(config: CycleGANConfig, size: int, micro_batch: int, rounds: int) -> list[float]:
     """How many times as long forward and backward of both players take in DistributedDataParallel, in a group of one,
-    where there is nothing to exchange.
+    where there is nothing to exchange; of each round.
     """
     return _together(_wrapped_and_not, 1, config, size, micro_batch, rounds)
 
 
-def _wrapped_and_not(rank: int, config: CycleGANConfig, size: int, micro_batch: int, rounds: int) -> float:
+def _wrapped_and_not(rank: int, config: CycleGANConfig, size: int, micro_batch: int, rounds: int) -> list[float]:
     method = CycleGAN(config)
     images = {f"{k}_{d}": torch.rand(micro_batch, 3, size, size) * 2 - 1 for k in ("real", "fake") for d in "AB"}
 
@@ -73,7 +73,7 @@ def _wrapped_and_not(rank: int, config: CycleGANConfig, size: int, micro_batch: 
 
     wrapped = timed(lambda module: DistributedDataParallel(module, gradient_as_bucket_view=True))
     figures = alternate({"plain": timed(lambda module: module), "wrapped": wrapped}, rounds)
-    return ratio(figures, "wrapped", "plain")
+    return ratios(figures, "wrapped", "plain")
 
 
 def _together(work: Callable[..., T], ranks: int, *arguments: Any) -> T:

@@ -3,13 +3,12 @@
     python -m benchmarks.loader A_DIR B_DIR [--count 150] [--rounds 7]
 
 All read, decode, resize to 286, crop 256, mirror and normalise, in this process with one thread, in turns (A B A B
-...): the yardstick out of the folders; the project out of shards of the same files; out of shards that were prepared
-with `--load-size 286`, as the README advises; and with `data.cache_gb`, in passes after the first. A round is one pass.
+...): the yardstick out of the folders; the project out of shards of the same files; and with `data.cache_gb`, in passes
+after the first. A round is one pass. Files and shards were written just before, so that they are read from memory.
 """
 
 import itertools
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -21,7 +20,7 @@ import tyro
 
 from benchmarks.machine import circumstances
 from benchmarks.reference_loader import reference_loader
-from benchmarks.rounds import alternate, ratio, spread
+from benchmarks.rounds import alternate, ratios, with_quartiles
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.loader import Share, batches
 from cyclegan_dist.data.manifest import open_manifest
@@ -29,7 +28,7 @@ from cyclegan_dist.data.plan import Plan
 from cyclegan_dist.errors import UsageError, run_command
 from pipelines.prepare import Prepare, prepare
 
-YARDSTICK = "yardstick"
+YARDSTICK, PROJECT = "yardstick", "project"
 
 
 def pairs(dataset: Path, **config: Any) -> Iterable[object]:
@@ -79,20 +78,18 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         a, b = some(a_dir, count, folder / "A"), some(b_dir, count, folder / "B")
-        prepare(Prepare(a, b, folder / "as they are"))
-        prepare(Prepare(a, b, folder / "286", load_size=286))
+        prepare(Prepare(a, b, folder / "data"))
         works = {
             YARDSTICK: reference_pairs(a, b),
-            "project": pairs(folder / "as they are"),
-            "project, prepared with --load-size 286": pairs(folder / "286"),
-            "project, data.cache_gb, after the first pass": pairs(folder / "as they are", cache_gb=4.0),
+            PROJECT: pairs(folder / "data"),
+            f"{PROJECT}, data.cache_gb, after the first pass": pairs(folder / "data", cache_gb=4.0),
         }
         figures = alternate({name: images_per_s(stream, count) for name, stream in works.items()}, rounds)
-    print("| loader | images/s on one core (quartiles) | times the yardstick |\n|---|---|---|")
+    print("| loader | images of both domains a second on one core (quartiles) | times the yardstick (quartiles) |")
+    print("|---|---|---|")
     for name, values in figures.items():
-        lower, upper = spread(values)
-        median, times = statistics.median(values), ratio(figures, name, YARDSTICK)
-        print(f"| {name} | {median:.0f} ({lower:.0f} - {upper:.0f}) | {times:.2f} |")
+        times = with_quartiles(ratios(figures, name, YARDSTICK), ".2f")
+        print(f"| {name} | {with_quartiles(values, '.0f')} | {times} |")
 
 
 if __name__ == "__main__":

@@ -18,18 +18,20 @@ LINKS = {
     "10 Gbit/s a node": Link(10e9 / 8, 50e-6),
     "25 Gbit/s a node": Link(25e9 / 8, 50e-6),
     "100 Gbit/s a node": Link(100e9 / 8, 20e-6),
+    "400 Gbit/s a node": Link(400e9 / 8, 10e-6),
     "8 x 400 Gbit/s a node": Link(8 * 400e9 / 8, 10e-6),
 }
 INSIDE = Link(450e9, 5e-6)  # NVLink 4, one direction, by its data sheet
-ACHIEVED = (
-    0.3 * 989e12
-)  # an assumption: 30 % of an H100's dense bf16 rate by its data sheet; measure, then give your own
-JITTER = 0.02  # of a step; as large as on this project's shared machines
 MICRO_BATCHES = (1, 4, 16)
 
 
-def predict(achieved: float = ACHIEVED) -> dict[int, dict[str, list[float]]]:
-    """Efficiency by images a rank, then by link: one value for each of `RANKS`. Prints a table of each."""
+def predict(achieved: float, jitter: float) -> dict[int, dict[str, list[float]]]:
+    """Efficiency by images a rank, then by link: one value for each of `RANKS`. Prints a table of each.
+
+    Args:
+        achieved: floating-point operations a second of a rank's step.
+        jitter: standard deviation of its seconds, as a share of them.
+    """
     found: dict[int, dict[str, list[float]]] = {}
     for micro_batch in MICRO_BATCHES:
         works = count(CycleGANConfig(), SIZE, micro_batch)
@@ -44,7 +46,7 @@ def predict(achieved: float = ACHIEVED) -> dict[int, dict[str, list[float]]]:
         found[micro_batch] = {}
         for name, link in LINKS.items():
             efficiency = [
-                Machine(achieved, INSIDE if n <= 8 else link, jitter_s=JITTER * one_s).efficiency(works, n)
+                Machine(achieved, INSIDE if n <= 8 else link, jitter_s=jitter * one_s).efficiency(works, n)
                 for n in RANKS
             ]
             found[micro_batch][name] = efficiency

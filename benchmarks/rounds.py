@@ -32,12 +32,12 @@ def alternate(works: Mapping[str, Callable[[], float]], rounds: int, *, warm_up:
     return figures
 
 
-def ratio(figures: Mapping[str, list[float]], name: str, to: str) -> float:
-    """The median, over the rounds, of how many times the figure of `to` that of `name` is."""
-    return statistics.median(a / b for a, b in zip(figures[name], figures[to], strict=True))
+def ratios(figures: Mapping[str, list[float]], name: str, to: str) -> list[float]:
+    """In each round, the figure of `name` divided by that of `to`."""
+    return [a / b for a, b in zip(figures[name], figures[to], strict=True)]
 
 
-def spread(values: list[float]) -> tuple[float, float]:
-    """Lower and upper quartile."""
-    lower, _, upper = statistics.quantiles(values, n=4, method="inclusive")
-    return lower, upper
+def with_quartiles(values: list[float], form: str = ".3g") -> str:
+    """The median, with the lower and the upper quartile, as a table's cell."""
+    lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{median:{form}} ({lower:{form}} - {upper:{form}})"

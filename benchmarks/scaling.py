@@ -1,18 +1,16 @@
 """How throughput grows with ranks: measured on this machine, and predicted for others.
 
     python -m benchmarks.scaling [--rounds 5]
-    python -m benchmarks.scaling --predict [--picture docs/scaling.png]
+    python -m benchmarks.scaling --predict [--achieved 297] [--jitter 0.02] [--picture docs/scaling.png]
 
 Measured: real trainings by the command line, in turns, with one thread and `micro_batch` images a rank, seconds of a
 step by the clock on the wall; beside them what the model in `benchmarks.cost_model` says for this machine's link.
 Predicted: the paper's experiment in bf16 on 8 to 1,024 GPUs.
 """
 
-import itertools
 import os
 import statistics
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,23 +22,11 @@ from benchmarks.cost_model import Link, Machine, Work, count
 from benchmarks.exchange import measure_link, wrapping_costs
 from benchmarks.machine import circumstances
 from benchmarks.prediction import draw, predict
-from benchmarks.rounds import alternate, ratio
-from benchmarks.runs import Arrangement, run, step_s
+from benchmarks.rounds import alternate, ratios, with_quartiles
+from benchmarks.trainings import COSTS, POINTS, TITLES, Training, arrangement, timed
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
-
-POINTS = 5  # of the journal, between which steps are timed
-ONE = "one process, 1 rank"
-TWO, TWO_BY_RAY = "torchrun, 2 ranks", "Ray Train, 2 ranks"
-ARRANGEMENTS = {
-    ONE: Arrangement("one process", 1),
-    TWO: Arrangement("torchrun", 2),
-    TWO_BY_RAY: Arrangement("Ray Train", 2),
-    "torchrun, 4 ranks": Arrangement("torchrun", 4),
-    "one process, with MLflow": Arrangement("one process", 1, {"tracking.mlflow": True}),
-    "one process, a checkpoint every 5 steps": Arrangement("one process", 1, {"every.checkpoint": 20}),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +37,14 @@ class Scaling:
     """Do not measure; predict."""
     picture: Path = Path("docs/scaling.png")
     """Where the prediction is drawn."""
+    achieved: float = 297.0
+    """Predicted: TFLOP/s that a GPU reaches in a step. An assumption: 30 % of an H100's bf16 by its data sheet."""
+    jitter: float = 0.02
+    """Standard deviation of a rank's step, as a share of it."""
     rounds: int = 5
     """Rounds that count."""
-    trainings: int = len(ARRANGEMENTS)
-    """How many of them: one rank, two by torchrun, two by Ray Train, four, with MLflow, with checkpoints."""
+    trainings: tuple[Training, ...] = tuple(TITLES)
+    """Which to measure; `one` comes first in any case."""
     steps: int = 15
     """Steps of each training."""
     size: int = 64
@@ -69,6 +59,8 @@ class Scaling:
     def __post_init__(self) -> None:
         if self.steps < 3 * POINTS:
             raise UsageError(f"{self.steps} steps are too few to time: give at least {3 * POINTS}")
+        if self.achieved <= 0 or self.jitter < 0:
+            raise UsageError(f"--achieved {self.achieved}: give it above 0; --jitter {self.jitter}: not below 0")
 
     @property
     def method(self) -> CycleGANConfig:
@@ -76,65 +68,54 @@ class Scaling:
         generator = GeneratorConfig(ngf=self.ngf, n_blocks=self.n_blocks)
         return CycleGANConfig(generator=generator, discriminator=DiscriminatorConfig(ndf=self.ngf))
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of the same networks and images on the command line."""
+        return {
+            "data.load_size": self.size,
+            "data.crop_size": self.size,
+            "method.generator.ngf": self.ngf,
+            "method.generator.n_blocks": self.n_blocks,
+            "method.discriminator.ndf": self.ngf,
+        }
+
 
 def measure(what: Scaling) -> None:
-    """Train in every arrangement, in turns, and print a table."""
+    """Train in every arrangement, in turns, and print tables."""
     print(circumstances("ray"))
+    chosen: list[Training] = ["one", *(name for name in what.trainings if name != "one")]
     with tempfile.TemporaryDirectory(prefix="scaling") as folder:
-        works = {
-            name: _training(what, Path(folder), arrangement)
-            for name, arrangement in list(ARRANGEMENTS.items())[: what.trainings]
-        }
+        works = {name: timed(name, Path(folder), what.options, what.micro_batch, what.steps) for name in chosen}
         seconds = alternate(works, what.rounds, warm_up=False)
     links = {ranks: measure_link(ranks) for ranks in (2, 4)}
-    works_of_a_step = count(what.method, what.size, what.micro_batch)
-    print("| training | ms a step | times one rank's throughput | by the model |\n|---|---|---|---|")
-    for name, values in seconds.items():
-        ranks = ARRANGEMENTS[name].ranks
-        gain = ranks / ratio(seconds, name, ONE)
-        model = _modelled(works_of_a_step, statistics.median(seconds[ONE]), ranks, links) if ranks > 1 else ""
-        print(f"| {name} | {1000 * statistics.median(values):.1f} | {gain:.2f} | {model} |")
-    if TWO_BY_RAY in seconds:
-        by_ray = ratio(seconds, TWO_BY_RAY, TWO)
-        print(f"\nRay Train against torchrun, 2 ranks: {100 * (by_ray - 1):+.1f} % of a step.")
-    wrapped = wrapping_costs(what.method, what.size, what.micro_batch, rounds=15)
-    print(f"DistributedDataParallel in a group of one against none: {100 * (wrapped - 1):+.1f} %.")
+    work = count(what.method, what.size, what.micro_batch)
+    print("| training | ms a step (quartiles) | times one rank's throughput (quartiles) | by the model |")
+    print("|---|---|---|---|")
+    for name in chosen:
+        ranks = arrangement(name, what.micro_batch).ranks
+        gains = with_quartiles([ranks * times for times in ratios(seconds, "one", name)], ".2f")
+        one_s = statistics.median(seconds["one"])
+        model = _modelled(work, one_s, what.jitter, links[ranks], ranks) if ranks > 1 else ""
+        milliseconds = with_quartiles([1000 * value for value in seconds[name]], ".0f")
+        print(f"| {TITLES[name]} | {milliseconds} | {gains} | {model} |")
+    print("\n| training | against | % more a step (quartiles) |\n|---|---|---|")
+    for name, base in COSTS:
+        if name in seconds and base in seconds:
+            more = [100 * (times - 1) for times in ratios(seconds, name, base)]
+            print(f"| {TITLES[name]} | {TITLES[base]} | {with_quartiles(more, '+.1f')} |")
+    wrapped = [100 * (times - 1) for times in wrapping_costs(what.method, what.size, what.micro_batch, rounds=15)]
+    print(f"| DistributedDataParallel in a group of one | without | {with_quartiles(wrapped, '+.1f')} |\n")
     for ranks, link in links.items():
         print(f"gloo, {ranks} ranks: {link.bytes_per_s / 1e9:.2f} GB/s, {1e6 * link.latency_s:.0f} us a message.")
 
 
-def _training(what: Scaling, folder: Path, arrangement: Arrangement) -> Callable[[], float]:
-    """A work for `alternate`: a new training, seconds of its step."""
-    batch = what.micro_batch * arrangement.ranks
-    options: dict[str, Any] = {
-        "optim.batch_size": batch,
-        "data.workers": 0,  # with as many ranks as cores they would take the cores of other ranks
-        "data.load_size": what.size,
-        "data.crop_size": what.size,
-        "method.generator.ngf": what.ngf,
-        "method.generator.n_blocks": what.n_blocks,
-        "method.discriminator.ndf": what.ngf,
-        "method.discriminator.n_layers_D": 3,
-        "schedule.n_epochs": 1000,
-        "world.threads": 1,
-        "every.log": what.steps // POINTS * batch,
-        "every.samples": 0,
-        "every.snapshot": 0,
-        "every.checkpoint": 0,
-        "tracking.mlflow": False,
-        "stop_after": what.steps * batch,
-    }
-    numbers = itertools.count()
-    return lambda: step_s(run(folder, arrangement, "demo", f"{next(numbers)}-of-{id(arrangement)}", options))
-
-
-def _modelled(works: dict[str, Work], one_s: float, ranks: int, links: dict[int, Link]) -> str:
+def _modelled(works: dict[str, Work], one_s: float, jitter: float, link: Link, ranks: int) -> str:
     """Throughput on this machine by the model: gloo takes the same cores, so it hides nothing, and more ranks than
     cores compute in turns.
     """
     flops = sum(work.flops for work in works.values())
     turns = max(1.0, ranks / (os.cpu_count() or 1))
-    machine = Machine(flops / one_s / turns, links[ranks], overlap=0.0)
+    machine = Machine(flops / one_s / turns, link, overlap=0.0, jitter_s=jitter * one_s)
     return f"{ranks / turns * machine.efficiency(works, ranks):.2f}"
 
 
@@ -143,7 +124,7 @@ def main(what: Scaling) -> None:
     torch.set_num_threads(1)
     if what.predict:
         print(circumstances())
-        draw(predict(), what.picture)
+        draw(predict(1e12 * what.achieved, what.jitter), what.picture)
     else:
         measure(what)
 

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
+from benchmarks import prediction
 from benchmarks.prediction import LINKS, MICRO_BATCHES, RANKS, draw, predict
 
 
 def test_more_images_and_faster_links_waste_less(tmp_path: Path) -> None:
-    found = predict()
+    found = predict(3e14, jitter=0.02)
     slow, fast = next(iter(LINKS)), list(LINKS)[-1]
     for micro_batch in MICRO_BATCHES:
         assert len(found[micro_batch][slow]) == len(RANKS) and found[micro_batch][slow][0] == 1
@@ -14,3 +17,10 @@ def test_more_images_and_faster_links_waste_less(tmp_path: Path) -> None:
     assert found[1][slow][-1] < found[16][slow][-1]
     draw(found, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_slower_arithmetic_hides_more_and_jitter_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction, "MICRO_BATCHES", (1,))
+    middle = list(LINKS)[-2]
+    calm, slow, shaky = (predict(rate, jitter)[1][middle][-1] for rate, jitter in ((3e14, 0), (1e14, 0), (3e14, 0.1)))
+    assert slow > calm > shaky

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from benchmarks.rounds import alternate, ratio, spread
+from benchmarks.rounds import alternate, ratios, with_quartiles
 from cyclegan_dist.errors import UsageError
 
 
@@ -23,11 +23,15 @@ def test_works_take_turns_and_the_first_round_does_not_count() -> None:
     assert calls == ["a", "b"] * 3
 
 
-def test_the_ratio_is_of_neighbours() -> None:
+def test_ratios_are_of_neighbours() -> None:
     # The machine becomes ten times as fast in the middle: the ratio of medians would be 1.
     figures = {"a": [2.0, 2.0, 20.0, 20.0], "b": [1.0, 1.0, 10.0, 10.0]}
-    assert ratio(figures, "a", to="b") == 2
-    assert spread([1.0, 2.0, 3.0, 4.0, 5.0]) == (2.0, 4.0)
+    assert ratios(figures, "a", to="b") == [2.0] * 4
+
+
+def test_a_cell_is_median_and_quartiles() -> None:
+    assert with_quartiles([5.0, 1.0, 2.0, 4.0, 3.0]) == "3 (2 - 4)"
+    assert with_quartiles([1.0, 2.0], ".2f") == "1.50 (1.25 - 1.75)"
 
 
 def test_one_round_is_refused_before_it_is_run() -> None:
