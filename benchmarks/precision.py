@@ -70,7 +70,10 @@ def main(seeds: int = 2) -> None:
             precision: [pool.submit(figures, folder, data, precision, seed) for seed in range(seeds)]
             for precision in PRECISIONS
         }
-        found = {precision: [future.result() for future in futures] for precision, futures in asked.items()}
+        try:
+            found = {precision: [future.result() for future in futures] for precision, futures in asked.items()}
+        finally:
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C or a failure nothing new begins
     print("| figure, mean of both directions | precision | each seed | mean |\n|---|---|---|---|")
     for key, title in FIGURES.items():
         for precision, by_seed in found.items():

@@ -1,6 +1,7 @@
 """Precisions beside each other: what is trained, what is read, what is printed."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,20 @@ def test_both_precisions_get_the_same_seeds_and_are_judged_on_the_same(
         for start, (key, title) in zip((0, 1000, 2000), FIGURES.items(), strict=True)
         for kind, level in LEVEL.items()
     ]
+
+
+def test_after_a_failure_nothing_new_begins(trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    began = []
+
+    def fail(folder: Path, data: Path, kind: str, seed: int) -> None:
+        began.append(seed)
+        time.sleep(0.2)
+        raise RuntimeError("no space")
+
+    monkeypatch.setattr(precision, "figures", fail)
+    with pytest.raises(RuntimeError, match="no space"):
+        main(seeds=4)
+    assert len(began) <= 4  # two, and two that had taken their places
 
 
 def test_no_seed_at_all_is_refused() -> None:
