@@ -29,7 +29,7 @@ WAYS = {
     "one worker": {"data.workers": 1},
     "the rank, data.cache_gb": {"data.workers": 0, "data.cache_gb": 4},
 }
-PASSES, POINTS = 3, 5  # of the data, and of the journal in each
+PASSES, POINTS = 2, 5  # of the data, and of the journal in each
 SETTLED = {
     "world.threads": 1,
     "every.samples": 0,
