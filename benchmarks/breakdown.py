@@ -19,8 +19,8 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.bench import Bench, Workload
 from benchmarks.machine import circumstances
+from benchmarks.step_bench import Bench, Workload
 from cyclegan_dist.errors import run_command
 from cyclegan_dist.step.update import Step
 

@@ -21,6 +21,14 @@ LAUNCHERS = {
     ],
     "Ray Train": [sys.executable, "-m", "cyclegan_dist.train"],
 }
+# Of trainings whose steps are timed: nothing is done beside them.
+NOTHING_BESIDE = {
+    "world.threads": 1,
+    "every.samples": 0,
+    "every.snapshot": 0,
+    "every.checkpoint": 0,
+    "tracking.mlflow": False,
+}
 
 
 @dataclass(frozen=True)

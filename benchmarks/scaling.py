@@ -23,7 +23,7 @@ from benchmarks.exchange import measure_link, wrapping_costs
 from benchmarks.machine import circumstances
 from benchmarks.prediction import draw, predict
 from benchmarks.rounds import alternate, ratios, with_quartiles
-from benchmarks.trainings import COSTS, POINTS, TITLES, Training, arrangement, timed
+from benchmarks.scaling_trainings import COSTS, POINTS, TITLES, Training, arrangement, timed
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig

@@ -19,10 +19,10 @@ import tyro
 from torch import Tensor
 from torch._inductor.utils import fresh_cache
 
-from benchmarks.bench import Bench, Workload
 from benchmarks.machine import circumstances
 from benchmarks.reference_step import ReferenceStep
 from benchmarks.rounds import alternate, ratios, with_quartiles
+from benchmarks.step_bench import Bench, Workload
 from cyclegan_dist.errors import run_command
 from cyclegan_dist.step.update import Step
 

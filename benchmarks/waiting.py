@@ -20,8 +20,8 @@ import tyro
 from benchmarks.loader import some
 from benchmarks.machine import circumstances
 from benchmarks.rounds import alternate, with_quartiles
-from benchmarks.runs import Arrangement, run
-from cyclegan_dist.errors import run_command
+from benchmarks.runs import NOTHING_BESIDE, Arrangement, run
+from cyclegan_dist.errors import UsageError, run_command
 from pipelines.prepare import Prepare, prepare
 
 WAYS = {
@@ -30,14 +30,6 @@ WAYS = {
     "the rank, data.cache_gb": {"data.workers": 0, "data.cache_gb": 4},
 }
 PASSES, POINTS = 2, 5  # of the data, and of the journal in each
-SETTLED = {
-    "world.threads": 1,
-    "every.samples": 0,
-    "every.snapshot": 0,
-    "every.checkpoint": 0,
-    "tracking.mlflow": False,
-    "data.preprocess": "resize_and_crop",
-}
 DEMO_IMAGES = 400  # of each domain
 
 
@@ -54,7 +46,8 @@ def timed(folder: Path, preset: str, options: Mapping[str, Any], images: int) ->
     length = {"stop_after": PASSES * images, "every.log": images // POINTS}
 
     def work(way: Mapping[str, Any]) -> Callable[[], float]:
-        chosen = {**SETTLED, **options, **length, **way}
+        # The demo's images are not resized, but only what would be can be kept.
+        chosen = {**NOTHING_BESIDE, "data.preprocess": "resize_and_crop", **options, **length, **way}
         return lambda: 100 * share(run(folder, Arrangement("one process", 1), preset, f"{next(numbers)}", chosen))
 
     return {name: work(way) for name, way in WAYS.items()}
@@ -62,6 +55,8 @@ def timed(folder: Path, preset: str, options: Mapping[str, Any], images: int) ->
 
 def main(folders: tuple[Path, Path] | None = None, count: int = 24, ngf: int = 16, rounds: int = 5) -> None:
     """Measure and print."""
+    if count < POINTS:
+        raise UsageError(f"{count} images are too few to look at: give --count at least {POINTS}")
     print(circumstances("pillow"))
     with tempfile.TemporaryDirectory(prefix="waiting") as name:
         folder = Path(name)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from benchmarks import waiting
-from benchmarks.waiting import POINTS, WAYS, share, timed
+from benchmarks.waiting import POINTS, WAYS, main, share, timed
+from cyclegan_dist.errors import UsageError
 
 
 def journal(*points: tuple[float, float]) -> list[dict[str, Any]]:
@@ -34,3 +35,8 @@ def test_each_way_is_a_training_of_its_own_over_several_passes(monkeypatch: pyte
         assert options | way == options
         assert options["data.path"] == "there"
         assert options["stop_after"] == 2 * 100 and options["every.log"] * POINTS == 100
+
+
+def test_too_few_images_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="give --count at least 5"):
+        main((tmp_path, tmp_path), count=4)

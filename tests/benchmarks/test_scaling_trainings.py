@@ -5,9 +5,9 @@ from typing import Any, get_args
 
 import pytest
 
-from benchmarks import trainings
+from benchmarks import scaling_trainings
 from benchmarks.runs import Arrangement
-from benchmarks.trainings import COSTS, TITLES, Training, arrangement, timed
+from benchmarks.scaling_trainings import COSTS, TITLES, Training, arrangement, timed
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, dict[str, A
         points = ((0, 0), (3, 3000), (6, 9000))
         return [{"kind": "metrics", "step": step, "time": time} for step, time in points]
 
-    monkeypatch.setattr(trainings, "run", train)
+    monkeypatch.setattr(scaling_trainings, "run", train)
     return runs
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.runs import Arrangement, run, step_s
+from benchmarks.runs import NOTHING_BESIDE, Arrangement, run, step_s
 
 POINTS = 5  # of the journal, between which steps are timed
 CHECKPOINT_STEPS = 5
@@ -60,16 +60,12 @@ def timed(
     started = arrangement(training, micro_batch)
     batch = micro_batch * started.ranks
     settled = {
+        **NOTHING_BESIDE,
         "optim.batch_size": batch,
         "data.workers": 0,  # with as many ranks as cores they would take the cores of other ranks
         "method.discriminator.n_layers_D": 3,
         "schedule.n_epochs": 1000,
-        "world.threads": 1,
         "every.log": steps // POINTS * batch,
-        "every.samples": 0,
-        "every.snapshot": 0,
-        "every.checkpoint": 0,
-        "tracking.mlflow": False,
         "stop_after": steps * batch,
     }
     numbers = itertools.count()
