@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.step.update import frozen
 
 BACKWARD_SHARE = 2 / 3  # of a training step's operations: gradients by inputs and by weights

@@ -15,8 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.cost_model import Link
 from benchmarks.rounds import alternate, ratios
-from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.step.update import frozen
 
 T = TypeVar("T")

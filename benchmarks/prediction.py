@@ -8,7 +8,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from benchmarks.cost_model import Link, Machine, count
-from cyclegan_dist.methods.config import CycleGANConfig
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 512, 1024)
 SIZE = 256

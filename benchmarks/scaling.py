@@ -25,7 +25,7 @@ from benchmarks.prediction import draw, predict
 from benchmarks.rounds import alternate, ratios, with_quartiles
 from benchmarks.scaling_trainings import COSTS, POINTS, TITLES, Training, arrangement, timed
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.methods.config import CycleGANConfig
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks.births import births
 from benchmarks.machine import circumstances
+from benchmarks.process_starts import births
 from benchmarks.rounds import alternate
 from benchmarks.runs import Arrangement, run
 from cyclegan_dist.errors import run_command

@@ -15,9 +15,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from cyclegan_dist.config import Config, check_config, dump_config, load_config, presets
+from cyclegan_dist.config.config import Config, check_config, dump_config, load_config, presets
+from cyclegan_dist.config.yaml_tree import flatten
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.tree import flatten
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ def main() -> int:
     if command.dry_run:
         print(dump_config(command.config), end="")
         return 0
-    from cyclegan_dist.launch import launch, mlflow_ui  # pyarrow, and what starts the ranks
+    from cyclegan_dist.orchestration.launch import launch, mlflow_ui  # pyarrow, and what starts the ranks
 
     code = launch(command.config, command.launcher)
     if not code and command.config.tracking.mlflow and os.environ.get("RANK", "0") == "0":  # once, not by every rank

@@ -11,7 +11,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from cyclegan_dist.config import SAFE_TO_CHANGE, Config, presets
+from cyclegan_dist.config.config import SAFE_TO_CHANGE, Config, presets
 
 PAGE = Path(__file__).parent / "configuration.md"
 INTRO = """# Configuration

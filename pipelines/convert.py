@@ -20,10 +20,10 @@ import tyro
 from torch import nn
 
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.methods.config import CycleGANConfig
-from cyclegan_dist.published import Published, published_names, published_options, read_published
-from cyclegan_dist.snapshot import CARD, DIRECTIONS, generator_config, load_generator, read_card, save_snapshot
-from cyclegan_dist.sources import open_source
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.models.reference_weights import Published, published_names, published_options, read_published
+from cyclegan_dist.models.snapshot import CARD, DIRECTIONS, generator_config, load_generator, read_card, save_snapshot
+from cyclegan_dist.registry.sources import open_source
 
 LETTERS = {"AB": "A", "BA": "B"}  # of their network for our direction
 

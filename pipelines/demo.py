@@ -15,12 +15,12 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from cyclegan_dist.config import load_config
+from cyclegan_dist.config.config import load_config
 from cyclegan_dist.data.synthetic import draw_scene
 from cyclegan_dist.errors import run_command
-from cyclegan_dist.gallery import Section, mean_absolute_error, there_and_back, write_gallery
-from cyclegan_dist.launch import launch, mlflow_ui
-from cyclegan_dist.snapshot import find_snapshot, load_generator
+from cyclegan_dist.evaluation.gallery import Section, mean_absolute_error, there_and_back, write_gallery
+from cyclegan_dist.models.snapshot import find_snapshot, load_generator
+from cyclegan_dist.orchestration.launch import launch, mlflow_ui
 
 HELD_OUT = 48
 

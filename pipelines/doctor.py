@@ -18,12 +18,12 @@ import tyro
 from annotated_types import Gt
 from rich.console import Console
 
-from cyclegan_dist.config import Config
+from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.train import parse
 
 if TYPE_CHECKING:
-    from cyclegan_dist.doctor.examination import Patient
+    from cyclegan_dist.operations.doctor.examination import Patient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +40,9 @@ class Command:
 
 def doctor(command: Command, config: Config, *, alone: bool) -> int:
     """Examine, and say what was found. Returns 1 if something is red, else 0."""
-    from cyclegan_dist.doctor.examination import checks  # torch is loaded from here on
-    from cyclegan_dist.doctor.findings import attempt, worst
-    from cyclegan_dist.doctor.report import closing, table, write_json
+    from cyclegan_dist.operations.doctor.examination import checks  # torch is loaded from here on
+    from cyclegan_dist.operations.doctor.findings import attempt, worst
+    from cyclegan_dist.operations.doctor.report import closing, table, write_json
 
     findings = []
     with _patient(config, alone) as patient, Console(stderr=True).status("looking at the nodes ...") as status:
@@ -61,9 +61,9 @@ def doctor(command: Command, config: Config, *, alone: bool) -> int:
 def _patient(config: Config, alone: bool) -> Iterator["Patient"]:
     """The cluster of RAY_ADDRESS, joined for the block, or this machine."""
     if alone:
-        from cyclegan_dist.doctor.examination import Patient
-        from cyclegan_dist.doctor.fleet import Alone
-        from cyclegan_dist.doctor.hardware import gpus_here
+        from cyclegan_dist.operations.doctor.examination import Patient
+        from cyclegan_dist.operations.doctor.fleet import Alone
+        from cyclegan_dist.operations.doctor.hardware import gpus_here
 
         yield Patient(config=config, fleet=Alone(gpus_here()[1]))
         return

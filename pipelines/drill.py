@@ -24,12 +24,21 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from cyclegan_dist.config import Config, dump_config, load_config, with_values
-from cyclegan_dist.drill.driver import attend
-from cyclegan_dist.drill.measure import Comparison, Cost, compare, costs, read_steps
-from cyclegan_dist.drill.plan import FOLDER, DriverFault, Fault, Point, RankFault, random_plan, read_plan, write_plan
+from cyclegan_dist.config.config import Config, dump_config, load_config, with_values
+from cyclegan_dist.config.yaml_tree import read_assignments
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.tree import read_assignments
+from cyclegan_dist.operations.drill.driver import attend
+from cyclegan_dist.operations.drill.measure import Comparison, Cost, compare, costs, read_steps
+from cyclegan_dist.operations.drill.plan import (
+    FOLDER,
+    DriverFault,
+    Fault,
+    Point,
+    RankFault,
+    random_plan,
+    read_plan,
+    write_plan,
+)
 
 TRAIN = [sys.executable, "-m", "cyclegan_dist.train"]
 RESULT = "result.json"

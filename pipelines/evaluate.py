@@ -4,7 +4,7 @@ python -m pipelines.evaluate SOURCE --data DATA [--split test] [--out OUT]
 """
 
 from cyclegan_dist.errors import run_command
-from cyclegan_dist.evaluate import main
+from cyclegan_dist.evaluation.evaluate import main
 
 if __name__ == "__main__":
     run_command(main)

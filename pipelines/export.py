@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cyclegan_dist.errors import run_command
-from cyclegan_dist.exporting import NAME, TOLERANCE, disagreeing, export_generators
-from cyclegan_dist.sources import open_source
+from cyclegan_dist.models.export import NAME, TOLERANCE, disagreeing, export_generators
+from cyclegan_dist.registry.sources import open_source
 
 CONSOLE = Console(width=120)
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from cyclegan_dist.data.files import list_images, printable
 from cyclegan_dist.data.images import UnreadableImageError, decode
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.gallery import Section, there_and_back, write_gallery
-from cyclegan_dist.snapshot import find_snapshot, load_generator, read_card
+from cyclegan_dist.evaluation.gallery import Section, there_and_back, write_gallery
+from cyclegan_dist.models.snapshot import find_snapshot, load_generator, read_card
 from cyclegan_dist.tracking.journal import NAME
 
 

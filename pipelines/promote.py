@@ -15,13 +15,13 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from cyclegan_dist import dist
 from cyclegan_dist.data.manifest import READING, open_manifest
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.evaluate import data_path
 from cyclegan_dist.evaluation.config import EvaluationConfig
+from cyclegan_dist.evaluation.evaluate import data_path
 from cyclegan_dist.promotion.gate import read_gate
-from cyclegan_dist.sources import use_store
+from cyclegan_dist.registry.sources import use_store
+from cyclegan_dist.step import distributed
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Promote:
     """Make the champion before this one champion again."""
     list: bool = False
     """Show the versions."""
-    device: dist.Device = "auto"
+    device: distributed.Device = "auto"
     """cpu or cuda; auto takes a GPU if there is one."""
     what: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluationConfig)
     """What is measured."""
@@ -77,7 +77,7 @@ def _promote(command: Promote) -> int:
         raise UsageError("give a run's folder or id, and --data: python -m pipelines.promote RUN_DIR --name N --data D")
     gate = read_gate(command.gate)
     manifest = open_manifest(data_path(command.data, command.split), (*READING, "name"))
-    promotion = Promotion(command.name, manifest, gate, command.what, dist.join(command.device))
+    promotion = Promotion(command.name, manifest, gate, command.what, distributed.join(command.device))
     outcome = promotion(find_candidate(command.run), dry_run=command.dry_run)
     if outcome.candidate is not None:
         _compare(outcome.candidate.figures, outcome.before.figures if outcome.before else {})

@@ -17,9 +17,9 @@ import tyro
 
 from cyclegan_dist.data.images import MAX_FILE_BYTES, MAX_PIXELS
 from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.models.snapshot import DIRECTIONS, load_generator, read_card
+from cyclegan_dist.registry.sources import open_source
 from cyclegan_dist.service.server import is_loopback, listen
-from cyclegan_dist.snapshot import DIRECTIONS, load_generator, read_card
-from cyclegan_dist.sources import open_source
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,15 @@ from typing import Any
 import tyro
 from rich.console import Console
 
+from cyclegan_dist.config.yaml_tree import read_assignments
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.sweep.draw import draw_all
 from cyclegan_dist.sweep.pictures import draw_history, draw_parallel
 from cyclegan_dist.sweep.progress import Progress
 from cyclegan_dist.sweep.record import Trial
 from cyclegan_dist.sweep.results import BEST, ranked, table, write_results
+from cyclegan_dist.sweep.sampling import draw_all
 from cyclegan_dist.sweep.spec import SweepConfig, load_sweep
 from cyclegan_dist.sweep.state import Sweep, open_sweep
-from cyclegan_dist.tree import read_assignments
 
 PATIENCE_S = 120.0  # for MLflow, at the end
 
@@ -101,7 +101,7 @@ def _report(opened: Sweep, signal_number: int, console: Console) -> int:
 
 def _send(opened: Sweep) -> None:
     """Tell MLflow in a process of its own, which a server that does not answer can hold up no longer than this."""
-    command = [sys.executable, "-m", "cyclegan_dist.sync", str(opened.folder)]
+    command = [sys.executable, "-m", "cyclegan_dist.training.sender", str(opened.folder)]
     try:
         code = subprocess.run(command, timeout=PATIENCE_S, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode
     except subprocess.TimeoutExpired:

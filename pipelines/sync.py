@@ -4,7 +4,7 @@ python -m pipelines.sync RUN_DIR
 """
 
 from cyclegan_dist.errors import run_command
-from cyclegan_dist.sync import main
+from cyclegan_dist.training.sender import main
 
 if __name__ == "__main__":
     run_command(main)

@@ -23,8 +23,8 @@ from rich.progress import Progress
 from cyclegan_dist.data.manifest import NAME as MANIFEST
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.snapshot import read_card
-from cyclegan_dist.sources import open_source
+from cyclegan_dist.models.snapshot import read_card
+from cyclegan_dist.registry.sources import open_source
 from cyclegan_dist.translation.job import Job, Outcome, Task
 from cyclegan_dist.translation.resume import unfinished
 from cyclegan_dist.translation.targets import file_tasks, shard_tasks

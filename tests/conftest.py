@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from cyclegan_dist.config import Config, check_config
+from cyclegan_dist.config.config import Config, check_config
 from cyclegan_dist.errors import run_command
-from cyclegan_dist.run import open_run
+from cyclegan_dist.training.run_folder import open_run
 
 torch.set_num_threads(1)
 

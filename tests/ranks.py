@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from cyclegan_dist import dist
+from cyclegan_dist.step import distributed
 
 
-def run_ranks(work: Callable[[dist.World], Any], size: int, timeout_s: float = 120) -> list[Any]:
+def run_ranks(work: Callable[[distributed.World], Any], size: int, timeout_s: float = 120) -> list[Any]:
     """`work(world)` on `size` ranks; what each returned, in rank order. A rank's exception fails the caller."""
     context = multiprocessing.get_context("fork")
     with socket.socket() as probe:
@@ -38,15 +38,15 @@ def run_ranks(work: Callable[[dist.World], Any], size: int, timeout_s: float = 1
     return [pickle.loads(value) for _, value in answers]
 
 
-def _rank(work: Callable[[dist.World], Any], rank: int, size: int, port: int, answer: Connection) -> None:
+def _rank(work: Callable[[distributed.World], Any], rank: int, size: int, port: int, answer: Connection) -> None:
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in names.items()})
     torch.set_num_threads(1)
     try:
-        world = dist.join("cpu", 60)
+        world = distributed.join("cpu", 60)
         answer.send(
             ("done", pickle.dumps(work(world)))
         )  # by value: tensors would go through shared memory that dies with us
-        dist.leave()
+        distributed.leave()
     except BaseException:
         answer.send(("error", traceback.format_exc()))

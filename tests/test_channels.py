@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from cyclegan_dist.config import Config
+from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.images import decode
-from cyclegan_dist.dist import World
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.hooks.stop import StopRequest
-from cyclegan_dist.snapshot import find_snapshot
-from cyclegan_dist.trainer import train
+from cyclegan_dist.models.snapshot import find_snapshot
+from cyclegan_dist.step.distributed import World
+from cyclegan_dist.training.stop import StopRequest
+from cyclegan_dist.training.trainer import train
 from pipelines.gallery import Gallery, gallery
 from pipelines.prepare import Prepare, prepare
 from pipelines.translate import Translate
@@ -70,8 +70,8 @@ def test_four_channels_and_one(tiny_run: Callable[..., Config], four_and_one: Pa
 
 
 def serve(snapshot: Path, folder: Path) -> None:
+    from cyclegan_dist.models.mlflow_model import ImageTranslator
     from cyclegan_dist.registry.models import _example
-    from cyclegan_dist.serving_model import ImageTranslator
 
     model = ImageTranslator()
     model.load_context(SimpleNamespace(artifacts={"snapshot": str(snapshot)}))  # pyright: ignore

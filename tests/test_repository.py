@@ -25,7 +25,7 @@ def test_the_options_page_is_what_the_tree_says() -> None:
 
 
 def test_presets_state_only_differences() -> None:
-    for path in (ROOT / "cyclegan_dist" / "presets").glob("*.yaml"):
+    for path in (ROOT / "cyclegan_dist" / "config" / "presets").glob("*.yaml"):
         assert len(path.read_text().splitlines()) <= 20
         assert yaml.safe_load(path.read_text())["name"] == path.stem
 

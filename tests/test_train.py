@@ -148,8 +148,8 @@ def test_torchrun_refuses_an_uneven_share_on_all_ranks(dataset: Path) -> None:
 
 
 def test_a_run_in_training_is_not_started_twice(cli, dataset: Path) -> None:
-    from cyclegan_dist.config import load_config
-    from cyclegan_dist.run import locked
+    from cyclegan_dist.config.config import load_config
+    from cyclegan_dist.training.run_folder import locked
 
     with locked(load_config("demo")):
         code, _, err = cli("demo", *SMALL, "--data.path", str(dataset))

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from cyclegan_dist import __version__
 from cyclegan_dist.checkpoint.fence import Fence
-from cyclegan_dist.checkpoint.place import Place
-from cyclegan_dist.dist import World
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.step.distributed import World
+from cyclegan_dist.storage.storage import Place
 
 SHARED = "shared.pt"
 VERSIONS = {"program": __version__, "torch": torch.__version__}

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt
 
-from cyclegan_dist.errors import UsageError, refuse_password
+from cyclegan_dist.config.held_out import refuse_unpinned
+from cyclegan_dist.errors import UsageError
 
 METRICS = ("distances", "cycle", "identity", "content", "paired", "segmentation")
 
@@ -46,25 +47,6 @@ class EvaluationConfig:
                 close = difflib.get_close_matches(name, METRICS, n=1)
                 guess = f"did you mean {close[0]}? " if close else ""
                 raise UsageError(f"unknown metric {name!r}: {guess}there are {', '.join(METRICS)}")
-        if self.features.startswith("inception") and not self.features_sha256:
-            raise UsageError("features inception: give features_sha256, the hash of the weights that you trust")
+        refuse_unpinned(self.features, self.features_sha256)
         if self.segmenter and not self.palette:
             raise UsageError("a segmenter needs a palette: the classes it tells apart, in the order of its outputs")
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeldOutConfig:
-    """Images that are not trained on, by which every snapshot of a run is judged beside training."""
-
-    data: str = ""
-    """Data set of them, folder or fsspec URL. Empty: no snapshot is judged."""
-    features: str = "untrained"
-    """Network whose features distances are taken between, as `--features` of pipelines.evaluate."""
-    features_sha256: str = ""
-    """What its file must hash to."""
-    best: str = "kd/untrained"
-    """Figure, the mean of both directions, by which best.json names the best snapshot: the lower the better."""
-
-    def __post_init__(self) -> None:
-        refuse_password(self.data, "held_out.data")
-        EvaluationConfig(features=self.features, features_sha256=self.features_sha256)

@@ -9,15 +9,15 @@ from typing import Any
 from torch import Tensor
 
 from cyclegan_dist.data.manifest import Manifest
-from cyclegan_dist.dist import World
 from cyclegan_dist.evaluation import detectors
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.detectors import Finding
 from cyclegan_dist.evaluation.distances import frechet_distance, kernel_distance
+from cyclegan_dist.evaluation.evaluator import Direction, Judge
 from cyclegan_dist.evaluation.features import Features
 from cyclegan_dist.evaluation.figures import Figure
-from cyclegan_dist.evaluation.judge import Direction, Judge
 from cyclegan_dist.evaluation.segmentation import scores_of
+from cyclegan_dist.step.distributed import World
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cyclegan_dist.evaluation.figures import Figure
+from cyclegan_dist.evaluation.gallery import Section, write_gallery
 from cyclegan_dist.evaluation.measure import Evaluation
-from cyclegan_dist.gallery import Section, write_gallery
 
 METRICS = "metrics.json"
 HEADINGS = ("figure", "value", "95 % interval", "images", "unit")

@@ -14,10 +14,10 @@ import torchvision
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from cyclegan_dist.config.yaml_tree import read_yaml
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.features import for_imagenet, read_weights
 from cyclegan_dist.evaluation.figures import Figure
-from cyclegan_dist.tree import read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)

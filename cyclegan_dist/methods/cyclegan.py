@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cyclegan_dist.history import HistoryBuffer
-from cyclegan_dist.losses import GanMode, discriminator_gan_loss, generator_gan_loss, gradient_penalty, l1
-from cyclegan_dist.methods.config import CycleGANConfig
-from cyclegan_dist.methods.play import Images, Outcome, Player, Term, add_up
+from cyclegan_dist.methods.contract import Images, Outcome, Player, Term, add_up
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.methods.history import HistoryBuffer
+from cyclegan_dist.methods.losses import GanMode, discriminator_gan_loss, generator_gan_loss, gradient_penalty, l1
 from cyclegan_dist.networks.build import build_discriminator, build_generator
 
 

@@ -11,10 +11,10 @@ import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cyclegan_dist.config import Config
-from cyclegan_dist.doctor.examination import CLUSTER, Patient
-from cyclegan_dist.doctor.findings import Finding
-from cyclegan_dist.doctor.fleet import PATIENCE_S, Alone, Call, Node
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.operations.doctor.examination import CLUSTER, Patient
+from cyclegan_dist.operations.doctor.findings import Finding
+from cyclegan_dist.operations.doctor.fleet import PATIENCE_S, Alone, Call, Node
 from cyclegan_dist.orchestration.cluster import last_line
 
 CONNECT_S = 5.0  # ray.init waits for minutes where nobody listens

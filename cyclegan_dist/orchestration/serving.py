@@ -21,12 +21,12 @@ from ray.serve.handle import DeploymentHandle
 from torch import Tensor
 
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.models.snapshot import read_card
 from cyclegan_dist.orchestration.cluster import cluster, last_line
 from cyclegan_dist.service.app import Answerer, make_app
 from cyclegan_dist.service.messages import Limits, Refusal, Translation, TranslationRequest
 from cyclegan_dist.service.server import address, run_until_signal
 from cyclegan_dist.service.translator import Translator, Work
-from cyclegan_dist.snapshot import read_card
 
 QUEUE = 16  # requests that wait for a place in a batch, per replica
 

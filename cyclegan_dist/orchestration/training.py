@@ -11,16 +11,16 @@ import ray.train
 from ray.train import ControllerError, FailureConfig, LoggingConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from cyclegan_dist import dist
 from cyclegan_dist.checkpoint.fence import SupersededError
-from cyclegan_dist.checkpoint.place import place_at
-from cyclegan_dist.config import Config, check_config
+from cyclegan_dist.config.config import Config, check_config
 from cyclegan_dist.errors import UsageError, without_passwords
-from cyclegan_dist.hooks.stop import FILE as STOP_FILE
-from cyclegan_dist.hooks.stop import StopRequest
 from cyclegan_dist.orchestration.cluster import cluster, in_thread, last_line, room_for, stop_signals
-from cyclegan_dist.run import FAILURE_NAME
+from cyclegan_dist.step import distributed
+from cyclegan_dist.storage.storage import place_at
 from cyclegan_dist.tracking.journal import append
+from cyclegan_dist.training.run_folder import FAILURE_NAME
+from cyclegan_dist.training.stop import FILE as STOP_FILE
+from cyclegan_dist.training.stop import StopRequest
 
 CONTROLLER_FAILURES = 2  # in a row; a controller that has lost ranks while they started may wait for ever
 RESIZE_S = 15.0  # between two looks for more nodes, where their number may change
@@ -89,7 +89,7 @@ def fit(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> str:
 
 def _fit_once(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> str:
     storage = Path(tempfile.mkdtemp(prefix="cyclegan_ray_"))  # Ray's own notes on the run; ours are in the run's folder
-    timeout_s = int(dist.SETTING_UP * config.world.timeout_s)
+    timeout_s = int(distributed.SETTING_UP * config.world.timeout_s)
     failures = FailureConfig(max_failures=config.world.max_failures, controller_failure_limit=CONTROLLER_FAILURES)
     trainer = TorchTrainer(
         _train_rank,
@@ -145,9 +145,9 @@ def _train_rank(tree: dict[str, Any]) -> str:
     config = check_config(tree, "config")
     if (config.run_dir / FAILURE_NAME).exists():
         return "FAILED"  # started again after what cannot be mended: end in good order, the launcher tells
-    from cyclegan_dist.trainer import train  # loads torchvision and WebDataset, which launchers do not need
+    from cyclegan_dist.training.trainer import train  # loads torchvision and WebDataset, which launchers do not need
 
-    world = dist.join(config.world.device, config.world.timeout_s)
+    world = distributed.join(config.world.device, config.world.timeout_s)
     world = world.first(config.optim.largest_world(world.size))
     if world is None:
         return "RESERVE"

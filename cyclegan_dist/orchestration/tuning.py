@@ -30,16 +30,16 @@ from ray.tune.search import Searcher
 from rich.console import Console
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.hooks.stop import FILE as STOP_FILE
 from cyclegan_dist.orchestration.cluster import cluster, in_thread, last_line, room_for, stop_signals
 from cyclegan_dist.orchestration.training import fit
-from cyclegan_dist.run import FAILURE_NAME, locked, read_config
 from cyclegan_dist.sweep.progress import Progress
 from cyclegan_dist.sweep.spec import value_of
 from cyclegan_dist.sweep.state import Sweep
 from cyclegan_dist.tracking.journal import NAME as JOURNAL
 from cyclegan_dist.tracking.journal import follow
-from cyclegan_dist.tracking.observe import sending
+from cyclegan_dist.training.observing import sending
+from cyclegan_dist.training.run_folder import FAILURE_NAME, locked, read_config
+from cyclegan_dist.training.stop import FILE as STOP_FILE
 
 # On the head node, which outlives the others and shares the launcher's folders; of that node's cores it takes none.
 DRIVER = {"node:__internal_head__": 0.001}

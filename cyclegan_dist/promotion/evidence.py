@@ -12,8 +12,8 @@ from torchvision.utils import make_grid
 from cyclegan_dist.data.images import visible
 from cyclegan_dist.evaluation.measure import Evaluation
 from cyclegan_dist.evaluation.report import table
-from cyclegan_dist.exporting import available_formats, export_generators
-from cyclegan_dist.snapshot import CARD, DIRECTIONS, read_card
+from cyclegan_dist.models.export import available_formats, export_generators
+from cyclegan_dist.models.snapshot import CARD, DIRECTIONS, read_card
 
 _CARD = """# {{ name }}
 

@@ -9,11 +9,11 @@ from annotated_types import Ge
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
+from cyclegan_dist.config.yaml_tree import read_yaml
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.detectors import DETECTORS
 from cyclegan_dist.evaluation.figures import Figure, difference
 from cyclegan_dist.evaluation.measure import Evaluation
-from cyclegan_dist.tree import read_yaml
 
 Detector = Literal["do-nothing", "collapsed", "inverted", "discriminator-won"]
 

@@ -7,25 +7,25 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from cyclegan_dist.config import home
+from cyclegan_dist.config.config import home
 from cyclegan_dist.data.manifest import Manifest
-from cyclegan_dist.dist import World
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.detectors import discriminator_won
 from cyclegan_dist.evaluation.measure import Evaluation, evaluate
-from cyclegan_dist.hooks.evaluations import BEST
+from cyclegan_dist.models.snapshot import find_snapshot, read_card
 from cyclegan_dist.promotion.evidence import digest_of, write_evidence
 from cyclegan_dist.promotion.gate import Gate, Verdict, decide
 from cyclegan_dist.registry.models import fetch_snapshot, log_generators
+from cyclegan_dist.registry.sources import open_source
 from cyclegan_dist.registry.versions import CANDIDATE, CHAMPION, PREVIOUS, Registered, Version
-from cyclegan_dist.run import CONFIG_NAME, read_config
-from cyclegan_dist.snapshot import find_snapshot, read_card
-from cyclegan_dist.sources import open_source
-from cyclegan_dist.sync import sync
-from cyclegan_dist.tracking.bookmark import Bookmark
+from cyclegan_dist.step.distributed import World
 from cyclegan_dist.tracking.journal import NAME as JOURNAL
 from cyclegan_dist.tracking.journal import read_records
+from cyclegan_dist.tracking.sender_state import Bookmark
+from cyclegan_dist.training.hooks.evaluations import BEST
+from cyclegan_dist.training.run_folder import CONFIG_NAME, read_config
+from cyclegan_dist.training.sender import sync
 
 DIGEST = "cyclegan_dist.snapshot"  # tag of a version
 

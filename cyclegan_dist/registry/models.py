@@ -25,8 +25,8 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 
 from cyclegan_dist.data.encode import encode_image
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.snapshot import CARD, read_card
-from cyclegan_dist.tracking.bookmark import first_line
+from cyclegan_dist.models.snapshot import CARD, read_card
+from cyclegan_dist.tracking.sender_state import first_line
 
 NAME = "generators"
 _PACKAGE = Path(__file__).parents[1]

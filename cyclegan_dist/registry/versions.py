@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.tracking.bookmark import first_line
+from cyclegan_dist.tracking.sender_state import first_line
 
 CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # MLflow takes names that no URI can hold

@@ -15,9 +15,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from cyclegan_dist.data.encode import EncodedImage
-from cyclegan_dist.service.intake import read_file_request, read_json_request
+from cyclegan_dist.models.snapshot import DIRECTIONS
 from cyclegan_dist.service.messages import Limits, Refusal, Translation, TranslationRequest
-from cyclegan_dist.snapshot import DIRECTIONS
+from cyclegan_dist.service.requests import read_file_request, read_json_request
 
 Answerer = Callable[[TranslationRequest], Awaitable[Translation | Refusal]]
 
@@ -61,7 +61,7 @@ class _Service:
         self.title, self.card, self.limits, self._answer = title, card, limits, answer
         self.directions = [way for way in DIRECTIONS if way in card.get("directions", DIRECTIONS)]
         self._requests = 0
-        source = importlib.resources.files("cyclegan_dist").joinpath("templates/serve.html").read_text()
+        source = importlib.resources.files("cyclegan_dist.service").joinpath("page.html").read_text()
         self._template = jinja2.Environment(autoescape=True).from_string(source)
 
     async def page(self, request: Request) -> Response:

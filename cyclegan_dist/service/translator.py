@@ -13,12 +13,12 @@ from torch import Tensor
 from cyclegan_dist.data.arrays import PICTURES
 from cyclegan_dist.data.encode import encode_image
 from cyclegan_dist.data.images import FORMATS, UnreadableImageError, read_image, with_channels
-from cyclegan_dist.inference import translate
+from cyclegan_dist.models.inference import translate
+from cyclegan_dist.models.snapshot import DIRECTIONS, load_generator, read_card
+from cyclegan_dist.models.tiled import translate_tiled
 from cyclegan_dist.networks.build import Generator
 from cyclegan_dist.networks.resnet import ResnetGenerator
 from cyclegan_dist.service.messages import Refusal, Translation, TranslationRequest
-from cyclegan_dist.snapshot import DIRECTIONS, load_generator, read_card
-from cyclegan_dist.tiling import translate_tiled
 
 WHOLE_PIXELS = 4_000_000  # of an image that is computed in one piece, for which the paper's network takes some 4 GB
 TILE = 1024  # pixels of a tile's side

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from cyclegan_dist.dist import World
+from cyclegan_dist.methods.contract import Images, Player
 from cyclegan_dist.methods.cyclegan import CycleGAN
-from cyclegan_dist.methods.play import Images, Player
 from cyclegan_dist.step.config import OptimConfig
+from cyclegan_dist.step.distributed import World
 
 
 class NonFiniteError(RuntimeError):

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cyclegan_dist.tracking.journal import SWEEP_NAME as NAME
 from cyclegan_dist.tracking.journal import Journal, read_records
-
-NAME = "sweep.jsonl"
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from cyclegan_dist.config import dump_config
-from cyclegan_dist.run import read_config
+from cyclegan_dist.config.config import dump_config
 from cyclegan_dist.sweep.record import Trial
 from cyclegan_dist.sweep.spec import SweepConfig
 from cyclegan_dist.sweep.state import Sweep
+from cyclegan_dist.training.run_folder import read_config
 
 BEST, CSV, JSON = "best.yaml", "results.csv", "trials.json"
 

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
-from cyclegan_dist.config import NAME, Config, load_config, with_values
+from cyclegan_dist.config.config import NAME, Config, load_config, with_values
+from cyclegan_dist.config.yaml_tree import check_tree, read_tree, refuse_unknown
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.tree import check_tree, read_tree, refuse_unknown
 
 PRESET = "preset"  # a key of a sweep's space that is none of a config: a preset that is joined to the base
 LOSSES = ("G", "D", "G_AB", "G_BA", "cycle_A", "cycle_B", "idt_A", "idt_B", "D_A", "D_B")
@@ -243,4 +243,4 @@ def _find(name_or_file: str) -> tuple[str, str, str]:
 
 
 def _folder() -> Any:
-    return importlib.resources.files("cyclegan_dist.presets") / "sweeps"
+    return importlib.resources.files("cyclegan_dist.config") / "presets" / "sweeps"

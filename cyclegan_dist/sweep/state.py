@@ -10,15 +10,15 @@ from pathlib import Path
 
 import yaml
 
-from cyclegan_dist.config import Config, dump_config, home, load_config, refuse_changes, with_values
+from cyclegan_dist.config.config import Config, dump_config, home, load_config, refuse_changes, with_values
+from cyclegan_dist.config.yaml_tree import read_tree
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.run import CONFIG_NAME, FAILURE_NAME, locked, open_run, read_config
-from cyclegan_dist.sweep.draw import draw
 from cyclegan_dist.sweep.record import Record, Trial
+from cyclegan_dist.sweep.sampling import draw
 from cyclegan_dist.sweep.spec import SweepConfig
 from cyclegan_dist.tracking.journal import NAME as JOURNAL
 from cyclegan_dist.tracking.journal import read_records
-from cyclegan_dist.tree import read_tree
+from cyclegan_dist.training.run_folder import CONFIG_NAME, FAILURE_NAME, locked, open_run, read_config
 
 SPEC_NAME = "sweep.yaml"
 SAFE_TO_CHANGE = ("num_trials", "max_concurrent", "max_failures")  # none of it changes what a trial is

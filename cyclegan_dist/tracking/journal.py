@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = "metrics.jsonl"
+SWEEP_NAME = "sweep.jsonl"  # in the folder of a sweep
 
 
 class Journal:

@@ -20,9 +20,9 @@ from mlflow.tracking.multimedia import compress_image_size
 from PIL import Image
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.tracking.bookmark import Bookmark, key_of, server_of
 from cyclegan_dist.tracking.journal import NAME as JOURNAL
 from cyclegan_dist.tracking.journal import read_records
+from cyclegan_dist.tracking.sender_state import Bookmark, key_of, server_of
 
 BATCH, PARAMS = 1000, 100  # most metrics, and most parameters, that MLflow takes in one call
 KEY_TAG = "cyclegan_dist.key"

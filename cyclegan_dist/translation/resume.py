@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.snapshot import DIRECTIONS
+from cyclegan_dist.models.snapshot import DIRECTIONS
 from cyclegan_dist.translation.job import Job, Task
 
 MARK = ".translation.json"

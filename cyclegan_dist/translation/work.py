@@ -16,9 +16,9 @@ from cyclegan_dist.data.reader import BadSampleError, DataError, ShardReader
 from cyclegan_dist.data.shards import write_tar
 from cyclegan_dist.data.verify import samples_by_shard
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.inference import translate
-from cyclegan_dist.snapshot import load_generator
-from cyclegan_dist.tiling import tileable, translate_tiled
+from cyclegan_dist.models.inference import translate
+from cyclegan_dist.models.snapshot import load_generator
+from cyclegan_dist.models.tiled import tileable, translate_tiled
 from cyclegan_dist.translation.job import Job, Outcome, Task
 
 

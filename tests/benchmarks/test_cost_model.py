@@ -5,7 +5,7 @@ import math
 import pytest
 
 from benchmarks.cost_model import BACKWARD_SHARE, BUCKET_BYTES, Link, Machine, Work, count
-from cyclegan_dist.methods.config import CycleGANConfig
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 
 SMALL = CycleGANConfig(

@@ -7,11 +7,11 @@ import torch
 
 from benchmarks.reference_step import ImagePool, ReferenceStep
 from benchmarks.step import Measurement, disagreement
-from cyclegan_dist.dist import World
-from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_dist.step.config import OptimConfig
+from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.update import Step
 
 NGF, BLOCKS, STEPS = 4, 1, 8

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from cyclegan_dist.checkpoint.fence import Fence, SupersededError
-from cyclegan_dist.checkpoint.place import Folder
 from cyclegan_dist.checkpoint.store import CheckpointStore
-from cyclegan_dist.config import Config
-from cyclegan_dist.hooks.stop import StopRequest
-from cyclegan_dist.trainer import Trainer
-from tests.training import ALONE, go, records
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.storage.storage import Folder
+from cyclegan_dist.training.stop import StopRequest
+from cyclegan_dist.training.trainer import Trainer
+from tests.training.trainings import ALONE, go, records
 
 
 def store(path: Path, attempt: str, said: list[str]) -> CheckpointStore:
@@ -69,7 +69,7 @@ class Intruder(StopRequest):
 def test_a_training_that_another_has_taken_over_ends_and_writes_nothing_more(
     tiny_run: Callable[..., Config],
 ) -> None:
-    from cyclegan_dist.trainer import train
+    from cyclegan_dist.training.trainer import train
 
     config = tiny_run()
     with pytest.raises(SupersededError):

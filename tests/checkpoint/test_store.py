@@ -10,10 +10,10 @@ import fsspec
 import pytest
 import torch
 
-from cyclegan_dist.checkpoint.place import Folder, place_at
 from cyclegan_dist.checkpoint.store import CheckpointStore, _dump
-from cyclegan_dist.dist import World
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.step.distributed import World
+from cyclegan_dist.storage.storage import Folder, place_at
 from tests.ranks import run_ranks
 
 ALONE = World(0, 1, torch.device("cpu"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cyclegan_dist.config import dump_config
+from cyclegan_dist.config.config import dump_config
 from tests.cluster.commands import NotParsedError, command_lines, expanded, parse
 from tests.cluster.files import SLURM, code_blocks, name_of, ray_clusters, shell_texts
 from tests.conftest import MLFLOW

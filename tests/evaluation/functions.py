@@ -31,5 +31,5 @@ BROKEN = Function(lambda x: x * float("nan"))
 def generators(G_AB: Function, G_BA: Function) -> Iterator[None]:
     """They are every snapshot's generators while the block lasts."""
     pair = {"AB": G_AB, "BA": G_BA}
-    with patch("cyclegan_dist.evaluation.judge.load_generator", lambda _, name, device: pair[name]):
+    with patch("cyclegan_dist.evaluation.evaluator.load_generator", lambda _, name, device: pair[name]):
         yield

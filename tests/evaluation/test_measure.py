@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan_dist.config import Config
+from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.manifest import READING, Manifest, open_manifest
-from cyclegan_dist.dist import World
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.evaluation.report import write_report
-from cyclegan_dist.snapshot import find_snapshot
+from cyclegan_dist.models.snapshot import find_snapshot
+from cyclegan_dist.step.distributed import World
 from pipelines.prepare import Prepare, prepare
 from tests.conftest import write_images
 from tests.evaluation.functions import CONSTANT, IDENTITY, INVERT, Function, generators
 from tests.ranks import run_ranks
-from tests.training import ALONE, go
+from tests.training.trainings import ALONE, go
 
 
 @pytest.fixture(scope="module")

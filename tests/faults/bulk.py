@@ -17,23 +17,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from cyclegan_dist import dist
-from cyclegan_dist.checkpoint.place import Folder
 from cyclegan_dist.checkpoint.store import CheckpointStore, on_cpu
-from cyclegan_dist.config import Config
+from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.loader import Batch
 from cyclegan_dist.data.manifest import NAME, SCHEMA, open_manifest
 from cyclegan_dist.data.plan import BLOCK, Plan
 from cyclegan_dist.data.reader import ShardReader
-from cyclegan_dist.hooks.progress import Progress
-from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.step import distributed
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.update import Step
-from cyclegan_dist.trainer import Trainer
+from cyclegan_dist.storage.storage import Folder
+from cyclegan_dist.training.hooks.progress import Progress
+from cyclegan_dist.training.trainer import Trainer
 from tests.faults.dying import in_fork
 from tests.faults.matrix import Measured, Stage, row
-from tests.training import ALONE, differences, final_state, go
+from tests.training.trainings import ALONE, differences, final_state, go
 
 # --- random kills
 
@@ -57,9 +57,9 @@ def train_and_tell(config: Config, rank: int, size: int, port: int, diary: Path)
             return advance(self, at, listening())
 
         Trainer._advance = told  # type: ignore[method-assign]
-        world = dist.join("cpu", 60)
+        world = distributed.join("cpu", 60)
         go(config, world)
-        dist.leave()
+        distributed.leave()
 
 
 def diary_of(diary: Path, rank: int) -> list[dict[str, Any]]:

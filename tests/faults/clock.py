@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from cyclegan_dist.config import Config
+from cyclegan_dist.config.config import Config
 from tests.faults.matrix import Measured, Stage, row
 from tests.faults.storage import store
-from tests.training import go, records
+from tests.training.trainings import go, records
 
 DAY_S, HOUR_S = 86400, 3600
 

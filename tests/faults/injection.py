@@ -8,15 +8,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from cyclegan_dist.config import load_config
+from cyclegan_dist.config.config import load_config
 from cyclegan_dist.data.manifest import NAME as MANIFEST
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.segmentation import read_palette
+from cyclegan_dist.models.snapshot import CARD, load_generator
 from cyclegan_dist.promotion.gate import read_gate
-from cyclegan_dist.run import read_config
-from cyclegan_dist.snapshot import CARD, load_generator
 from cyclegan_dist.sweep.spec import load_sweep
+from cyclegan_dist.training.run_folder import read_config
 from tests.faults.matrix import Measured, Stage, row
 from tests.service.running import make_snapshot
 

@@ -9,12 +9,12 @@ from cyclegan_dist.data.manifest import READING, open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.measure import evaluate
-from cyclegan_dist.snapshot import find_snapshot
+from cyclegan_dist.models.snapshot import find_snapshot
 from tests.evaluation.functions import BROKEN, CONSTANT, IDENTITY, INVERT, generators
 from tests.faults.dying import in_fork, kill_at
 from tests.faults.matrix import Measured, Stage, row
 from tests.promotion.setting import Setting, promoting
-from tests.training import ALONE, go
+from tests.training.trainings import ALONE, go
 
 
 @row("D5", "both generators do nothing, invert, or give one image for all", "said in words, and nothing else is")

@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from cyclegan_dist.drill.measure import read_steps
+from cyclegan_dist.operations.drill.measure import read_steps
 from tests.faults.machines import Struck, all_on, cluster
 from tests.faults.matrix import Measured, Stage, row
 from tests.faults.processes import medians, sums

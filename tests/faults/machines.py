@@ -14,17 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cyclegan_dist.config import Config
-from cyclegan_dist.drill.inject import fired
-from cyclegan_dist.drill.measure import Comparison, Cost, compare, costs, read_steps
-from cyclegan_dist.drill.plan import FOLDER, Fault, write_plan
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.operations.drill.inject import fired
+from cyclegan_dist.operations.drill.measure import Comparison, Cost, compare, costs, read_steps
+from cyclegan_dist.operations.drill.plan import FOLDER, Fault, write_plan
 from tests.conftest import make_dataset, make_run
 from tests.faults.processes import SIZE
 from tests.multinode.lab import Job, Lab
 from tests.multinode.network import possible
 from tests.multinode.training import submit
 from tests.ranks import run_ranks
-from tests.training import go
+from tests.training.trainings import go
 
 WARM_UP = 15  # steps between two blows: at least one checkpoint
 PATIENCE_S = 150.0

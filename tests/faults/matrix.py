@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cyclegan_dist.config import Config
+from cyclegan_dist.config.config import Config
 from tests.conftest import make_dataset, make_run
 
 GROUPS = {

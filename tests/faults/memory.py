@@ -4,13 +4,13 @@ import re
 import resource
 from pathlib import Path
 
-from cyclegan_dist.config import Config
-from cyclegan_dist.dist import World
-from cyclegan_dist.run import FAILURE_NAME
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.memory import OutOfMemoryError
+from cyclegan_dist.training.run_folder import FAILURE_NAME
 from tests.faults.matrix import Measured, Stage, row
 from tests.ranks import run_ranks
-from tests.training import go
+from tests.training.trainings import go
 
 LEFT_MB = 160  # enough for one image at once, not for eight
 MESSAGE = (

@@ -17,10 +17,10 @@ from cyclegan_dist.data.images import UnreadableImageError, decode
 from cyclegan_dist.data.manifest import NAME, SCHEMA, Manifest, open_manifest, write_manifest
 from cyclegan_dist.data.reader import ShardReader
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.models.snapshot import save_snapshot
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
-from cyclegan_dist.snapshot import save_snapshot
 from pipelines.prepare import Prepare, prepare
 from pipelines.translate import Translate
 from pipelines.translate import run as translate

@@ -8,7 +8,7 @@ from tests.faults.processes import FEW_S, ROUNDS, drilled, medians, planned, sum
 from tests.multinode.lab import HEAD
 from tests.multinode.network import possible
 from tests.ranks import run_ranks
-from tests.training import final_state, go, records
+from tests.training.trainings import final_state, go, records
 
 
 def lost(struck: Struck, how: str) -> None:

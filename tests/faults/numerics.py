@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from cyclegan_dist.config import Config
+from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.loader import Batch
-from cyclegan_dist.dist import World
-from cyclegan_dist.history import HistoryBuffer
-from cyclegan_dist.hooks.agreement import DivergedError, digest
-from cyclegan_dist.hooks.progress import Progress
-from cyclegan_dist.hooks.stop import StopRequest
-from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
-from cyclegan_dist.schedule import Schedule, ScheduleConfig
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.methods.history import HistoryBuffer
+from cyclegan_dist.step.distributed import World
+from cyclegan_dist.step.schedule import Schedule, ScheduleConfig
 from cyclegan_dist.step.update import NonFiniteError
-from cyclegan_dist.trainer import Trainer
+from cyclegan_dist.training.hooks.progress import Progress
+from cyclegan_dist.training.hooks.weight_consistency import DivergedError, digest
+from cyclegan_dist.training.stop import StopRequest
+from cyclegan_dist.training.trainer import Trainer
 from tests.faults.matrix import Measured, Stage, row
 from tests.faults.resuming import newest, rewritten
 from tests.ranks import run_ranks
-from tests.training import ALONE, differences, final_state, go
+from tests.training.trainings import ALONE, differences, final_state, go
 
 
 def meddled(config: Config, world: World, at_step: int, meddle: Callable[[Trainer], Any]) -> Trainer:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import requests
 
-from cyclegan_dist.evaluate import Evaluate
-from cyclegan_dist.evaluate import run as evaluate
 from cyclegan_dist.evaluation.config import EvaluationConfig
-from cyclegan_dist.snapshot import CARD, find_snapshot, read_card
+from cyclegan_dist.evaluation.evaluate import Evaluate
+from cyclegan_dist.evaluation.evaluate import run as evaluate
+from cyclegan_dist.models.snapshot import CARD, find_snapshot, read_card
 from pipelines.gallery import Gallery, gallery
 from pipelines.prepare import Prepare, prepare
 from tests.conftest import write_images

@@ -11,12 +11,12 @@ from typing import Any, get_args
 import psutil
 from rich.console import Console
 
-from cyclegan_dist.config import Config, dump_config
-from cyclegan_dist.drill.measure import Comparison, Cost
-from cyclegan_dist.drill.plan import Fault, Point, random_plan, write_plan
+from cyclegan_dist.config.config import Config, dump_config
+from cyclegan_dist.operations.drill.measure import Comparison, Cost
+from cyclegan_dist.operations.drill.plan import Fault, Point, random_plan, write_plan
 from pipelines.drill import WITHOUT_CLUSTER, break_and_compare
 from tests.faults.matrix import Measured, Stage, row
-from tests.training import records
+from tests.training.trainings import records
 
 INTERVAL = 10  # steps between two checkpoints; faults come every second one
 # Steps of a tenth of a second or so, as small images can have them.

@@ -26,7 +26,7 @@ from tests.conftest import write_images
 from tests.faults.matrix import Measured, Stage, row
 from tests.ranks import run_ranks
 from tests.servers import http_server
-from tests.training import go, records
+from tests.training.trainings import go, records
 
 
 def drawn(out: Path, a: int, b: int, each: int = 1000) -> Path:

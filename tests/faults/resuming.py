@@ -17,15 +17,15 @@ import numpy as np
 import torch
 
 from cyclegan_dist.checkpoint.store import Restored, _dump
-from cyclegan_dist.config import SAFE_TO_CHANGE, Config, check_config, refuse_changes
+from cyclegan_dist.config.config import SAFE_TO_CHANGE, Config, check_config, refuse_changes
+from cyclegan_dist.config.yaml_tree import flatten
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.run import locked
-from cyclegan_dist.tree import flatten
+from cyclegan_dist.training.run_folder import locked
+from tests.config.test_config import moved
 from tests.faults.dying import in_fork
 from tests.faults.matrix import Measured, Stage, row
 from tests.faults.storage import store
-from tests.test_config import moved
-from tests.training import final_state, go, records
+from tests.training.trainings import final_state, go, records
 
 
 @row("B7", "two trainings of one name", "the second is refused; a dead one's lock is free")

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from cyclegan_dist.checkpoint.place import Folder
 from cyclegan_dist.checkpoint.store import CheckpointStore
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.storage.storage import Folder
 from tests.faults.dying import in_fork, kill_at, limit_files_to
 from tests.faults.matrix import Measured, Stage, row
-from tests.training import ALONE, go, records
+from tests.training.trainings import ALONE, go, records
 
 STAGES = ((Path, "mkdir"), (Path, "open"), (os, "fsync"), (os, "rename"), (shutil, "rmtree"), (Path, "unlink"))
 

@@ -9,7 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from cyclegan_dist.sources import SETTINGS
+from cyclegan_dist.registry.sources import SETTINGS
 from tests.faults.matrix import Measured, Stage, row
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ mlflow.pyfunc.save_model(sys.argv[1], python_model=Payload(), pip_requirements=[
 """
 LOAD = """
 import sys
-from cyclegan_dist.sources import use_store
+from cyclegan_dist.registry.sources import use_store
 if sys.argv[2] == "ours": use_store()
 import mlflow
 mlflow.pyfunc.load_model(sys.argv[1])

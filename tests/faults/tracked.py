@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cyclegan_dist.trainer  # noqa: F401 - with torch, before the forks that need it
-from cyclegan_dist.launch import launch
-from cyclegan_dist.tracking.bookmark import Bookmark
+import cyclegan_dist.training.trainer  # noqa: F401 - with torch, before the forks that need it
+from cyclegan_dist.orchestration.launch import launch
 from cyclegan_dist.tracking.journal import NAME as JOURNAL
 from cyclegan_dist.tracking.journal import read_records
+from cyclegan_dist.tracking.sender_state import Bookmark
 from tests.faults.matrix import Stage
 from tests.faults.mlflow_server import MlflowServer
 
@@ -103,7 +103,7 @@ class Training:
         except FileNotFoundError:
             return 0
         lines = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
-        return next((child for child, line in lines.items() if b"cyclegan_dist.sync" in line), 0)
+        return next((child for child, line in lines.items() if b"cyclegan_dist.training.sender" in line), 0)
 
     def signal_sender(self, number: int) -> None:
         """Stop, continue or end its sender, if there is one."""

@@ -8,9 +8,9 @@ import sys
 import time
 from dataclasses import dataclass
 
-from cyclegan_dist.config import check_config
+from cyclegan_dist.config.config import check_config
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.tracking.bookmark import NAME as BOOKMARK
+from cyclegan_dist.tracking.sender_state import NAME as BOOKMARK
 from tests.faults.matrix import Measured, Stage, row
 from tests.faults.mlflow_server import server_and_tap
 from tests.faults.tracked import Arrival, Training, arrival, runs_of

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 
 SMALL = {"generator": GeneratorConfig(ngf=2, n_blocks=0), "discriminator": DiscriminatorConfig(ndf=2, n_layers_D=1)}

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cyclegan_dist import dist
-from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
+from cyclegan_dist.step import distributed
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.update import Step
 
@@ -79,7 +79,7 @@ def test_twenty_steps_equal_an_independent_implementation() -> None:
     )
     method = CycleGAN(config, pool_seed=7)
     # World size 1 and no torch.distributed: the step itself, nothing around it.
-    step = Step(method, OptimConfig(precision="fp64"), dist.World(0, 1, torch.device("cpu")))
+    step = Step(method, OptimConfig(precision="fp64"), distributed.World(0, 1, torch.device("cpu")))
     nets = {name: copy.deepcopy(net) for name, net in method.networks.items()}
     adam = [
         torch.optim.Adam([p for name in names for p in nets[name].parameters()], lr=2e-4, betas=(0.5, 0.999))

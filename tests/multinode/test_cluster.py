@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from cyclegan_dist.config import Config
+from cyclegan_dist.config.config import Config
 from tests.conftest import make_dataset, make_run
 from tests.multinode.lab import Lab
 from tests.multinode.network import possible
 from tests.multinode.training import EXACT, difference, last_step, records, submit, wait_for_step
-from tests.training import go, go_on
+from tests.training.trainings import go, go_on
 
 pytestmark = [
     pytest.mark.multinode,

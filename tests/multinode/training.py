@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from cyclegan_dist.config import Config, dump_config
+from cyclegan_dist.config.config import Config, dump_config
 from cyclegan_dist.tracking.journal import NAME, read_records
 from tests.multinode.lab import Job, Lab
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cyclegan_dist.config import Config, dump_config
-from cyclegan_dist.drill.measure import compare, read_steps
-from cyclegan_dist.drill.plan import write_plan
-from tests.training import go_on, records
+from cyclegan_dist.config.config import Config, dump_config
+from cyclegan_dist.operations.drill.measure import compare, read_steps
+from cyclegan_dist.operations.drill.plan import write_plan
+from tests.training.trainings import go_on, records
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_health_check_initial_delay_ms": "500", "RAY_health_check_period_ms": "500"}

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from cyclegan_dist.config import Config
-from cyclegan_dist.doctor.examination import Patient, checks
-from cyclegan_dist.doctor.findings import attempt, worst
-from cyclegan_dist.doctor.fleet import everywhere
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.operations.doctor.examination import Patient, checks
+from cyclegan_dist.operations.doctor.findings import attempt, worst
+from cyclegan_dist.operations.doctor.fleet import everywhere
 
 pytestmark = [
     pytest.mark.ray,

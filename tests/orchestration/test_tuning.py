@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cyclegan_dist.config import Config
+from cyclegan_dist.config.config import Config
 from cyclegan_dist.sweep.progress import Progress
 from cyclegan_dist.sweep.spec import SweepConfig
 from cyclegan_dist.sweep.state import Sweep, open_sweep

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cyclegan_dist.snapshot import load_generator, read_card
+from cyclegan_dist.models.snapshot import load_generator, read_card
 from pipelines import convert, translate
 from tests.conftest import Answer, size_of, write_images
-from tests.test_published import Resnet
+from tests.models.test_reference_weights import Resnet
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan_dist.doctor import ports
-from cyclegan_dist.doctor.ports import Listener, Listeners
+from cyclegan_dist.operations.doctor import ports
+from cyclegan_dist.operations.doctor.ports import Listener, Listeners
 from pipelines import doctor as pipeline
 from tests.conftest import Answer
 

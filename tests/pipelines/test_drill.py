@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan_dist.drill.plan import Fault, write_plan
+from cyclegan_dist.operations.drill.plan import Fault, write_plan
 from pipelines.drill import main
 from tests.conftest import Answer
 

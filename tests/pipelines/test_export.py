@@ -4,11 +4,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from cyclegan_dist import exporting
-from cyclegan_dist.exporting import Network
-from pipelines import export, translate
+from cyclegan_dist.models import export
+from cyclegan_dist.models.export import Network
+from pipelines import export as export_command
+from pipelines import translate
 from tests.conftest import Answer, write_images
-from tests.test_exporting import make
+from tests.models.test_export import make
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def test_the_table_and_a_snapshot_to_use(
     snapshot: Path,
     tmp_path: Path,
 ) -> None:
-    code, out, err = command(export.main, snapshot, tmp_path / "out", "--formats", "safetensors")
+    code, out, err = command(export_command.main, snapshot, tmp_path / "out", "--formats", "safetensors")
     assert (code, err) == (0, "")
     assert "G_AB.safetensors" in out and "40x72" in out and "0.0e+00" in out and "exports.json" in out
     images = write_images(tmp_path / "in", 1)
@@ -38,7 +39,7 @@ def test_a_difference_ends_with_1(
         path.write_bytes(b"")
         return lambda x: network(x) + 2e-4
 
-    monkeypatch.setattr(exporting, "_to_pt2", other)
-    code, out, _ = command(export.main, snapshot, tmp_path / "out", "--formats", "pt2")
+    monkeypatch.setattr(export, "_to_pt2", other)
+    code, out, _ = command(export_command.main, snapshot, tmp_path / "out", "--formats", "pt2")
     assert code == 1
     assert "not as the original, by more than 0.0001: G_AB.pt2, G_BA.pt2" in out

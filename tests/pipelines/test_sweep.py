@@ -16,12 +16,12 @@ import psutil
 import pytest
 import yaml
 
-from cyclegan_dist.config import Config, dump_config, load_config
-from cyclegan_dist.run import open_run
+from cyclegan_dist.config.config import Config, dump_config, load_config
 from cyclegan_dist.tracking.journal import read_records
+from cyclegan_dist.training.run_folder import open_run
 from pipelines.sweep import main
 from tests.conftest import size_of
-from tests.training import differences, final_state, go
+from tests.training.trainings import differences, final_state, go
 
 
 def sweep_file(folder: Path, base: Config, **changes: Any) -> Path:

@@ -12,10 +12,10 @@ from unittest.mock import patch
 import torch
 from safetensors.torch import load_file, save_file
 
-from cyclegan_dist.config import Config
+from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.manifest import READING, open_manifest
 from cyclegan_dist.evaluation.config import EvaluationConfig
-from tests.training import ALONE
+from tests.training.trainings import ALONE
 
 
 @dataclass
@@ -60,7 +60,7 @@ def promoting(config: Config, dataset: Path, home: Path) -> Iterator[Setting]:
     """A store of its own for a trained run. Exports, which take seconds, have tests of their own."""
     import mlflow
 
-    from cyclegan_dist.sources import use_store
+    from cyclegan_dist.registry.sources import use_store
 
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{home}/mlflow.db", "CYCLEGAN_DIST_HOME": str(home)}
     with (

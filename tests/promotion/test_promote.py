@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cyclegan_dist.config import Config
+from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
 from tests.promotion.setting import Setting, promoting
-from tests.training import go
+from tests.training.trainings import go
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::Warning", "ignore::ResourceWarning")]  # MLflow's
 
@@ -24,9 +24,9 @@ def setting(tiny_run: Callable[..., Config], dataset: Path, own_home: Path) -> I
 
 
 def test_the_better_one_is_champion_and_the_other_is_refused(setting: Setting, own_home: Path) -> None:
+    from cyclegan_dist.models.snapshot import load_generator
     from cyclegan_dist.promotion.promote import list_versions, roll_back
-    from cyclegan_dist.snapshot import load_generator
-    from cyclegan_dist.sources import open_source
+    from cyclegan_dist.registry.sources import open_source
 
     worse, good = setting.candidate(0.5), setting.candidate()
     assert setting.promote(good, dry_run=True).verdict.passed and setting.aliases() == {}

@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from cyclegan_dist.methods.config import CycleGANConfig
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.models.snapshot import read_card, save_snapshot
 from cyclegan_dist.networks.build import build_generator
 from cyclegan_dist.networks.config import GeneratorConfig
 from cyclegan_dist.service.app import Answerer, make_app
 from cyclegan_dist.service.messages import Limits, Refusal, Translation, TranslationRequest
 from cyclegan_dist.service.server import address, answering, listen
 from cyclegan_dist.service.translator import Translator
-from cyclegan_dist.snapshot import read_card, save_snapshot
 
 LIMITS = Limits(max_bytes=1_000_000, max_pixels=40_000, max_requests=4)
 

@@ -19,9 +19,9 @@ from PIL import Image
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from cyclegan_dist.data.encode import encode_image
-from cyclegan_dist.inference import translate
+from cyclegan_dist.models.inference import translate
+from cyclegan_dist.models.snapshot import load_generator
 from cyclegan_dist.service.messages import Refusal, Translation, TranslationRequest
-from cyclegan_dist.snapshot import load_generator
 from tests.faults.bombs import bombs
 from tests.service.running import LIMITS, make_snapshot, picture, post, post_json, running
 

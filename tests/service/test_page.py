@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from cyclegan_dist.inference import translate
-from cyclegan_dist.snapshot import load_generator
+from cyclegan_dist.models.inference import translate
+from cyclegan_dist.models.snapshot import load_generator
 from tests.service.chromium import PROGRAM, Tab, browser
 from tests.service.running import picture
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from cyclegan_dist.dist import World
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_dist.step.config import OptimConfig
+from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.update import NonFiniteError, Step
 from tests.ranks import run_ranks
 

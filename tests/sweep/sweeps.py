@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from cyclegan_dist.config import Config, dump_config
+from cyclegan_dist.config.config import Config, dump_config
 from cyclegan_dist.sweep.spec import SweepConfig, Values
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from cyclegan_dist.config import Config, load_config
+from cyclegan_dist.config.config import Config, load_config
 from cyclegan_dist.sweep.pictures import draw_history, draw_parallel
 from cyclegan_dist.sweep.progress import Progress
 from cyclegan_dist.sweep.record import Result, Trial

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cyclegan_dist.config import dump_config
+from cyclegan_dist.config.config import dump_config
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.sweep.draw import draw_all
+from cyclegan_dist.sweep.sampling import draw_all
 from cyclegan_dist.sweep.spec import load_sweep, shipped, value_of
 
 GOOD: dict[str, Any] = {

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan_dist.config import Config
+from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.run import read_config
 from cyclegan_dist.sweep.record import NAME, Result
 from cyclegan_dist.sweep.spec import Values
 from cyclegan_dist.sweep.state import Sweep, open_sweep
 from cyclegan_dist.tracking.journal import Journal
+from cyclegan_dist.training.run_folder import read_config
 from tests.sweep.sweeps import tiny_sweep
 
 MakeRun = Callable[..., Config]

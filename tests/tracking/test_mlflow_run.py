@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cyclegan_dist.config import Config
+from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
 from tests.conftest import MLFLOW
 
@@ -26,9 +26,9 @@ SET.set()
 def finish(config: Config) -> None:
     import torch
 
-    from cyclegan_dist.dist import World
-    from cyclegan_dist.hooks.stop import StopRequest
-    from cyclegan_dist.trainer import train
+    from cyclegan_dist.step.distributed import World
+    from cyclegan_dist.training.stop import StopRequest
+    from cyclegan_dist.training.trainer import train
 
     world = World(0, 1, torch.device("cpu"))
     train(config, world, StopRequest(config.run_dir, world))
@@ -38,7 +38,7 @@ def test_a_run_arrives_whole_and_once(tiny_run: Callable[..., Config], store: st
     import mlflow
     from mlflow import MlflowClient
 
-    from cyclegan_dist.sync import sync
+    from cyclegan_dist.training.sender import sync
 
     finish(tiny_run(stop_after=16, every__samples=20))
     config = tiny_run(every__samples=20)
@@ -91,7 +91,7 @@ def test_a_server_that_is_away_is_named_and_loses_nothing(
 ) -> None:
     import mlflow
 
-    from cyclegan_dist.sync import sync
+    from cyclegan_dist.training.sender import sync
 
     config = tiny_run(stop_after=8)
     finish(config)
@@ -112,7 +112,7 @@ def test_what_is_gone_from_the_disk_does_not_keep_the_rest(
 ) -> None:
     import mlflow
 
-    from cyclegan_dist.sync import sync
+    from cyclegan_dist.training.sender import sync
 
     config = tiny_run(stop_after=8, every__samples=4)
     finish(config)
@@ -128,7 +128,7 @@ def test_what_is_gone_from_the_disk_does_not_keep_the_rest(
 def test_a_run_whose_making_was_not_noted_is_found_again(tiny_run: Callable[..., Config], store: str) -> None:
     import mlflow
 
-    from cyclegan_dist.sync import sync
+    from cyclegan_dist.training.sender import sync
 
     config = tiny_run(stop_after=8)
     finish(config)

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from cyclegan_dist.config import Config
+from cyclegan_dist.config.config import Config
 from cyclegan_dist.sweep.results import write_results
 from cyclegan_dist.sweep.state import open_sweep
 from cyclegan_dist.tracking.journal import Journal
@@ -18,7 +18,7 @@ pytestmark = MLFLOW
 def test_trials_are_below_the_sweep_which_is_there_once(tiny_run: Callable[..., Config], store: str) -> None:
     from mlflow import MlflowClient
 
-    from cyclegan_dist.sync import sync
+    from cyclegan_dist.training.sender import sync
 
     done = threading.Event()
     done.set()

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.models.snapshot import save_snapshot
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
-from cyclegan_dist.snapshot import save_snapshot
 from pipelines import translate
 from tests.conftest import Answer
 

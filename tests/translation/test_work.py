@@ -10,11 +10,11 @@ from PIL import Image
 from cyclegan_dist.data.images import decode
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.data.reader import ShardReader
-from cyclegan_dist.inference import translate
-from cyclegan_dist.methods.config import CycleGANConfig
 from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.models.inference import translate
+from cyclegan_dist.models.snapshot import load_generator, save_snapshot
 from cyclegan_dist.networks.config import GeneratorConfig
-from cyclegan_dist.snapshot import load_generator, save_snapshot
 from tests.conftest import write_images
 from tests.translation.conftest import contents
 

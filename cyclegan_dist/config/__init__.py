@@ -1,0 +1,1 @@
+"""The configuration tree: presets, YAML and the command line's values."""

@@ -1,0 +1,254 @@
+"""The configuration tree: defaults, then a preset or YAML file, then the command line.
+
+Every part is a frozen dataclass that lives beside its owner; this file only assembles them, reads YAML and says what is
+wrong with it.
+"""
+
+import dataclasses
+import difflib
+import importlib.resources
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from annotated_types import Ge, Gt
+
+from cyclegan_dist.config.held_out import HeldOutConfig
+from cyclegan_dist.config.yaml_tree import check_tree, flatten, read_tree, refuse_unknown
+from cyclegan_dist.data.config import DataConfig
+from cyclegan_dist.errors import UsageError, refuse_password
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.step.config import OptimConfig
+from cyclegan_dist.step.schedule import ScheduleConfig
+from cyclegan_dist.step.world_config import WorldConfig
+from cyclegan_dist.tracking.config import TrackingConfig
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # a folder, an MLflow run and a part of URLs are named so
+
+
+@dataclass(frozen=True, kw_only=True)
+class EveryConfig:
+    """How often, in images per domain seen by all ranks together. 0 switches it off."""
+
+    log: Annotated[int, Ge(0)] = 100
+    """Losses, learning rate and speed to metrics.jsonl, the terminal and MLflow."""
+    samples: Annotated[int, Ge(0)] = 2000
+    """A grid of translations of the same few training images."""
+    checkpoint: Annotated[int, Ge(0)] = 2000
+    """Everything needed to resume; also at the end and when the run is stopped."""
+    compare: Annotated[int, Ge(0)] = 2000
+    """A comparison of all ranks' weights, which must be equal in every bit."""
+    snapshot: Annotated[int, Ge(0)] = 10000
+    """The generators for users; also at the end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A training run."""
+
+    name: str = "run"
+    """The run's name: its folder under runs_dir, and its name in MLflow. The same name again resumes."""
+    runs_dir: str = "runs"
+    """Where run folders are made. A relative path starts at CYCLEGAN_DIST_HOME if that is set."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Of weights, order of data, augmentation and history buffers."""
+    stop_after: Annotated[int, Ge(0)] = 0
+    """Stop after so many images, schedule unchanged; the same command with a larger value goes on. 0: at the end of the
+    schedule."""
+    keep_checkpoints: Annotated[int, Gt(0)] = 3
+    """Newest checkpoints that are kept."""
+    keep_best: Annotated[int, Ge(0)] = 0
+    """Checkpoints that are kept besides: those before which best_loss was lowest."""
+    best_loss: str = "G"
+    """The loss that keep_best goes by: G, D, G_AB, G_BA, cycle_A, cycle_B, idt_A, idt_B, D_A or D_B."""
+    checkpoints: str = ""
+    """Folder or fsspec URL that checkpoints are written below, under the run's name. Empty: in the run's folder."""
+    method: CycleGANConfig = field(default_factory=CycleGANConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    every: EveryConfig = field(default_factory=EveryConfig)
+    world: WorldConfig = field(default_factory=WorldConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    held_out: HeldOutConfig = field(default_factory=HeldOutConfig)
+
+    def __post_init__(self) -> None:
+        refuse_password(self.checkpoints, "checkpoints")
+        if "://" in self.runs_dir:
+            raise UsageError(f"runs_dir {self.runs_dir} must be a folder: mount the storage on every node")
+        if not re.fullmatch(NAME, self.name):
+            raise UsageError(
+                f"name {self.name!r}: give letters, digits, dots, dashes and underscores, a letter or digit first, "
+                "128 at most"
+            )
+        if not self.schedule.total_epochs:
+            raise UsageError("schedule.n_epochs and schedule.n_epochs_decay are both 0: there is nothing to train")
+        if self.method.gan_mode == "wgangp" and (self.optim.compile or "crop" not in self.data.preprocess):
+            raise UsageError(
+                "gan_mode wgangp differentiates twice and between images of one size: "
+                "it needs optim.compile False and a data.preprocess that crops"
+            )
+        if "crop" in self.data.preprocess:
+            self._refuse_crop()
+
+    def _refuse_crop(self) -> None:
+        size, multiple = self.data.crop_size, self.method.generator.multiple
+        if size % multiple:
+            raise UsageError(
+                f"crop_size {size} must be a multiple of {multiple} for this generator: "
+                f"give {max(1, round(size / multiple)) * multiple}"
+            )
+        smallest = self.method.discriminator.smallest_side
+        if size < smallest:
+            raise UsageError(
+                f"crop_size {size} is too small for the discriminator: give at least {smallest}, "
+                f"or less than {self.method.discriminator.n_layers_D} for method.discriminator.n_layers_D"
+            )
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's folder, absolute."""
+        return home() / self.runs_dir / self.name
+
+    @property
+    def checkpoint_place(self) -> str:
+        """The folder or URL of the run's checkpoints."""
+        if not self.checkpoints:
+            return str(self.run_dir / "checkpoints")
+        return f"{self.checkpoints if '://' in self.checkpoints else home() / self.checkpoints}/{self.name}"
+
+
+# What may differ when a run is resumed: none of it changes what is learned. The data set itself is compared by its
+# digest.
+SAFE_TO_CHANGE = (
+    *(
+        "name",
+        "runs_dir",
+        "stop_after",
+        "keep_checkpoints",
+        "keep_best",
+        "best_loss",
+        "checkpoints",
+        "data.path",
+        "data.max_bad_fraction",
+        "data.workers",
+        "data.cache_gb",
+        "optim.micro_batch",
+    ),
+    *("every", "world", "tracking", "held_out"),
+)
+
+
+def home() -> Path:
+    """Where relative run folders and the default MLflow store start: CYCLEGAN_DIST_HOME, or the current folder.
+
+    A job that `ray job submit` started has a current folder that Ray throws away, so there it is ~/cyclegan_dist.
+    """
+    if "CYCLEGAN_DIST_HOME" in os.environ:
+        return Path(os.environ["CYCLEGAN_DIST_HOME"]).expanduser().absolute()
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        return Path.home() / "cyclegan_dist"
+    return Path.cwd()
+
+
+def presets() -> list[str]:
+    """Names of the shipped presets."""
+    return sorted(path.name.removesuffix(".yaml") for path in _preset_dir().iterdir() if path.name.endswith(".yaml"))
+
+
+def load_config(name: str) -> Config:
+    """The tree of a shipped preset, of a YAML file, or of several joined by `+`, where later ones win.
+
+    Joined, the run is named after all of them, unless the last is a file that names it.
+
+    Raises:
+        UsageError: if there is none of that name, or it does not fit the tree.
+    """
+    parts = name.split("+")
+    trees = [read_tree(*_find(part)) for part in parts]
+    tree: dict[str, Any] = {}
+    for above in trees:
+        tree = _merged(tree, above)
+    if len(parts) > 1 and (parts[-1] in presets() or "name" not in trees[-1]):
+        tree["name"] = "-".join(Path(part).stem for part in parts)
+    return check_config(tree, name)
+
+
+def _find(name_or_file: str) -> tuple[str, str]:
+    """The text of a preset or file, and what to call it in errors."""
+    path = Path(name_or_file)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            return path.read_text(), str(path)
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    if name_or_file not in presets():
+        close = difflib.get_close_matches(name_or_file, presets(), n=1)
+        guess = f"did you mean {close[0]}? " if close else ""
+        raise UsageError(f"no preset {name_or_file!r}: {guess}there are {', '.join(presets())}; or name a .yaml file")
+    return (_preset_dir() / f"{name_or_file}.yaml").read_text(), f"preset {name_or_file}"
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(below[key], above[key])
+        for key in below
+        if isinstance(below[key], dict) and isinstance(above.get(key), dict)
+    }
+    return {**below, **above, **both}
+
+
+def check_config(tree: dict[str, Any], source: str) -> Config:
+    """Validate nested dictionaries against the tree.
+
+    Raises:
+        UsageError: naming an unknown key with the nearest known one, or the first value that does not fit.
+    """
+    refuse_unknown(flatten(tree), flatten(dataclasses.asdict(Config())), source)
+    return check_tree(tree, Config, source)
+
+
+def with_values(config: Config, values: Mapping[str, Any], source: str) -> Config:
+    """The config with other values, by dotted key.
+
+    Raises:
+        UsageError: as `check_config`.
+    """
+    tree = dataclasses.asdict(config)
+    for key, value in values.items():
+        for parent in reversed(key.split(".")):
+            value = {parent: value}
+        tree = _merged(tree, value)
+    return check_config(tree, source)
+
+
+def dump_config(config: Config) -> str:
+    """The whole tree as YAML, itself a valid preset."""
+    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
+
+
+def refuse_changes(old: Config, new: Config) -> None:
+    """Compare the config a run was started with to the one it is to be resumed with.
+
+    Raises:
+        UsageError: listing every difference that is not `SAFE_TO_CHANGE`.
+    """
+    before, after = flatten(dataclasses.asdict(old)), flatten(dataclasses.asdict(new))
+    safe = lambda key: any(key == s or key.startswith(f"{s}.") for s in SAFE_TO_CHANGE)  # noqa: E731
+    changed = [
+        f"  {key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key] and not safe(key)
+    ]
+    if changed:
+        raise UsageError(
+            f"run {new.name} was started with another config:\n"
+            + "\n".join(changed)
+            + "\ngive --name another name, or undo the change"
+        )
+
+
+def _preset_dir() -> Any:
+    return importlib.resources.files("cyclegan_dist.config") / "presets"

@@ -1,0 +1,129 @@
+"""Measure how good generators are, both directions at once.
+
+    python -m pipelines.evaluate SOURCE --data DATA [--split test] [--out OUT]
+
+SOURCE is a run, of which the newest snapshot is taken, a snapshot, or a registered model: models:/NAME@champion. Give
+images that were not trained on. Results go to metrics.json and a page in OUT, and to the run in MLflow. Under torchrun
+all ranks take a share of the images.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from cyclegan_dist.data.manifest import NAME as MANIFEST
+from cyclegan_dist.data.manifest import READING, open_manifest
+from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.evaluation.config import EvaluationConfig
+from cyclegan_dist.evaluation.detectors import discriminator_won
+from cyclegan_dist.evaluation.measure import Evaluation, evaluate
+from cyclegan_dist.evaluation.report import table, write_report
+from cyclegan_dist.registry.sources import open_source, use_store
+from cyclegan_dist.step import distributed
+from cyclegan_dist.tracking.journal import NAME as JOURNAL
+from cyclegan_dist.tracking.journal import read_records
+from cyclegan_dist.tracking.sender_state import Bookmark
+from cyclegan_dist.training.run_folder import CONFIG_NAME, read_config
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure how good generators are."""
+
+    source: tyro.conf.Positional[str]
+    """Folder of a run or snapshot, or models:/NAME@ALIAS."""
+    data: str
+    """Data set of images that were not trained on: folder or fsspec URL."""
+    split: str = ""
+    """Its part of that name, a data set in a folder of it: test."""
+    out: Path | None = None
+    """Folder for metrics.json and the page. Default: evaluations/ in the run's folder, or `evaluation`."""
+    mlflow: bool = True
+    """Add the figures to the run in MLflow, if SOURCE is a run that is there."""
+    device: distributed.Device = "auto"
+    """cpu or cuda; auto takes a GPU if there is one."""
+    what: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluationConfig)
+    """What is measured."""
+
+
+def data_path(data: str, split: str) -> str:
+    """Where the data set, or its part `split`, is.
+
+    Raises:
+        UsageError: if there is no such part.
+    """
+    path = f"{data.rstrip('/')}/{split}" if split else data
+    if split and "://" not in path and not (Path(path) / MANIFEST).exists():
+        raise UsageError(
+            f"{data} has no part {split}: make it with python -m pipelines.prepare A_DIR B_DIR {path}, "
+            "or give the data set itself and no --split"
+        )
+    return path
+
+
+def run(command: Evaluate) -> Evaluation:
+    """Evaluate. All ranks of a group call it; rank 0 writes."""
+    world = distributed.join(command.device)
+    snapshot = open_source(command.source)
+    manifest = open_manifest(data_path(command.data, command.split), (*READING, "name"))
+    evaluation = evaluate(snapshot, manifest, command.what, world)
+    run_dir = run_of(snapshot)
+    if run_dir is not None:
+        records = (record for record, _ in read_records(run_dir / JOURNAL, 0))
+        evaluation.findings.extend(discriminator_won(records, read_config(run_dir).method.gan_mode))
+    if world.is_first:
+        _tell(command, evaluation, snapshot, run_dir)
+    distributed.leave()
+    return evaluation
+
+
+def run_of(snapshot: Path) -> Path | None:
+    """The folder of the run that a snapshot lies in."""
+    run_dir = snapshot.absolute().parent.parent
+    return run_dir if (run_dir / CONFIG_NAME).exists() and (run_dir / JOURNAL).exists() else None
+
+
+def _tell(command: Evaluate, evaluation: Evaluation, snapshot: Path, run_dir: Path | None) -> None:
+    out = command.out or (run_dir / "evaluations" / snapshot.name if run_dir else Path("evaluation"))
+    try:
+        page = write_report(evaluation, out)
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror}; choose another --out") from error
+    console = Console()
+    headings, *rows = table(evaluation.figures)
+    shown = Table(*headings, box=None)
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown, soft_wrap=not console.is_terminal)
+    for finding in evaluation.findings:
+        console.print(f"{finding.name}: {finding.text}", soft_wrap=True, markup=False, highlight=False)
+    print(f"page: {page}")
+    if command.mlflow and run_dir is not None and Bookmark.read(run_dir).run_id:
+        _send(run_dir, evaluation, out)
+
+
+def _send(run_dir: Path, evaluation: Evaluation, out: Path) -> None:
+    """To the run's place in MLflow; a server that is away costs its figures there and nothing else."""
+    mark = Bookmark.read(run_dir)
+    use_store(mark.store)
+    from cyclegan_dist.registry.models import log_evaluation  # loads mlflow
+
+    values = {key: figure.value for key, figure in evaluation.figures.items()}
+    try:
+        log_evaluation(mark.run_id, evaluation.facts["step"], values, out)
+    except UsageError as error:
+        print(f"not added to MLflow: {error}", file=sys.stderr)
+
+
+def main() -> None:
+    """Read the command line and evaluate."""
+    run(tyro.cli(Evaluate, prog="python -m pipelines.evaluate", description=__doc__))
+
+
+if __name__ == "__main__":
+    run_command(main)

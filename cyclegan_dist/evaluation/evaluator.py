@@ -1,0 +1,168 @@
+"""One direction: translate a domain's images there and back, each rank a share of them, and note what each shows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cyclegan_dist.data.images import visible
+from cyclegan_dist.data.manifest import Manifest
+from cyclegan_dist.evaluation.config import EvaluationConfig
+from cyclegan_dist.evaluation.features import open_features
+from cyclegan_dist.evaluation.images import DomainImages, whole_images
+from cyclegan_dist.evaluation.scores import Scores, comparable, correlation, grey, l1, paired, ssim
+from cyclegan_dist.evaluation.segmentation import confusion, open_segmenter, read_palette, seen
+from cyclegan_dist.models.inference import translate
+from cyclegan_dist.models.snapshot import load_generator, read_card
+from cyclegan_dist.step.distributed import World
+
+SHOWN = 8  # first images of each direction, for a report
+
+
+@dataclass(frozen=True)
+class Direction:
+    """What was found, of all ranks, in the order of the images.
+
+    Attributes:
+        name: AB or BA.
+        scores: for each image; those whose key has a slash are reported.
+        real: n x D features of the images.
+        fake: n x D features of their translations.
+        confusion: pixels by true and found class, if there are label maps.
+        names: of the first images.
+        shown: these themselves, C x H x W uint8: input, translation, reconstruction and, if known, truth.
+    """
+
+    name: str
+    scores: Scores
+    real: Tensor
+    fake: Tensor
+    confusion: Tensor | None
+    names: list[str]
+    shown: dict[str, list[Tensor]]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one image shows."""
+
+    scores: dict[str, float]
+    features: tuple[Tensor, Tensor]
+    confusion: Tensor | None
+    pictures: dict[str, Tensor]
+
+
+class Judge:
+    """Both generators of a snapshot, and everything they are judged with."""
+
+    def __init__(self, snapshot: Path, manifest: Manifest, config: EvaluationConfig, world: World):
+        self.config, self.world, self.card = config, world, read_card(snapshot)
+        wanted = set(config.metrics)
+        self.features = open_features(config, world.device) if "distances" in wanted else None
+        self.palette, self.segmenter = None, None
+        if "segmentation" in wanted and config.palette:
+            self.palette = read_palette(config.palette)
+            if config.segmenter:
+                self.segmenter = open_segmenter(config.segmenter, len(self.palette.classes), world.device)
+        self.networks = {name: load_generator(snapshot, name, world.device) for name in ("AB", "BA")}
+        geometry, multiple = whole_images(self.card, config.size), self.networks["AB"].multiple
+        self.channels = {"A": self.card["input_nc"], "B": self.card["output_nc"]}
+        self.images = {d: DomainImages(manifest, d, self.channels[d], geometry, multiple) for d in "AB"}
+        # Images that are not all of one size are computed one by one.
+        self.batch_size = config.batch_size if geometry.preprocess == "resize_and_crop" else 1
+        self.pairs = manifest.paired and bool(wanted & {"paired", "segmentation"})
+
+    def direction(self, name: str) -> Direction:
+        """Judge one direction. All ranks call it and all get the whole."""
+        images = self.images[name[0]]
+        partners = self.images[name[1]].partners() if self.pairs else {}
+        n = min(len(images), self.config.count or len(images))
+        mine = range(self.world.rank, n, self.world.size)
+        found: dict[int, _Seen] = {}
+        for start in range(0, len(mine), self.batch_size):
+            indices = mine[start : start + self.batch_size]
+            truth = [partners[images.name(i)] for i in indices] if self.pairs else []
+            found |= dict(zip(indices, self._judge(name, list(indices), truth), strict=True))
+        everything = {i: seen for rank in self.world.gather(found) for i, seen in rank.items()}
+        return _direction(name, [everything[i] for i in range(n)], [images.name(i) for i in range(min(n, SHOWN))])
+
+    def _judge(self, name: str, indices: list[int], partners: list[int]) -> list[_Seen]:
+        """Some images of one size."""
+        pictures = self._there_and_back(name, indices)
+        if partners:
+            pictures["truth"] = torch.stack([self.images[name[1]][i] for i in partners])
+        scores = self._scores(name, pictures)
+        real, fake = (self._features(pictures[kind]) for kind in ("input", "translation"))
+        labels = self._labels(name, pictures)
+        return [
+            _Seen(
+                {key: values[k] for key, values in scores.items()},
+                (real[k], fake[k]),
+                self._confusion(labels, k),
+                {kind: x[k] for kind, x in pictures.items() if kind != "identity"} if i < SHOWN else {},
+            )
+            for k, i in enumerate(indices)
+        ]
+
+    def _there_and_back(self, name: str, indices: list[int]) -> dict[str, Tensor]:
+        """Through 8 bits, as users of the files see it."""
+        real = torch.stack([self.images[name[0]][i] for i in indices])
+        fake, back = translate(self.networks[name], real), self.networks[name[::-1]]
+        pictures = {"input": real, "translation": fake, "reconstruction": translate(back, fake)}
+        if "identity" in self.config.metrics and self.channels["A"] == self.channels["B"]:
+            pictures["identity"] = translate(back, real)  # `back` makes images of this domain
+        return pictures
+
+    def _scores(self, name: str, pictures: Mapping[str, Tensor]) -> Scores:
+        real, fake, rec = (pictures[kind] for kind in ("input", "translation", "reconstruction"))
+        domain, wanted, found = name[0], self.config.metrics, {"correlation": correlation(real, fake)}
+        if comparable(real.shape[1], fake.shape[1]):
+            found["change"] = l1(real, fake)
+        if "cycle" in wanted:
+            found |= {f"eval/cycle_l1_{domain}": l1(real, rec), f"eval/cycle_ssim_{domain}": ssim(real, rec)}
+        if "identity" in pictures:
+            found[f"eval/identity_l1_{domain}"] = l1(real, pictures["identity"])
+        if "content" in wanted:
+            found[f"eval/content_ssim_{name}"] = ssim(grey(real), grey(fake))
+        if "truth" in pictures and "paired" in wanted:
+            found |= {f"paired/{key}_{name}": values for key, values in paired(fake, pictures["truth"]).items()}
+        return found
+
+    def _features(self, images: Tensor) -> Tensor:
+        if self.features is None:
+            return torch.empty(len(images), 0)
+        return self.features.of(visible(images).to(self.world.device))
+
+    def _labels(self, name: str, pictures: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        """True and found classes, n x H x W, where both are known."""
+        if self.palette is None:
+            return None
+        if name[1] == self.palette.domain and "truth" in pictures:
+            return self.palette.labels(pictures["truth"]), self.palette.labels(pictures["translation"])
+        if name[0] == self.palette.domain and self.segmenter is not None:
+            return self.palette.labels(pictures["input"]), seen(
+                self.segmenter, pictures["translation"], self.world.device
+            )
+        return None
+
+    def _confusion(self, labels: tuple[Tensor, Tensor] | None, k: int) -> Tensor | None:
+        if labels is None or self.palette is None:
+            return None
+        return confusion(labels[0][k], labels[1][k], len(self.palette.classes))
+
+
+def _direction(name: str, found: list[Any], names: list[str]) -> Direction:
+    counts = [seen.confusion for seen in found if seen.confusion is not None]
+    first = [seen.pictures for seen in found[: len(names)]]
+    return Direction(
+        name,
+        {key: [seen.scores[key] for seen in found] for key in found[0].scores},
+        torch.stack([seen.features[0] for seen in found]),
+        torch.stack([seen.features[1] for seen in found]),
+        torch.stack(counts).sum(0) if counts else None,
+        names,
+        {kind: [pictures[kind] for pictures in first] for kind in first[0]},
+    )

@@ -1,0 +1,1 @@
+"""What users get of a trained model: snapshots, translation, exports, published weights."""

@@ -1,0 +1,193 @@
+"""Generators as files for other programs: safetensors, `torch.export` and ONNX, each compared with the original.
+
+All take images N x C x H x W in [-1, 1] of any batch size, height and width; sides must be multiples of the network's
+(4 for ResNet). The `.pt2` files are written without example inputs, so that they hold no pickle; `torch.export.load`
+would execute a pickle that somebody else put into one, so load only a file whose sha256 is the one in exports.json.
+"""
+
+import hashlib
+import importlib.util
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cyclegan_dist import __version__
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.models.snapshot import CARD, DIRECTIONS, load_generator, read_card
+from cyclegan_dist.networks.build import Generator
+
+FORMATS = ("safetensors", "pt2", "onnx")
+NAME = "exports.json"
+TOLERANCE = 1e-4  # of values in [-1, 1]: an eightieth of a grey level
+_ONNX = ("onnx", "onnxscript", "onnxruntime")
+_INPUT, _OUTPUT = "image", "translation"
+_REPEATS = 3  # of timed calls, of which the fastest counts
+Network = Callable[[Tensor], Tensor]
+
+
+def export_generators(snapshot: Path, out: Path, formats: Sequence[str] = FORMATS) -> dict[str, Any]:
+    """Write both generators of a snapshot into `out` in every format, load each file again and compare.
+
+    Args:
+        snapshot: folder of the generators.
+        out: folder to make or to add to; with safetensors it becomes a snapshot itself.
+        formats: of `FORMATS`.
+
+    Returns:
+        What `out/exports.json` holds: for each file its sha256, bytes, milliseconds per image, and the largest absolute
+        difference of its answers to the original's at three sizes. Whether that is small enough, `disagreeing` says.
+
+    Raises:
+        UsageError: if a format is not known, its libraries are not installed, or `out` cannot be written.
+    """
+    _refuse_formats(formats)
+    directions = read_card(snapshot).get("directions", list(DIRECTIONS))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / NAME).unlink(missing_ok=True)  # what it says of the files will not hold any more
+        if "safetensors" in formats:
+            _copy_card(snapshot, out)
+        files = [
+            _export(load_generator(snapshot, direction), direction, kind, snapshot, out)
+            for direction in directions
+            for kind in formats
+        ]
+        exports = {
+            "program": f"cyclegan_dist {__version__}, torch {torch.__version__}",
+            "card": read_card(snapshot),
+            "values": "images N x C x H x W in [-1, 1] in and out",
+            "tolerance": TOLERANCE,
+            "files": files,
+        }
+        (out / NAME).write_text(json.dumps(exports, indent=1) + "\n")
+    except OSError as error:
+        raise UsageError(f"cannot write to {out}: {error.strerror or error}") from error
+    return exports
+
+
+def disagreeing(exports: dict[str, Any]) -> list[str]:
+    """The files whose answers differ from the original's by more than the tolerance, or are not finite."""
+    return [
+        entry["file"]
+        for entry in exports["files"]
+        if not all(value <= exports["tolerance"] for value in entry["max_difference"].values())
+    ]
+
+
+def available_formats() -> list[str]:
+    """Those of `FORMATS` whose libraries are installed."""
+    return [kind for kind in FORMATS if kind != "onnx" or not _missing()]
+
+
+def _missing() -> list[str]:
+    return [name for name in _ONNX if importlib.util.find_spec(name) is None]
+
+
+def _refuse_formats(formats: Sequence[str]) -> None:
+    if unknown := [kind for kind in formats if kind not in FORMATS]:
+        raise UsageError(f"format {unknown[0]}: choose from {', '.join(FORMATS)}")
+    if not formats:
+        raise UsageError(f"no format: choose from {', '.join(FORMATS)}")
+    if "onnx" in formats and _missing():
+        raise UsageError(f"format onnx needs {', '.join(_missing())}: pip install 'cyclegan_dist[onnx]'")
+
+
+def _copy_card(snapshot: Path, out: Path) -> None:
+    if snapshot.resolve() == out.resolve():
+        raise UsageError(f"{out} is the snapshot itself: choose another OUT")
+    shutil.copyfile(snapshot / CARD, out / CARD)
+
+
+def _export(network: Generator, direction: str, kind: str, snapshot: Path, out: Path) -> dict[str, Any]:
+    """Write one file, and say what is in it and how far it is from the original."""
+    path = out / f"{DIRECTIONS[direction]}.{kind}"
+    if kind == "safetensors":
+        shutil.copyfile(snapshot / path.name, path)
+        exported: Network = load_generator(out, direction)
+    elif kind == "pt2":
+        exported = _to_pt2(network, path)
+    else:
+        exported = _to_onnx(network, path)
+    return {
+        "file": path.name,
+        "direction": direction,
+        "format": kind,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "bytes": path.stat().st_size,
+        "max_difference": _differences(network, exported),
+        "ms_per_image": _milliseconds(exported, _images(network, 1, *_sizes(network)[0])),
+    }
+
+
+def _to_pt2(network: Generator, path: Path) -> Network:
+    program = torch.export.export(network, (_example(network),), dynamic_shapes=_free())
+    program.example_inputs = None  # it would be saved as a pickle
+    torch.export.save(program, path)
+    return torch.export.load(path).module()
+
+
+def _to_onnx(network: Generator, path: Path) -> Network:
+    program = torch.onnx.export(
+        network,
+        (_example(network),),
+        dynamo=True,
+        dynamic_shapes=_free(),
+        input_names=[_INPUT],
+        output_names=[_OUTPUT],
+        verbose=False,
+    )
+    assert program is not None  # None comes from dynamo=False alone
+    program.save(path)
+    import onnxruntime  # an optional library
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda x: torch.from_numpy(session.run([_OUTPUT], {_INPUT: x.numpy()})[0])
+
+
+def _free() -> tuple[dict[int, Any]]:
+    """Batch, height and width are left to the caller."""
+    return (dict.fromkeys((0, 2, 3), torch.export.Dim.AUTO),)
+
+
+def _example(network: Generator) -> Tensor:
+    """Images to trace with. No two of their sides are equal, and none is 1, which would be taken for a constant."""
+    return _images(network, 2, 3 * network.multiple, 5 * network.multiple)
+
+
+def _sizes(network: Generator) -> tuple[tuple[int, int], ...]:
+    """Heights and widths that are compared."""
+    m = network.multiple
+    return ((64, 64), (96, 128), (40, 72)) if m == 4 else ((m, m), (m, 2 * m), (2 * m, m))
+
+
+def _images(network: Generator, count: int, height: int, width: int) -> Tensor:
+    channels = next(network.parameters()).shape[1]
+    drawn = torch.rand(count, channels, height, width, generator=torch.Generator().manual_seed(height))
+    return drawn * 2 - 1
+
+
+@torch.inference_mode()
+def _differences(network: Generator, exported: Network) -> dict[str, float]:
+    """Largest absolute difference by height x width; each size has another batch size."""
+    found = {}
+    for count, (height, width) in enumerate(_sizes(network), start=1):
+        x = _images(network, count, height, width)
+        found[f"{height}x{width}"] = float((exported(x) - network(x)).abs().max())
+    return found
+
+
+@torch.inference_mode()
+def _milliseconds(exported: Network, x: Tensor) -> float:
+    """For one image of the first size, on the CPU with torch's number of threads."""
+    taken = []
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        exported(x)
+        taken.append(time.perf_counter() - start)
+    return round(1000 * min(taken), 2)

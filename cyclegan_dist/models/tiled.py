@@ -1,0 +1,171 @@
+"""Translating images that are too large for memory, tile by tile and without seams.
+
+Instance norm looks at the whole image, so tiles that are translated on their own differ in tone, and show. Here every
+layer is finished for the whole image before the next begins: each convolution reads its tiles with the few pixels
+around them that it needs, writes its answer to a temporary file, and gathers mean and variance of the whole. What comes
+out is what the network makes of the image in one piece, to rounding.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cyclegan_dist.data.images import to_bytes
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.models.inference import padding
+from cyclegan_dist.models.tile_store import Layer, Pixels, Shape, StoredLayer, Window, windows
+from cyclegan_dist.networks.build import Generator
+from cyclegan_dist.networks.resnet import ResidualBlock, ResnetGenerator
+
+SMALLEST = 32  # pixels of a tile's side: below that, there are more around a tile than in it
+_MODES: dict[type[nn.Module], str] = {
+    nn.ReflectionPad2d: "reflect",
+    nn.ReplicationPad2d: "replicate",
+    nn.ZeroPad2d: "constant",
+}
+
+
+def translate_tiled(network: Generator, image: Tensor, tile: int) -> Tensor:
+    """Translate one C x H x W uint8 image; the answer is C' x H x W uint8 on the CPU.
+
+    Memory is that of both images and of a few tiles of the widest layer. Up to 6 * ngf bytes for each pixel of the
+    image lie in the system's temporary folder (TMPDIR) meanwhile.
+
+    Args:
+        network: a ResNet generator.
+        image: of any size.
+        tile: side of a tile in pixels, at least 32.
+
+    Raises:
+        UsageError: if the network is another one, the tile is too small, or the temporary folder is full.
+    """
+    resnet, (height, width) = tileable(network, tile), image.shape[1:]
+    answer: Tensor | None = None
+    for window, values in tiled_outputs(resnet, image, tile):
+        if answer is None:
+            answer = torch.empty(len(values), height, width, dtype=torch.uint8)
+        inside = answer[
+            :, window.top : window.bottom, window.left : window.right
+        ]  # without what was added to the sides
+        inside.copy_(to_bytes(values)[:, : inside.shape[1], : inside.shape[2]])
+    assert answer is not None
+    return answer
+
+
+def tileable(network: Generator, tile: int) -> ResnetGenerator:
+    """`network`, if it can be computed in such tiles.
+
+    Raises:
+        UsageError: if not.
+    """
+    if not isinstance(network, ResnetGenerator):
+        raise UsageError("--tile: only ResNet generators are computed in tiles, and this one is a U-Net; leave it out")
+    if tile < SMALLEST:
+        raise UsageError(f"--tile {tile}: give at least {SMALLEST} pixels")
+    return network
+
+
+@torch.inference_mode()
+def tiled_outputs(network: ResnetGenerator, image: Tensor, tile: int) -> Iterator[tuple[Window, Tensor]]:
+    """What the network makes of a C x H x W uint8 image, window after window: C' x h x w in [-1, 1].
+
+    Together they have the sides that `inference.translate` gives the image before it crops.
+
+    Raises:
+        UsageError: if the temporary folder is full.
+    """
+    height, width = image.shape[1:]
+    down, right, mode = padding(height, width, network.multiple)
+    pixels = Pixels(image, down, right, "reflect" if mode == "reflect" else "edge", next(network.parameters()))
+    parts = -(-pixels.shape[1] // tile), -(-pixels.shape[2] // tile)
+    try:
+        with tempfile.TemporaryDirectory(prefix="cyclegan_tiles_") as folder:
+            made = _Pass(Path(folder), parts, next(network.parameters())).through(network.model, pixels)
+            for window in windows(made.shape, parts):
+                yield window, made.read(window)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"no room for layers in {tempfile.gettempdir()} ({reason}): point TMPDIR elsewhere") from error
+
+
+class _Pass:
+    """One image on its way through a network, layer after layer."""
+
+    def __init__(self, folder: Path, parts: tuple[int, int], like: Tensor):
+        self.folder, self.parts, self.like = folder, parts, like
+
+    def through(self, layers: nn.Sequential, source: Layer) -> Layer:
+        """What comes out of layers that begin, but for padding, with a convolution. `source` stays as it is."""
+        current, mode = source, "constant"
+        for layer in layers:
+            if type(layer) in _MODES:
+                mode = _MODES[type(layer)]
+            elif isinstance(layer, nn.Conv2d):
+                current = self._replaced(current, source, self._convolved(current, layer, mode))
+                mode = "constant"
+            elif isinstance(layer, nn.ConvTranspose2d):
+                current = self._replaced(current, source, self._enlarged(current, layer))
+            elif isinstance(layer, ResidualBlock):
+                current = self._replaced(current, source, self._added(current, layer))
+            elif not isinstance(layer, nn.Dropout):  # which does nothing after training
+                assert isinstance(current, StoredLayer)
+                current.normalise(layer.eps) if isinstance(layer, nn.InstanceNorm2d) else current.then(layer)
+        return current
+
+    def _replaced(self, current: Layer, source: Layer, following: Layer) -> Layer:
+        """`following`; the disk of what it was made from is free, unless somebody still needs that."""
+        if current is not source:
+            current.close()
+        return following
+
+    def _convolved(self, source: Layer, layer: nn.Conv2d, mode: str) -> StoredLayer:
+        """A convolution that keeps the sides, or halves them; what it pads, or the layer before it, is `mode`."""
+        around, stride = layer.kernel_size[0] // 2, layer.stride[0]
+        _, height, width = source.shape
+        made = self._layer((layer.out_channels, height // stride, width // stride))
+        for window in windows(made.shape, self.parts):
+            more = around + 1 - stride
+            wanted = Window(
+                window.top * stride - around,
+                window.bottom * stride + more,
+                window.left * stride - around,
+                window.right * stride + more,
+            )
+            inside = _clipped(wanted, height, width)
+            top, bottom, left, right = (abs(a - b) for a, b in zip(wanted, inside, strict=True))
+            x = F.pad(source.read(inside)[None], (left, right, top, bottom), mode=mode)
+            made.write(window, F.conv2d(x, layer.weight, layer.bias, layer.stride)[0])
+        return made
+
+    def _enlarged(self, source: Layer, layer: nn.ConvTranspose2d) -> StoredLayer:
+        """A transposed convolution that doubles the sides: 2 x 2 pixels come from one and its right and lower
+        neighbours.
+        """
+        _, height, width = source.shape
+        made = self._layer((layer.out_channels, 2 * height, 2 * width))
+        for window in windows(made.shape, self.parts):
+            top, bottom, left, right = (edge // 2 for edge in window)
+            x = source.read(_clipped(Window(top, bottom + 1, left, right + 1), height, width))
+            made.write(window, layer(x[None])[0, :, : window.bottom - window.top, : window.right - window.left])
+        return made
+
+    def _added(self, source: Layer, block: ResidualBlock) -> StoredLayer:
+        inner = self.through(block.conv_block, source)
+        made = self._layer(source.shape)
+        for window in windows(made.shape, self.parts):
+            made.write(window, source.read(window) + inner.read(window))
+        inner.close()
+        return made
+
+    def _layer(self, shape: Shape) -> StoredLayer:
+        return StoredLayer(shape, self.folder, self.like)
+
+
+def _clipped(window: Window, height: int, width: int) -> Window:
+    """The part of a window that lies in the image."""
+    top, bottom, left, right = window
+    return Window(max(top, 0), min(bottom, height), max(left, 0), min(right, width))

@@ -1,0 +1,1 @@
+"""Checks before a training and fault drills: nothing that trains needs them."""

@@ -1,0 +1,172 @@
+"""What a drill cost: seconds until a loss was known and until training went on, and what was done twice or never."""
+
+import itertools
+import json
+import statistics
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cyclegan_dist.checkpoint.store import CheckpointStore, Restored
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.operations.drill.inject import fired
+from cyclegan_dist.operations.drill.plan import FOLDER, STEPS, Fault
+from cyclegan_dist.step.distributed import World
+from cyclegan_dist.storage.storage import place_at
+from cyclegan_dist.tracking.journal import NAME, read_records
+
+CLOCK_S = 0.05  # two nodes' clocks, or a file's order, may disagree by so much
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one fault cost. None where that is not known.
+
+    Attributes:
+        fault: which.
+        step: that was being done.
+        detection_s: seconds from the fault until the launcher's side knew.
+        recovery_s: seconds from the fault until the next step was done.
+        repeated: steps that were done again.
+    """
+
+    fault: Fault
+    step: int
+    detection_s: float | None
+    recovery_s: float | None
+    repeated: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A drilled run beside the undisturbed one.
+
+    Attributes:
+        max_difference: of any weight of any network.
+        equal: whether everything in the last checkpoint is, bit for bit.
+        lost: steps that the last weights have not seen.
+        doubled: steps that they have seen twice.
+        points_missing: of metrics, that the undisturbed run recorded and this one did not.
+        points_doubled: of metrics, recorded more than once.
+        goodput: share of the time from the first step to the last that steps of the usual pace would have taken.
+    """
+
+    max_difference: float
+    equal: bool
+    lost: int
+    doubled: int
+    points_missing: int
+    points_doubled: int
+    goodput: float
+
+
+def costs(run_dir: Path, faults: list[Fault]) -> list[Cost]:
+    """What each fault cost that has happened."""
+    steps, failures = read_steps(run_dir), _failures(run_dir)
+    return [
+        _cost(fault, json.loads(path.read_text()), steps, failures)
+        for fault in faults
+        if (path := fired(run_dir / FOLDER, fault.number)).exists()
+    ]
+
+
+def _cost(fault: Fault, facts: dict[str, Any], steps: list[dict[str, Any]], failures: list[float]) -> Cost:
+    moment = facts["time"]
+    known = next((time - moment for time in failures if time >= moment - CLOCK_S), None)
+    after = next((s for s in steps if s["time"] > moment and s["attempt"] != facts["attempt"]), None)
+    done = max((s["step"] for s in steps if s["attempt"] == facts["attempt"]), default=0)
+    return Cost(
+        fault=fault,
+        step=facts["step"],
+        detection_s=None if known is None or fault.hits_driver else max(0.0, known),
+        recovery_s=after["time"] - moment if after else None,
+        repeated=max(0, done - after["step"] + 1) if after else None,
+    )
+
+
+def compare(config: Config, undisturbed: Config) -> Comparison:
+    """Hold a run that has ended against the one that nothing happened to.
+
+    Raises:
+        UsageError: if one of them has no checkpoint, or they ended at different steps.
+    """
+    one, other = _last(config), _last(undisturbed)
+    if one.step != other.step:
+        raise UsageError(f"{config.name} ended at step {one.step}, {undisturbed.name} at {other.step}")
+    weights, their_weights = one.shared["step"]["networks"], other.shared["step"]["networks"]
+    steps = read_steps(config.run_dir)
+    lost, doubled = _lineage(steps, one.step)
+    points, expected = _points(config.run_dir), _points(undisturbed.run_dir)
+    return Comparison(
+        max_difference=max(float((weights[key] - their_weights[key]).abs().max()) for key in their_weights),
+        equal=_same((one.shared, one.ranks), (other.shared, other.ranks)),
+        lost=lost,
+        doubled=doubled,
+        points_missing=len(expected.keys() - points.keys()),
+        points_doubled=sum(count - 1 for count in points.values()),
+        goodput=_goodput(steps),
+    )
+
+
+def read_steps(run_dir: Path) -> list[dict[str, Any]]:
+    """The steps of all attempts, in the order they were done; the last line may be torn."""
+    path = run_dir / FOLDER / STEPS
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return sorted((json.loads(line) for line in lines if line.endswith("}\n")), key=lambda step: step["time"])
+
+
+def _failures(run_dir: Path) -> list[float]:
+    """When the launcher's side knew of each loss, in seconds since 1970."""
+    return [r["time"] / 1000 for r, _ in read_records(run_dir / NAME, 0) if r["kind"] == "failure"]
+
+
+def _lineage(steps: list[dict[str, Any]], last: int) -> tuple[int, int]:
+    """Steps that the last weights have not seen, and that they have seen twice. An attempt goes on behind the
+    checkpoint it took, so what it passes over or does again shows where its first step is not the one behind a state
+    that an earlier attempt has reached.
+    """
+    seen: list[int] = []
+    attempt = None
+    for step in steps:
+        if step["attempt"] != attempt:
+            attempt = step["attempt"]
+            seen = [s for s in seen if s < step["step"]]  # the state of the checkpoint, and no later one
+        seen.append(step["step"])
+    counts = Counter(seen)
+    return sum(step not in counts for step in range(1, last + 1)), sum(count - 1 for count in counts.values())
+
+
+def _points(run_dir: Path) -> Counter[tuple[str, int]]:
+    records = [r for r, _ in read_records(run_dir / NAME, 0) if r["kind"] == "metrics"]
+    return Counter((name, r["step"]) for r in records for name in r["values"])
+
+
+def _goodput(steps: list[dict[str, Any]]) -> float:
+    """Against the pace between pauses, so that a slow machine does not count as a fault."""
+    pairs = itertools.pairwise(steps)
+    pace = statistics.median(b["time"] - a["time"] for a, b in pairs if a["attempt"] == b["attempt"])
+    return min(1.0, (steps[-1]["step"] - steps[0]["step"]) * pace / (steps[-1]["time"] - steps[0]["time"]))
+
+
+def _last(config: Config) -> Restored:
+    store = CheckpointStore(place_at(config.checkpoint_place), World(0, 1, torch.device("cpu")), keep=1, warn=print)
+    restored = store.load_latest()
+    if restored is None:
+        raise UsageError(f"{config.name} has left no checkpoint")
+    return restored
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two trees of tensors and values are equal in every bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return one == other

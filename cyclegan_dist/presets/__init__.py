@@ -1,1 +1,0 @@
-"""The shipped presets: YAML files that state what differs from the defaults."""

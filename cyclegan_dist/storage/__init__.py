@@ -1,0 +1,1 @@
+"""Where files are kept: folders and object stores."""

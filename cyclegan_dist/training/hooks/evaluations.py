@@ -1,0 +1,110 @@
+"""Snapshots judged while training goes on, by a process of its own on the processor that lets training go first."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.tracking.journal import NAME, Journal, read_records
+from cyclegan_dist.training.hooks.progress import Progress
+
+BEST = "best.json"
+PATIENCE_S = 1800.0  # at the end of the run, for each snapshot
+
+
+class Evaluations:
+    """Every snapshot's figures on held-out images, into the journal when they are there; `best.json` names the
+    snapshot whose `held_out.best`, the mean of both directions, is lowest. On rank 0 only.
+
+    A run that is stopped does not wait for them; what is missing is caught up when it is resumed.
+    """
+
+    def __init__(self, config: Config, journal: Journal):
+        self.config, self.run_dir, self.journal = config, config.run_dir, journal
+        self._process: subprocess.Popen[bytes] | None = None
+        self._snapshot = Path()
+        # By the journal, not by what lies in `evaluations`: a process may have ended after its training was killed.
+        told = (record for record, _ in read_records(self.run_dir / NAME, 0) if record["kind"] == "evaluation")
+        self._done = {f"nimg-{record['nimg']:09d}" for record in told}
+        self._may_wait = True
+
+    def __call__(self, at: Progress) -> None:
+        self._may_wait = self._may_wait or at.due(self.config.every.snapshot)
+        if self._process is not None:
+            if self._process.poll() is not None:
+                self._harvest()
+        elif self._may_wait:  # the folder is not looked through at every step
+            self._may_wait = self._start_next(niceness=10)
+
+    def end(self, at: Progress) -> None:
+        if not at.finished:
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+            return
+        while self._process is not None or self._start_next():
+            assert self._process is not None
+            try:
+                self._process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+            self._harvest()
+
+    def _start_next(self, niceness: int = 0) -> bool:
+        """Begin with the oldest snapshot that has not been judged."""
+        waiting = (s for s in sorted((self.run_dir / "snapshots").glob("nimg-*")) if s.name not in self._done)
+        self._snapshot = next(waiting, Path())
+        if not self._snapshot.name:
+            return False
+        how = self.config.held_out
+        command = [
+            "nice",
+            "-n",
+            str(niceness),
+            sys.executable,
+            "-m",
+            "cyclegan_dist.evaluation.evaluate",
+            str(self._snapshot),
+        ]
+        command += ["--data", how.data, "--no-mlflow", "--device", "cpu"]
+        command += ["--features", how.features, "--features-sha256", how.features_sha256]
+        environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+        environment["OMP_NUM_THREADS"] = "1"
+        with (self.run_dir / "evaluation.log").open("wb") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        return True
+
+    def _result(self, snapshot: Path) -> Path:
+        return self.run_dir / "evaluations" / snapshot.name / "metrics.json"
+
+    def _harvest(self) -> None:
+        assert self._process is not None
+        code, self._process = self._process.wait(), None
+        self._done.add(self._snapshot.name)
+        if code or not self._result(self._snapshot).exists():
+            said = (self.run_dir / "evaluation.log").read_text().strip().splitlines() or [f"exit code {code}"]
+            self.journal.message(f"snapshot {self._snapshot.name} was not evaluated: {said[-1]}")
+            return
+        result = json.loads(self._result(self._snapshot).read_text())
+        values = {key: figure["value"] for key, figure in result["figures"].items()}
+        self.journal.write("evaluation", step=result["step"], nimg=result["nimg"], values=values)
+        for finding in result["findings"]:
+            self.journal.message(f"at {result['nimg']} images, {finding['name']}: {finding['text']}")
+        self._note_best(values)
+
+    def _note_best(self, values: dict[str, float]) -> None:
+        figure = self.config.held_out.best
+        found = [value for key, value in values.items() if key.rpartition("_")[0] == figure]
+        if not found:
+            self.journal.message(f"held_out.best {figure} is not among {', '.join(values)}")
+            return
+        path, value = self.run_dir / BEST, sum(found) / len(found)
+        best: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        if best.get("figure") != figure or value < best["value"]:
+            best = {"snapshot": f"snapshots/{self._snapshot.name}", "figure": figure, "value": value}
+            draft = path.with_name(f".{BEST}")
+            draft.write_text(json.dumps(best))
+            os.replace(draft, path)

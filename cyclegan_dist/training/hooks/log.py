@@ -1,0 +1,46 @@
+"""Means of losses and speed over all ranks, to the journal."""
+
+from torch import Tensor
+
+from cyclegan_dist.step.distributed import World
+from cyclegan_dist.tracking.journal import Journal
+from cyclegan_dist.training.hooks.progress import Progress
+
+
+class Log:
+    """Every `every` images, the means since the last time. Scalars stay on the device in between."""
+
+    def __init__(self, every: int, world: World, journal: Journal | None):
+        self.every, self.world, self.journal = every, world, journal
+        self._sums: dict[str, Tensor] = {}
+        self._steps, self._seconds, self._waited = 0, 0.0, 0.0
+
+    def __call__(self, at: Progress) -> None:
+        for name, value in at.losses.items():
+            self._sums[name] = self._sums.get(name, 0) + value
+        self._steps, self._seconds, self._waited = self._steps + 1, self._seconds + at.step_s, self._waited + at.wait_s
+        if at.due(self.every):
+            self._write(at)
+
+    def end(self, at: Progress) -> None:
+        if self._steps and self.every:
+            self._write(at)
+
+    def _write(self, at: Progress) -> None:
+        mean = self.world.mean(
+            {name: value / self._steps for name, value in self._sums.items()} | {"_wait": self._waited}
+        )
+        rate = self._steps * at.batch_size / self._seconds
+        values = {f"loss/{name}": value for name, value in mean.items() if name != "_wait"} | {
+            "lr/G": at.lr,
+            "lr/D": at.lr,
+            "perf/images_per_s": rate,
+            "perf/data_wait_frac": mean["_wait"] / self._seconds,
+            "data/bad_samples": at.bad_samples,
+            "perf/eta_s": max(0, at.total - at.nimg) / rate,
+            "progress/epoch": at.nimg / at.epoch_size,
+            "progress/nimg": at.nimg,
+        }
+        if self.journal is not None:
+            self.journal.write("metrics", step=at.step, nimg=at.nimg, values=values)
+        self._sums, self._steps, self._seconds, self._waited = {}, 0, 0.0, 0.0

@@ -1,0 +1,83 @@
+"""Damaged samples that others took the place of: which they are, and whether there are too many."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from cyclegan_dist.data.reader import BadSample, DataError
+from cyclegan_dist.step.distributed import World
+from cyclegan_dist.tracking.journal import Journal
+from cyclegan_dist.training.hooks.progress import Progress
+
+NAME = "bad_samples.jsonl"
+
+
+class Quarantine:
+    """Every `every` images, ranks tell each other what they met; rank 0 writes each sample once to `bad_samples.jsonl`
+    of the run's folder.
+
+    Args:
+        every: images between two exchanges.
+        run_dir: the run's folder.
+        world: this rank among all.
+        samples: number of samples of each domain.
+        max_fraction: share of them that may be bad; 0 switches the exchange off, the loader has raised then.
+        journal: rank 0's.
+    """
+
+    def __init__(
+        self,
+        every: int,
+        run_dir: Path,
+        world: World,
+        samples: Mapping[str, int],
+        max_fraction: float,
+        journal: Journal | None,
+    ):
+        self.every, self.world, self.samples, self.journal = every, world, samples, journal
+        self.max_fraction, self._path = max_fraction, run_dir / NAME
+        self._met: dict[tuple[str, str], BadSample] = {}
+        self.known: set[tuple[str, str]] = world.from_first(_read(self._path)) if max_fraction else set()
+
+    def add(self, bad: Iterable[BadSample]) -> None:
+        """Take note of what this rank met."""
+        for sample in bad:
+            if (sample.domain, sample.key) not in self.known:
+                self._met[sample.domain, sample.key] = sample
+
+    def __call__(self, at: Progress) -> None:
+        if self.max_fraction and at.due(self.every):
+            self._tell()
+
+    def end(self, at: Progress) -> None:
+        if self.max_fraction:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Exchange, so that all ranks know the same.
+
+        Raises:
+            DataError: on all ranks, if a domain has more than its share of bad samples.
+        """
+        told = {(s.domain, s.key): s for samples in self.world.gather(list(self._met.values())) for s in samples}
+        new = [sample for name, sample in sorted(told.items()) if name not in self.known]
+        self.known, self._met = self.known | told.keys(), {}
+        if self.journal is not None and new:
+            with self._path.open("a") as file:
+                file.writelines(json.dumps(sample._asdict()) + "\n" for sample in new)
+            for sample in new:
+                self.journal.message(f"left out {sample.domain}/{sample.key} of {sample.shard}: {sample.reason}")
+        for domain, n in self.samples.items():
+            bad = sum(one == domain for one, _ in self.known)
+            if bad > self.max_fraction * n:
+                raise DataError(
+                    f"{bad} of {n} samples of domain {domain} are damaged, more than data.max_bad_fraction "
+                    f"{self.max_fraction} allows: {self._path} lists them; prepare the data set again"
+                )
+
+
+def _read(path: Path) -> set[tuple[str, str]]:
+    if not path.exists():
+        return set()
+    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return {(sample["domain"], sample["key"]) for sample in map(json.loads, lines)}

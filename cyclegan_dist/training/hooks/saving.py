@@ -1,0 +1,88 @@
+"""Checkpoints to resume from and snapshots to use, when they are due."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from cyclegan_dist.checkpoint.store import CheckpointStore
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.models.snapshot import save_snapshot
+from cyclegan_dist.step.update import Step
+from cyclegan_dist.tracking.journal import Journal
+from cyclegan_dist.training.hooks.progress import Progress
+
+State = Callable[[], tuple[dict[str, Any], dict[str, Any]]]
+
+
+class Checkpoint:
+    """Every `every` images and at the end, `state()` into the store. All ranks take part.
+
+    With `best_loss`, the name of a loss, its mean since the last checkpoint is the score of the next.
+    """
+
+    def __init__(self, every: int, store: CheckpointStore, state: State, best_loss: str = ""):
+        self.every, self.store, self.state, self.best_loss = every, store, state, best_loss
+        self._sum: Tensor | float = 0.0
+        self._steps = 0
+
+    def __call__(self, at: Progress) -> None:
+        if self.best_loss:
+            self._sum, self._steps = self._sum + self._loss(at), self._steps + 1
+        if at.due(self.every):
+            self._save(at)
+        self.store.settle(wait=False)
+
+    def end(self, at: Progress) -> None:
+        self.store.settle()
+        if not self.store.has(at.step):
+            self._save(at)
+            self.store.settle()
+
+    def _save(self, at: Progress) -> None:
+        score = None
+        if self._steps:
+            score = self.store.world.mean({"score": self._sum / self._steps})["score"]
+            self._sum, self._steps = 0.0, 0
+        shared, rank = self.state()
+        self.store.save(at.step, shared, rank, nimg=at.nimg, score=score)
+
+    def _loss(self, at: Progress) -> Tensor:
+        if self.best_loss not in at.losses:
+            raise UsageError(f"best_loss {self.best_loss}: this run computes {', '.join(at.losses)}; name one of them")
+        return at.losses[self.best_loss]
+
+
+class Snapshot:
+    """Every `every` images and at the end of the run, the generators as files for users. On rank 0 only."""
+
+    def __init__(self, every: int, run_dir: Path, step: Step, config: Config, facts: dict[str, Any], journal: Journal):
+        self.every, self.run_dir, self.journal = every, run_dir, journal
+        self.step, self.config, self.facts = step, config, facts
+
+    def __call__(self, at: Progress) -> None:
+        if at.due(self.every) and not at.finished:
+            self._write(at)
+
+    def end(self, at: Progress) -> None:
+        self._write(at)
+
+    def _write(self, at: Progress) -> None:
+        folder = self.run_dir / "snapshots" / f"nimg-{at.nimg:09d}"
+        if folder.exists():  # written before the run was resumed or, finished, started again
+            return
+        facts = {
+            "run": self.config.name,
+            "step": at.step,
+            "nimg": at.nimg,
+            "ema_decay": self.config.optim.ema_decay,
+            **self.facts,
+        }
+        try:
+            save_snapshot(folder, self.step.generators, self.config.method, facts)
+        except OSError as error:
+            self.journal.message(f"snapshot {folder.name} was not written: {error}")
+            return
+        self.journal.write("snapshot", step=at.step, path=str(folder.relative_to(self.run_dir)), final=at.finished)

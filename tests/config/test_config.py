@@ -1,0 +1,117 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from cyclegan_dist.config.config import (
+    SAFE_TO_CHANGE,
+    Config,
+    check_config,
+    dump_config,
+    load_config,
+    presets,
+    refuse_changes,
+)
+from cyclegan_dist.config.yaml_tree import flatten, read_tree
+from cyclegan_dist.errors import UsageError
+
+FLAT = flatten(dataclasses.asdict(Config()))
+
+
+@pytest.mark.parametrize("name", presets())
+def test_presets_resolve_and_are_small(name: str) -> None:
+    config = load_config(name)
+    assert check_config(read_tree(dump_config(config), "dump"), "dump") == config
+    assert config.name == name
+
+
+def test_ablation_presets_only_set_weights() -> None:
+    for name in ("gan_alone", "cycle_alone", "forward_only", "backward_only"):
+        changed = {key for key, value in flatten(dataclasses.asdict(load_config(name))).items() if value != FLAT[key]}
+        assert all(key == "name" or key.startswith("method.lambda_") for key in changed)
+        assert len(changed) > 1
+
+
+def test_presets_join(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("method: {generator: {ngf: 16}}\noptim: {lr: 1e-3}\n")
+    config = load_config(f"horse2zebra+gan_alone+{tmp_path}/mine.yaml")
+    assert config.name == "horse2zebra-gan_alone-mine"
+    assert (config.data.path, config.method.lambda_cycle_A, config.method.generator.ngf) == ("data/horse2zebra", 0, 16)
+    assert config.optim.lr == 1e-3  # YAML 1.1 reads it as a string
+
+
+def test_the_tree_stays_small_enough_to_read() -> None:
+    assert len(FLAT) <= 70
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("metod: {}", "unknown key metod, did you mean method"),
+        ("method: {generator: {nfg: 3}}", "unknown key method.generator.nfg, did you mean method.generator.ngf"),
+        ("optim: {lr: fast}", "optim.lr"),
+        ("optim: {lr: -1}", "optim.lr: Input should be greater than 0"),
+        ("method: {gan_mode: lsgen}", "method.gan_mode"),
+        ("data: {load_size: 64, crop_size: 128}", "load_size at least 128"),
+        ("name: ../x", "give letters, digits"),
+        ("schedule: {n_epochs: 0, n_epochs_decay: 0}", "nothing to train"),
+        ("a: [", "not YAML"),
+        ("- a", "must be a YAML mapping"),
+        ("!!python/object/apply:os.system [ls]", "not YAML"),
+    ],
+)
+def test_bad_yaml_is_one_line(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(UsageError) as error:
+        load_config(f"{tmp_path}/x.yaml")
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean horse2zebra"):
+        load_config("horse2zebr")
+
+
+def moved(value: object, key: str) -> object:
+    """Another valid value of the same field."""
+    choices = {
+        "method.generator.arch": "unet",
+        "method.generator.padding": "zero",
+        "method.discriminator.arch": "pixel",
+        "method.init.kind": "xavier",
+        "method.gan_mode": "vanilla",
+        "data.preprocess": "crop",
+        "optim.lr_scaling": "sqrt",
+        "optim.precision": "bf16",
+        "schedule.policy": "cosine",
+        "world.device": "cpu",
+        "data.crop_size": 128,
+        "method.input_nc": 1,
+        "method.output_nc": 1,
+        "optim.beta1": 0.9,
+        "optim.beta2": 0.9,
+        "optim.ema_decay": 0.5,
+    }
+    if key in choices:
+        return choices[key]
+    return not value if isinstance(value, bool) else value + 1 if isinstance(value, int | float) else f"{value}x"
+
+
+@pytest.mark.parametrize("key", FLAT)
+def test_every_field_can_be_moved_and_its_change_is_safe_or_refused(key: str) -> None:
+    tree: dict = {}
+    node = tree
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        node = node.setdefault(parent, {})
+    node[leaf] = moved(FLAT[key], key)
+    if key in ("method.input_nc", "method.output_nc"):
+        tree["method"]["lambda_identity"] = 0
+    changed = check_config(tree, "test")
+    assert flatten(dataclasses.asdict(changed))[key] == node[leaf]
+    if any(key == safe or key.startswith(f"{safe}.") for safe in SAFE_TO_CHANGE):
+        refuse_changes(Config(), changed)
+    else:
+        with pytest.raises(UsageError, match=rf"{key}: "):
+            refuse_changes(Config(), changed)

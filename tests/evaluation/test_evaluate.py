@@ -1,0 +1,55 @@
+"""The command, as typed."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.evaluation.evaluate import main
+from tests.conftest import Answer
+from tests.training.trainings import go
+
+Command = Callable[..., Answer]
+
+
+@pytest.fixture
+def run_dir(tiny_run: Callable[..., Config]) -> Path:
+    config = tiny_run(stop_after=4)
+    go(config)
+    return config.run_dir
+
+
+def test_a_run_is_measured(run_dir: Path, dataset: Path, command: Command) -> None:
+    code, out, _ = command(main, run_dir, "--data", dataset)
+    assert code == 0 and "kd/untrained_AB" in out and "grey levels" in out
+    folder = run_dir / "evaluations" / "nimg-000000004"
+    assert f"page: {folder / 'index.html'}" in out
+    assert json.loads((folder / "metrics.json").read_text())["nimg"] == 4
+
+
+@pytest.mark.filterwarnings("ignore::Warning")  # of MLflow's
+def test_what_a_user_gets_wrong_is_one_line(run_dir: Path, dataset: Path, tmp_path: Path, command: Command) -> None:
+    for arguments, message in (
+        ([run_dir, "--data", dataset, "--split", "test"], "has no part test: make it with"),
+        ([run_dir, "--data", tmp_path / "none"], "no data set at"),
+        ([tmp_path / "none", "--data", dataset], "neither a snapshot nor a run"),
+        ([run_dir, "--data", dataset, "--metrics", "fid"], "unknown metric 'fid'"),
+        ([run_dir, "--data", dataset, "--features", "inception:x"], "give features_sha256"),
+        (["models:/none@champion", "--data", dataset], "models:/none@champion cannot be had"),
+        ([run_dir, "--data", dataset, "--out", "/proc/x"], "cannot write /proc/x"),
+    ):
+        code, _, err = command(main, *arguments)
+        assert code == 2 and message in err and err.count("\n") == 1, err
+
+
+def test_a_registry_that_is_away_is_told_soon_and_without_its_password(
+    dataset: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    began = time.monotonic()
+    code, _, err = command(main, "models:/horses@champion", "--data", dataset)
+    assert code == 2 and "models:/horses@champion cannot be had" in err and "secret" not in err
+    assert time.monotonic() - began < 30

@@ -1,0 +1,62 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.models.snapshot import find_snapshot, load_generator, save_snapshot
+from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
+
+CONFIG = CycleGANConfig(
+    input_nc=1,
+    lambda_identity=0,
+    generator=GeneratorConfig(ngf=4, n_blocks=1),
+    discriminator=DiscriminatorConfig(ndf=4),
+)
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Path:
+    return save_snapshot(tmp_path / "snapshots" / "nimg-000000010", CycleGAN(CONFIG).generators, CONFIG, {"nimg": 10})
+
+
+def test_both_directions_come_back(tmp_path: Path) -> None:
+    method = CycleGAN(CONFIG)
+    folder = save_snapshot(tmp_path / "s", method.generators, CONFIG, {"nimg": 10})
+    for direction, channels in (("AB", 1), ("BA", 3)):
+        x = torch.rand(1, channels, 16, 16)
+        assert torch.equal(load_generator(folder, direction)(x), method.networks[f"G_{direction}"](x))
+    card = json.loads((folder / "card.json").read_text())
+    assert (card["nimg"], card["input_nc"], card["generator"]["ngf"]) == (10, 1, 4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s"]
+
+
+def test_the_newest_of_a_run_is_found(snapshot: Path, tmp_path: Path) -> None:
+    newest = save_snapshot(tmp_path / "snapshots" / "nimg-000000200", CycleGAN(CONFIG).generators, CONFIG, {})
+    (tmp_path / "snapshots" / "nimg-000000999").mkdir()  # not whole: no card
+    assert find_snapshot(tmp_path) == newest
+    assert find_snapshot(snapshot) == snapshot
+
+
+@pytest.mark.parametrize("damage", ["weights gone", "weights cut", "card cut", "other width"])
+def test_damage_is_said_in_one_line(snapshot: Path, damage: str) -> None:
+    weights, card = snapshot / "G_AB.safetensors", snapshot / "card.json"
+    if damage == "weights gone":
+        weights.unlink()
+    elif damage == "weights cut":
+        weights.write_bytes(weights.read_bytes()[:100])
+    elif damage == "card cut":
+        card.write_text(card.read_text()[:40])
+    else:
+        card.write_text(card.read_text().replace('"ngf": 4', '"ngf": 8'))
+    with pytest.raises(UsageError, match=r"damaged|no snapshot") as error:
+        load_generator(snapshot, "AB")
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_snapshots_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="neither a snapshot nor a run"):
+        find_snapshot(tmp_path)

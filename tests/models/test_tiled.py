@@ -1,0 +1,110 @@
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.models.inference import translate
+from cyclegan_dist.models.tiled import tiled_outputs, translate_tiled
+from cyclegan_dist.networks.build import build_generator
+from cyclegan_dist.networks.config import GeneratorConfig, InitConfig
+from cyclegan_dist.networks.resnet import ResnetGenerator
+
+SIZES = [(64, 64), (97, 130), (33, 200), (7, 3), (68, 36)]
+
+
+def network(padding: str = "reflect", channels: tuple[int, int] = (3, 3), **options: int) -> ResnetGenerator:
+    torch.manual_seed(0)
+    config = GeneratorConfig(ngf=4, n_blocks=options.get("n_blocks", 3), padding=padding, dropout=True)  # pyright: ignore[reportArgumentType]
+    made = build_generator(*channels, config, InitConfig(gain=0.3)).eval().requires_grad_(False)
+    assert isinstance(made, ResnetGenerator)
+    return made
+
+
+def image(height: int, width: int, channels: int = 3) -> torch.Tensor:
+    """Bright on one side, so that tiles differ in their statistics."""
+    noise = torch.randint(0, 90, (channels, height, width), generator=torch.Generator().manual_seed(width))
+    return (noise + torch.linspace(0, 160, width)).to(torch.uint8)
+
+
+@pytest.mark.parametrize("padding", ["reflect", "replicate", "zero"])
+@pytest.mark.parametrize("size", SIZES)
+def test_tiles_give_what_the_whole_image_gives(padding: str, size: tuple[int, int]) -> None:
+    generator, x = network(padding).double(), image(*size)
+    parts = list(tiled_outputs(generator, x, 32))
+    height, width = max(window.bottom for window, _ in parts), max(window.right for window, _ in parts)
+    whole = torch.full((3, height, width), torch.nan, dtype=torch.float64)
+    for window, values in parts:
+        whole[:, window.top : window.bottom, window.left : window.right] = values
+    mode = "reflect" if height - size[0] < size[0] and width - size[1] < size[1] else "edge"
+    padded = np.pad(x.numpy(), ((0, 0), (0, height - size[0]), (0, width - size[1])), mode=mode)
+    truth = generator(torch.from_numpy(padded).double()[None] / 127.5 - 1)[0]
+    assert (whole - truth).abs().max() < 1e-10
+    assert len(parts) == -(-height // 32) * -(-width // 32)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_bytes_differ_by_one_grey_level_at_most(size: tuple[int, int]) -> None:
+    generator, x = network(channels=(2, 1)), image(*size, channels=2)
+    tiled, whole = translate_tiled(generator, x, 32), translate(generator, x[None])[0]
+    assert tiled.shape == whole.shape == (1, *size)
+    assert (tiled.int() - whole.int()).abs().max() <= 1
+    assert (tiled != whole).float().mean() < 0.01
+
+
+def test_tiles_on_their_own_would_show() -> None:
+    """What this module is for: without shared statistics the same image differs by many grey levels."""
+    generator, x = network(), image(64, 128)
+    whole, left = translate(generator, x[None])[0], translate(generator, x[None, ..., :64])[0]
+    assert (whole[..., :64].int() - left.int()).abs().float().mean() > 5
+
+
+def test_nothing_is_left_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    outputs = tiled_outputs(network(), image(70, 70), 32)
+    next(outputs)
+    assert len(list(tmp_path.glob("*/*"))) == 1  # of all layers, only the last
+    outputs.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_tiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    unet = build_generator(3, 3, GeneratorConfig(arch="unet", ngf=2, n_downs=5), InitConfig())
+    with pytest.raises(UsageError, match="this one is a U-Net"):
+        translate_tiled(unet, image(64, 64), 32)
+    with pytest.raises(UsageError, match="at least 32"):
+        translate_tiled(network(), image(64, 64), 31)
+    monkeypatch.setattr("os.posix_fallocate", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(
+        UsageError, match=r"no room for layers in .* \(No space left on device\): point TMPDIR elsewhere"
+    ):
+        translate_tiled(network(), image(64, 64), 32)
+
+
+MEMORY = """
+import re, torch
+from tests.models.test_tiled import image, network
+from cyclegan_dist.models.inference import translate
+from cyclegan_dist.models.tiled import translate_tiled
+torch.set_num_threads(1)
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
+generator, x = network(n_blocks=1), image(768, 768)
+translate_tiled(generator, x[:, :64, :64], 32)  # what libraries set up once is not counted
+for work in (lambda: translate_tiled(generator, x, 128), lambda: translate(generator, x[None])):
+    open("/proc/self/clear_refs", "w").write("5")  # the peak is forgotten
+    before = peak()
+    work()
+    print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_tiles() -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", MEMORY], cwd=root, capture_output=True, text=True, check=True)
+    tiled, whole = map(float, done.stdout.split())
+    assert tiled < whole / 3

@@ -1,0 +1,52 @@
+"""The launcher starts itself anew where a fresh process helps."""
+
+import os
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.orchestration import launch
+from cyclegan_dist.orchestration.training import BrokenOffError
+
+
+class Replaced(Exception):  # noqa: N818 - what would be the end of this process
+    pass
+
+
+@pytest.fixture
+def execs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    seen: list[list[str]] = []
+
+    def execv(program: str, arguments: list[str]) -> None:
+        seen.append([program, *arguments])
+        raise Replaced
+
+    monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "cyclegan_dist.train", "demo"])
+    monkeypatch.delenv(launch.AGAIN, raising=False)
+    monkeypatch.setitem(os.environ, launch.AGAIN, "")  # so that what the test sets does not stay
+    monkeypatch.delitem(os.environ, launch.AGAIN)
+    return seen
+
+
+def test_a_training_that_broke_off_is_started_by_a_fresh_process(
+    tiny_run: Callable[..., Config],
+    execs: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config, patient = tiny_run(), []
+
+    def breaks_off(config: Config, *, again: bool) -> tuple[str, int]:
+        patient.append(again)
+        raise BrokenOffError("there are too few nodes")
+
+    monkeypatch.setattr("cyclegan_dist.orchestration.training.train_on_ray", breaks_off)
+    for _ in range(2):
+        with pytest.raises(Replaced):
+            launch.launch(config, "ray")
+    assert execs == 2 * [[sys.executable, "python", "-m", "cyclegan_dist.train", "demo"]]
+    assert patient == [False, True]  # the second waits for nodes, which the first would have refused to start without
+    assert "there are too few nodes; starting again from the last checkpoint" in capsys.readouterr().err

@@ -1,0 +1,206 @@
+"""Ray Train, as users run it: real clusters on this machine, ranks that die, jobs that are submitted."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from cyclegan_dist.config.config import Config, dump_config
+from cyclegan_dist.tracking.journal import read_records
+from tests.training.test_trainer import differences, final_state, go_on
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+LONGER = {"schedule__n_epochs": 30, "every__checkpoint": 40, "world__num_workers": 2, "keep_checkpoints": 1}
+BIN = Path(sys.executable).parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """A Ray head node of this test module, and the environment of its clients."""
+
+    process: "subprocess.Popen[bytes]"
+    environment: dict[str, str]
+
+    def ranks(self) -> list[psutil.Process]:
+        """The processes of Ray Train's workers."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        return [p for p in family if "TrainWorker" in " ".join(p.cmdline())]
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A head as an administrator starts it: token authentication, loopback, the virtual environment first on PATH."""
+    temporary = tempfile.mkdtemp(prefix="cgdhead", dir="/tmp")
+    home, dashboard = tmp_path_factory.mktemp("home"), "http://127.0.0.1:8275"
+    environment = os.environ | {
+        "HOME": str(home),
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_API_SERVER_ADDRESS": dashboard,
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    command = [str(BIN / "ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1", "--port=6390"]
+    command += ["--dashboard-host=127.0.0.1", "--dashboard-port=8275", "--num-cpus=2", f"--temp-dir={temporary}"]
+    with (home / "head.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        limit = time.monotonic() + 60
+        while time.monotonic() < limit and not _answers(f"{dashboard}/api/version"):
+            time.sleep(0.5)
+        yield Head(process, environment)
+    finally:
+        for member in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        process.wait()
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).status_code in (200, 401, 403)
+    except requests.ConnectionError:
+        return False
+
+
+def start(config: Config, head: Head | None = None) -> "subprocess.Popen[str]":
+    """The command on a run's own config: on the head's cluster, or on one of its own."""
+    path = config.run_dir.parent / f"{config.name}.yaml"
+    path.write_text(dump_config(config))
+    command = [sys.executable, "-m", "cyclegan_dist.train", str(path)]
+    environment = dict(os.environ) if head is None else {**head.environment, "RAY_ADDRESS": "127.0.0.1:6390"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def end(process: "subprocess.Popen[str]", timeout: float = 150) -> tuple[int, str, str]:
+    try:
+        out, err = process.communicate(timeout=timeout)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def wait_for_step(config: Config, step: int, process: "subprocess.Popen[str]", timeout: float = 120) -> None:
+    journal, limit = config.run_dir / "metrics.jsonl", time.monotonic() + timeout
+    while time.monotonic() < limit:
+        assert process.poll() is None, process.communicate()
+        if journal.exists() and any(record.get("step", 0) >= step for record, _ in read_records(journal, 0)):
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"step {step} was not reached")
+
+
+@pytest.mark.long  # short of it, tests/orchestration/test_nodes.py loses a node; rows A1 and A7 do it all
+def test_a_killed_rank_costs_nothing(tiny_run: Callable[..., Config], head: Head) -> None:
+    """SIGKILL of one of two ranks: started again from the checkpoint, and equal to the run nobody disturbed."""
+    whole = tiny_run(name="whole", **LONGER)
+    go_on(2, whole)
+    config = tiny_run(name="killed", **LONGER)
+    process = start(config, head)
+    wait_for_step(config, 60, process)
+    head.ranks()[1].send_signal(signal.SIGKILL)
+    code, out, err = end(process)
+    assert code == 0, err
+    assert "resumed at step" in out
+    assert differences(final_state(whole, 2), final_state(config, 2)) == []
+
+
+@pytest.mark.long
+def test_sigterm_leaves_a_checkpoint_to_go_on_from(tiny_run: Callable[..., Config], head: Head) -> None:
+    whole = tiny_run(name="whole", **LONGER)
+    go_on(2, whole)
+    config = tiny_run(name="stopped", **LONGER)
+    process = start(config, head)
+    wait_for_step(config, 30, process)
+    process.terminate()
+    code, _, err = end(process)
+    assert code == 143, err
+    assert "the same command again resumes it" in err
+    go_on(2, tiny_run(name="stopped", **LONGER))  # it resumes under any launcher
+    assert differences(final_state(whole, 2), final_state(config, 2)) == []
+
+
+def test_what_starting_again_cannot_mend_ends_in_one_line(
+    tiny_run: Callable[..., Config], head: Head, tmp_path: Path
+) -> None:
+    config = tiny_run(world__num_workers=2)
+    copy = Path(shutil.copytree(config.data.path, tmp_path / "copy"))
+    for shard in copy.rglob("*.tar"):
+        shard.write_bytes(shard.read_bytes()[:1000])
+    config = tiny_run(world__num_workers=2, world__max_failures=0, data__path=str(copy))
+    code, _, err = end(start(config, head))
+    assert code == 2
+    assert "error: " in err and ".tar, sample" in err
+    assert "Traceback" not in err
+
+
+def test_ranks_that_are_started_again_after_that_end_in_good_order(tiny_run: Callable[..., Config]) -> None:
+    from cyclegan_dist.orchestration.training import _train_rank
+
+    config = tiny_run()
+    (config.run_dir / "FAILED").write_text("a shard is gone")
+    assert _train_rank(dataclasses.asdict(config)) == "FAILED"
+
+
+def test_a_cluster_of_its_own_is_started_and_leaves_nothing_behind(tiny_run: Callable[..., Config]) -> None:
+    own = lambda: {path for path in Path("/tmp").glob("cgd*") if not path.name.startswith("cgdhead")}  # noqa: E731
+    before = own()
+    code, out, err = end(start(tiny_run(world__num_workers=2)))
+    assert code == 0, err
+    assert "finished: " in out
+    assert own() <= before
+
+
+def test_more_ranks_than_the_cluster_has_is_refused(tiny_run: Callable[..., Config], head: Head) -> None:
+    config = tiny_run(world__num_workers=64, optim__batch_size=64)
+    code, _, err = end(start(config, head))
+    assert code == 2
+    assert "world.num_workers 64 is more than the cluster's 2 CPU cores" in err
+
+
+def test_ray_job_submit(head: Head, tmp_path: Path) -> None:
+    command = [
+        str(BIN / "ray"),
+        "job",
+        "submit",
+        "--working-dir",
+        ".",
+        "--",
+        "python",
+        "-m",
+        "cyclegan_dist.train",
+        "demo",
+    ]
+    command += ["--stop_after", "40", "--every.log", "20", "--tracking.mlflow", "False", "--runs_dir", str(tmp_path)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, env=head.environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "images 40/40" in done.stdout  # the job's own lines come back
+    lines = (tmp_path / "demo" / "metrics.jsonl").read_text().splitlines()
+    records: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    assert records[0]["world_size"] == 2
+    assert records[-1]["status"] == "FINISHED"
+
+
+def test_a_job_without_the_token_does_not_run(head: Head, tmp_path: Path) -> None:
+    job = {"entrypoint": f"touch {tmp_path}/ran"}
+    answer = requests.post("http://127.0.0.1:8275/api/jobs/", json=job, timeout=10)
+    assert answer.status_code == 401
+    time.sleep(2)
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,50 @@
+import itertools
+
+import pytest
+
+from cyclegan_dist.step.schedule import Schedule, ScheduleConfig, learning_rate_factor
+
+
+def test_linear_is_the_papers() -> None:
+    config = ScheduleConfig()
+    factors = [learning_rate_factor(config, epoch) for epoch in range(200)]
+    assert factors[:100] == [1.0] * 100
+    assert factors[100] == pytest.approx(100 / 101)
+    assert factors[199] == pytest.approx(1 / 101)
+    steps = {round(a - b, 12) for a, b in itertools.pairwise(factors[99:])}
+    assert steps == {round(1 / 101, 12)}
+
+
+def test_step_and_cosine() -> None:
+    step = ScheduleConfig(policy="step", step_epochs=50)
+    assert [learning_rate_factor(step, e) for e in (0, 49, 50, 149)] == pytest.approx([1, 1, 0.1, 0.01])
+    cosine = ScheduleConfig(policy="cosine", n_epochs=50, n_epochs_decay=50)
+    assert [learning_rate_factor(cosine, e) for e in (0, 50, 100)] == pytest.approx([1, 0.5, 0])
+
+
+def epoch(schedule: Schedule, loss: float) -> None:
+    schedule.observe(loss + 0.5, ends_epoch=False)
+    schedule.observe(loss - 0.5, ends_epoch=True)
+
+
+def test_plateau_falls_when_the_loss_does_not() -> None:
+    schedule = Schedule(ScheduleConfig(policy="plateau"))
+    for i in range(10):
+        epoch(schedule, 10.0 - i)
+    assert schedule.factor(10) == 1.0
+    for _ in range(6):
+        epoch(schedule, 1.0)
+    assert schedule.factor(16) == pytest.approx(0.2)
+
+
+def test_plateau_remembers_in_the_middle_of_an_epoch() -> None:
+    one = Schedule(ScheduleConfig(policy="plateau"))
+    for _ in range(6):
+        epoch(one, 1.0)
+    one.observe(3.0, ends_epoch=False)
+    two = Schedule(ScheduleConfig(policy="plateau"))
+    two.load_state_dict(one.state_dict())
+    for schedule in (one, two):
+        schedule.observe(1.0, ends_epoch=True)
+    assert one.factor(0) == two.factor(0) == pytest.approx(0.2)
+    assert one.state_dict() == two.state_dict()

@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from cyclegan_dist.tracking.journal import Journal
+from cyclegan_dist.tracking.sender_state import NAME, Bookmark, key_of, server_of
+
+
+def test_it_is_read_as_it_was_saved(tmp_path: Path) -> None:
+    mark = Bookmark("http://host", "key", "id", 7)
+    mark.save(tmp_path)
+    assert Bookmark.read(tmp_path) == mark
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"unknown": 1}', "null"])
+def test_a_torn_one_is_an_empty_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / NAME).write_text(text)
+    assert Bookmark.read(tmp_path) == Bookmark()
+
+
+def test_the_key_is_the_runs_own(tmp_path: Path) -> None:
+    def key(folder: str, text: str) -> str:
+        with Journal(tmp_path / folder) as journal:
+            journal.message(text)
+        return key_of(tmp_path / folder)
+
+    first = key("a/run", "one")
+    assert key("a/run", "two") == first  # the journal grows
+    (tmp_path / "a").rename(tmp_path / "moved")
+    assert key_of(tmp_path / "moved" / "run") == first
+    (tmp_path / "moved" / "run").rename(tmp_path / "other")
+    assert key_of(tmp_path / "other") != first  # a copy that goes on under another name
+    assert key("b/run", "three") != first
+
+
+def test_a_password_is_not_kept() -> None:
+    assert server_of("https://me:secret@host:5000/x") == "https://host:5000/x"
+    assert server_of("postgresql+psycopg2://me:secret@db/x?password=secret") == "postgresql+psycopg2://db/x"
+    assert server_of("sqlite:////home/me@work/mlflow.db") == "sqlite:////home/me@work/mlflow.db"

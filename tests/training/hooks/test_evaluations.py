@@ -1,0 +1,52 @@
+"""Snapshots are judged beside training, and the best is named."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.errors import UsageError
+from tests.training.trainings import go, records
+
+pytestmark = pytest.mark.slow
+
+
+def test_every_snapshot_is_judged_and_the_best_is_named(tiny_run: Callable[..., Config], dataset: Path) -> None:
+    config = tiny_run(held_out__data=str(dataset), every__snapshot=8, stop_after=16)
+    assert go(config) == "FINISHED"
+    judged = [record for record in records(config) if record["kind"] == "evaluation"]
+    assert [record["nimg"] for record in judged] == [8, 16]
+    means = [sum(record["values"][f"kd/untrained_{d}"] for d in ("AB", "BA")) / 2 for record in judged]
+    best = json.loads((config.run_dir / "best.json").read_text())
+    assert best["value"] == pytest.approx(min(means))
+    assert best["snapshot"] == f"snapshots/nimg-{judged[means.index(min(means))]['nimg']:09d}"
+    assert records(config)[-1]["kind"] == "end"
+
+
+def test_what_was_judged_and_not_told_is_told_by_the_resumed_run(
+    tiny_run: Callable[..., Config], dataset: Path
+) -> None:
+    """As after a training that was killed while its snapshot was judged."""
+    go(tiny_run(every__snapshot=8, stop_after=8))
+    config = tiny_run(held_out__data=str(dataset), every__snapshot=8, stop_after=16)
+    subprocess.run(
+        [sys.executable, "-m", "pipelines.evaluate", *map(str, (config.run_dir, "--data", dataset))], check=True
+    )
+    assert go(config) == "FINISHED"
+    assert [record["nimg"] for record in records(config) if record["kind"] == "evaluation"] == [8, 16]
+
+
+def test_an_evaluation_that_fails_is_told_and_ends_no_run(tiny_run: Callable[..., Config], dataset: Path) -> None:
+    config = tiny_run(held_out__data=str(dataset), held_out__features="resnet18:/none", stop_after=4)
+    assert go(config) == "FINISHED"
+    said = [record["text"] for record in records(config) if record["kind"] == "message"]
+    assert any("was not evaluated: error: weights /none cannot be read" in text for text in said)
+
+
+def test_held_out_images_that_are_not_there_are_refused_before_ranks_start(tiny_run: Callable[..., Config]) -> None:
+    with pytest.raises(UsageError, match="no data set at"):
+        tiny_run(held_out__data="/none")

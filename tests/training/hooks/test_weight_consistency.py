@@ -1,0 +1,56 @@
+"""Ranks that have parted are found, whichever bit it is."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.step.distributed import World
+from cyclegan_dist.training.hooks.weight_consistency import DivergedError, digest
+from cyclegan_dist.training.stop import StopRequest
+from cyclegan_dist.training.trainer import Trainer
+from tests.ranks import run_ranks
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_every_single_bit_changes_the_digest(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    weights = [torch.randn(3, 3).to(dtype), torch.randn(4).to(dtype)]
+    before, size = digest(weights), weights[0].element_size()
+    for tensor in weights:
+        raw = tensor.view(-1).view(torch.uint8)
+        for byte in range(tensor.numel() * size):
+            for bit in range(8):
+                raw[byte] ^= 1 << bit
+                assert digest(weights) != before
+                raw[byte] ^= 1 << bit
+    assert digest(weights) == before
+    assert digest(weights[::-1]) != before
+
+
+def test_a_flipped_bit_on_one_rank_stops_all_before_the_next_checkpoint(
+    tiny_run: Callable[..., Config],
+) -> None:
+    config = tiny_run(every__compare=8, every__checkpoint=8)
+
+    def work(world: World) -> str:
+        trainer = Trainer(config, world, None)
+        weight = trainer.method.networks["D_B"].get_parameter("model.0.weight")
+        advance = trainer._advance
+
+        def flip(at, loader):  # in the sixth step, on one rank
+            at = advance(at, loader)
+            if at.step == 6 and world.rank == 1:
+                weight.data.view(-1).view(torch.int32)[0] ^= 1
+            return at
+
+        trainer._advance = flip  # type: ignore[method-assign]
+        with pytest.raises(DivergedError) as error:
+            trainer.run(StopRequest(config.run_dir, world))
+        return str(error.value)
+
+    said = run_ranks(work, 2)
+    assert said[0] == said[1]
+    assert said[0].startswith("step 8: the weights of rank 1 are not those of rank 0")
+    assert "Start again from the checkpoint of step 4" in said[0]

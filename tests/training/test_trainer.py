@@ -1,0 +1,284 @@
+"""The loop: resumed equals uninterrupted, bit for bit; and what it leaves for people."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.data.reader import DataError
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.step.distributed import World
+from cyclegan_dist.training.run_folder import open_run
+from cyclegan_dist.training.stop import StopRequest
+from cyclegan_dist.training.trainer import Trainer
+from tests.ranks import run_ranks
+from tests.training.trainings import ALONE, differences, final_state, go, go_on, records
+
+MakeRun = Callable[..., Config]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+@pytest.mark.parametrize("images", [12, 24])  # in the middle of an epoch, and in the next; an epoch is ten images
+def test_resumed_equals_uninterrupted(tiny_run: MakeRun, ranks: int, images: int) -> None:
+    options = {"optim__batch_size": 12, "every__checkpoint": 0}
+    whole = tiny_run(name="whole", **options)
+    go_on(ranks, whole)
+    cut = {"name": "cut", **options}
+    go_on(ranks, tiny_run(stop_after=images, **cut))
+    go_on(ranks, tiny_run(**cut))
+    states = [final_state(config, ranks) for config in (whole, tiny_run(**cut))]
+    assert len(states[0][1]["history"]["A"]["images"]) == 3
+    assert differences(*states) == []
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_resumed_equals_uninterrupted_averaged_in_bf16_on(tiny_run: MakeRun, ranks: int) -> None:
+    options = {"optim__batch_size": 4, "optim__ema_decay": 0.9, "optim__precision": "bf16"}
+    whole = tiny_run(name="whole", **options)
+    go_on(ranks, whole)
+    go_on(ranks, tiny_run(name="cut", stop_after=12, **options))
+    resumed = tiny_run(name="cut", **options)
+    go_on(ranks, resumed)
+    assert differences(final_state(whole, ranks), final_state(resumed, ranks)) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optim__ema_decay": 0.9},
+        {"optim__precision": "bf16"},
+        {"schedule__policy": "plateau"},
+        {"method__generator__dropout": True},
+        {"method__gan_mode": "wgangp"},
+        {"optim__micro_batch": 1, "data__workers": 1},
+    ],
+    ids=lambda options: next(iter(options)).split("__")[-1],
+)
+def test_resumed_equals_uninterrupted_with(tiny_run: MakeRun, options: dict[str, Any]) -> None:
+    whole = tiny_run(name="whole", **options)
+    go(whole)
+    go(tiny_run(name="cut", stop_after=14, **options))
+    resumed = tiny_run(name="cut", **options)
+    go(resumed)
+    assert differences(final_state(whole, 1), final_state(resumed, 1)) == []
+
+
+def test_the_comparison_above_can_fail(tiny_run: MakeRun) -> None:
+    one, two = tiny_run(name="one"), tiny_run(name="two", seed=1)
+    go(one), go(two)
+    assert differences(final_state(one, 1), final_state(two, 1))
+
+
+def test_a_different_number_of_ranks_goes_on_from_the_same_place(tiny_run: MakeRun) -> None:
+    """History off, double precision: the same images in the same order, and outputs that agree to rounding."""
+    options = {"method__pool_size": 0, "optim__precision": "fp64", "optim__batch_size": 4}
+    whole = tiny_run(name="whole", **options)
+    go(whole)
+    for ranks, stop in ((2, 12), (4, 24), (1, 0)):
+        go_on(ranks, tiny_run(name="changing", stop_after=stop, **options))
+    one, two = (final_state(tiny_run(name=name, **options), 1)[0]["step"]["networks"] for name in ("whole", "changing"))
+    weights = [key for key in one if key.endswith("weight")]  # biases before instance norm hold blown-up rounding noise
+    assert max(float((one[key] - two[key]).abs().max()) for key in weights) < 1e-9
+
+
+def test_history_is_dealt_out_to_another_number_of_ranks(tiny_run: MakeRun) -> None:
+    options = {"method__pool_size": 2, "optim__batch_size": 4}
+    go_on(2, tiny_run(stop_after=8, **options))
+    before = [state["history"]["A"]["images"] for state in final_state(tiny_run(**options), 2)[1:]]
+    config = tiny_run(stop_after=8, **options)
+
+    def look(world: World) -> list[torch.Tensor]:
+        trainer = Trainer(config, world, None)
+        trainer.state.restore(trainer.store, print)
+        return trainer.method.history["A"].images
+
+    dealt = run_ranks(look, 4)
+    together = [image for images in dealt for image in images]
+    assert len(together) == 4
+    for image in (image for images in before for image in images):
+        assert any(torch.equal(image, other) for other in together)
+
+
+def test_a_run_leaves_metrics_samples_snapshots_and_checkpoints(tiny_run: MakeRun) -> None:
+    config = tiny_run(every__samples=20, every__snapshot=20)
+    go(config)
+    kinds = [record["kind"] for record in records(config)]
+    assert kinds[0] == "run" and kinds[-1] == "end"
+    metrics = [record for record in records(config) if record["kind"] == "metrics"]
+    assert [record["nimg"] for record in metrics] == list(range(4, 41, 4))
+    assert {"loss/G_AB", "loss/cycle_A", "loss/D_B", "lr/G", "perf/images_per_s", "perf/data_wait_frac"} <= set(
+        metrics[0]["values"]
+    )
+    assert metrics[-1]["values"]["progress/epoch"] == 4
+    assert metrics[-1]["values"]["lr/G"] == pytest.approx(2e-4 / 3)
+    assert sorted(path.name for path in (config.run_dir / "samples").iterdir()) == [
+        "nimg-000000020.png",
+        "nimg-000000040.png",
+    ]
+    assert sorted(path.name for path in (config.run_dir / "snapshots").iterdir()) == [
+        "nimg-000000020",
+        "nimg-000000040",
+    ]
+    assert [record["final"] for record in records(config) if record["kind"] == "snapshot"] == [False, True]
+
+
+def test_a_resumed_run_does_not_record_a_step_twice(tiny_run: MakeRun) -> None:
+    config = tiny_run(stop_after=20, every__checkpoint=8)
+    go(config)
+    newest = max((config.run_dir / "checkpoints").glob("step-*"))
+    for path in newest.iterdir():  # as if it had died after logging and before its last checkpoint
+        path.unlink()
+    newest.rmdir()
+    go(tiny_run(every__checkpoint=8))
+    steps = [record["step"] for record in records(config) if record["kind"] == "metrics"]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 20
+    assert any("resumed at step 8" in record.get("text", "") for record in records(config))
+
+
+def test_a_finished_run_ends_at_once_when_started_again(tiny_run: MakeRun) -> None:
+    config = tiny_run()
+    go(config)
+    before = final_state(config, 1)
+    assert go(tiny_run()) == "FINISHED"
+    assert differences(before, final_state(config, 1)) == []
+
+
+def test_a_stop_file_stops_all_ranks_at_one_step_with_a_checkpoint(tiny_run: MakeRun) -> None:
+    config = tiny_run(schedule__n_epochs=1000, every__checkpoint=0)
+
+    def work(world: World) -> str:
+        if world.is_first:
+            (config.run_dir / "STOP").touch()
+        return go(config, world)
+
+    assert run_ranks(work, 2) == ["KILLED", "KILLED"]
+    assert len(list((config.run_dir / "checkpoints").glob("step-*"))) == 1
+
+
+def test_a_run_resumed_far_on_still_looks_for_a_stop_soon(tmp_path: Path) -> None:
+    stop = StopRequest(tmp_path, ALONE, interval_s=0.05)
+    assert not stop.agreed(20_001)
+    stop.signal = 15
+    assert any(stop.agreed(20_002 + i) for i in range(3))
+
+
+def test_images_of_many_sizes_train_sample_and_translate(tmp_path: Path, tiny_run: MakeRun) -> None:
+    from pipelines.prepare import Prepare, prepare
+    from tests.conftest import write_images
+
+    a, b = write_images(tmp_path / "A", 3, size=16), write_images(tmp_path / "B", 3, size=16)
+    write_images(a / "more", 3, size=24), write_images(b / "more", 3, size=32)
+    prepare(Prepare(a, b, tmp_path / "out", workers=1))
+    config = tiny_run(data__path=str(tmp_path / "out"), data__preprocess="none", optim__batch_size=1, every__samples=8)
+    assert go(config) == "FINISHED"
+    assert list((config.run_dir / "samples").iterdir())
+
+
+def test_a_crop_larger_than_an_image_is_refused_before_anything_starts(tiny_run: MakeRun) -> None:
+    with pytest.raises(UsageError, match="24 pixels is smaller than crop_size 28"):
+        tiny_run(data__preprocess="crop", data__crop_size=28)
+
+
+def test_another_data_set_is_refused_on_resume(tiny_run: MakeRun, tmp_path: Path) -> None:
+    from cyclegan_dist.training.run_folder import draw_synthetic
+
+    go(tiny_run(stop_after=8))
+    draw_synthetic(tmp_path / "other", size=24, seed=0, count=10)
+    with pytest.raises(UsageError, match="not the one that the checkpoint"):
+        go(tiny_run(data__path=str(tmp_path / "other")))
+
+
+def test_a_rank_that_hangs_while_a_checkpoint_is_due_does_not_hold_the_others_up_for_long(tiny_run: MakeRun) -> None:
+    config = tiny_run(optim__batch_size=4, every__checkpoint=8, world__timeout_s=2.0)
+
+    def work(world: World) -> float:
+        trainer = Trainer(config, world, None)
+        if world.rank == 1:
+            trainer.store.save = lambda *_, **__: time.sleep(14)  # type: ignore[method-assign]
+        began = time.monotonic()
+        with pytest.raises(RuntimeError):
+            trainer.run(StopRequest(config.run_dir, world))
+        return time.monotonic() - began
+
+    waiting, _ = run_ranks(work, 2)
+    assert 2 < waiting < 13  # its time-out, and a few seconds for a checkpoint that will not be whole
+
+
+def test_damaged_data_ends_the_run_by_name_and_leaves_a_note_for_the_launcher(
+    tiny_run: MakeRun, tmp_path: Path
+) -> None:
+    import shutil
+
+    config = tiny_run()
+    copy = Path(shutil.copytree(config.data.path, tmp_path / "copy"))
+    for shard in copy.rglob("*.tar"):
+        shard.write_bytes(shard.read_bytes()[:1000])
+    config = tiny_run(data__path=str(copy))
+    with pytest.raises(DataError, match=r"\.tar, sample"):
+        go(config)
+    assert ".tar" in (config.run_dir / "FAILED").read_text()
+    config = tiny_run(name="workers", data__path=str(copy), data__workers=2)
+    with pytest.raises(DataError, match=r"\.tar, sample") as error:
+        go(config)
+    assert "\n" not in str(error.value)  # not the loader process's traceback
+
+
+def test_opening_refuses_what_cannot_work(tiny_run: MakeRun, tmp_path: Path) -> None:
+    tiny_run()
+    with pytest.raises(UsageError, match=r"optim\.lr: 0\.0002 -> 0\.1"):
+        tiny_run(optim__lr=0.1)
+    with pytest.raises(UsageError, match="no data set"):
+        tiny_run(name="x", data__path=str(tmp_path / "nowhere"))
+    with pytest.raises(UsageError, match=r"pass --data\.path"):
+        tiny_run(name="x", data__path="")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot write"):
+        tiny_run(name="x", runs_dir=str(tmp_path / "file"))
+    assert not (tmp_path / "runs" / "x").exists()
+
+
+def test_the_saved_config_is_a_preset(tiny_run: MakeRun) -> None:
+    from cyclegan_dist.config.config import load_config
+
+    config = tiny_run()
+    assert load_config(str(config.run_dir / "config.yaml")) == config
+    assert open_run(load_config(str(config.run_dir / "config.yaml"))) == config
+
+
+def test_a_value_that_is_not_finite_is_told_with_its_images_and_what_is_left(tiny_run: MakeRun) -> None:
+    from cyclegan_dist.data.loader import Batch
+    from cyclegan_dist.step.update import NonFiniteError
+
+    config = tiny_run(optim__batch_size=4)
+
+    def work(world: World) -> tuple[str, bool]:
+        trainer = Trainer(config, world, None)
+        images, seen = Batch.images, []
+
+        def poisoned(batch: Batch, *where: Any) -> dict[str, torch.Tensor]:
+            seen.append(batch)
+            made = images(batch, *where)
+            if world.rank == 1 and len(seen) == 6:
+                made["real_B"][0, 0, 0, 0] = float("nan")
+                before.extend(p.clone() for p in trainer.method.networks.parameters())
+            return made
+
+        before: list[torch.Tensor] = []
+        Batch.images = poisoned  # type: ignore[method-assign]
+        with pytest.raises(NonFiniteError) as error:
+            trainer.run(StopRequest(config.run_dir, world))
+        if world.rank == 1:
+            assert all(key in str(error.value) for key in (*seen[-1].keys_A, *seen[-1].keys_B))
+        after = list(trainer.method.networks.parameters())
+        return str(error.value), all(torch.equal(x, y) for x, y in zip(before, after, strict=bool(before)))
+
+    (one, _), (two, unchanged) = run_ranks(work, 2)
+    assert one == two and unchanged
+    assert one.startswith("step 6: the gradient of player G is not finite, no weight was changed")
+    assert "rank 1: " in one and "rank 0: " not in one
+    assert "Last good: the checkpoint of step 4" in one
