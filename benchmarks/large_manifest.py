@@ -22,8 +22,8 @@ import tyro
 
 from benchmarks.machine import circumstances
 from cyclegan_dist.data.config import DataConfig
-from cyclegan_dist.data.loader import Share, batches
-from cyclegan_dist.data.manifest import NAME, SCHEMA, open_manifest
+from cyclegan_dist.data.loader import RankSlice, batches
+from cyclegan_dist.data.manifest import MANIFEST, SCHEMA, open_manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan
 from cyclegan_dist.errors import UsageError, run_command
 from pipelines.prepare import Prepare, prepare
@@ -35,7 +35,7 @@ CHUNK = 1_000_000  # rows made at once
 def make(a_dir: Path, b_dir: Path, dataset: Path, samples: int) -> None:
     """Prepare a data set, and let each of its domains have `samples` / 2 samples, in as many rows of its manifest."""
     prepare(Prepare(a_dir, b_dir, dataset))
-    path = dataset / NAME
+    path = dataset / MANIFEST
     known = pq.read_table(path)
     facts = json.loads(known.schema.metadata[b"cyclegan_dist"])
     with pq.ParquetWriter(path, SCHEMA.with_metadata({"cyclegan_dist": json.dumps(facts)}), compression="zstd") as out:
@@ -67,7 +67,7 @@ def main(
         opened = time.perf_counter() - began
         plan = Plan(manifest.samples, 0, BATCH)
         channels = {domain: 3 for domain in DOMAINS}
-        config, share = DataConfig(workers=workers), Share(0, 1, BATCH)
+        config, share = DataConfig(workers=workers), RankSlice(0, 1, BATCH)
         stream = batches(manifest, plan, config, share, first_step=0, multiple=4, channels=channels)
         next(stream)
         first = time.perf_counter() - began

@@ -22,7 +22,7 @@ from benchmarks.machine import circumstances
 from benchmarks.reference_loader import reference_loader
 from benchmarks.rounds import alternate, ratios, with_quartiles
 from cyclegan_dist.data.config import DataConfig
-from cyclegan_dist.data.loader import Share, batches
+from cyclegan_dist.data.loader import RankSlice, batches
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.data.plan import Plan
 from cyclegan_dist.errors import UsageError, run_command
@@ -34,7 +34,7 @@ YARDSTICK, PROJECT = "yardstick", "project"
 def pairs(dataset: Path, **config: Any) -> Iterable[object]:
     """The project's pairs in [-1, 1], without end."""
     manifest = open_manifest(str(dataset))
-    plan, share, channels = Plan(manifest.samples, 0, 1), Share(0, 1, 1), {"A": 3, "B": 3}
+    plan, share, channels = Plan(manifest.samples, 0, 1), RankSlice(0, 1, 1), {"A": 3, "B": 3}
     settings = DataConfig(workers=0, **config)
     for batch in batches(manifest, plan, settings, share, first_step=0, multiple=4, channels=channels):
         yield batch.images(torch.device("cpu"), torch.float32, torch.contiguous_format)

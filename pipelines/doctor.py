@@ -23,7 +23,7 @@ from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.train import parse
 
 if TYPE_CHECKING:
-    from cyclegan_dist.operations.doctor.examination import Patient
+    from cyclegan_dist.operations.doctor.examination import Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +58,14 @@ def doctor(command: Command, config: Config, *, alone: bool) -> int:
 
 
 @contextlib.contextmanager
-def _patient(config: Config, alone: bool) -> Iterator["Patient"]:
+def _patient(config: Config, alone: bool) -> Iterator["Target"]:
     """The cluster of RAY_ADDRESS, joined for the block, or this machine."""
     if alone:
-        from cyclegan_dist.operations.doctor.examination import Patient
+        from cyclegan_dist.operations.doctor.examination import Target
         from cyclegan_dist.operations.doctor.fleet import Alone
         from cyclegan_dist.operations.doctor.hardware import gpus_here
 
-        yield Patient(config=config, fleet=Alone(gpus_here()[1]))
+        yield Target(config=config, fleet=Alone(gpus_here()[1]))
         return
     from cyclegan_dist.orchestration.probing import patient  # Ray is loaded from here on
 

@@ -1,6 +1,6 @@
 """Write generators for other programs: safetensors, torch.export (.pt2) and ONNX, each compared with the original.
 
-    python -m pipelines.export RUN_DIR_or_SNAPSHOT_or_models:/NAME@ALIAS OUT [--formats safetensors pt2 onnx]
+    python -m pipelines.export RUN_DIR_or_SNAPSHOT_or_models:/EXPORTS@ALIAS OUT [--formats safetensors pt2 onnx]
 
 The files take images N x C x H x W in [-1, 1], of any batch size, height and width. `OUT/exports.json` says what each
 is: sha256, bytes, milliseconds per image, largest difference to the original at three sizes. Ends with 1 if a
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cyclegan_dist.errors import run_command
-from cyclegan_dist.models.export import NAME, TOLERANCE, disagreeing, export_generators
+from cyclegan_dist.models.export import EXPORTS, TOLERANCE, disagreeing, export_generators
 from cyclegan_dist.registry.sources import open_source
 
 CONSOLE = Console(width=120)
@@ -27,7 +27,7 @@ class Export:
     """Write generators for other programs."""
 
     source: tyro.conf.Positional[str]
-    """Folder of a run or of a snapshot, or models:/NAME@ALIAS."""
+    """Folder of a run or of a snapshot, or models:/EXPORTS@ALIAS."""
     out: tyro.conf.Positional[Path]
     """Folder for the files."""
     formats: tuple[Literal["safetensors", "pt2", "onnx"], ...] = ("safetensors", "pt2", "onnx")
@@ -50,7 +50,7 @@ def main() -> int:
     command = tyro.cli(Export, prog="python -m pipelines.export", description=__doc__)
     exports = export_generators(open_source(command.source), command.out, command.formats)
     CONSOLE.print(_table(exports))
-    print(f"largest differences to the original by height x width; more in {command.out / NAME}")
+    print(f"largest differences to the original by height x width; more in {command.out / EXPORTS}")
     wrong = disagreeing(exports)
     if wrong:
         print(f"not as the original, by more than {TOLERANCE:g}: {', '.join(wrong)}")

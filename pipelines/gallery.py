@@ -16,7 +16,7 @@ from cyclegan_dist.data.images import UnreadableImageError, decode
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.evaluation.gallery import Section, there_and_back, write_gallery
 from cyclegan_dist.models.snapshot import find_snapshot, load_generator, read_card
-from cyclegan_dist.tracking.journal import NAME
+from cyclegan_dist.tracking.journal import JOURNAL
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def gallery(command: Gallery) -> Path:
     ):
         images = _images(folder, command.count, channels)
         sections.append(Section(title, list(images), there_and_back(forth, back, list(images.values()))))
-    journal = command.run_dir / NAME
+    journal = command.run_dir / JOURNAL
     return write_gallery(
         command.out,
         title=str(card.get("run", snapshot.name)),

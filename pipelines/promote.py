@@ -39,7 +39,7 @@ class Promote:
     gate: str = ""
     """YAML file: figure, better (lower or higher), margin, veto (findings)."""
     dry_run: bool = False
-    """Judge, and change nothing."""
+    """Evaluator, and change nothing."""
     rollback: bool = False
     """Make the champion before this one champion again."""
     list: bool = False

@@ -21,7 +21,7 @@ from rich.console import Console
 from cyclegan_dist.config.yaml_tree import read_assignments
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.sweep.pictures import draw_history, draw_parallel
-from cyclegan_dist.sweep.progress import Progress
+from cyclegan_dist.sweep.progress import SweepProgress
 from cyclegan_dist.sweep.record import Trial
 from cyclegan_dist.sweep.results import BEST, ranked, table, write_results
 from cyclegan_dist.sweep.sampling import draw_all
@@ -75,7 +75,7 @@ def _run(opened: Sweep, console: Console) -> int:
         return 0
     from cyclegan_dist.orchestration.tuning import sweep_on_ray  # torch and Ray are loaded from here on
 
-    with Progress(opened.spec, opened.record.trials, console) as progress:
+    with SweepProgress(opened.spec, opened.record.trials, console) as progress:
         return sweep_on_ray(opened, progress)
 
 

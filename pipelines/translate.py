@@ -20,12 +20,11 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from cyclegan_dist.data.manifest import NAME as MANIFEST
-from cyclegan_dist.data.manifest import open_manifest
+from cyclegan_dist.data.manifest import MANIFEST, open_manifest
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.models.snapshot import read_card
 from cyclegan_dist.registry.sources import open_source
-from cyclegan_dist.translation.job import Job, Outcome, Task
+from cyclegan_dist.translation.job import Job, Task, TranslationResult
 from cyclegan_dist.translation.resume import unfinished
 from cyclegan_dist.translation.targets import file_tasks, shard_tasks
 from cyclegan_dist.translation.work import Translator
@@ -102,7 +101,7 @@ def _do(command: Translate, job: Job, tasks: list[Task], done_before: int) -> in
     return left_out
 
 
-def _outcomes(command: Translate, job: Job, tasks: list[Task]) -> Generator[tuple[int, Outcome]]:
+def _outcomes(command: Translate, job: Job, tasks: list[Task]) -> Generator[tuple[int, TranslationResult]]:
     """How many tasks were done together, and what became of them."""
     if command.workers < 0:
         raise UsageError(f"--workers {command.workers}: give 0 or more")

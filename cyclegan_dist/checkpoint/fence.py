@@ -8,7 +8,7 @@ import contextlib
 import os
 from pathlib import Path
 
-NAME = "attempt"
+ATTEMPT_FILE = "attempt"
 
 
 class SupersededError(Exception):
@@ -24,11 +24,11 @@ class Fence:
     """
 
     def __init__(self, run_dir: Path, attempt: str):
-        self._file, self.attempt = run_dir / NAME, attempt
+        self._file, self.attempt = run_dir / ATTEMPT_FILE, attempt
 
     def claim(self) -> None:
         """Take over the run."""
-        temporary = self._file.with_name(f".{NAME}-{self.attempt}")
+        temporary = self._file.with_name(f".{ATTEMPT_FILE}-{self.attempt}")
         temporary.write_text(self.attempt)
         os.replace(temporary, self._file)
 

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from cyclegan_dist import __version__
 from cyclegan_dist.checkpoint.fence import Fence
+from cyclegan_dist.checkpoint.storage import Storage
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.distributed import World
-from cyclegan_dist.storage.storage import Place
 
 SHARED = "shared.pt"
 VERSIONS = {"program": __version__, "torch": torch.__version__}
@@ -57,7 +57,7 @@ class CheckpointStore:
     """The checkpoints of one run. All ranks do everything together.
 
     Args:
-        place: where they lie.
+        storage: where they lie.
         world: this rank among all.
         keep: how many of the newest stay.
         keep_best: how many of those with the lowest score stay besides.
@@ -67,7 +67,7 @@ class CheckpointStore:
 
     def __init__(
         self,
-        place: Place,
+        storage: Storage,
         world: World,
         *,
         keep: int,
@@ -75,10 +75,10 @@ class CheckpointStore:
         keep_best: int = 0,
         fence: Fence | None = None,
     ):
-        self.place, self.world, self.keep, self.keep_best, self.warn = place, world, keep, keep_best, warn
+        self.storage, self.world, self.keep, self.keep_best, self.warn = storage, world, keep, keep_best, warn
         self._fence = fence
-        self._attempt = fence.attempt if fence else world.from_first(new_attempt())
-        self._aside = world.aside()  # its exchanges do not meet those of the training that goes on
+        self._attempt = fence.attempt if fence else world.broadcast(new_attempt())
+        self._side_channel = world.side_channel()  # its exchanges do not meet those of the training that goes on
         self._thread: threading.Thread | None = None
         self._problem = ""
 
@@ -91,7 +91,7 @@ class CheckpointStore:
         nimg: int,
         score: float | None = None,
     ) -> None:
-        """Copy the state and begin to write it; `settle` tells what became of it. Waits for the save before, if that
+        """Copy the state and begin to write it; `wait` tells what became of it. Waits for the save before, if that
         still goes on.
 
         If a rank cannot write its part there is a warning, and older checkpoints are untouched.
@@ -103,7 +103,7 @@ class CheckpointStore:
             nimg: images seen.
             score: lower is better; for `keep_best`.
         """
-        self.settle()
+        self.wait()
         parts = {_rank_file(self.world.rank): on_cpu(rank)}
         if self.world.is_first:
             parts[SHARED] = on_cpu(shared)
@@ -111,9 +111,9 @@ class CheckpointStore:
         self._thread = threading.Thread(target=self._write, args=(step, parts, facts), daemon=True)
         self._thread.start()
 
-    def settle(self, *, wait: bool = True, timeout_s: float | None = None) -> None:
-        """Warn if the last save failed; with `wait`, after it has ended."""
-        if self._thread is None or (self._thread.is_alive() and not wait):
+    def wait(self, *, block: bool = True, timeout_s: float | None = None) -> None:
+        """Warn if the last save failed; with `block`, after it has ended."""
+        if self._thread is None or (self._thread.is_alive() and not block):
             return
         self._thread.join(timeout_s)
         self._thread = None
@@ -123,9 +123,9 @@ class CheckpointStore:
 
     def _write(self, step: int, parts: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         try:
-            written = self._aside.gather(self._write_parts(step, parts))
+            written = self._side_channel.gather(self._write_parts(step, parts))
             problem = self._commit(step, written, facts) if self.world.is_first else ""
-            problem = self._aside.from_first(problem)  # last: no rank begins the next while rank 0 tidies up
+            problem = self._side_channel.broadcast(problem)  # last: no rank begins the next while rank 0 tidies up
         except Exception as error:  # another rank is gone, and training will find out for itself
             problem = str(error)
         if problem:
@@ -137,10 +137,10 @@ class CheckpointStore:
         try:
             return {name: self._write_part(step, name, content) for name, content in parts.items()}
         except Exception as error:  # a full disk is a RuntimeError to torch; whatever it is, the others must hear of it
-            return f"{self.place}: {error}"
+            return f"{self.storage}: {error}"
 
     def _write_part(self, step: int, name: str, content: Any) -> dict[str, Any]:
-        with self.place.create(step, self._attempt, name) as file:
+        with self.storage.create(step, self._attempt, name) as file:
             hashing = _Hashing(file)
             torch.save(content, hashing)  # pyright: ignore[reportArgumentType]
         return {"sha256": hashing.sha256.hexdigest(), "bytes": hashing.bytes}
@@ -155,34 +155,34 @@ class CheckpointStore:
                 raise OSError(failed[0])
             if self._fence is not None and self._fence.lost():
                 raise OSError("another attempt has taken over the run")
-            self.place.commit(step, self._attempt, _dump(manifest), list(files))
+            self.storage.commit(step, self._attempt, _dump(manifest), list(files))
             self._prune()
         except OSError as error:
-            self.place.discard(step, self._attempt)
+            self.storage.discard(step, self._attempt)
             return str(error)
         return ""
 
     def _prune(self) -> None:
         """After a commit only: until then the oldest may be the last good one."""
-        steps = self.place.steps()
+        steps = self.storage.steps()
         scores = {step: score for step in steps if (score := self._score(step)) is not None}
         best = sorted(scores, key=lambda step: scores[step])[: self.keep_best]
         for step in set(steps) - set(steps[-self.keep :]) - set(best):
-            self.place.delete(step)
+            self.storage.delete(step)
 
     def _score(self, step: int) -> float | None:
         try:
-            return _parse(self.place.manifest(step))["score"]
+            return _parse(self.storage.manifest(step))["score"]
         except (OSError, CheckpointError):
             return None
 
     def has(self, step: int) -> bool:
         """Whether there is a checkpoint of `step`; rank 0's answer on all ranks."""
-        return self.world.from_first(self.world.is_first and step in self.place.steps())
+        return self.world.broadcast(self.world.is_first and step in self.storage.steps())
 
     def latest(self) -> str:
         """What to call the newest checkpoint in a message."""
-        steps = self.place.steps()
+        steps = self.storage.steps()
         return f"the checkpoint of step {steps[-1]}" if steps else "no checkpoint yet"
 
     def load_latest(self) -> Restored | None:
@@ -191,7 +191,7 @@ class CheckpointStore:
         Raises:
             UsageError: if there are checkpoints but none is valid.
         """
-        steps = self.world.from_first(self.place.steps()[::-1] if self.world.is_first else None)
+        steps = self.world.broadcast(self.storage.steps()[::-1] if self.world.is_first else None)
         for step in steps:
             try:
                 restored, problem = self._load(step), None
@@ -203,25 +203,25 @@ class CheckpointStore:
             if self.world.is_first:
                 self.warn(f"{problems[0]}; falling back to the checkpoint before it")
         if steps:
-            raise UsageError(f"no valid checkpoint in {self.place}: restore one, or start a run of another name")
+            raise UsageError(f"no valid checkpoint in {self.storage}: restore one, or start a run of another name")
         return None
 
     def _load(self, step: int) -> Restored:
         """Read and verify the shared file and the rank files that this rank needs."""
         try:
-            manifest = _parse(self.place.manifest(step))
+            manifest = _parse(self.storage.manifest(step))
             size = manifest["world_size"]
             wanted = [self.world.rank] if size == self.world.size else list(range(size))
             content = {name: self._read(step, name, manifest) for name in (SHARED, *map(_rank_file, wanted))}
             if manifest["step"] != step:
                 raise CheckpointError(f"its manifest is that of step {manifest['step']}")
         except (OSError, KeyError, CheckpointError) as error:
-            raise CheckpointError(f"checkpoint step-{step:09d} in {self.place} is damaged ({error})") from error
+            raise CheckpointError(f"checkpoint step-{step:09d} in {self.storage} is damaged ({error})") from error
         ranks = {rank: content[_rank_file(rank)] for rank in wanted}
         return Restored(step, content[SHARED], ranks, size, manifest["versions"])
 
     def _read(self, step: int, name: str, manifest: Mapping[str, Any]) -> Any:
-        data, entry = self.place.read(step, manifest["attempt"], name), manifest["files"][name]
+        data, entry = self.storage.read(step, manifest["attempt"], name), manifest["files"][name]
         if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
             raise CheckpointError(f"{name} is not what was written")
         try:

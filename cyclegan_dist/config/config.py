@@ -27,7 +27,7 @@ from cyclegan_dist.step.schedule import ScheduleConfig
 from cyclegan_dist.step.world_config import WorldConfig
 from cyclegan_dist.tracking.config import TrackingConfig
 
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # a folder, an MLflow run and a part of URLs are named so
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # a folder, an MLflow run and a part of URLs are named so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class Config:
         refuse_password(self.checkpoints, "checkpoints")
         if "://" in self.runs_dir:
             raise UsageError(f"runs_dir {self.runs_dir} must be a folder: mount the storage on every node")
-        if not re.fullmatch(NAME, self.name):
+        if not re.fullmatch(NAME_PATTERN, self.name):
             raise UsageError(
                 f"name {self.name!r}: give letters, digits, dots, dashes and underscores, a letter or digit first, "
                 "128 at most"
@@ -115,7 +115,7 @@ class Config:
         return home() / self.runs_dir / self.name
 
     @property
-    def checkpoint_place(self) -> str:
+    def checkpoint_path(self) -> str:
         """The folder or URL of the run's checkpoints."""
         if not self.checkpoints:
             return str(self.run_dir / "checkpoints")

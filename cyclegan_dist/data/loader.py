@@ -41,7 +41,7 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Share:
+class RankSlice:
     """This rank's share of the work: which rank of how many, and images per micro-batch."""
 
     rank: int
@@ -138,7 +138,7 @@ def batches(
     manifest: Manifest,
     plan: Plan,
     config: DataConfig,
-    share: Share,
+    share: RankSlice,
     *,
     first_step: int,
     multiple: int,

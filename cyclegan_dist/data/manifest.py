@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.errors import UsageError, refuse_password
 
-NAME = "manifest.parquet"
+MANIFEST = "manifest.parquet"
 VERSION = 1
 SCHEMA = pa.schema(
     [
@@ -95,7 +95,7 @@ def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
     if path.startswith("pipe:"):
         raise UsageError(f"{path}: pipe: URLs run commands and are refused; give a folder or an fsspec URL")
     refuse_password(path, "the data set")
-    root = path.removesuffix(NAME).rstrip("/") or "."
+    root = path.removesuffix(MANIFEST).rstrip("/") or "."
     with _local(root) as file:
         table, facts = _read(file, root, ["domain", *(name for name in columns if name != "domain")])
         with file.open("rb") as content:
@@ -111,19 +111,20 @@ def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
 def _local(root: str) -> Iterator[Path]:
     """The manifest as a local file: itself, or a copy of it while the block lasts."""
     try:
-        file_system, path = fsspec.core.url_to_fs(f"{root}/{NAME}")
+        file_system, path = fsspec.core.url_to_fs(f"{root}/{MANIFEST}")
         with tempfile.TemporaryDirectory() as folder:
             if "file" not in file_system.protocol:
-                file_system.get_file(path, f"{folder}/{NAME}")
-                path = f"{folder}/{NAME}"
+                file_system.get_file(path, f"{folder}/{MANIFEST}")
+                path = f"{folder}/{MANIFEST}"
             Path(path).stat()
             yield Path(path)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
-            f"no data set at {root}: {NAME} is missing. Make it with: python -m pipelines.prepare A_DIR B_DIR {root}"
+            f"no data set at {root}: {MANIFEST} is missing. "
+            f"Make it with: python -m pipelines.prepare A_DIR B_DIR {root}"
         ) from None
     except (OSError, ValueError, ImportError) as error:
-        raise UsageError(f"cannot read {root}/{NAME}: {error}") from error
+        raise UsageError(f"cannot read {root}/{MANIFEST}: {error}") from error
 
 
 def _read(file: Path, root: str, columns: list[str]) -> tuple[pa.Table, dict[str, Any]]:
@@ -132,7 +133,7 @@ def _read(file: Path, root: str, columns: list[str]) -> tuple[pa.Table, dict[str
         facts = json.loads((pq.read_schema(file).metadata or {})[b"cyclegan_dist"])
         if facts["version"] != VERSION:
             raise UsageError(
-                f"{root}/{NAME} has version {facts['version']}; "
+                f"{root}/{MANIFEST} has version {facts['version']}; "
                 f"this program reads {VERSION}: prepare the data set again"
             )
         table = pq.read_table(file, columns=columns, pre_buffer=False).select(columns)
@@ -140,7 +141,7 @@ def _read(file: Path, root: str, columns: list[str]) -> tuple[pa.Table, dict[str
         _refuse_strange(table, facts["shards"])
         return table, facts
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError):
-        raise UsageError(f"{root}/{NAME} is not a manifest that python -m pipelines.prepare wrote") from None
+        raise UsageError(f"{root}/{MANIFEST} is not a manifest that python -m pipelines.prepare wrote") from None
 
 
 def _refuse_strange(table: pa.Table, shards: dict[str, dict[str, Any]]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from webdataset.writer import ShardWriter, TarWriter
 
 from cyclegan_dist.data.encode import EncodedImage
-from cyclegan_dist.data.manifest import NAME, write_manifest
+from cyclegan_dist.data.manifest import MANIFEST, write_manifest
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.errors import UsageError
 
@@ -61,20 +61,20 @@ def write_dataset(
             for shard, index in _write_tars(domains[domain], draft, domain, samples_per_shard):
                 rows += [{"domain": domain, "shard": shard, **row} for row in index]
                 shards[shard] = _facts(draft / shard, len(index))
-        write_manifest(str(draft / NAME), rows, shards, paired=paired)
-        same = (out / NAME).exists() and filecmp.cmp(out / NAME, draft / NAME, shallow=False)
-        if (out / NAME).exists() and not same and not overwrite:
+        write_manifest(str(draft / MANIFEST), rows, shards, paired=paired)
+        same = (out / MANIFEST).exists() and filecmp.cmp(out / MANIFEST, draft / MANIFEST, shallow=False)
+        if (out / MANIFEST).exists() and not same and not overwrite:
             raise UsageError(f"{out} holds another data set: choose another folder, or pass --overwrite")
         # The same data set is put in place once more: its shards may have been damaged since.
         _put_in_place(draft, out)
-    return out / NAME
+    return out / MANIFEST
 
 
 def refuse_target(out: Path, *, overwrite: bool) -> None:
     """Say before any work is done that `out` cannot become a data set."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: choose another folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / NAME).exists():
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).exists():
         raise UsageError(
             f"{out} is not empty and holds no data set: choose another folder"
             + (", it will not be overwritten" * overwrite)
@@ -97,11 +97,11 @@ def _beside(out: Path) -> Iterator[Path]:
 
 
 def _put_in_place(draft: Path, out: Path) -> None:
-    for path in [*sorted(draft.rglob("*.tar")), draft / NAME]:
+    for path in [*sorted(draft.rglob("*.tar")), draft / MANIFEST]:
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    if (out / NAME).exists():
-        (out / NAME).unlink()  # from here on the old data set is not one any more
+    if (out / MANIFEST).exists():
+        (out / MANIFEST).unlink()  # from here on the old data set is not one any more
         shutil.rmtree(out)
     os.rename(draft, out)  # an empty folder of that name is replaced
 

@@ -15,7 +15,7 @@ LAST_RECORDS = 20
 
 
 @dataclass(frozen=True)
-class Finding:
+class Detection:
     """Something that looks wrong.
 
     Attributes:
@@ -32,15 +32,15 @@ class Finding:
 DETECTORS = ("do-nothing", "collapsed", "inverted", "discriminator-won")
 
 
-def do_nothing(direction: str, change: float) -> list[Finding]:
+def do_nothing(direction: str, change: float) -> list[Detection]:
     """`change`: mean absolute difference of translations to their inputs, in grey levels."""
     if change >= NOTHING_LEVELS:
         return []
     text = f"G_{direction} changes its input by {change:.1f} grey levels of 255: lower lambda_identity, or train longer"
-    return [Finding("do-nothing", direction, text)]
+    return [Detection("do-nothing", direction, text)]
 
 
-def collapsed(direction: str, fake: Tensor, real: Tensor) -> list[Finding]:
+def collapsed(direction: str, fake: Tensor, real: Tensor) -> list[Detection]:
     """From n x D features of translations and of real images of the domain they should be of."""
     spread, wanted = (float(x.var(0).sum().sqrt()) for x in (fake, real))
     if spread >= COLLAPSED_SHARE * wanted:
@@ -50,10 +50,10 @@ def collapsed(direction: str, fake: Tensor, real: Tensor) -> list[Finding]:
         f"translations of G_{direction} differ {100 * share:.0f} % as much as real images do: all inputs give nearly "
         "one output; raise the cycle weight, or start with another seed"
     )
-    return [Finding("collapsed", direction, text)]
+    return [Detection("collapsed", direction, text)]
 
 
-def inverted(direction: str, correlation: float) -> list[Finding]:
+def inverted(direction: str, correlation: float) -> list[Detection]:
     """`correlation`: mean, between the grey values of input and translation."""
     if correlation > INVERTED_CORRELATION:
         return []
@@ -61,10 +61,10 @@ def inverted(direction: str, correlation: float) -> list[Finding]:
         f"G_{direction} turns dark into bright (correlation {correlation:.2f}): raise lambda_identity, or start with "
         "another seed"
     )
-    return [Finding("inverted", direction, text)]
+    return [Detection("inverted", direction, text)]
 
 
-def discriminator_won(records: Iterable[Mapping[str, Any]], gan_mode: str) -> list[Finding]:
+def discriminator_won(records: Iterable[Mapping[str, Any]], gan_mode: str) -> list[Detection]:
     """From a journal's `metrics` records; only least-squares losses have a scale to judge by."""
     last = [record["values"] for record in records if record["kind"] == "metrics"][-LAST_RECORDS:]
     found = []
@@ -75,5 +75,5 @@ def discriminator_won(records: Iterable[Mapping[str, Any]], gan_mode: str) -> li
                 f"D_{domain} tells all translations of G_{direction} apart (loss {loss:.3f}), which teaches little: "
                 "raise pool_size, lower optim.lr, or look at the data for what gives a domain away"
             )
-            found.append(Finding("discriminator-won", direction, text))
+            found.append(Detection("discriminator-won", direction, text))
     return found

@@ -16,8 +16,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from cyclegan_dist.data.manifest import NAME as MANIFEST
-from cyclegan_dist.data.manifest import READING, open_manifest
+from cyclegan_dist.data.manifest import MANIFEST, READING, open_manifest
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.detectors import discriminator_won
@@ -25,9 +24,8 @@ from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.evaluation.report import table, write_report
 from cyclegan_dist.registry.sources import open_source, use_store
 from cyclegan_dist.step import distributed
-from cyclegan_dist.tracking.journal import NAME as JOURNAL
-from cyclegan_dist.tracking.journal import read_records
-from cyclegan_dist.tracking.sender_state import Bookmark
+from cyclegan_dist.tracking.journal import JOURNAL, read_records
+from cyclegan_dist.tracking.sender_state import SenderState
 from cyclegan_dist.training.run_folder import CONFIG_NAME, read_config
 
 
@@ -103,13 +101,13 @@ def _tell(command: Evaluate, evaluation: Evaluation, snapshot: Path, run_dir: Pa
     for finding in evaluation.findings:
         console.print(f"{finding.name}: {finding.text}", soft_wrap=True, markup=False, highlight=False)
     print(f"page: {page}")
-    if command.mlflow and run_dir is not None and Bookmark.read(run_dir).run_id:
+    if command.mlflow and run_dir is not None and SenderState.read(run_dir).run_id:
         _send(run_dir, evaluation, out)
 
 
 def _send(run_dir: Path, evaluation: Evaluation, out: Path) -> None:
     """To the run's place in MLflow; a server that is away costs its figures there and nothing else."""
-    mark = Bookmark.read(run_dir)
+    mark = SenderState.read(run_dir)
     use_store(mark.store)
     from cyclegan_dist.registry.models import log_evaluation  # loads mlflow
 

@@ -55,7 +55,7 @@ class _Seen:
     pictures: dict[str, Tensor]
 
 
-class Judge:
+class Evaluator:
     """Both generators of a snapshot, and everything they are judged with."""
 
     def __init__(self, snapshot: Path, manifest: Manifest, config: EvaluationConfig, world: World):
@@ -76,7 +76,7 @@ class Judge:
         self.pairs = manifest.paired and bool(wanted & {"paired", "segmentation"})
 
     def direction(self, name: str) -> Direction:
-        """Judge one direction. All ranks call it and all get the whole."""
+        """Evaluator one direction. All ranks call it and all get the whole."""
         images = self.images[name[0]]
         partners = self.images[name[1]].partners() if self.pairs else {}
         n = min(len(images), self.config.count or len(images))

@@ -11,9 +11,9 @@ from torch import Tensor
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.evaluation import detectors
 from cyclegan_dist.evaluation.config import EvaluationConfig
-from cyclegan_dist.evaluation.detectors import Finding
+from cyclegan_dist.evaluation.detectors import Detection
 from cyclegan_dist.evaluation.distances import frechet_distance, kernel_distance
-from cyclegan_dist.evaluation.evaluator import Direction, Judge
+from cyclegan_dist.evaluation.evaluator import Direction, Evaluator
 from cyclegan_dist.evaluation.features import Features
 from cyclegan_dist.evaluation.figures import Figure
 from cyclegan_dist.evaluation.segmentation import scores_of
@@ -33,7 +33,7 @@ class Evaluation:
     """
 
     figures: dict[str, Figure]
-    findings: list[Finding]
+    findings: list[Detection]
     facts: dict[str, Any]
     directions: list[Direction]
 
@@ -55,15 +55,15 @@ def evaluate(snapshot: Path, manifest: Manifest, config: EvaluationConfig, world
     Raises:
         UsageError: if an image is damaged, a weights file is not what it should be, or too few images are there.
     """
-    judge = Judge(snapshot, manifest, config, world)
-    there, back = judge.direction("AB"), judge.direction("BA")
+    evaluator = Evaluator(snapshot, manifest, config, world)
+    there, back = evaluator.direction("AB"), evaluator.direction("BA")
     figures: dict[str, Figure] = {}
-    findings: list[Finding] = []
+    findings: list[Detection] = []
     for direction, real in ((there, back.real), (back, there.real)):
-        figures |= _figures(direction, real, judge.features, config.subsets)
+        figures |= _figures(direction, real, evaluator.features, config.subsets)
         findings += _findings(direction, real)
     facts = {
-        **{key: judge.card.get(key) for key in ("run", "step", "nimg")},
+        **{key: evaluator.card.get(key) for key in ("run", "step", "nimg")},
         "snapshot": str(snapshot),
         "data": {d: {"digest": manifest.domain_digest(d), "samples": manifest.samples[d]} for d in "AB"},
         "source": manifest.root,
@@ -84,7 +84,7 @@ def _figures(direction: Direction, real: Tensor, features: Features | None, subs
     return found
 
 
-def _findings(direction: Direction, real: Tensor) -> list[Finding]:
+def _findings(direction: Direction, real: Tensor) -> list[Detection]:
     scores, name = direction.scores, direction.name
     found = detectors.inverted(name, Figure.mean(scores["correlation"]).value)
     if "change" in scores:
@@ -105,5 +105,5 @@ def _rows(figures: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _told(findings: list[Finding]) -> list[dict[str, str]]:
+def _told(findings: list[Detection]) -> list[dict[str, str]]:
     return [{"name": finding.name, "direction": finding.direction, "text": finding.text} for finding in findings]

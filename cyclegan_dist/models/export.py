@@ -23,7 +23,7 @@ from cyclegan_dist.models.snapshot import CARD, DIRECTIONS, load_generator, read
 from cyclegan_dist.networks.build import Generator
 
 FORMATS = ("safetensors", "pt2", "onnx")
-NAME = "exports.json"
+EXPORTS = "exports.json"
 TOLERANCE = 1e-4  # of values in [-1, 1]: an eightieth of a grey level
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
 _INPUT, _OUTPUT = "image", "translation"
@@ -50,7 +50,7 @@ def export_generators(snapshot: Path, out: Path, formats: Sequence[str] = FORMAT
     directions = read_card(snapshot).get("directions", list(DIRECTIONS))
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / NAME).unlink(missing_ok=True)  # what it says of the files will not hold any more
+        (out / EXPORTS).unlink(missing_ok=True)  # what it says of the files will not hold any more
         if "safetensors" in formats:
             _copy_card(snapshot, out)
         files = [
@@ -65,7 +65,7 @@ def export_generators(snapshot: Path, out: Path, formats: Sequence[str] = FORMAT
             "tolerance": TOLERANCE,
             "files": files,
         }
-        (out / NAME).write_text(json.dumps(exports, indent=1) + "\n")
+        (out / EXPORTS).write_text(json.dumps(exports, indent=1) + "\n")
     except OSError as error:
         raise UsageError(f"cannot write to {out}: {error.strerror or error}") from error
     return exports

@@ -12,7 +12,7 @@ import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.operations.doctor.examination import CLUSTER, Patient
+from cyclegan_dist.operations.doctor.examination import CLUSTER, Target
 from cyclegan_dist.operations.doctor.findings import Finding
 from cyclegan_dist.operations.doctor.fleet import PATIENCE_S, Alone, Call, Node
 from cyclegan_dist.orchestration.cluster import last_line
@@ -80,7 +80,7 @@ class _Process:
 
 
 @contextlib.contextmanager
-def patient(config: Config) -> Iterator[Patient]:
+def patient(config: Config) -> Iterator[Target]:
     """The cluster of RAY_ADDRESS, joined for the block; where it cannot be joined this machine, and why."""
     address = os.environ["RAY_ADDRESS"]
     try:
@@ -92,12 +92,12 @@ def patient(config: Config) -> Iterator[Patient]:
         trouble = Finding(
             check=CLUSTER, level="red", found=f"no Ray cluster {address}: {last_line(error)}", advice=advice
         )
-        yield Patient(config=config, fleet=Alone(), troubles=[trouble])
+        yield Target(config=config, fleet=Alone(), troubles=[trouble])
         return
     fleet = RayFleet(nodes)
     nccl, troubles = _with_gpus(nodes)
     try:
-        yield Patient(config=config, fleet=fleet, address=address, dashboard=dashboard, nccl=nccl, troubles=troubles)
+        yield Target(config=config, fleet=fleet, address=address, dashboard=dashboard, nccl=nccl, troubles=troubles)
     finally:
         for each in (fleet, nccl):
             if each is not None:

@@ -12,11 +12,11 @@ from ray.train import ControllerError, FailureConfig, LoggingConfig, RunConfig, 
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from cyclegan_dist.checkpoint.fence import SupersededError
+from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.config.config import Config, check_config
 from cyclegan_dist.errors import UsageError, without_passwords
 from cyclegan_dist.orchestration.cluster import cluster, in_thread, last_line, room_for, stop_signals
 from cyclegan_dist.step import distributed
-from cyclegan_dist.storage.storage import place_at
 from cyclegan_dist.tracking.journal import append
 from cyclegan_dist.training.run_folder import FAILURE_NAME
 from cyclegan_dist.training.stop import FILE as STOP_FILE
@@ -131,7 +131,7 @@ def _give_up(config: Config, error: ray.train.TrainingFailedError) -> NoReturn:
 
 def _newest_step(config: Config) -> int:
     """Of the run's checkpoints; 0 without any."""
-    return max(place_at(config.checkpoint_place).steps(), default=0)
+    return max(storage_at(config.checkpoint_path).steps(), default=0)
 
 
 def _refuse_failed(config: Config) -> None:
@@ -148,7 +148,7 @@ def _train_rank(tree: dict[str, Any]) -> str:
     from cyclegan_dist.training.trainer import train  # loads torchvision and WebDataset, which launchers do not need
 
     world = distributed.join(config.world.device, config.world.timeout_s)
-    world = world.first(config.optim.largest_world(world.size))
+    world = world.subgroup(config.optim.largest_world(world.size))
     if world is None:
         return "RESERVE"
     try:

@@ -13,14 +13,14 @@ import torch
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.orchestration.cluster import cluster, last_line
-from cyclegan_dist.translation.job import Job, Outcome, Task
+from cyclegan_dist.translation.job import Job, Task, TranslationResult
 from cyclegan_dist.translation.work import Translator
 
 BLOCKS = 8  # for each worker, so that none waits long for the last one
 BLOCK_TASKS = 64  # at most: outcomes come by blocks
 
 
-def translate_on_ray(job: Job, tasks: list[Task], workers: int) -> Generator[Outcome]:
+def translate_on_ray(job: Job, tasks: list[Task], workers: int) -> Generator[TranslationResult]:
     """Do tasks on the cluster of RAY_ADDRESS, or on one of this machine's own. Yields what became of each.
 
     Every task is done alone, and on one core, so that its bytes do not depend on the number of workers.
@@ -73,10 +73,10 @@ class _Worker:
         return {"outcome": json.dumps(asdict(outcome)), "error": ""}
 
 
-def _outcome(row: dict[str, Any]) -> Outcome:
+def _outcome(row: dict[str, Any]) -> TranslationResult:
     if row["error"]:
         raise UsageError(row["error"])
-    return Outcome(**json.loads(row["outcome"]))
+    return TranslationResult(**json.loads(row["outcome"]))
 
 
 def _use_gpu(job: Job, workers: int) -> bool:

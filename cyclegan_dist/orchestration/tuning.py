@@ -32,11 +32,10 @@ from rich.console import Console
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.orchestration.cluster import cluster, in_thread, last_line, room_for, stop_signals
 from cyclegan_dist.orchestration.training import fit
-from cyclegan_dist.sweep.progress import Progress
+from cyclegan_dist.sweep.progress import SweepProgress
 from cyclegan_dist.sweep.spec import value_of
 from cyclegan_dist.sweep.state import Sweep
-from cyclegan_dist.tracking.journal import NAME as JOURNAL
-from cyclegan_dist.tracking.journal import follow
+from cyclegan_dist.tracking.journal import JOURNAL, follow
 from cyclegan_dist.training.observing import sending
 from cyclegan_dist.training.run_folder import FAILURE_NAME, locked, read_config
 from cyclegan_dist.training.stop import FILE as STOP_FILE
@@ -45,7 +44,7 @@ from cyclegan_dist.training.stop import FILE as STOP_FILE
 DRIVER = {"node:__internal_head__": 0.001}
 
 
-def sweep_on_ray(sweep: Sweep, progress: Progress) -> int:
+def sweep_on_ray(sweep: Sweep, progress: SweepProgress) -> int:
     """Run what is left of a sweep on the cluster of RAY_ADDRESS, or on one of this machine's own.
 
     Returns:
@@ -121,7 +120,7 @@ def _trial(values: dict[str, Any]) -> None:
 class _Trials:
     """The launcher's side of the trials that run. A context manager: leaving it waits until MLflow has them all."""
 
-    def __init__(self, sweep: Sweep, use_gpu: bool, progress: Progress):
+    def __init__(self, sweep: Sweep, use_gpu: bool, progress: SweepProgress):
         self.sweep, self.use_gpu, self.progress = sweep, use_gpu, progress
         self.stopping = False
         self._running: dict[int, contextlib.ExitStack] = {}

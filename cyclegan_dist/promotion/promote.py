@@ -20,9 +20,8 @@ from cyclegan_dist.registry.models import fetch_snapshot, log_generators
 from cyclegan_dist.registry.sources import open_source
 from cyclegan_dist.registry.versions import CANDIDATE, CHAMPION, PREVIOUS, Registered, Version
 from cyclegan_dist.step.distributed import World
-from cyclegan_dist.tracking.journal import NAME as JOURNAL
-from cyclegan_dist.tracking.journal import read_records
-from cyclegan_dist.tracking.sender_state import Bookmark
+from cyclegan_dist.tracking.journal import JOURNAL, read_records
+from cyclegan_dist.tracking.sender_state import SenderState
 from cyclegan_dist.training.hooks.evaluations import BEST
 from cyclegan_dist.training.run_folder import CONFIG_NAME, read_config
 from cyclegan_dist.training.sender import sync
@@ -48,7 +47,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PromotionResult:
     """What came of a promotion: the version that is champion now, and why."""
 
     champion: str
@@ -77,7 +76,7 @@ def find_candidate(run: str) -> Candidate:
     done = threading.Event()
     done.set()
     sync(run_dir, done)  # makes the run in MLflow, if it is not there
-    return Candidate(snapshot, Bookmark.read(run_dir).run_id, (run_dir / CONFIG_NAME).read_text(), run_dir)
+    return Candidate(snapshot, SenderState.read(run_dir).run_id, (run_dir / CONFIG_NAME).read_text(), run_dir)
 
 
 class Promotion:
@@ -87,8 +86,8 @@ class Promotion:
         self.registered, self.gate = Registered(name), gate
         self.manifest, self.config, self.world = manifest, config, world
 
-    def __call__(self, candidate: Candidate, *, dry_run: bool = False) -> Outcome:
-        """Judge a candidate beside the champion and make it champion if it is better.
+    def __call__(self, candidate: Candidate, *, dry_run: bool = False) -> PromotionResult:
+        """Evaluator a candidate beside the champion and make it champion if it is better.
 
         Raises:
             UsageError: if MLflow is away, another promotion is going on, or the two cannot be compared.
@@ -99,7 +98,7 @@ class Promotion:
             if known is not None and CHAMPION in known.aliases:
                 if CANDIDATE in known.aliases:  # a promotion was killed before its last step
                     self.registered.drop(CANDIDATE)
-                return Outcome(known.number, Verdict(True, "it is champion already"))
+                return PromotionResult(known.number, Verdict(True, "it is champion already"))
             evaluation, before = self._judged(candidate.snapshot, candidate.run_dir), None
             if CHAMPION in aliases:
                 before = self._judged(open_source(f"models:/{self.registered.name}/{aliases[CHAMPION]}"), None)
@@ -107,8 +106,8 @@ class Promotion:
             champion = aliases.get(CHAMPION, "")
             if verdict.passed and not dry_run:
                 number = known.number if known else self._register(candidate, digest, evaluation, verdict.reason)
-                champion = self._crown(number, champion)
-            return Outcome(champion, verdict, evaluation, before)
+                champion = self._make_champion(number, champion)
+            return PromotionResult(champion, verdict, evaluation, before)
 
     def _judged(self, snapshot: Path, run_dir: Path | None) -> Evaluation:
         evaluation = evaluate(snapshot, self.manifest, self.config, self.world)
@@ -136,7 +135,7 @@ class Promotion:
         tags |= {key.replace("/", "."): f"{figure.value:.6g}" for key, figure in evaluation.figures.items()}
         return self.registered.register(uri, candidate.run_id, tags, text)
 
-    def _crown(self, number: str, old: str) -> str:
+    def _make_champion(self, number: str, old: str) -> str:
         """The order matters: killed between any two, champion is a whole pair, and previous none that was never it."""
         self.registered.point(CANDIDATE, number)
         if old:

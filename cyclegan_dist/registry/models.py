@@ -28,7 +28,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.snapshot import CARD, read_card
 from cyclegan_dist.tracking.sender_state import first_line
 
-NAME = "generators"
+MODEL_NAME = "generators"
 _PACKAGE = Path(__file__).parents[1]
 _NEEDS = ("mlflow", "torch", "torchvision", "safetensors", "pydantic", "numpy", "pandas", "pillow", "fsspec", "pyarrow")
 
@@ -40,7 +40,7 @@ SIGNATURE = ModelSignature(
 
 
 def log_generators(
-    run_id: str, snapshot: Path, step: int, *, name: str = NAME, files: Mapping[str, Path] | None = None
+    run_id: str, snapshot: Path, step: int, *, name: str = MODEL_NAME, files: Mapping[str, Path] | None = None
 ) -> str:
     """Log G_AB and G_BA of a snapshot as one model of an MLflow run. Returns its URI.
 
@@ -108,7 +108,7 @@ def download(uri: str, cache: Path) -> Path:
     """The snapshot folder of a registered model, kept in `cache`: a version never changes.
 
     Args:
-        uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+        uri: `models:/MODEL_NAME@ALIAS` or `models:/MODEL_NAME/VERSION`.
         cache: folder for versions that were fetched.
 
     Raises:

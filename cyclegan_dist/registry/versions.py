@@ -22,7 +22,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.tracking.sender_state import first_line
 
 CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # MLflow takes names that no URI can hold
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # MLflow takes names that no URI can hold
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Registered:
     """One name. Its methods raise UsageError where MLflow is away or refuses."""
 
     def __init__(self, name: str):
-        if not re.fullmatch(NAME, name):
+        if not re.fullmatch(NAME_PATTERN, name):
             raise UsageError(f"name {name!r}: give letters, digits, dots, dashes and underscores, 128 at most")
         self.name, self._client = name, MlflowClient()
 

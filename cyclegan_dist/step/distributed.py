@@ -29,7 +29,7 @@ class World:
     device: torch.device
     group: torch_dist.ProcessGroup | None = None  # None: all that joined
 
-    def aside(self) -> "World":
+    def side_channel(self) -> "World":
         """The same ranks with a line of their own, for a thread that exchanges small things while training goes on. All
         ranks must call it.
         """
@@ -39,7 +39,7 @@ class World:
         group = torch_dist.new_group(list(range(self.size)), backend="gloo", use_local_synchronization=True)
         return World(self.rank, self.size, torch.device("cpu"), group)  # pyright: ignore[reportArgumentType]
 
-    def first(self, size: int) -> "World | None":
+    def subgroup(self, size: int) -> "World | None":
         """The first `size` ranks as a world of their own; None on the others. All ranks must call it."""
         if size == self.size:
             return self
@@ -99,7 +99,7 @@ class World:
         torch_dist.all_gather_object(values, value, group=self.group)
         return values
 
-    def from_first(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Rank 0's `value`, on every rank."""
         box = [value]
         if self.size > 1:

@@ -14,7 +14,7 @@ from cyclegan_dist.sweep.spec import SweepConfig
 PAUSE_S = 10.0  # between two lines of a trial that merely goes on
 
 
-class Progress:
+class SweepProgress:
     """Shows a sweep's trials. A context manager."""
 
     def __init__(self, spec: SweepConfig, trials: Mapping[int, Trial], console: Console):
@@ -23,7 +23,7 @@ class Progress:
         self._spoke: dict[int, float] = {}
         self._live = Live(get_renderable=self._table, console=console, refresh_per_second=2, transient=True)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "SweepProgress":
         if self.console.is_terminal:
             self._live.start()
         return self

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cyclegan_dist.tracking.journal import SWEEP_NAME as NAME
-from cyclegan_dist.tracking.journal import Journal, read_records
+from cyclegan_dist.tracking.journal import SWEEP_JOURNAL, Journal, read_records
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Record:
         self.told: list[tuple[int, Result]] = []  # the results of all trials in their order
         for record in read(folder):
             self._take(record)
-        self._journal = Journal(folder, NAME)
+        self._journal = Journal(folder, SWEEP_JOURNAL)
         if not self.key:
             self.write("sweep", key=f"sweep-{secrets.token_hex(12)}")
 
@@ -105,5 +104,5 @@ class Record:
 
 def read(folder: Path) -> Iterator[dict[str, Any]]:
     """The lines of a sweep's record, if there is one."""
-    if (folder / NAME).exists():
-        yield from (record for record, _ in read_records(folder / NAME, 0))
+    if (folder / SWEEP_JOURNAL).exists():
+        yield from (record for record, _ in read_records(folder / SWEEP_JOURNAL, 0))

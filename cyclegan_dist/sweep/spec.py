@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
-from cyclegan_dist.config.config import NAME, Config, load_config, with_values
+from cyclegan_dist.config.config import NAME_PATTERN, Config, load_config, with_values
 from cyclegan_dist.config.yaml_tree import check_tree, read_tree, refuse_unknown
 from cyclegan_dist.errors import UsageError
 
@@ -68,7 +68,7 @@ class Values:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig:
-    """A sweep. Each trial is a run of its own, in a folder RUNS_DIR/NAME/trial-0000."""
+    """A sweep. Each trial is a run of its own, in a folder RUNS_DIR/NAME_PATTERN/trial-0000."""
 
     name: str = ""
     """The sweep's folder below runs_dir, and its name in MLflow. The same name again goes on. Empty: the file's."""
@@ -108,7 +108,7 @@ class SweepConfig:
     """Of the draws. The trials' own seed is the config's."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(NAME, self.name or "sweep"):
+        if not re.fullmatch(NAME_PATTERN, self.name or "sweep"):
             raise UsageError(f"name {self.name!r}: give letters, digits, dots, dashes and underscores")
         if not self.base or not self.space:
             raise UsageError(

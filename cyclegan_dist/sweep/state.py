@@ -16,8 +16,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.sweep.record import Record, Trial
 from cyclegan_dist.sweep.sampling import draw
 from cyclegan_dist.sweep.spec import SweepConfig
-from cyclegan_dist.tracking.journal import NAME as JOURNAL
-from cyclegan_dist.tracking.journal import read_records
+from cyclegan_dist.tracking.journal import JOURNAL, read_records
 from cyclegan_dist.training.run_folder import CONFIG_NAME, FAILURE_NAME, locked, open_run, read_config
 
 SPEC_NAME = "sweep.yaml"

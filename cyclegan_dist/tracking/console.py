@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from cyclegan_dist.tracking.journal import NAME, follow
+from cyclegan_dist.tracking.journal import JOURNAL, follow
 
 
 def watch(run_dir: Path, offset: int, done: threading.Event, console: Console) -> None:
@@ -18,7 +18,7 @@ def watch(run_dir: Path, offset: int, done: threading.Event, console: Console) -
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True, expand=True) as bar:
         task = bar.add_task("starting ...", total=None)
         total, line = 0, ""
-        for record, _ in follow(run_dir / NAME, offset, done):
+        for record, _ in follow(run_dir / JOURNAL, offset, done):
             if record["kind"] == "run":
                 total = record["total"]
                 bar.update(task, total=total, completed=record["nimg"])

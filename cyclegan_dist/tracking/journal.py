@@ -29,14 +29,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-NAME = "metrics.jsonl"
-SWEEP_NAME = "sweep.jsonl"  # in the folder of a sweep
+JOURNAL = "metrics.jsonl"
+SWEEP_JOURNAL = "sweep.jsonl"  # in the folder of a sweep
 
 
 class Journal:
     """Appends records. A context manager. What a resumed run's repeated steps would record again is left out."""
 
-    def __init__(self, run_dir: Path, name: str = NAME):
+    def __init__(self, run_dir: Path, name: str = JOURNAL):
         run_dir.mkdir(parents=True, exist_ok=True)
         self._path = run_dir / name
         self._recorded = {"metrics": -1, "image": -1, "evaluation": -1}  # last step of each
@@ -83,7 +83,7 @@ class Journal:
 
 def append(run_dir: Path, kind: str, **fields: Any) -> None:
     """Add one record from outside the ranks. One write, so it does not mix with rank 0's."""
-    with (run_dir / NAME).open("ab", buffering=0) as file:
+    with (run_dir / JOURNAL).open("ab", buffering=0) as file:
         file.write(_line(kind, fields))
 
 

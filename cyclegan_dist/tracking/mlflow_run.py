@@ -20,9 +20,8 @@ from mlflow.tracking.multimedia import compress_image_size
 from PIL import Image
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.tracking.journal import NAME as JOURNAL
-from cyclegan_dist.tracking.journal import read_records
-from cyclegan_dist.tracking.sender_state import Bookmark, key_of, server_of
+from cyclegan_dist.tracking.journal import JOURNAL, read_records
+from cyclegan_dist.tracking.sender_state import SenderState, key_of, server_of
 
 BATCH, PARAMS = 1000, 100  # most metrics, and most parameters, that MLflow takes in one call
 KEY_TAG = "cyclegan_dist.key"
@@ -41,16 +40,16 @@ class MlflowRun:
     ):
         self.run_dir, self.client, self.on_final_snapshot = run_dir, MlflowClient(), on_final_snapshot
         self._metrics: list[Metric] = []
-        self._mark = Bookmark.read(run_dir)
+        self._mark = SenderState.read(run_dir)
         key, store = key_of(run_dir), server_of(mlflow.get_tracking_uri())
         if (self._mark.key, self._mark.store) != (key, store) or not self._mark.run_id:
-            self._mark = Bookmark(store, key)
+            self._mark = SenderState(store, key)
             self._mark.save(run_dir)  # so that who sends the rest sends it there
             experiment_id = find_experiment(self.client, experiment, artifacts)
             above = {PARENT_TAG: find_sweep(self.client, experiment_id, run_dir.parent, parent)} if parent else {}
             first, _ = next(read_records(run_dir / JOURNAL, 0))
             run_id = _find_or_create(self.client, experiment_id, run_dir, key, above, first["time"])
-            self._mark = Bookmark(store, key, run_id)
+            self._mark = SenderState(store, key, run_id)
         self.offset = self._mark.offset
 
     @property

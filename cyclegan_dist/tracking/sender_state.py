@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cyclegan_dist.errors import without_passwords
-from cyclegan_dist.tracking.journal import NAME as JOURNAL
+from cyclegan_dist.tracking.journal import JOURNAL
 
-NAME = "mlflow.json"
+SENDER_STATE = "mlflow.json"
 
 
 @dataclass(frozen=True)
-class Bookmark:
+class SenderState:
     """Safe to lose: everything is sent again then, to the same MLflow run, and nothing is there twice.
 
     Attributes:
@@ -30,18 +30,18 @@ class Bookmark:
     offset: int = 0
 
     @classmethod
-    def read(cls, run_dir: Path) -> "Bookmark":
+    def read(cls, run_dir: Path) -> "SenderState":
         """The run's bookmark, or an empty one if there is none that can be read."""
         try:
-            return cls(**json.loads((run_dir / NAME).read_text()))
+            return cls(**json.loads((run_dir / SENDER_STATE).read_text()))
         except (OSError, ValueError, TypeError):
             return cls()
 
     def save(self, run_dir: Path) -> None:
         """Put it in the run's folder."""
-        temporary = run_dir / f".{NAME}"
+        temporary = run_dir / f".{SENDER_STATE}"
         temporary.write_text(json.dumps(dataclasses.asdict(self)))
-        os.replace(temporary, run_dir / NAME)
+        os.replace(temporary, run_dir / SENDER_STATE)
 
 
 def key_of(run_dir: Path) -> str:

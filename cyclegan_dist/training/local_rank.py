@@ -58,7 +58,7 @@ def _agree(config: Config, world: distributed.World, lock: contextlib.ExitStack)
             answer = open_run(config)
         except UsageError as error:
             answer = str(error)
-    answer = world.from_first(answer)
+    answer = world.broadcast(answer)
     if isinstance(answer, str):
         raise UsageError(answer if world.is_first else "rank 0 refused the run")
     return answer

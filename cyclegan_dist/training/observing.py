@@ -12,7 +12,7 @@ from rich.console import Console
 
 from cyclegan_dist.tracking.config import TrackingConfig
 from cyclegan_dist.tracking.console import watch
-from cyclegan_dist.tracking.journal import NAME
+from cyclegan_dist.tracking.journal import JOURNAL
 
 PATIENCE_S = 120.0
 
@@ -24,7 +24,7 @@ def observing(run_dir: Path, config: TrackingConfig) -> Iterator[None]:
     MLflow is spoken to by a process of its own: neither its imports nor a server that does not answer can take time
     from training, and it survives this process long enough to send what is written.
     """
-    journal = run_dir / NAME
+    journal = run_dir / JOURNAL
     shown = journal.stat().st_size if journal.exists() else 0
     done = threading.Event()
     console = Console()

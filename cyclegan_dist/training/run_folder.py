@@ -12,15 +12,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute
 
+from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.config.config import Config, check_config, dump_config, home, refuse_changes
 from cyclegan_dist.config.yaml_tree import read_tree
 from cyclegan_dist.data.arrays import PICTURES
 from cyclegan_dist.data.config import DataConfig
-from cyclegan_dist.data.manifest import NAME as MANIFEST_NAME
-from cyclegan_dist.data.manifest import Manifest, open_manifest
+from cyclegan_dist.data.manifest import MANIFEST, Manifest, open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
-from cyclegan_dist.storage.storage import place_at
 from cyclegan_dist.training.stop import FILE as STOP_FILE
 
 CONFIG_NAME = "config.yaml"
@@ -69,11 +68,11 @@ def open_run(config: Config) -> Config:
 def _refuse_checkpoints(config: Config) -> None:
     """Find out now, not when the first checkpoint is due, that they have no place."""
     try:
-        place_at(config.checkpoint_place).ready()
+        storage_at(config.checkpoint_path).ready()
     except OSError as error:
         reason = " ".join((error.strerror or str(error)).split())
         raise UsageError(
-            f"checkpoints cannot be kept at {config.checkpoint_place}: {reason}; choose another --checkpoints"
+            f"checkpoints cannot be kept at {config.checkpoint_path}: {reason}; choose another --checkpoints"
         ) from error
 
 
@@ -114,7 +113,7 @@ def read_config(run_dir: Path) -> Config:
 
 def draw_synthetic(out: Path, *, size: int, seed: int, count: int = 400) -> None:
     """Draw the demo's two domains as a data set at `out`, unless it is there."""
-    if (out / MANIFEST_NAME).exists():
+    if (out / MANIFEST).exists():
         return
     # Imported here so that a run on real data never needs webdataset, which only writes.
     from cyclegan_dist.data.shards import write_dataset

@@ -38,7 +38,7 @@ class RunState:
             return 0
         if restored.shared["data"] != self.data:
             raise UsageError(
-                f"the data set is not the one that the checkpoint in {store.place} was started with: "
+                f"the data set is not the one that the checkpoint in {store.storage} was started with: "
                 "give its --data.path, or start a run of another name"
             )
         if restored.versions != VERSIONS:

@@ -22,8 +22,8 @@ from cyclegan_dist.config.config import home
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.registry.sources import use_store
 from cyclegan_dist.tracking.config import TrackingConfig
-from cyclegan_dist.tracking.journal import NAME, SWEEP_NAME, follow
-from cyclegan_dist.tracking.sender_state import Bookmark, first_line, server_of
+from cyclegan_dist.tracking.journal import JOURNAL, SWEEP_JOURNAL, follow
+from cyclegan_dist.tracking.sender_state import SenderState, first_line, server_of
 from cyclegan_dist.training.run_folder import read_config
 
 TRIES = 3  # without getting on, before the end of the run is left for later
@@ -37,23 +37,23 @@ def sync(run_dir: Path, done: threading.Event) -> None:
         UsageError: if MLflow cannot be reached after `done`, or RUN_DIR is no run.
     """
     config = read_config(run_dir).tracking
-    use_store(Bookmark.read(run_dir).store)  # where it was sent before, whatever folder that was typed in
+    use_store(SenderState.read(run_dir).store)  # where it was sent before, whatever folder that was typed in
     from cyclegan_dist.tracking.mlflow_run import MlflowException  # mlflow is loaded from here on
 
     failures = 0
     with _alone(run_dir):
         while True:
-            before = Bookmark.read(run_dir)
+            before = SenderState.read(run_dir)
             try:
                 _send(run_dir, config, done)
                 return
             except (MlflowException, OSError) as error:
-                failures = failures + 1 if Bookmark.read(run_dir) == before else 1
+                failures = failures + 1 if SenderState.read(run_dir) == before else 1
                 server = server_of(os.environ["MLFLOW_TRACKING_URI"])
                 if done.is_set() and failures >= TRIES:
                     raise UsageError(f"MLflow at {server} did not take the run: {first_line(error)}") from error
                 if failures == TRIES:
-                    print(f"MLflow at {server} is away; {run_dir / NAME} keeps what it misses", file=sys.stderr)
+                    print(f"MLflow at {server} is away; {run_dir / JOURNAL} keeps what it misses", file=sys.stderr)
             pause = min(PAUSE_S, 2.0 ** (failures - 1))
             if done.is_set():
                 time.sleep(pause)
@@ -63,7 +63,7 @@ def sync(run_dir: Path, done: threading.Event) -> None:
 
 def _send(run_dir: Path, config: TrackingConfig, done: threading.Event) -> None:
     """Send what is not yet sent, and then what is written, until `done` is set."""
-    if (run_dir / SWEEP_NAME).exists():
+    if (run_dir / SWEEP_JOURNAL).exists():
         from cyclegan_dist.tracking.mlflow_sweep import send_sweep
 
         with _database():
@@ -71,7 +71,7 @@ def _send(run_dir: Path, config: TrackingConfig, done: threading.Event) -> None:
         return
     from cyclegan_dist.tracking.mlflow_run import MlflowRun
 
-    journal = run_dir / NAME
+    journal = run_dir / JOURNAL
     if next(follow(journal, 0, done), None) is None:  # it ended before its first record
         return
     with _database():

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 
 from cyclegan_dist.checkpoint.fence import Fence, SupersededError
+from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.checkpoint.store import CheckpointStore, new_attempt
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.config.yaml_tree import flatten
 from cyclegan_dist.data.images import to_unit_range
-from cyclegan_dist.data.loader import Batch, Share, batches, fixed_images
+from cyclegan_dist.data.loader import Batch, RankSlice, batches, fixed_images
 from cyclegan_dist.data.manifest import Manifest, open_manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan
 from cyclegan_dist.data.reader import DataError
@@ -31,15 +32,14 @@ from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.memory import OutOfMemoryError, memory_errors
 from cyclegan_dist.step.schedule import Schedule
 from cyclegan_dist.step.update import NonFiniteError, Step
-from cyclegan_dist.storage.storage import place_at
 from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.hooks.evaluations import Evaluations
 from cyclegan_dist.training.hooks.log import Log
 from cyclegan_dist.training.hooks.progress import Hook, Progress
 from cyclegan_dist.training.hooks.quarantine import Quarantine
 from cyclegan_dist.training.hooks.samples import SampleGrid
-from cyclegan_dist.training.hooks.saving import Checkpoint, Snapshot
-from cyclegan_dist.training.hooks.weight_consistency import Agreement
+from cyclegan_dist.training.hooks.saving import SaveCheckpoint, SaveSnapshot
+from cyclegan_dist.training.hooks.weight_consistency import WeightConsistency
 from cyclegan_dist.training.run_folder import FAILURE_NAME
 from cyclegan_dist.training.run_state import RunState
 from cyclegan_dist.training.stop import StopRequest
@@ -102,11 +102,11 @@ class Trainer:
         self.step = Step(self.method, config.optim, world)
         self.schedule = Schedule(config.schedule)
         self.state = RunState(self.step, self.schedule, self.method, self.manifest.digest, world)
-        self.fence = Fence(config.run_dir, world.from_first(new_attempt()))
+        self.fence = Fence(config.run_dir, world.broadcast(new_attempt()))
         if world.is_first:
             self.fence.claim()  # before a checkpoint is chosen: from here on no older attempt adds one
         self.store = CheckpointStore(
-            place_at(config.checkpoint_place),
+            storage_at(config.checkpoint_path),
             world,
             keep=config.keep_checkpoints,
             keep_best=config.keep_best,
@@ -122,7 +122,7 @@ class Trainer:
         hooks, loader = self._hooks(), self._batches(first_step=at.step)
         if (faults := read_plan(self.config.run_dir)) is not None:
             injector = Injector(faults, self.config.run_dir, self.world, self.fence.attempt, at.step)
-            injector.arm(self.method.networks["G_AB"], self.store.place)
+            injector.arm(self.method.networks["G_AB"], self.store.storage)
             hooks, loader = [injector, *hooks], injector.loading(loader)
         patience_s = PATIENCE_S
         try:
@@ -141,7 +141,7 @@ class Trainer:
             patience_s = PATIENCE_S if isinstance(error, FATAL) else BRIEF_PATIENCE_S
             raise
         finally:
-            self.store.settle(timeout_s=patience_s)  # also after an error: it was written before that
+            self.store.wait(timeout_s=patience_s)  # also after an error: it was written before that
         return "FINISHED" if at.finished else "KILLED"
 
     def _advance(self, at: Progress, loader: Iterator[Batch]) -> Progress:
@@ -180,7 +180,7 @@ class Trainer:
         lost = [name for name, value in error.losses.items() if not math.isfinite(value)]
         told = self.world.gather(f"{', '.join(lost)} on {keys}" if lost else "")
         ranks = "; ".join(f"rank {rank}: {text}" for rank, text in enumerate(told) if text)
-        self.store.settle()
+        self.store.wait()
         return (
             f"step {at.step + 1}: {error}, no weight was changed. Losses that are not finite: {ranks or 'none'}. "
             f"Last good: {self.store.latest()}. Start a run of another name with a lower optim.lr, or precision fp32"
@@ -213,9 +213,11 @@ class Trainer:
         # Nothing is kept of ranks that have parted. The checkpoint before what takes longer: who stops a run may not
         # wait for pictures.
         hooks: list[Hook] = [
-            Agreement(every.compare, self.world, self.method.networks.parameters, self.store.latest),
+            WeightConsistency(every.compare, self.world, self.method.networks.parameters, self.store.latest),
             self.quarantine,
-            Checkpoint(every.checkpoint, self.store, self.state, self.config.best_loss * bool(self.config.keep_best)),
+            SaveCheckpoint(
+                every.checkpoint, self.store, self.state, self.config.best_loss * bool(self.config.keep_best)
+            ),
             Log(every.log, self.world, self.journal),
         ]
         if self.journal is not None:
@@ -226,13 +228,13 @@ class Trainer:
                 "data": [_describe(self.manifest, domain) for domain in DOMAINS],
                 "preprocess": dataclasses.asdict(self.config.data),
             }
-            hooks.append(Snapshot(every.snapshot, run_dir, self.step, self.config, facts, self.journal))
+            hooks.append(SaveSnapshot(every.snapshot, run_dir, self.step, self.config, facts, self.journal))
             if self.config.held_out.data:
                 hooks.append(Evaluations(self.config, self.journal))
         return hooks
 
     def _batches(self, first_step: int) -> Generator[Batch]:
-        share = Share(self.world.rank, self.world.size, self.micro_batch)
+        share = RankSlice(self.world.rank, self.world.size, self.micro_batch)
         pin = self.world.device.type == "cuda"
         data = self.config.data
         return batches(self.manifest, self.plan, data, share, first_step=first_step, pin_memory=pin, **self._geometry())

@@ -44,7 +44,7 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class TranslationResult:
     """What became of tasks.
 
     Attributes:

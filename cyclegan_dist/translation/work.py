@@ -19,7 +19,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.inference import translate
 from cyclegan_dist.models.snapshot import load_generator
 from cyclegan_dist.models.tiled import tileable, translate_tiled
-from cyclegan_dist.translation.job import Job, Outcome, Task
+from cyclegan_dist.translation.job import Job, Task, TranslationResult
 
 
 class Translator:
@@ -42,11 +42,11 @@ class Translator:
         self._left_out: list[str] = []
         self._notes: list[str] = []
 
-    def __call__(self, tasks: Sequence[Task]) -> Outcome:
+    def __call__(self, tasks: Sequence[Task]) -> TranslationResult:
         """Do them: files together, shards one after another."""
         self._left_out, self._notes = [], []
         written = sum(map(self._shard, tasks)) if self.job.dataset else self._files(tasks)
-        return Outcome(written=written, left_out=self._left_out, notes=self._notes)
+        return TranslationResult(written=written, left_out=self._left_out, notes=self._notes)
 
     def _files(self, tasks: Sequence[Task]) -> int:
         found = {task: self._read(Path(task.source), task.source) for task in tasks}

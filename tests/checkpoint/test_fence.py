@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from cyclegan_dist.checkpoint.fence import Fence, SupersededError
+from cyclegan_dist.checkpoint.storage import LocalStorage
 from cyclegan_dist.checkpoint.store import CheckpointStore
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.storage.storage import Folder
 from cyclegan_dist.training.stop import StopRequest
 from cyclegan_dist.training.trainer import Trainer
 from tests.training.trainings import ALONE, go, records
@@ -18,12 +18,12 @@ from tests.training.trainings import ALONE, go, records
 def store(path: Path, attempt: str, said: list[str]) -> CheckpointStore:
     fence = Fence(path, attempt)
     fence.claim()
-    return CheckpointStore(Folder(path / "c"), ALONE, keep=3, warn=said.append, fence=fence)
+    return CheckpointStore(LocalStorage(path / "c"), ALONE, keep=3, warn=said.append, fence=fence)
 
 
 def save(store: CheckpointStore, step: int, value: float) -> None:
     store.save(step, {"w": torch.full((2,), value)}, {}, nimg=step)
-    store.settle()
+    store.wait()
 
 
 def test_the_attempt_that_came_last_holds_the_run(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_late_checkpoint_of_an_attempt_that_was_given_up_is_refused(tmp_path: 
     save(new, 20, 2.0)
     save(old, 20, 3.0)
     save(old, 30, 3.0)
-    assert new.place.steps() == [10, 20]
+    assert new.storage.steps() == [10, 20]
     restored = new.load_latest()
     assert restored is not None and restored.shared["w"].tolist() == [2.0, 2.0]
     assert len(said) == 2 and all("another attempt has taken over the run" in text for text in said)

@@ -10,10 +10,10 @@ import fsspec
 import pytest
 import torch
 
+from cyclegan_dist.checkpoint.storage import LocalStorage, storage_at
 from cyclegan_dist.checkpoint.store import CheckpointStore, _dump
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.distributed import World
-from cyclegan_dist.storage.storage import Folder, place_at
 from tests.ranks import run_ranks
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -24,14 +24,14 @@ class Store(CheckpointStore):
 
     def __init__(self, folder: Path | str, world: World = ALONE, keep: int = 3, keep_best: int = 0):
         self.warnings: list[str] = []
-        super().__init__(place_at(str(folder)), world, keep=keep, keep_best=keep_best, warn=self.warnings.append)
+        super().__init__(storage_at(str(folder)), world, keep=keep, keep_best=keep_best, warn=self.warnings.append)
 
     def put(self, step: int, score: float | None = None) -> Path | None:
         """Save and wait; the folder if it is there then."""
         shared, rank = {"w": torch.full((100,), float(step))}, {"r": torch.tensor(self.world.rank)}
         self.save(step, shared, rank, nimg=step, score=score)
-        self.settle()
-        folder = self.place.path / f"step-{step:09d}" if isinstance(self.place, Folder) else None
+        self.wait()
+        folder = self.storage.path / f"step-{step:09d}" if isinstance(self.storage, LocalStorage) else None
         return folder if self.has(step) else None
 
 
@@ -161,7 +161,7 @@ def test_the_best_are_kept_besides_the_newest(tmp_path: Path) -> None:
     store = Store(tmp_path, keep=1, keep_best=2)
     for step, score in enumerate((5.0, 1.0, 4.0, 2.0, 3.0, 6.0)):
         store.put(step, score)
-    assert store.place.steps() == [1, 3, 5]
+    assert store.storage.steps() == [1, 3, 5]
 
 
 def test_saving_takes_the_time_of_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,10 +176,10 @@ def test_saving_takes_the_time_of_a_copy(tmp_path: Path, monkeypatch: pytest.Mon
     store, weights = Store(tmp_path), torch.zeros(10)
     store.save(1, {"w": weights}, {}, nimg=1)
     weights += 1
-    store.settle(wait=False)
-    assert store.place.steps() == []
+    store.wait(block=False)
+    assert store.storage.steps() == []
     go_on.set()
-    store.settle()
+    store.wait()
     restored = store.load_latest()
     assert restored is not None and restored.shared["w"].sum() == 0
 
@@ -201,7 +201,7 @@ def test_an_object_store_shows_whole_checkpoints_only(bucket: str) -> None:
     assert restored is not None and restored.step == 3
     assert torch.equal(restored.shared["w"], torch.full((100,), 3.0))
     store.put(3)  # once more, by the same attempt
-    assert store.place.steps() == [2, 3]
+    assert store.storage.steps() == [2, 3]
     assert not files.exists("/bucket/run/step-000000004/dead/shared.pt")
     (part,) = files.glob("/bucket/run/step-000000003/*/shared.pt")
     files.pipe_file(part, files.cat_file(part)[:-1])

@@ -10,7 +10,7 @@ import torch
 
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.images import to_bytes, to_unit_range
-from cyclegan_dist.data.loader import Batch, Share, batches, fixed_images
+from cyclegan_dist.data.loader import Batch, RankSlice, batches, fixed_images
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.data.plan import Plan
 from cyclegan_dist.data.reader import DataError
@@ -24,14 +24,14 @@ def read(
     count: int,
     *,
     batch_size: int = 4,
-    share: Share | None = None,
+    share: RankSlice | None = None,
     first_step: int = 0,
     channels=RGB,
     **config,
 ) -> list[Batch]:
     manifest = open_manifest(str(dataset))
     settings = DataConfig(**{"load_size": 20, "crop_size": 16, "workers": 0, **config})
-    share = share or Share(0, 1, batch_size)
+    share = share or RankSlice(0, 1, batch_size)
     plan = Plan(manifest.samples, 0, batch_size)
     stream = batches(manifest, plan, settings, share, first_step=first_step, multiple=4, channels=channels)
     return list(islice(stream, count))
@@ -58,7 +58,7 @@ def test_any_step_can_be_the_first(dataset: Path, workers: int) -> None:
 
 def test_ranks_and_micro_batches_cut_the_same_batch(dataset: Path) -> None:
     (whole,) = read(dataset, 1)
-    parts = [batch for rank in range(2) for batch in read(dataset, 2, share=Share(rank, 2, 1))]
+    parts = [batch for rank in range(2) for batch in read(dataset, 2, share=RankSlice(rank, 2, 1))]
     assert torch.equal(whole.A, torch.cat([part.A for part in parts]))
     assert whole.keys_B == [key for part in parts for key in part.keys_B]
 

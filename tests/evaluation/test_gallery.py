@@ -7,7 +7,7 @@ import torch
 from cyclegan_dist.evaluation.gallery import Section, mean_absolute_error, there_and_back, write_gallery
 from cyclegan_dist.networks.build import build_generator
 from cyclegan_dist.networks.config import GeneratorConfig, InitConfig
-from cyclegan_dist.tracking.journal import NAME, Journal
+from cyclegan_dist.tracking.journal import JOURNAL, Journal
 from tests.conftest import size_of
 
 VALUES = {"loss/G_AB": 1.0, "loss/D_B": 0.5, "loss/cycle_A": 0.2, "lr/G": 2e-4}
@@ -34,7 +34,9 @@ def test_the_page_stands_alone_and_shows_every_picture(tmp_path: Path) -> None:
     images = [torch.randint(0, 256, (3, 12, 20), dtype=torch.uint8) for _ in range(2)]
     pictures = there_and_back(network(), network(), images)
     sections = [Section("A to B", ["one", "<script>alert(1)</script>"], pictures)]
-    page = write_gallery(tmp_path / "page", title="t", facts={"error": "3"}, sections=sections, journal=tmp_path / NAME)
+    page = write_gallery(
+        tmp_path / "page", title="t", facts={"error": "3"}, sections=sections, journal=tmp_path / JOURNAL
+    )
     text = page.read_text()
     assert "<script>" not in text and "&lt;script&gt;" in text
     sources = Sources()

@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from cyclegan_dist.checkpoint.storage import LocalStorage
 from cyclegan_dist.checkpoint.store import CheckpointStore, on_cpu
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.loader import Batch
-from cyclegan_dist.data.manifest import NAME, SCHEMA, open_manifest
+from cyclegan_dist.data.manifest import MANIFEST, SCHEMA, open_manifest
 from cyclegan_dist.data.plan import BLOCK, Plan
 from cyclegan_dist.data.reader import ShardReader
 from cyclegan_dist.methods.cyclegan import CycleGAN
@@ -28,7 +29,6 @@ from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.step import distributed
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.update import Step
-from cyclegan_dist.storage.storage import Folder
 from cyclegan_dist.training.hooks.progress import Progress
 from cyclegan_dist.training.trainer import Trainer
 from tests.faults.dying import in_fork
@@ -154,7 +154,7 @@ def stall(stage: Stage) -> Measured:
     torch.manual_seed(0)
     step = Step(CycleGAN(CycleGANConfig(pool_size=0)), OptimConfig(), ALONE)
     images = [{name: torch.rand(1, 3, 32, 32) * 2 - 1 for name in ("real_A", "real_B")}]
-    store = CheckpointStore(Folder(stage.folder / "c"), ALONE, keep=1, warn=print)
+    store = CheckpointStore(LocalStorage(stage.folder / "c"), ALONE, keep=1, warn=print)
     step(images, 1e-4)
     size = sum(tensor.nbytes for tensor in leaves(step.state_dict())) / 1e6
 
@@ -168,7 +168,7 @@ def stall(stage: Stage) -> Measured:
         state = step.state_dict()
         begun = seconds(lambda: store.save(1, state, {}, nimg=0)) if save else 0.0
         taken = begun + seconds(lambda: [step(images, 1e-4) for _ in range(4)])
-        store.settle()
+        store.wait()
         return begun, taken
 
     copies, plain, saving = [], [], []
@@ -176,7 +176,7 @@ def stall(stage: Stage) -> Measured:
         copies.append(seconds(lambda: on_cpu(step.state_dict())))
         plain.append(steps(save=False))
         saving.append(steps(save=True))
-    write = seconds(lambda: (store.save(2, step.state_dict(), {}, nimg=0), store.settle()))
+    write = seconds(lambda: (store.save(2, step.state_dict(), {}, nimg=0), store.wait()))
     copy, held = statistics.median(copies), statistics.median(begun for begun, _ in saving)
     without, with_it = (statistics.median(taken for _, taken in times) for times in (plain, saving))
     figure = (
@@ -230,7 +230,9 @@ def huge_manifest(folder: Path, n: int, each: int = 10_000) -> None:
     shards = [f"A/A-{i:06d}.tar" for i in range(-(-n // each))] + ["B/B-000000.tar"]
     facts = json.dumps({"version": 1, "shards": {s: {"bytes": 1, "sha256": "", "samples": each} for s in shards}})
     rng, names = np.random.default_rng(0), pa.array(shards)
-    with pq.ParquetWriter(folder / NAME, SCHEMA.with_metadata({"cyclegan_dist": facts}), compression="zstd") as writer:
+    with pq.ParquetWriter(
+        folder / MANIFEST, SCHEMA.with_metadata({"cyclegan_dist": facts}), compression="zstd"
+    ) as writer:
         for domain, first, last in [*(("A", s, min(n, s + 10**6)) for s in range(0, n, 10**6)), ("B", 0, 10)]:
             m, index = last - first, np.arange(first, last)
             shard = index // each if domain == "A" else np.full(m, len(shards) - 1)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cyclegan_dist.config.config import Config, dump_config
-from cyclegan_dist.tracking.journal import NAME as JOURNAL
+from cyclegan_dist.tracking.journal import JOURNAL
 from tests.conftest import write_images
 from tests.faults.heads import BIN, Head, family, ray_head, wait_until
 from tests.faults.matrix import Measured, Stage, row

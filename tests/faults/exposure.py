@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import requests
 
-from cyclegan_dist.tracking.journal import NAME as JOURNAL
+from cyclegan_dist.tracking.journal import JOURNAL
 from tests.faults.heads import BIN, Head, end, family, ray_head, wait_until
 from tests.faults.matrix import Measured, Stage, row
 from tests.service.running import make_snapshot

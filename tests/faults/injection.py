@@ -9,8 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from cyclegan_dist.config.config import load_config
-from cyclegan_dist.data.manifest import NAME as MANIFEST
-from cyclegan_dist.data.manifest import open_manifest
+from cyclegan_dist.data.manifest import MANIFEST, open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.segmentation import read_palette
 from cyclegan_dist.models.snapshot import CARD, load_generator

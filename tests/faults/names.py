@@ -14,7 +14,7 @@ from PIL import Image
 from cyclegan_dist.data.encode import encode_file
 from cyclegan_dist.data.files import list_images
 from cyclegan_dist.data.images import UnreadableImageError, decode
-from cyclegan_dist.data.manifest import NAME, SCHEMA, Manifest, open_manifest, write_manifest
+from cyclegan_dist.data.manifest import MANIFEST, SCHEMA, Manifest, open_manifest, write_manifest
 from cyclegan_dist.data.reader import ShardReader
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.cyclegan import CycleGAN
@@ -136,7 +136,7 @@ def _open_changed(stage: Stage, change: dict[str, str]) -> Manifest:
     folder.mkdir(exist_ok=True)
     changed = first | change
     shards = manifest.shards | {changed["shard"]: manifest.shards[first["shard"]]}
-    write_manifest(str(folder / NAME), [changed, *others], shards)
+    write_manifest(str(folder / MANIFEST), [changed, *others], shards)
     return open_manifest(str(folder))
 
 

@@ -13,7 +13,7 @@ import webdataset as wds
 from cyclegan_dist.data import reader as reading
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.encode import EncodedImage
-from cyclegan_dist.data.loader import Batch, Share, batches
+from cyclegan_dist.data.loader import Batch, RankSlice, batches
 from cyclegan_dist.data.manifest import SCHEMA, open_manifest
 from cyclegan_dist.data.plan import Plan
 from cyclegan_dist.data.reader import BadSampleError, DataError, ShardReader
@@ -42,7 +42,7 @@ def stream(
     """What one rank's loader gives, without end."""
     manifest = open_manifest(str(dataset))
     plan, config = Plan(manifest.samples, 0, batch_size), DataConfig(load_size=20, crop_size=16, workers=workers)
-    share, channels = Share(rank, ranks, batch_size // ranks), {"A": 3, "B": 3}
+    share, channels = RankSlice(rank, ranks, batch_size // ranks), {"A": 3, "B": 3}
     return batches(manifest, plan, config, share, first_step=first_step, multiple=4, channels=channels)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from cyclegan_dist.checkpoint.storage import LocalStorage
 from cyclegan_dist.checkpoint.store import CheckpointStore
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.storage.storage import Folder
 from tests.faults.dying import in_fork, kill_at, limit_files_to
 from tests.faults.matrix import Measured, Stage, row
 from tests.training.trainings import ALONE, go, records
@@ -20,7 +20,7 @@ STAGES = ((Path, "mkdir"), (Path, "open"), (os, "fsync"), (os, "rename"), (shuti
 
 
 def store(folder: Path, keep: int = 3) -> CheckpointStore:
-    return CheckpointStore(Folder(folder), ALONE, keep=keep, warn=lambda text: None)
+    return CheckpointStore(LocalStorage(folder), ALONE, keep=keep, warn=lambda text: None)
 
 
 def put(folder: Path, *steps: int, keep: int = 3) -> None:
@@ -29,7 +29,7 @@ def put(folder: Path, *steps: int, keep: int = 3) -> None:
     for step in steps:
         state = {"w": torch.full((500,), float(step)), "nested": [torch.arange(step + 1)]}
         kept.save(step, state, {"r": torch.zeros(40)}, nimg=step)
-        kept.settle()
+        kept.wait()
 
 
 def taken(folder: Path) -> int | None:

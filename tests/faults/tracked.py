@@ -14,9 +14,8 @@ from typing import Any
 
 import cyclegan_dist.training.trainer  # noqa: F401 - with torch, before the forks that need it
 from cyclegan_dist.orchestration.launch import launch
-from cyclegan_dist.tracking.journal import NAME as JOURNAL
-from cyclegan_dist.tracking.journal import read_records
-from cyclegan_dist.tracking.sender_state import Bookmark
+from cyclegan_dist.tracking.journal import JOURNAL, read_records
+from cyclegan_dist.tracking.sender_state import SenderState
 from tests.faults.matrix import Stage
 from tests.faults.mlflow_server import MlflowServer
 
@@ -143,7 +142,7 @@ class Training:
     @property
     def sent(self) -> int:
         """Bytes of the journal that its sender knows to be in MLflow."""
-        return Bookmark.read(self.run_dir).offset
+        return SenderState.read(self.run_dir).offset
 
     @property
     def unsent(self) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from cyclegan_dist.config.config import Config, dump_config
-from cyclegan_dist.tracking.journal import NAME, read_records
+from cyclegan_dist.tracking.journal import JOURNAL, read_records
 from tests.multinode.lab import Job, Lab
 
 # In double precision and without history buffers, which are each rank's own, any number of ranks learns the same.
@@ -22,7 +22,7 @@ def submit(lab: Lab, config: Config) -> Job:
 
 def records(config: Config) -> list[dict[str, Any]]:
     """The journal so far."""
-    path = config.run_dir / NAME
+    path = config.run_dir / JOURNAL
     return [record for record, _ in read_records(path, 0)] if path.exists() else []
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.operations.doctor.examination import Patient, checks
+from cyclegan_dist.operations.doctor.examination import Target, checks
 from cyclegan_dist.operations.doctor.findings import attempt, worst
 from cyclegan_dist.operations.doctor.fleet import everywhere
 
@@ -25,7 +25,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def patient() -> Iterator[Patient]:
+def patient() -> Iterator[Target]:
     """As `pipelines.doctor` has it: RAY_ADDRESS and a token are in the environment. Importing us has made the token."""
     from cyclegan_dist.orchestration.probing import patient as joined  # isort: skip
     from ray.cluster_utils import Cluster  # isort: skip
@@ -49,20 +49,20 @@ def patient() -> Iterator[Patient]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def test_a_node_is_a_row_and_the_head_is_known(patient: Patient) -> None:
+def test_a_node_is_a_row_and_the_head_is_known(patient: Target) -> None:
     assert [(n.name, n.address, n.is_head, n.cpus, n.gpus) for n in patient.fleet.nodes] == [
         ("127.0.0.2", "127.0.0.2", True, 1, 0),
         ("127.0.0.3", "127.0.0.3", False, 1, 0),
     ]
 
 
-def test_questions_are_answered_by_a_process_of_each_node(patient: Patient) -> None:
+def test_questions_are_answered_by_a_process_of_each_node(patient: Target) -> None:
     pids = everywhere(patient.fleet, os.getpid)
     assert len({*pids.values(), os.getpid()}) == 3
     assert everywhere(patient.fleet, os.getpid) == pids  # the same ones: the libraries are loaded once
 
 
-def test_the_cluster_is_fit(patient: Patient) -> None:
+def test_the_cluster_is_fit(patient: Target) -> None:
     found = {name: attempt(name, look) for name, look in checks(patient, network=True, timeout_s=20)}
     said = {name: " ".join(f.found for f in findings) for name, findings in found.items()}
     assert worst(f for name, fs in found.items() if name != "data set" for f in fs) == "yellow", said
@@ -73,12 +73,12 @@ def test_the_cluster_is_fit(patient: Patient) -> None:
     assert "3 s between ray job stop" in said["job stop"]
 
 
-def test_what_a_node_raises_comes_back_as_it_is(patient: Patient) -> None:
+def test_what_a_node_raises_comes_back_as_it_is(patient: Target) -> None:
     for answer in everywhere(patient.fleet, os.stat, "/not/there").values():
         assert isinstance(answer, FileNotFoundError)
 
 
-def test_a_process_that_dies_or_hangs_is_an_answer_and_the_next_question_finds_another(patient: Patient) -> None:
+def test_a_process_that_dies_or_hangs_is_an_answer_and_the_next_question_finds_another(patient: Target) -> None:
     import time
 
     names = [node.name for node in patient.fleet.nodes]

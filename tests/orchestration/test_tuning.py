@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.sweep.progress import Progress
+from cyclegan_dist.sweep.progress import SweepProgress
 from cyclegan_dist.sweep.spec import SweepConfig
 from cyclegan_dist.sweep.state import Sweep, open_sweep
 from tests.sweep.sweeps import tiny_sweep
@@ -32,7 +32,7 @@ def spec(tiny_run: Callable[..., Config]) -> SweepConfig:
 def scheduler_of(sweep: Sweep) -> Any:
     from cyclegan_dist.orchestration.tuning import _Asha, _Trials
 
-    return _Asha(_Trials(sweep, False, Progress(sweep.spec, sweep.record.trials, Console(quiet=True))))
+    return _Asha(_Trials(sweep, False, SweepProgress(sweep.spec, sweep.record.trials, Console(quiet=True))))
 
 
 def tell(sweep: Sweep, scheduler: Any, number: int, nimg: int, value: float) -> bool:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.evaluation.detectors import Finding
+from cyclegan_dist.evaluation.detectors import Detection
 from cyclegan_dist.evaluation.figures import Figure
 from cyclegan_dist.evaluation.measure import Evaluation
 from cyclegan_dist.promotion.gate import Gate, decide, read_gate
@@ -15,7 +15,7 @@ def evaluation(value: float, *findings: str, shake: float = 1.0) -> Evaluation:
     parts = [value + shake * x for x in NOISE]
     figures = {f"kd/untrained_{d}": Figure.mean(parts) for d in ("AB", "BA")}
     figures |= {f"fd/untrained_{d}": Figure(value) for d in ("AB", "BA")}
-    return Evaluation(figures, [Finding(name, "AB", f"{name} it is") for name in findings], {}, [])
+    return Evaluation(figures, [Detection(name, "AB", f"{name} it is") for name in findings], {}, [])
 
 
 def test_the_first_one_passes_unless_it_is_vetoed() -> None:

@@ -9,17 +9,17 @@ from tests.training.trainings import ALONE
 
 def test_the_first_ranks_are_a_world_of_their_own() -> None:
     def exchange(world: World) -> object:
-        first = world.first(2)
+        first = world.subgroup(2)
         if first is None:
             return "reserve"
-        aside = first.aside()
-        return first.size, first.gather(first.rank), first.max([first.rank]), first.from_first(first.rank), aside.size
+        aside = first.side_channel()
+        return first.size, first.gather(first.rank), first.max([first.rank]), first.broadcast(first.rank), aside.size
 
     assert run_ranks(exchange, 3) == [(2, [0, 1], [1.0], 0, 2), (2, [0, 1], [1.0], 0, 2), "reserve"]
 
 
 def test_the_whole_world_is_itself() -> None:
-    assert ALONE.first(1) is ALONE
+    assert ALONE.subgroup(1) is ALONE
 
 
 def test_the_address_is_that_of_the_way_to_rank_0(monkeypatch: pytest.MonkeyPatch) -> None:

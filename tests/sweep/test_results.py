@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cyclegan_dist.config.config import Config, load_config
 from cyclegan_dist.sweep.pictures import draw_history, draw_parallel
-from cyclegan_dist.sweep.progress import Progress
+from cyclegan_dist.sweep.progress import SweepProgress
 from cyclegan_dist.sweep.record import Result, Trial
 from cyclegan_dist.sweep.results import best, ranked, table, write_results
 from cyclegan_dist.sweep.spec import SweepConfig, Values
@@ -65,7 +65,7 @@ def test_none_is_best_where_all_were_lost() -> None:
 
 def test_lines_for_grep(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w") as file:
-        progress = Progress(SPEC, dict(enumerate(TRIALS)), Console(file=file, width=200))
+        progress = SweepProgress(SPEC, dict(enumerate(TRIALS)), Console(file=file, width=200))
         with progress:
             progress.started(TRIALS[1])
             progress.told(1, 100)

@@ -7,10 +7,10 @@ import pytest
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.sweep.record import NAME, Result
+from cyclegan_dist.sweep.record import Result
 from cyclegan_dist.sweep.spec import Values
 from cyclegan_dist.sweep.state import Sweep, open_sweep
-from cyclegan_dist.tracking.journal import Journal
+from cyclegan_dist.tracking.journal import SWEEP_JOURNAL, Journal
 from cyclegan_dist.training.run_folder import read_config
 from tests.sweep.sweeps import tiny_sweep
 
@@ -37,7 +37,7 @@ def test_trials_are_runs_of_their_own(tiny_run: MakeRun) -> None:
         assert (config.stop_after, config.world.num_workers, config.world.max_failures) == (30, 2, 0)
         assert config.schedule == sweep.base.schedule
         assert config.tracking.parent == sweep.record.key
-        assert config.checkpoint_place.endswith("somewhere/swept/trial-0000")
+        assert config.checkpoint_path.endswith("somewhere/swept/trial-0000")
 
 
 @pytest.mark.parametrize("sampler", ["random", "optuna"])
@@ -117,7 +117,7 @@ def test_half_a_line_is_passed_over(tiny_run: MakeRun) -> None:
     with open_sweep(tiny_sweep(tiny_run())) as sweep:
         sweep.next()
         folder, key = sweep.folder, sweep.record.key
-    with (folder / NAME).open("a") as file:
+    with (folder / SWEEP_JOURNAL).open("a") as file:
         file.write('{"kind": "end", "tri')
     with open_sweep(tiny_sweep(tiny_run())) as sweep:
         assert sweep.record.key == key

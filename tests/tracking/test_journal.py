@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan_dist.tracking.journal import NAME, Journal, follow, read_records
+from cyclegan_dist.tracking.journal import JOURNAL, Journal, follow, read_records
 
 
 def steps(run_dir: Path) -> list[int]:
-    return [record["step"] for record, _ in read_records(run_dir / NAME, 0) if record["kind"] == "metrics"]
+    return [record["step"] for record, _ in read_records(run_dir / JOURNAL, 0) if record["kind"] == "metrics"]
 
 
 def test_half_a_line_of_a_dead_process_is_cut_off(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         journal.write("metrics", step=1)
-    with (tmp_path / NAME).open("a") as file:
+    with (tmp_path / JOURNAL).open("a") as file:
         file.write('{"kind": "metrics", "st')
     assert steps(tmp_path) == [1]
     with Journal(tmp_path) as journal:
@@ -38,7 +38,7 @@ def test_following_sees_what_is_written_later_and_ends_with_everything(tmp_path:
     done, seen = threading.Event(), []
 
     def read() -> None:
-        seen.extend(record["step"] for record, _ in follow(tmp_path / NAME, 0, done, poll_s=0.01))
+        seen.extend(record["step"] for record, _ in follow(tmp_path / JOURNAL, 0, done, poll_s=0.01))
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -56,14 +56,14 @@ def test_following_from_an_offset_goes_on_there(tmp_path: Path) -> None:
             journal.write("metrics", step=step)
     done = threading.Event()
     done.set()
-    _, offset = next(iter(read_records(tmp_path / NAME, 0)))
-    assert [record["step"] for record, _ in follow(tmp_path / NAME, offset, done)] == [1, 2]
+    _, offset = next(iter(read_records(tmp_path / JOURNAL, 0)))
+    assert [record["step"] for record, _ in follow(tmp_path / JOURNAL, offset, done)] == [1, 2]
 
 
 def test_a_line_that_is_no_record_is_passed_over(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         journal.write("metrics", step=1)
-    with (tmp_path / NAME).open("ab") as file:
+    with (tmp_path / JOURNAL).open("ab") as file:
         file.write(b"\0\0\xff\n[1]\n")
     with Journal(tmp_path) as journal:
         journal.write("metrics", step=2)
@@ -76,7 +76,7 @@ def test_an_image_of_the_last_step_is_not_taken_for_recorded(tmp_path: Path) -> 
     with Journal(tmp_path) as journal:
         journal.write("metrics", step=10)
         journal.write("image", step=10)
-    assert [record["kind"] for record, _ in read_records(tmp_path / NAME, 0)] == ["metrics", "image"]
+    assert [record["kind"] for record, _ in read_records(tmp_path / JOURNAL, 0)] == ["metrics", "image"]
 
 
 def test_a_full_disk_leaves_whole_lines_and_a_run_that_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

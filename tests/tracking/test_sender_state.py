@@ -3,20 +3,20 @@ from pathlib import Path
 import pytest
 
 from cyclegan_dist.tracking.journal import Journal
-from cyclegan_dist.tracking.sender_state import NAME, Bookmark, key_of, server_of
+from cyclegan_dist.tracking.sender_state import SENDER_STATE, SenderState, key_of, server_of
 
 
 def test_it_is_read_as_it_was_saved(tmp_path: Path) -> None:
-    mark = Bookmark("http://host", "key", "id", 7)
+    mark = SenderState("http://host", "key", "id", 7)
     mark.save(tmp_path)
-    assert Bookmark.read(tmp_path) == mark
-    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+    assert SenderState.read(tmp_path) == mark
+    assert [path.name for path in tmp_path.iterdir()] == [SENDER_STATE]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"unknown": 1}', "null"])
 def test_a_torn_one_is_an_empty_one(tmp_path: Path, text: str) -> None:
-    (tmp_path / NAME).write_text(text)
-    assert Bookmark.read(tmp_path) == Bookmark()
+    (tmp_path / SENDER_STATE).write_text(text)
+    assert SenderState.read(tmp_path) == SenderState()
 
 
 def test_the_key_is_the_runs_own(tmp_path: Path) -> None:

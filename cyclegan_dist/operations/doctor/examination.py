@@ -26,7 +26,7 @@ CLUSTER = "cluster"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patient:
+class Target:
     """What is examined.
 
     Attributes:
@@ -46,7 +46,7 @@ class Patient:
     troubles: list[Finding] = field(default_factory=list)
 
 
-def checks(patient: Patient, *, network: bool, timeout_s: float) -> Iterator[Check]:
+def checks(patient: Target, *, network: bool, timeout_s: float) -> Iterator[Check]:
     """What is to be looked at, by name.
 
     Args:
@@ -79,7 +79,7 @@ def checks(patient: Patient, *, network: bool, timeout_s: float) -> Iterator[Che
             yield links.LINKS, lambda: links.check_links(patient.nccl or fleet, "nccl", timeout_s)
 
 
-def _who(patient: Patient) -> list[Finding]:
+def _who(patient: Target) -> list[Finding]:
     nodes = patient.fleet.nodes
     if not patient.address:
         found = f"none: this machine alone, {nodes[0].name}; nothing between nodes is looked at"
@@ -90,7 +90,7 @@ def _who(patient: Patient) -> list[Finding]:
     return [*patient.troubles, Finding(check=CLUSTER, level="green", found=found, figures=addresses)]
 
 
-def _job_api(patient: Patient) -> list[Finding]:
+def _job_api(patient: Target) -> list[Finding]:
     """Asked from here, or else from the head, on which it may listen to that machine alone."""
     url = job_api.api_url(patient.dashboard)
     findings = job_api.check_job_api(url)
@@ -107,7 +107,7 @@ def _job_api(patient: Patient) -> list[Finding]:
     return job_api.check_job_api(url, ask_head)
 
 
-def _is_guarded(patient: Patient, api: Callable[[], list[Finding]]) -> bool:
+def _is_guarded(patient: Target, api: Callable[[], list[Finding]]) -> bool:
     """Whether the cluster asks for a token: the job API has shown it, or every node was started so."""
     if not patient.address:
         return False  # what runs here is not known to be one cluster

@@ -66,7 +66,7 @@ def room_at(path: Path) -> Room:
 def check_space(nodes: list[Node], config: Config) -> list[Finding]:
     """Room at the checkpoints' place, besides what this run's own checkpoints take already."""
     need = need_of(config, ranks_of(config, nodes))
-    place = config.checkpoint_place
+    place = config.checkpoint_path
     facts = f"{need.count} checkpoints of {size(need.checkpoint)}"
     if "://" in place:
         found = f"object store: how much is free is not known; {facts} come"

@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 import torch
 from torch import nn
 
+from cyclegan_dist.checkpoint.storage import Storage
 from cyclegan_dist.operations.drill.faults import harm
 from cyclegan_dist.operations.drill.plan import FOLDER, STEPS, Fault
 from cyclegan_dist.step.distributed import World
-from cyclegan_dist.storage.storage import Place
 from cyclegan_dist.training.hooks.progress import Progress
 
 
@@ -37,15 +37,15 @@ class Injector:
         self._newest: Callable[[], int] = lambda: 0
         self._committed = 0
 
-    def arm(self, generator: nn.Module, place: Place) -> None:
+    def arm(self, generator: nn.Module, storage: Storage) -> None:
         """Reach into the forward and backward of a generator, and into the writing of checkpoints."""
         generator.register_forward_pre_hook(lambda *_: self._reach("forward") if torch.is_grad_enabled() else None)
         # The first layer's gradient is the last: the others' are being exchanged by then.
         first = next(generator.parameters())
         first.register_hook(lambda _: self._reach("backward"))
-        self._newest = lambda: max(place.steps(), default=0)
+        self._newest = lambda: max(storage.steps(), default=0)
         self._committed = self._newest()
-        create = place.create
+        create = storage.create
 
         @contextmanager
         def create_and_break(step: int, attempt: str, name: str) -> Iterator[BinaryIO]:
@@ -53,7 +53,7 @@ class Injector:
                 yield file
             self._reach("save")
 
-        place.create = create_and_break
+        storage.create = create_and_break
 
     def loading(self, batches: Generator[Any]) -> Generator[Any]:
         """The batches, with a point before each."""

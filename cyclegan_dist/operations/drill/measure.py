@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
+from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.checkpoint.store import CheckpointStore, Restored
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.operations.drill.inject import fired
 from cyclegan_dist.operations.drill.plan import FOLDER, STEPS, Fault
 from cyclegan_dist.step.distributed import World
-from cyclegan_dist.storage.storage import place_at
-from cyclegan_dist.tracking.journal import NAME, read_records
+from cyclegan_dist.tracking.journal import JOURNAL, read_records
 
 CLOCK_S = 0.05  # two nodes' clocks, or a file's order, may disagree by so much
 
@@ -122,7 +122,7 @@ def read_steps(run_dir: Path) -> list[dict[str, Any]]:
 
 def _failures(run_dir: Path) -> list[float]:
     """When the launcher's side knew of each loss, in seconds since 1970."""
-    return [r["time"] / 1000 for r, _ in read_records(run_dir / NAME, 0) if r["kind"] == "failure"]
+    return [r["time"] / 1000 for r, _ in read_records(run_dir / JOURNAL, 0) if r["kind"] == "failure"]
 
 
 def _lineage(steps: list[dict[str, Any]], last: int) -> tuple[int, int]:
@@ -142,7 +142,7 @@ def _lineage(steps: list[dict[str, Any]], last: int) -> tuple[int, int]:
 
 
 def _points(run_dir: Path) -> Counter[tuple[str, int]]:
-    records = [r for r, _ in read_records(run_dir / NAME, 0) if r["kind"] == "metrics"]
+    records = [r for r, _ in read_records(run_dir / JOURNAL, 0) if r["kind"] == "metrics"]
     return Counter((name, r["step"]) for r in records for name in r["values"])
 
 
@@ -154,7 +154,7 @@ def _goodput(steps: list[dict[str, Any]]) -> float:
 
 
 def _last(config: Config) -> Restored:
-    store = CheckpointStore(place_at(config.checkpoint_place), World(0, 1, torch.device("cpu")), keep=1, warn=print)
+    store = CheckpointStore(storage_at(config.checkpoint_path), World(0, 1, torch.device("cpu")), keep=1, warn=print)
     restored = store.load_latest()
     if restored is None:
         raise UsageError(f"{config.name} has left no checkpoint")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.tracking.journal import NAME, Journal, read_records
+from cyclegan_dist.tracking.journal import JOURNAL, Journal, read_records
 from cyclegan_dist.training.hooks.progress import Progress
 
 BEST = "best.json"
@@ -27,7 +27,7 @@ class Evaluations:
         self._process: subprocess.Popen[bytes] | None = None
         self._snapshot = Path()
         # By the journal, not by what lies in `evaluations`: a process may have ended after its training was killed.
-        told = (record for record, _ in read_records(self.run_dir / NAME, 0) if record["kind"] == "evaluation")
+        told = (record for record, _ in read_records(self.run_dir / JOURNAL, 0) if record["kind"] == "evaluation")
         self._done = {f"nimg-{record['nimg']:09d}" for record in told}
         self._may_wait = True
 
@@ -35,7 +35,7 @@ class Evaluations:
         self._may_wait = self._may_wait or at.due(self.config.every.snapshot)
         if self._process is not None:
             if self._process.poll() is not None:
-                self._harvest()
+                self._collect()
         elif self._may_wait:  # the folder is not looked through at every step
             self._may_wait = self._start_next(niceness=10)
 
@@ -51,7 +51,7 @@ class Evaluations:
                 self._process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
-            self._harvest()
+            self._collect()
 
     def _start_next(self, niceness: int = 0) -> bool:
         """Begin with the oldest snapshot that has not been judged."""
@@ -80,7 +80,7 @@ class Evaluations:
     def _result(self, snapshot: Path) -> Path:
         return self.run_dir / "evaluations" / snapshot.name / "metrics.json"
 
-    def _harvest(self) -> None:
+    def _collect(self) -> None:
         assert self._process is not None
         code, self._process = self._process.wait(), None
         self._done.add(self._snapshot.name)

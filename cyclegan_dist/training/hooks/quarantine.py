@@ -9,7 +9,7 @@ from cyclegan_dist.step.distributed import World
 from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.hooks.progress import Progress
 
-NAME = "bad_samples.jsonl"
+BAD_SAMPLES = "bad_samples.jsonl"
 
 
 class Quarantine:
@@ -35,9 +35,9 @@ class Quarantine:
         journal: Journal | None,
     ):
         self.every, self.world, self.samples, self.journal = every, world, samples, journal
-        self.max_fraction, self._path = max_fraction, run_dir / NAME
+        self.max_fraction, self._path = max_fraction, run_dir / BAD_SAMPLES
         self._met: dict[tuple[str, str], BadSample] = {}
-        self.known: set[tuple[str, str]] = world.from_first(_read(self._path)) if max_fraction else set()
+        self.known: set[tuple[str, str]] = world.broadcast(_read(self._path)) if max_fraction else set()
 
     def add(self, bad: Iterable[BadSample]) -> None:
         """Take note of what this rank met."""

@@ -17,7 +17,7 @@ from cyclegan_dist.training.hooks.progress import Progress
 State = Callable[[], tuple[dict[str, Any], dict[str, Any]]]
 
 
-class Checkpoint:
+class SaveCheckpoint:
     """Every `every` images and at the end, `state()` into the store. All ranks take part.
 
     With `best_loss`, the name of a loss, its mean since the last checkpoint is the score of the next.
@@ -33,13 +33,13 @@ class Checkpoint:
             self._sum, self._steps = self._sum + self._loss(at), self._steps + 1
         if at.due(self.every):
             self._save(at)
-        self.store.settle(wait=False)
+        self.store.wait(block=False)
 
     def end(self, at: Progress) -> None:
-        self.store.settle()
+        self.store.wait()
         if not self.store.has(at.step):
             self._save(at)
-            self.store.settle()
+            self.store.wait()
 
     def _save(self, at: Progress) -> None:
         score = None
@@ -55,7 +55,7 @@ class Checkpoint:
         return at.losses[self.best_loss]
 
 
-class Snapshot:
+class SaveSnapshot:
     """Every `every` images and at the end of the run, the generators as files for users. On rank 0 only."""
 
     def __init__(self, every: int, run_dir: Path, step: Step, config: Config, facts: dict[str, Any], journal: Journal):

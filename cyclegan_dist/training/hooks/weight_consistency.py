@@ -13,7 +13,7 @@ class DivergedError(RuntimeError):
     """Ranks have different weights. Starting again from the last checkpoint mends it."""
 
 
-class Agreement:
+class WeightConsistency:
     """Every `every` images, and before anything is kept of the last step, compare a digest of all ranks' weights.
 
     Args:

@@ -19,10 +19,10 @@ import fsspec
 from cyclegan_dist.errors import storage_errors
 
 MANIFEST = "manifest.json"
-NAME = re.compile(r"step-(\d{9,})$")
+CHECKPOINT_NAME = re.compile(r"step-(\d{9,})$")
 
 
-class Place(Protocol):
+class Storage(Protocol):
     """Keeps files by step and attempt. Everything may raise OSError."""
 
     def ready(self) -> None:
@@ -61,12 +61,12 @@ class Place(Protocol):
         ...
 
 
-def place_at(path: str) -> Place:
+def storage_at(path: str) -> Storage:
     """The place that a folder's path or an fsspec URL names."""
-    return Bucket(path) if "://" in path else Folder(Path(path))
+    return ObjectStorage(path) if "://" in path else LocalStorage(Path(path))
 
 
-class Folder:
+class LocalStorage:
     """A folder that every rank sees."""
 
     def __init__(self, path: Path):
@@ -87,7 +87,7 @@ class Folder:
             raise PermissionError(f"{self.path} cannot be written")
 
     def steps(self) -> list[int]:
-        names = [NAME.match(path.name) for path in self.path.glob("step-*")]
+        names = [CHECKPOINT_NAME.match(path.name) for path in self.path.glob("step-*")]
         return sorted(int(name[1]) for name in names if name)
 
     @contextmanager
@@ -130,7 +130,7 @@ class Folder:
         shutil.rmtree(self._draft(step, attempt), ignore_errors=True)
 
 
-class Bucket:
+class ObjectStorage:
     """An object store behind an fsspec URL."""
 
     def __init__(self, url: str):
@@ -154,7 +154,7 @@ class Bucket:
         with storage_errors():
             self._files.invalidate_cache()
             manifests = self._files.glob(f"{self._root}/step-*/{MANIFEST}")
-        names = [NAME.search(path.rpartition("/")[0]) for path in manifests]
+        names = [CHECKPOINT_NAME.search(path.rpartition("/")[0]) for path in manifests]
         return sorted(int(name[1]) for name in names if name)
 
     @contextmanager
