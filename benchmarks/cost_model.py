@@ -64,7 +64,7 @@ def count(config: CycleGANConfig, size: int, micro_batch: int) -> dict[str, Work
     works: dict[str, Work] = {}
     for player in method.players:
         with frozen(player.opponents), FlopCounterMode(display=False) as counter:
-            player.module(**{name: images[name] for name in player.reads}).loss.backward()
+            player.module(**player.inputs(images)).loss.backward()
         works[player.name] = Work(counter.get_total_flops(), _gradient_bytes(player.module))
     return works
 

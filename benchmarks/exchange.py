@@ -66,7 +66,7 @@ def _wrapped_and_not(rank: int, config: CycleGANConfig, size: int, micro_batch: 
             began = time.perf_counter()
             for player, module in parts:
                 with frozen(player.opponents):
-                    module(**{name: images[name] for name in player.reads}).loss.backward()
+                    module(**player.inputs(images)).loss.backward()
             return time.perf_counter() - began
 
         return work

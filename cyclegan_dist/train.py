@@ -1,4 +1,4 @@
-"""Train a CycleGAN.
+"""Train a model that translates between two domains of images.
 
     python -m cyclegan_dist.train PRESET_or_YAML [--dotted.key value ...] [--launcher auto|ray|local] [--dry-run]
 
@@ -10,19 +10,19 @@ horse2zebra+gan_alone.
 import difflib
 import os
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from typing import Annotated, Literal
 
 import tyro
 
-from cyclegan_dist.config.config import Config, check_config, dump_config, load_config, presets
+from cyclegan_dist.config.config import Config, check_config, dump_config, for_method, load_config, presets
 from cyclegan_dist.config.yaml_tree import flatten
 from cyclegan_dist.errors import UsageError, run_command
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """Train a CycleGAN."""
+    """Train a model that translates between two domains of images."""
 
     preset: tyro.conf.Positional[str] = "demo"
     """Shipped preset, YAML file, or several joined by +."""
@@ -30,7 +30,7 @@ class Command:
     """`auto`: torchrun's ranks if it runs us, else Ray Train. `local`: this process alone."""
     dry_run: bool = False
     """Print the resolved config and stop."""
-    config: Annotated[Config, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(default_factory=Config)
+    config: Config = field(default_factory=Config)
 
 
 def main() -> int:
@@ -60,16 +60,27 @@ def parse(arguments: list[str]) -> Command:
             f"name a preset or YAML file first: python -m cyclegan_dist.train PRESET; there are {', '.join(presets())}"
         )
     config = load_config(arguments[0]) if named else Config()
-    _refuse_unknown(arguments[named:])
-    default = Command(preset=arguments[0] if named else "PRESET", config=config)
-    prog = "python -m cyclegan_dist.train"
-    command = tyro.cli(Command, prog=prog, args=arguments, default=default, description=__doc__, use_underscores=True)
+    _refuse_unknown(arguments[named:], config)
+    kind = for_method(config.method.name)  # the preset picks the method; its options alone are offered
+    narrowed = kind(**{part.name: getattr(config, part.name) for part in fields(Config)})
+    described = Annotated[kind, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff]
+    command_type = make_dataclass(
+        "Command", [("config", described, field(default=narrowed))], bases=(Command,), frozen=True, kw_only=True
+    )
+    command = tyro.cli(
+        command_type,
+        prog="python -m cyclegan_dist.train",
+        args=arguments,
+        default=command_type(preset=arguments[0] if named else "PRESET"),
+        description=__doc__,
+        use_underscores=True,
+    )
     return replace(command, config=check_config(asdict(command.config), "command line"))
 
 
-def _refuse_unknown(options: list[str]) -> None:
+def _refuse_unknown(options: list[str], config: Config) -> None:
     """Tyro would answer an unknown option with a page; one line is enough."""
-    keys = [*flatten(asdict(Config())), "launcher", "dry_run", "help", "h"]
+    keys = [*flatten(asdict(config)), "launcher", "dry_run", "help", "h"]
     for option in options:
         key = option.split("=")[0].lstrip("-").replace("-", "_")
         if option.startswith("-") and not option[1:2].isdigit() and key not in keys:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from cyclegan_dist.config.config import SAFE_TO_CHANGE, Config, presets
+from cyclegan_dist.methods.available import METHODS
 
 PAGE = Path(__file__).parent / "configuration.md"
 INTRO = """# Configuration
@@ -25,24 +26,30 @@ Presets: PRESETS.
 | key | default | values | meaning |
 |---|---|---|---|
 """
+HEADINGS = INTRO[INTRO.index("| key") :]
 
 
 def page() -> str:
     """The whole page."""
     names = ", ".join(f"`{name}`" for name in presets())
-    return INTRO.replace("PRESETS", names) + "".join(_rows(Config, "")) + "\n"
+    text = INTRO.replace("PRESETS", names) + "".join(_rows(Config(), ""))
+    for name, kind in METHODS.items():
+        text += f"\n## Method `{name}`\n\n{HEADINGS}" + "".join(_rows(kind(), "method."))
+    return text + "\n"
 
 
-def _rows(config: type, prefix: str) -> list[str]:
+def _rows(config: Any, prefix: str) -> list[str]:
     rows = []
-    meanings, kinds = _meanings(config), typing.get_type_hints(config, include_extras=True)
+    meanings, kinds = _meanings(type(config)), typing.get_type_hints(type(config), include_extras=True)
     for field in dataclasses.fields(config):
-        key, kind = f"{prefix}{field.name}", kinds[field.name]
-        if dataclasses.is_dataclass(kind):
-            rows += _rows(typing.cast(type, kind), f"{key}.")
+        key, kind, default = f"{prefix}{field.name}", kinds[field.name], getattr(config, field.name)
+        if key == "method":  # in tables of their own
+            continue
+        if dataclasses.is_dataclass(default):
+            rows += _rows(default, f"{key}.")
             continue
         safe = "*" if any(key == s or key.startswith(f"{s}.") for s in SAFE_TO_CHANGE) else ""
-        default = " ".join(field.default) if isinstance(field.default, tuple) else field.default
+        default = " ".join(default) if isinstance(default, tuple) else default
         default = "" if default == "" else f"`{default}`"
         rows.append(f"| `{key}`{safe} | {default} | {_values(kind)} | {meanings[field.name]} |\n")
     return rows

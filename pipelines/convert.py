@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from torch import nn
 
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
@@ -58,7 +57,7 @@ def convert(command: Convert) -> Path:
     files = _files(command)
     read = {direction: read_published(path) for direction, path in files.items()}
     config = _common_config(read)
-    networks = nn.ModuleDict({DIRECTIONS[direction]: one.network for direction, one in read.items()})
+    networks = {direction: one.network for direction, one in read.items()}
     facts: dict[str, Any] = {
         "nimg": 0,  # how many images trained it is not in the files
         "converted_from": {

@@ -1,6 +1,6 @@
 """Write generators for other programs: safetensors, torch.export (.pt2) and ONNX, each compared with the original.
 
-    python -m pipelines.export RUN_DIR_or_SNAPSHOT_or_models:/EXPORTS@ALIAS OUT [--formats safetensors pt2 onnx]
+    python -m pipelines.export RUN_DIR_or_SNAPSHOT_or_models:/NAME@ALIAS OUT [--formats safetensors pt2 onnx]
 
 The files take images N x C x H x W in [-1, 1], of any batch size, height and width. `OUT/exports.json` says what each
 is: sha256, bytes, milliseconds per image, largest difference to the original at three sizes. Ends with 1 if a
@@ -27,7 +27,7 @@ class Export:
     """Write generators for other programs."""
 
     source: tyro.conf.Positional[str]
-    """Folder of a run or of a snapshot, or models:/EXPORTS@ALIAS."""
+    """Folder of a run or of a snapshot, or models:/NAME@ALIAS."""
     out: tyro.conf.Positional[Path]
     """Folder for the files."""
     formats: tuple[Literal["safetensors", "pt2", "onnx"], ...] = ("safetensors", "pt2", "onnx")

@@ -19,6 +19,9 @@ from cyclegan_dist.errors import run_command
 from cyclegan_dist.training.run_folder import open_run
 
 torch.set_num_threads(1)
+# The first backward decides for which kinds of device autograd starts threads. After torch.export has run there are
+# more of them, and ranks that are forked then could not differentiate.
+torch.zeros(1, requires_grad=True).sum().backward()
 
 # For tests that load MLflow: its warnings, and those of what it is made of, are theirs.
 MLFLOW = [

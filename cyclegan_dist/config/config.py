@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from cyclegan_dist.config.held_out import HeldOutConfig
 from cyclegan_dist.config.yaml_tree import check_tree, flatten, read_tree, refuse_unknown
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.errors import UsageError, refuse_password
-from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.methods.available import DEFAULT, METHODS, AnyMethodConfig
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.schedule import ScheduleConfig
 from cyclegan_dist.step.world_config import WorldConfig
@@ -64,10 +65,10 @@ class Config:
     keep_best: Annotated[int, Ge(0)] = 0
     """Checkpoints that are kept besides: those before which best_loss was lowest."""
     best_loss: str = "G"
-    """The loss that keep_best goes by: G, D, G_AB, G_BA, cycle_A, cycle_B, idt_A, idt_B, D_A or D_B."""
+    """The loss that keep_best goes by: one of those that the method reports."""
     checkpoints: str = ""
     """Folder or fsspec URL that checkpoints are written below, under the run's name. Empty: in the run's folder."""
-    method: CycleGANConfig = field(default_factory=CycleGANConfig)
+    method: AnyMethodConfig = field(default_factory=METHODS[DEFAULT])
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -87,7 +88,12 @@ class Config:
             )
         if not self.schedule.total_epochs:
             raise UsageError("schedule.n_epochs and schedule.n_epochs_decay are both 0: there is nothing to train")
-        if self.method.gan_mode == "wgangp" and (self.optim.compile or "crop" not in self.data.preprocess):
+        if self.keep_best and self.best_loss not in self.method.losses:
+            raise UsageError(
+                f"best_loss {self.best_loss}: method {self.method.name} reports {', '.join(self.method.losses)}; "
+                "name one of them"
+            )
+        if self.method.double_backward and (self.optim.compile or "crop" not in self.data.preprocess):
             raise UsageError(
                 "gan_mode wgangp differentiates twice and between images of one size: "
                 "it needs optim.compile False and a data.preprocess that crops"
@@ -96,17 +102,17 @@ class Config:
             self._refuse_crop()
 
     def _refuse_crop(self) -> None:
-        size, multiple = self.data.crop_size, self.method.generator.multiple
+        size, multiple = self.data.crop_size, self.method.multiple
         if size % multiple:
             raise UsageError(
                 f"crop_size {size} must be a multiple of {multiple} for this generator: "
                 f"give {max(1, round(size / multiple)) * multiple}"
             )
-        smallest = self.method.discriminator.smallest_side
+        smallest = self.method.smallest_side
         if size < smallest:
             raise UsageError(
                 f"crop_size {size} is too small for the discriminator: give at least {smallest}, "
-                f"or less than {self.method.discriminator.n_layers_D} for method.discriminator.n_layers_D"
+                "or a smaller method.discriminator.n_layers_D"
             )
 
     @property
@@ -202,14 +208,39 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return {**below, **above, **both}
 
 
+def for_method(name: str) -> type[Config]:
+    """`Config` with the options of one method only, as `TypeAdapter` and the command line need it.
+
+    Raises:
+        UsageError: if there is no such method.
+    """
+    if name not in METHODS:
+        close = difflib.get_close_matches(name, METHODS, n=1)
+        guess = f"did you mean {close[0]}? " if close else ""
+        raise UsageError(f"no method {name!r}: {guess}there are {', '.join(METHODS)}")
+    return _narrowed(METHODS[name])
+
+
+@lru_cache
+def _narrowed(method: type[AnyMethodConfig]) -> type[Config]:
+    fields = [("method", method, field(default_factory=method))]
+    return dataclasses.make_dataclass("Config", fields, bases=(Config,), frozen=True, kw_only=True)
+
+
 def check_config(tree: dict[str, Any], source: str) -> Config:
     """Validate nested dictionaries against the tree.
 
     Raises:
         UsageError: naming an unknown key with the nearest known one, or the first value that does not fit.
     """
-    refuse_unknown(flatten(tree), flatten(dataclasses.asdict(Config())), source)
-    return check_tree(tree, Config, source)
+    options = tree.get("method") or {}
+    if not isinstance(options, dict):
+        raise UsageError(f"{source}: method: give its options, with name: {' or '.join(METHODS)}")
+    kind = for_method(str(options.get("name", DEFAULT)))
+    refuse_unknown(flatten(tree), flatten(dataclasses.asdict(kind())), source)
+    options = {key: value for key, value in options.items() if key != "name"}  # it is the type's now
+    checked = check_tree({**tree, "method": options}, kind, source)
+    return Config(**{part.name: getattr(checked, part.name) for part in dataclasses.fields(Config)})
 
 
 def with_values(config: Config, values: Mapping[str, Any], source: str) -> Config:

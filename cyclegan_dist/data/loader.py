@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import re
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from cyclegan_dist.data.cache import PixelCache
 from cyclegan_dist.data.config import PREFETCH, DataConfig
 from cyclegan_dist.data.images import decode, to_unit_range
 from cyclegan_dist.data.manifest import Manifest
-from cyclegan_dist.data.plan import DOMAINS, Plan
+from cyclegan_dist.data.plan import DOMAINS, Plan, drawn_together
 from cyclegan_dist.data.reader import BadSample, BadSampleError, DataError, ShardReader
 
 TRIES = 100  # damaged samples in a row, after which there is no use in drawing another
@@ -63,30 +63,37 @@ class _Positions(Dataset[Pair]):
 
     def __getitem__(self, position: int) -> Pair:
         bad: list[BadSample] = []
-        image_A, key_A = self._image("A", position, bad)
-        image_B, key_B = self._image("B", position, bad)
+        found: dict[str, tuple[Tensor, str]] = {}
+        for domains in drawn_together(self._plan):
+            found |= self._images(domains, position, bad)
+        (image_A, key_A), (image_B, key_B) = found["A"], found["B"]
         return image_A, image_B, key_A, key_B, bad
 
-    def _image(self, domain: str, position: int, bad: list[BadSample]) -> tuple[Tensor, str]:
-        """The image that stands at `position`, or the one that takes a damaged one's place."""
+    def _images(self, domains: Sequence[str], position: int, bad: list[BadSample]) -> dict[str, tuple[Tensor, str]]:
+        """The images that stand at `position`, or those that take the place of damaged ones."""
+        first = domains[0]
         for attempt in range(TRIES):
-            index = self._plan.sample(domain, position)
+            index = self._plan.sample(first, position)
             if attempt:  # any of the domain, drawn by the position alone: the same on every rank and after a resume
-                rng = np.random.default_rng([self._plan.seed, DOMAINS.index(domain), position, attempt])
-                index = int(rng.integers(self._plan.samples[domain]))
+                rng = np.random.default_rng([self._plan.seed, DOMAINS.index(first), position, attempt])
+                index = int(rng.integers(self._plan.samples[first]))
             try:
-                return self._augmented(domain, index, position)
+                return {
+                    domain: self._augmented(domain, self._plan.index_of(domain, first, index), first, position)
+                    for domain in domains
+                }
             except BadSampleError as error:
                 if not self._may_be_bad:
                     raise DataError(str(error)) from error  # a plain one, that finds its way out of a worker process
                 bad.append(error.sample)
-        raise DataError(f"{TRIES} samples of domain {domain} in a row are damaged, the last in {bad[-1].shard}")
+        raise DataError(f"{TRIES} samples of domain {first} in a row are damaged, the last in {bad[-1].shard}")
 
-    def _augmented(self, domain: str, index: int, position: int) -> tuple[Tensor, str]:
+    def _augmented(self, domain: str, index: int, first: str, position: int) -> tuple[Tensor, str]:
+        """An image, cut as the plan's position of domain `first` says: partners are cut alike."""
         reader = self._readers[domain]
         image = self._resized(domain, index)
         try:
-            rng = np.random.default_rng([self._plan.seed, DOMAINS.index(domain), position])
+            rng = np.random.default_rng([self._plan.seed, DOMAINS.index(first), position])
             return self._augment.cut(image, rng), f"{domain}/{reader.key(index)}"
         except ValueError as error:
             raise reader.bad(index, error) from error
@@ -213,30 +220,48 @@ def _clean_errors(loader: DataLoader[Batch]) -> Generator[Batch]:
 
 
 def fixed_images(
-    manifest: Manifest, config: DataConfig, *, count: int, multiple: int, channels: dict[str, int]
+    manifest: Manifest, plan: Plan, config: DataConfig, *, count: int, multiple: int, channels: dict[str, int]
 ) -> dict[str, Tensor]:
-    """The first `count` samples of each domain, always cut alike: `real_A` and `real_B`, n x C x H x W uint8.
+    """The first `count` samples of each domain, or the first pairs, always cut alike: `real_A` and `real_B`,
+    n x C x H x W uint8.
 
     Where preprocessing leaves images of different sizes, only those of the first one's size are taken, equally many of
     both domains.
     """
     augment = Augment(dataclasses.replace(config, flip=False), multiple)
+    readers = {domain: ShardReader(manifest, domain) for domain in DOMAINS}
     found: dict[str, list[Tensor]] = {}
-    for domain in DOMAINS:
+    for domains in drawn_together(plan):
         problems: list[str] = []
-        usable = _usable(ShardReader(manifest, domain), augment, channels[domain], problems)
+        usable = _usable(domains, readers, plan, augment, channels, problems)
         images = list(itertools.islice(usable, count))
         if not images:
-            raise DataError(f"none of the first samples of domain {domain} can be used: {problems[0]}")
-        found[domain] = [image for image in images if image.shape == images[0].shape]
+            raise DataError(f"none of the first samples of domain {domains[0]} can be used: {problems[0]}")
+        shapes = [image.shape for image in images[0]]
+        alike = [some for some in images if [image.shape for image in some] == shapes]
+        found |= {domain: [some[i] for some in alike] for i, domain in enumerate(domains)}
     n = min(map(len, found.values()))
     return {f"real_{domain}": torch.stack(images[:n]) for domain, images in found.items()}
 
 
-def _usable(reader: ShardReader, augment: Augment, channels: int, problems: list[str]) -> Iterator[Tensor]:
+def _usable(
+    domains: Sequence[str],
+    readers: Mapping[str, ShardReader],
+    plan: Plan,
+    augment: Augment,
+    channels: dict[str, int],
+    problems: list[str],
+) -> Iterator[list[Tensor]]:
     """The first images that can be used, cut. Whether the others end the run is decided when training meets them."""
-    for index in range(min(TRIES, len(reader))):
+    first = domains[0]
+    for index in range(min(TRIES, len(readers[first]))):
         try:
-            yield augment(decode(reader.read(index), channels), np.random.default_rng(index))
+            yield [
+                augment(
+                    decode(readers[domain].read(plan.index_of(domain, first, index)), channels[domain]),
+                    np.random.default_rng(index),
+                )
+                for domain in domains
+            ]
         except (BadSampleError, OSError, ValueError) as error:
             problems.append(str(error))

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -73,6 +74,24 @@ class Manifest:
     @property
     def samples(self) -> dict[str, int]:
         return {domain: len(rows) for domain, rows in self.domains.items()}
+
+    def partners(self) -> np.ndarray:
+        """For each sample of A the index of its partner in B: the one of its name, but for the ending.
+
+        Raises:
+            UsageError: if the data set has no pairs.
+        """
+        if not self.paired:
+            raise UsageError(
+                f"{self.root} has no pairs, and this method learns from pairs: prepare it with "
+                "python -m pipelines.prepare A_DIR B_DIR OUT --pairs names (or halves)"
+            )
+        names = {
+            domain: [str(PurePath(name).with_suffix("")) for name in rows["name"].to_pylist()]
+            for domain, rows in self.domains.items()
+        }
+        place = {name: index for index, name in enumerate(names["B"])}
+        return np.array([place[name] for name in names["A"]], np.int64)
 
     def domain_digest(self, domain: str) -> str:
         """sha256 over the hashes of a domain's samples, in order: equal for equal images however they are sharded."""

@@ -10,10 +10,12 @@ own clock.
 The order of a pass is drawn in two stages, so that reading stays mostly sequential however large the domain: blocks of
 neighbours in the shards are shuffled as wholes, and samples are shuffled within windows of that sequence of blocks. A
 domain that fits into one window, as all of the paper's do, is shuffled evenly.
+
+Where a method learns from pairs, A is drawn so and B follows: each image of A comes with its partner.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -31,12 +33,14 @@ class Plan:
         seed: of the run.
         batch_size: images per domain and step over all ranks.
         window: samples that are shuffled evenly; rounded up to whole blocks of 256.
+        partners: for each sample of A its partner in B, if both are drawn together.
     """
 
     samples: Mapping[str, int]
     seed: int
     batch_size: int
     window: int = 16384
+    partners: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def epoch_size(self) -> int:
@@ -45,6 +49,8 @@ class Plan:
 
     def sample(self, domain: str, position: int) -> int:
         """Index of the sample that stands at `position` (0-based, endless) of `domain`."""
+        if self.partners is not None and domain == "B":
+            return int(self.partners[self.sample("A", position)])
         n = self.samples[domain]
         passes, place = divmod(position, n)
         draw = (self.seed, DOMAINS.index(domain), passes)
@@ -62,11 +68,23 @@ class Plan:
             place -= size
         raise AssertionError("a window holds its blocks' samples")
 
+    def index_of(self, domain: str, drawn: str, index: int) -> int:
+        """The sample of `domain` that comes with sample `index` of the domain `drawn`: itself, or its partner."""
+        if domain == drawn:
+            return index
+        assert self.partners is not None, "domains that are drawn independently have no partners"
+        return int(self.partners[index])
+
     def positions(self, step: int, rank: int, world_size: int) -> range:
         """The positions that `rank` computes in `step` (0-based), the same for both domains."""
         share = self.batch_size // world_size
         first = step * self.batch_size + rank * share
         return range(first, first + share)
+
+
+def drawn_together(plan: Plan) -> tuple[tuple[str, ...], ...]:
+    """The domains whose samples come together; of each group the first is drawn and the others follow."""
+    return (DOMAINS,) if plan.partners is not None else tuple((domain,) for domain in DOMAINS)
 
 
 @lru_cache(maxsize=4)  # at a boundary both domains may need the last pass and the next

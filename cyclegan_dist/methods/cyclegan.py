@@ -10,13 +10,13 @@
 Images are N x C x H x W in [-1, 1].
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from cyclegan_dist.methods.contract import Images, Outcome, Player, Term, add_up
+from cyclegan_dist.methods.contract import Images, Player, PlayerOutput, Term, pick, weighted_sum
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.methods.history import HistoryBuffer
 from cyclegan_dist.methods.losses import GanMode, discriminator_gan_loss, generator_gan_loss, gradient_penalty, l1
@@ -84,7 +84,7 @@ class Generators(nn.Module):
         super().__init__()
         self.G_AB, self.G_BA = networks["G_AB"], networks["G_BA"]
         D_A, D_B, mode = networks["D_A"], networks["D_B"], config.gan_mode
-        self._passes_on = [f"fake_{domain}" for domain in _judged(config)]
+        self._passes_on = [f"fake_{domain}" for domain in _adversarial_domains(config)]
         weight_idt_A = config.lambda_cycle_A * config.lambda_identity
         weight_idt_B = config.lambda_cycle_B * config.lambda_identity
         self._identity = (bool(weight_idt_A), bool(weight_idt_B))
@@ -98,10 +98,10 @@ class Generators(nn.Module):
             Term("idt_B", weight_idt_B, lambda x: l1(x.idt_B, x.real_B)),
         )
 
-    def forward(self, real_A: Tensor, real_B: Tensor) -> Outcome:
+    def forward(self, real_A: Tensor, real_B: Tensor) -> PlayerOutput:
         cycle = Cycle(real_A, real_B, self.G_AB, self.G_BA, self._identity)
-        loss, values = add_up(self._terms, cycle)
-        return Outcome(loss, values, {name: getattr(cycle, name).detach() for name in self._passes_on})
+        loss, values = weighted_sum(self._terms, cycle)
+        return PlayerOutput(loss, values, {name: getattr(cycle, name).detach() for name in self._passes_on})
 
 
 class Discriminators(nn.Module):
@@ -111,26 +111,27 @@ class Discriminators(nn.Module):
         super().__init__()
         self.mode: GanMode = config.gan_mode
         self.lambda_gp = config.lambda_gp
-        self.judges = nn.ModuleDict({domain: networks[f"D_{domain}"] for domain in _judged(config)})
+        self.networks = nn.ModuleDict({domain: networks[f"D_{domain}"] for domain in _adversarial_domains(config)})
 
-    def forward(self, **images: Tensor) -> Outcome:
+    def forward(self, **images: Tensor) -> PlayerOutput:
         terms = [
-            Term(f"D_{domain}", 1.0, lambda x, d=domain, D=judge: self._loss(D, x[f"real_{d}"], x[f"fake_{d}"]))
-            for domain, judge in self.judges.items()
+            Term(f"D_{domain}", 1.0, lambda x, d=domain, D=D: self._loss(D, x[f"real_{d}"], x[f"fake_{d}"]))
+            for domain, D in self.networks.items()
         ]
-        loss, values = add_up(terms, images)
-        return Outcome(loss, values, {})
+        loss, values = weighted_sum(terms, images)
+        return PlayerOutput(loss, values, {})
 
-    def _loss(self, judge: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        logits_real, logits_fake = _together(judge, [real, fake])
+    def _loss(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        logits_real, logits_fake = _together(D, [real, fake])
         loss = discriminator_gan_loss(logits_real, logits_fake, self.mode)
         if self.mode == "wgangp":
             with torch.autocast(real.device.type, enabled=False):
-                loss = loss + self.lambda_gp * gradient_penalty(judge, real, fake.to(real.dtype))
+                loss = loss + self.lambda_gp * gradient_penalty(D, real, fake.to(real.dtype))
         return loss
 
 
-def _judged(config: CycleGANConfig) -> tuple[str, ...]:
+def _adversarial_domains(config: CycleGANConfig) -> tuple[str, ...]:
+    """The domains whose discriminator plays."""
     weights = {"A": config.lambda_GAN_BA, "B": config.lambda_GAN_AB}
     return tuple(domain for domain, weight in weights.items() if weight)
 
@@ -138,11 +139,14 @@ def _judged(config: CycleGANConfig) -> tuple[str, ...]:
 class CycleGAN:
     """Four networks, two players, two history buffers.
 
-    Weights come from the global torch generator: seed it alike on all ranks before. `pool_seed` must differ between
-    ranks.
+    Weights come from the global torch generator: seed it alike on all ranks before. `rank_seed`, of the history
+    buffers, must differ between ranks.
     """
 
-    def __init__(self, config: CycleGANConfig, *, pool_seed: int = 0):
+    pairing: ClassVar[Literal["none", "all"]] = "none"
+    updates: ClassVar[Literal["together", "in_turn"]] = "together"
+
+    def __init__(self, config: CycleGANConfig, *, rank_seed: int = 0):
         nc, g, d, init = (config.input_nc, config.output_nc), config.generator, config.discriminator, config.init
         self.networks = nn.ModuleDict(
             {
@@ -152,42 +156,34 @@ class CycleGAN:
                 "D_B": build_discriminator(nc[1], d, init),
             }
         )
-        judged = _judged(config)
         self.history = {
-            domain: HistoryBuffer(config.pool_size, seed=2 * pool_seed + i) for i, domain in enumerate("AB")
+            domain: HistoryBuffer(config.pool_size, seed=2 * rank_seed + i) for i, domain in enumerate("AB")
         }
-        self._fakes = tuple(f"fake_{domain}" for domain in judged)
-        players = [
-            Player(
-                "G",
-                Generators(self.networks, config),
-                ("real_A", "real_B"),
-                (self.networks["D_A"], self.networks["D_B"]),
-            )
-        ]
-        if judged:
-            reads = tuple(f"{kind}_{domain}" for domain in judged for kind in ("real", "fake"))
-            players.append(Player("D", Discriminators(self.networks, config), reads, prepare=self._recall))
+        generators = Generators(self.networks, config)
+        opponents = (self.networks["D_A"], self.networks["D_B"])
+        players = [Player("G", "generator", generators, pick("real_A", "real_B"), opponents=opponents)]
+        if domains := _adversarial_domains(config):
+            seen = pick(*(f"{kind}_{domain}" for domain in domains for kind in ("real", "fake")))
+            discriminators = Discriminators(self.networks, config)
+            players.append(Player("D", "discriminator", discriminators, seen, recall=self._recall))
         self.players = tuple(players)
 
     @property
-    def generators(self) -> nn.ModuleDict:
-        """G_AB and G_BA, what a user of the trained model needs."""
-        return nn.ModuleDict({name: self.networks[name] for name in ("G_AB", "G_BA")})
+    def translators(self) -> dict[str, nn.Module]:
+        return {"AB": self.networks["G_AB"], "BA": self.networks["G_BA"]}
 
-    def _recall(self, images: Mapping[str, Tensor]) -> Images:
+    def _recall(self, images: Images) -> Images:
         """Show the discriminators fakes out of the history (section 4)."""
-        return {**images, **{name: self.history[name[-1]].query(images[name]) for name in self._fakes}}
+        fakes = [name for name in images if name.startswith("fake_")]
+        return {**images, **{name: self.history[name[-1]].query(images[name]) for name in fakes}}
 
-    def history_state(self) -> dict[str, Any]:
-        """This rank's buffers and their generators."""
+    def rank_state(self) -> dict[str, Any]:
+        """This rank's history buffers and their generators."""
         return {domain: buffer.state_dict() for domain, buffer in self.history.items()}
 
-    def load_history_state(self, state: dict[str, Any]) -> None:
+    def load_rank_state(self, states: Sequence[dict[str, Any]], rank: int, world_size: int) -> None:
         for domain, buffer in self.history.items():
-            buffer.load_state_dict(state[domain])
-
-    def deal_history(self, states: Sequence[dict[str, Any]], rank: int, world_size: int) -> None:
-        """Take a share of the buffers that `states`, one for each rank of another world size, hold."""
-        for domain, buffer in self.history.items():
-            buffer.deal([state[domain] for state in states], rank, world_size)
+            if len(states) == world_size:
+                buffer.load_state_dict(states[rank][domain])
+            else:
+                buffer.deal([state[domain] for state in states], rank, world_size)

@@ -1,12 +1,15 @@
-"""What CycleGAN can be told: weights, losses, networks. Free of torch, so that `--help` answers quickly."""
+"""Options of CycleGAN: weights, losses, networks. Free of torch, so that `--help` answers quickly."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
+
+if TYPE_CHECKING:
+    from cyclegan_dist.methods.cyclegan import CycleGAN
 
 Weight = Annotated[float, Ge(0)]
 
@@ -17,6 +20,8 @@ class CycleGANConfig:
     away.
     """
 
+    name: Literal["cyclegan"] = field(default="cyclegan", init=False)
+    """The method; the preset chooses it."""
     gan_mode: Literal["lsgan", "vanilla", "wgangp"] = "lsgan"
     """`lsgan`: least squares (section 4). `vanilla`: cross entropy (Eq. 1). `wgangp`: Wasserstein with gradient
     penalty."""
@@ -57,3 +62,51 @@ class CycleGANConfig:
         for name, weight in (("AB", self.lambda_GAN_AB), ("BA", self.lambda_GAN_BA)):
             if not (cycle or weight):
                 raise UsageError(f"nothing trains G_{name}: give lambda_GAN_{name} or a cycle weight a value above 0")
+
+    @property
+    def channels(self) -> dict[str, int]:
+        return {"A": self.input_nc, "B": self.output_nc}
+
+    @property
+    def multiple(self) -> int:
+        return self.generator.multiple
+
+    @property
+    def smallest_side(self) -> int:
+        return self.discriminator.smallest_side
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        return ("AB", "BA")
+
+    @property
+    def pairing(self) -> Literal["none", "all"]:
+        return "none"
+
+    @property
+    def panels(self) -> dict[str, tuple[str, ...]]:
+        return {
+            "adversarial": ("G_AB", "G_BA", "D_A", "D_B"),
+            "cycle and identity": ("cycle_A", "cycle_B", "idt_A", "idt_B"),
+        }
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        return ("G", "D", "G_AB", "G_BA", "cycle_A", "cycle_B", "idt_A", "idt_B", "D_A", "D_B")
+
+    @property
+    def least_squares(self) -> dict[str, str]:
+        return {"D_B": "AB", "D_A": "BA"} if self.gan_mode == "lsgan" else {}
+
+    @property
+    def stored_images(self) -> dict[str, int]:
+        return {"A": self.pool_size, "B": self.pool_size}
+
+    @property
+    def double_backward(self) -> bool:
+        return self.gan_mode == "wgangp"
+
+    def build(self, *, rank_seed: int) -> "CycleGAN":
+        from cyclegan_dist.methods.cyclegan import CycleGAN  # loads torch
+
+        return CycleGAN(self, rank_seed=rank_seed)

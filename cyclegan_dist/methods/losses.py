@@ -43,15 +43,15 @@ def _toward(logits: Tensor, *, real: bool, mode: GanMode) -> Tensor:
     return F.mse_loss(logits, target) if mode == "lsgan" else F.binary_cross_entropy_with_logits(logits, target)
 
 
-def gradient_penalty(judge: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
     """(|dD/dx| - 1)^2 at random points between real and fake images (Gulrajani et al. 2017, Eq. 3).
 
     Args:
-        judge: a discriminator.
+        discriminator: a discriminator.
         real: N x C x H x W.
         fake: the same shape, detached.
     """
     share = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)
     between = (share * real + (1 - share) * fake).requires_grad_()
-    (slope,) = torch.autograd.grad(_full(judge(between)).sum(), between, create_graph=True)
+    (slope,) = torch.autograd.grad(_full(discriminator(between)).sum(), between, create_graph=True)
     return (slope.flatten(1).norm(dim=1) - 1).square().mean()

@@ -5,6 +5,7 @@ them.
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +20,7 @@ from torch import nn
 from cyclegan_dist import __version__
 from cyclegan_dist.config.yaml_tree import refuse_unknown
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.methods.contract import MethodConfig
 from cyclegan_dist.networks.build import Generator, build_generator
 from cyclegan_dist.networks.config import GeneratorConfig, InitConfig
 
@@ -37,12 +38,14 @@ class _Card:
     directions: tuple[Literal["AB", "BA"], ...] = ("AB", "BA")
 
 
-def save_snapshot(folder: Path, generators: nn.ModuleDict, config: CycleGANConfig, facts: dict[str, Any]) -> Path:
-    """Write G_AB.safetensors, G_BA.safetensors and card.json into `folder`, whole or not at all.
+def save_snapshot(
+    folder: Path, translators: Mapping[str, nn.Module], config: MethodConfig, facts: dict[str, Any]
+) -> Path:
+    """Write weights, one file for each direction, and card.json into `folder`: atomic.
 
     Args:
         folder: to make; replaced if it is there.
-        generators: `G_AB` and `G_BA`, or one of them.
+        translators: by direction: AB, BA or both.
         config: the method they were built from.
         facts: JSON values for the card (nimg, run, data digests, preprocessing).
 
@@ -52,18 +55,20 @@ def save_snapshot(folder: Path, generators: nn.ModuleDict, config: CycleGANConfi
     draft = folder.parent / f".{folder.name}"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    for name, network in generators.items():
+    for direction, network in translators.items():
+        name = DIRECTIONS[direction]
         weights = {
             key: value.detach().to("cpu", torch.float32).contiguous() for key, value in network.state_dict().items()
         }
         _save(weights, draft / f"{name}.safetensors", name)
     card = {
-        "what": "CycleGAN generators: images N x C x H x W in [-1, 1] in and out",
+        "what": "generators: images N x C x H x W in [-1, 1] in and out",
         "program": f"cyclegan_dist {__version__}",
-        "input_nc": config.input_nc,
-        "output_nc": config.output_nc,
+        "method": config.name,
+        "input_nc": config.channels["A"],
+        "output_nc": config.channels["B"],
         "generator": asdict(config.generator),
-        "directions": [direction for direction, name in DIRECTIONS.items() if name in generators],
+        "directions": list(translators),
         **facts,
     }
     (draft / CARD).write_text(json.dumps(card, indent=1) + "\n")

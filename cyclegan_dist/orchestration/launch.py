@@ -56,9 +56,10 @@ def start_again(reason: str) -> NoReturn:
 
 def _in_this_process(config: Config, *, alone: bool) -> int:
     """Train as one of torchrun's ranks, or alone."""
-    from cyclegan_dist.training.local_rank import train_here  # loads torch, WebDataset and all that a rank needs
+    from cyclegan_dist.orchestration.plugins import PLUGINS  # loads torch and all that a rank needs
+    from cyclegan_dist.training.local_rank import train_here
 
-    return _report(*train_here(config, alone=alone))
+    return _report(*train_here(config, PLUGINS, alone=alone))
 
 
 def mlflow_ui() -> str:

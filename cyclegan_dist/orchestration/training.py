@@ -145,14 +145,15 @@ def _train_rank(tree: dict[str, Any]) -> str:
     config = check_config(tree, "config")
     if (config.run_dir / FAILURE_NAME).exists():
         return "FAILED"  # started again after what cannot be mended: end in good order, the launcher tells
-    from cyclegan_dist.training.trainer import train  # loads torchvision and WebDataset, which launchers do not need
+    from cyclegan_dist.orchestration.plugins import PLUGINS  # loads torchvision, which launchers do not need
+    from cyclegan_dist.training.trainer import train
 
     world = distributed.join(config.world.device, config.world.timeout_s)
     world = world.subgroup(config.optim.largest_world(world.size))
     if world is None:
         return "RESERVE"
     try:
-        return train(config, world, StopRequest(config.run_dir, world))
+        return train(config, world, StopRequest(config.run_dir, world), PLUGINS)
     except SupersededError:
         return "SUPERSEDED"  # and not an error, or Ray would start these ranks again, against the others
 

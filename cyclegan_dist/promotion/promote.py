@@ -22,8 +22,7 @@ from cyclegan_dist.registry.versions import CANDIDATE, CHAMPION, PREVIOUS, Regis
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.tracking.journal import JOURNAL, read_records
 from cyclegan_dist.tracking.sender_state import SenderState
-from cyclegan_dist.training.hooks.evaluations import BEST
-from cyclegan_dist.training.run_folder import CONFIG_NAME, read_config
+from cyclegan_dist.training.run_folder import BEST, CONFIG_NAME, read_config
 from cyclegan_dist.training.sender import sync
 
 DIGEST = "cyclegan_dist.snapshot"  # tag of a version

@@ -63,7 +63,7 @@ def log_generators(
     with mlflow.start_run(run_id=run_id):
         logged = mlflow.pyfunc.log_model(
             name=name,
-            python_model=str(_PACKAGE / "serving_model.py"),
+            python_model=str(_PACKAGE / "models" / "mlflow_model.py"),
             artifacts={"snapshot": str(snapshot), **{key: str(path) for key, path in (files or {}).items()}},
             code_paths=[str(_PACKAGE)],
             signature=SIGNATURE,
@@ -108,7 +108,7 @@ def download(uri: str, cache: Path) -> Path:
     """The snapshot folder of a registered model, kept in `cache`: a version never changes.
 
     Args:
-        uri: `models:/MODEL_NAME@ALIAS` or `models:/MODEL_NAME/VERSION`.
+        uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
         cache: folder for versions that were fetched.
 
     Raises:

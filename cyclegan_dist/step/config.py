@@ -18,7 +18,9 @@ class OptimConfig:
     """Images per domain that one rank computes at once; it accumulates gradients until its share of batch_size is done.
     0: the whole share."""
     lr: Annotated[float, Gt(0)] = 2e-4
-    """Adam's learning rate for generators and discriminators."""
+    """Adam's learning rate for generators, and for discriminators unless lr_D says otherwise."""
+    lr_D: Annotated[float, Ge(0)] = 0.0
+    """Adam's learning rate for discriminators. 0: lr."""
     lr_scaling: Literal["none", "sqrt", "linear"] = "none"
     """What a batch_size above 1 multiplies lr with: 1, its square root, or itself."""
     beta1: Annotated[float, Ge(0), Lt(1)] = 0.5
@@ -39,6 +41,11 @@ class OptimConfig:
     def learning_rate(self) -> float:
         """Lr after lr_scaling."""
         return self.lr * {"none": 1.0, "sqrt": self.batch_size**0.5, "linear": float(self.batch_size)}[self.lr_scaling]
+
+    @property
+    def lr_ratio(self) -> float:
+        """The discriminators' learning rate relative to the generators'."""
+        return self.lr_D / self.lr if self.lr_D else 1.0
 
     def micro_batches(self, world_size: int, largest: int = 0) -> tuple[int, int]:
         """(images per micro-batch, micro-batches per step) of one rank.

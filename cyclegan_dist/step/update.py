@@ -1,8 +1,7 @@
 """One update of every player: forward, backward, gradient exchange, Adam (paper section 7.1).
 
-The step knows no method: it plays the method's players in order. All of them are differentiated before any of them
-moves, which changes nothing for CycleGAN (the discriminators see fakes made before the generators' update) and lets a
-non-finite gradient stop the run with every weight still good.
+The step knows no method: it plays the method's players in order. Where they update `together`, as CycleGAN's do, all
+are differentiated before any of them moves; `in_turn`, each moves before the next one plays.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from cyclegan_dist.methods.contract import Images, Player
-from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.methods.contract import Images, Method, Player
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
 
 
 class NonFiniteError(RuntimeError):
-    """A gradient became infinite or not a number. No weight has been changed by this step, on any rank.
+    """A gradient became infinite or not a number, on all ranks alike. The player that it belongs to has not moved; of
+    a method that updates in turn, the players before it have.
 
     Attributes:
         losses: this rank's, by name.
@@ -50,6 +49,11 @@ class _Part:
             return nullcontext()
         return self.module.no_sync()
 
+    def move(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+
 
 class Step:
     """Updates the method's networks, in place, on this rank's share of a batch.
@@ -58,7 +62,7 @@ class Step:
     weights are given to all.
     """
 
-    def __init__(self, method: CycleGAN, config: OptimConfig, world: World):
+    def __init__(self, method: Method, config: OptimConfig, world: World):
         self.method, self.config, self.world = method, config, world
         self.dtype = torch.float64 if config.precision == "fp64" else torch.float32
         self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
@@ -66,62 +70,85 @@ class Step:
         method.networks.to(device=world.device, dtype=self.dtype)
         method.networks.to(memory_format=self.memory_format)  # pyright: ignore[reportCallIssue]
         self._parts = [self._part(player) for player in method.players]
+        # Players of one group are differentiated before any of them moves.
+        self._groups = [self._parts] if method.updates == "together" else [[part] for part in self._parts]
         self._ema = None
         if config.ema_decay:  # after wrapping, which made all ranks' weights equal
-            self._ema = AveragedModel(method.generators, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+            self._ema = AveragedModel(self._trained(), multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
         self._rehearsed = False
 
     @property
-    def generators(self) -> nn.ModuleDict:
-        """G_AB and G_BA as users should get them: averaged over time where ema_decay asks for it."""
+    def translators(self) -> dict[str, nn.Module]:
+        """The network of each direction as users should get it: averaged over time where ema_decay asks for it."""
         if self._ema is None:
-            return self.method.generators
+            return dict(self.method.translators)
         assert isinstance(self._ema.module, nn.ModuleDict)
-        return self._ema.module
+        return {direction: self._ema.module[f"G_{direction}"] for direction in self.method.translators}
+
+    def _trained(self) -> nn.ModuleDict:
+        return nn.ModuleDict({f"G_{direction}": network for direction, network in self.method.translators.items()})
+
+    def learning_rates(self, lr: float) -> dict[str, float]:
+        """The learning rate of each player where the generators' is `lr`."""
+        return {
+            part.player.name: lr * (self.config.lr_ratio if part.player.role == "discriminator" else 1.0)
+            for part in self._parts
+        }
 
     def __call__(self, micro_batches: Sequence[Mapping[str, Tensor]], lr: float) -> dict[str, Tensor]:
         """Play every player once.
 
         Args:
             micro_batches: `real_A` and `real_B` of each, n x C x H x W in [-1, 1], on the world's device.
-            lr: learning rate of this step.
+            lr: learning rate of generators in this step; that of discriminators is in the proportion of `optim.lr_D`.
 
         Returns:
             This rank's unweighted terms and, under the player's name, their weighted sum: detached scalars on the
             device, averaged over the micro-batches.
 
         Raises:
-            NonFiniteError: on all ranks alike, before any weight has changed.
+            NonFiniteError: on all ranks alike, before the player that it belongs to has moved.
         """
         batches: list[Images] = [dict(images) for images in micro_batches]
         if not self._rehearsed:
             self._rehearse(batches)
         values: dict[str, Tensor] = {}
-        for part in self._parts:
-            batches = [part.player.prepare(images) for images in batches]
-            values |= self._play(part, batches)
-        self._refuse_non_finite(values)
-        for part in self._parts:
-            for group in part.optimizer.param_groups:
-                group["lr"] = lr
-            part.optimizer.step()
+        rates = self.learning_rates(lr)
+        for group in self._groups:
+            # Forward and backward: gradients are averaged over ranks.
+            for part in group:
+                inputs = [part.player.recall(images) for images in self._inputs(part.player, batches)]
+                values |= self._differentiate(part, inputs, batches)
+            # Finite check, before anything moves.
+            self._refuse_non_finite(group, values)
+            # Adam.
+            for part in group:
+                part.move(rates[part.player.name])
+        # Average over time.
         if self._ema is not None:
-            self._ema.update_parameters(self.method.generators)
+            self._ema.update_parameters(self._trained())
         return values
 
-    def _play(self, part: _Part, batches: list[Images]) -> dict[str, Tensor]:
+    def _inputs(self, player: Player, batches: list[Images]) -> list[Images]:
+        """What the player takes. Random numbers drawn on the way, as by the dropout of a generator that moves later,
+        are drawn again by the players themselves.
+        """
+        with self._unchanged_rng(), self._arithmetic():
+            return [player.inputs(images) for images in batches]
+
+    def _differentiate(self, part: _Part, inputs: list[Images], batches: list[Images]) -> dict[str, Tensor]:
         """Leave the gradient of one player in its parameters, and what it generated in `batches`."""
         part.optimizer.zero_grad(set_to_none=True)
         total: dict[str, Tensor] = {}
         with frozen(part.player.opponents):
-            for i, images in enumerate(batches):
-                with part.exchange(last=i == len(batches) - 1):
+            for i, images in enumerate(inputs):
+                with part.exchange(last=i == len(inputs) - 1):
                     with self._arithmetic():
-                        loss, values, made = part.module(**{name: images[name] for name in part.player.reads})
-                    (loss / len(batches)).backward()
-                images |= made
+                        loss, values, made = part.module(**images)
+                    (loss / len(inputs)).backward()
+                batches[i] |= made
                 for name, value in {**values, part.player.name: loss.detach()}.items():
-                    total[name] = total.get(name, 0) + value / len(batches)
+                    total[name] = total.get(name, 0) + value / len(inputs)
         return total
 
     def _rehearse(self, batches: list[Images]) -> None:
@@ -130,24 +157,28 @@ class Step:
         from its first step.
         """
         if self.world.size > 1:
-            gpus = [self.world.device] if self.world.device.type == "cuda" else []
             batches = [dict(images) for images in batches]
-            with torch.random.fork_rng(gpus):
+            with self._unchanged_rng():
                 for part in self._parts:
-                    self._play(part, batches)
+                    self._differentiate(part, self._inputs(part.player, batches), batches)
         self._rehearsed = True
 
-    def _refuse_non_finite(self, values: Mapping[str, Tensor]) -> None:
+    def _unchanged_rng(self) -> AbstractContextManager[None]:
+        return torch.random.fork_rng([self.world.device] if self.world.device.type == "cuda" else [])
+
+    def _refuse_non_finite(self, group: list[_Part], values: Mapping[str, Tensor]) -> None:
         # Gradients are averaged over ranks by now, so one rank's bad value is in every rank's norm and all raise
-        # together. Both players' norms are looked at together, since each look makes a GPU's queue run dry.
+        # together. One read for the whole group: each synchronises with the GPU.
         norms = {
             part.player.name: torch.nn.utils.get_total_norm([p.grad for p in part.parameters() if p.grad is not None])
-            for part in self._parts
+            for part in group
         }
         if not torch.stack(list(norms.values())).isfinite().all():
             lost = next(name for name, norm in norms.items() if not norm.isfinite())
+            moved = [part.player.name for part in self._parts[: self._parts.index(group[0])]]
+            kept = f"player {', '.join(moved)} has moved before it" if moved else "no weight was changed"
             raise NonFiniteError(
-                f"the gradient of player {lost} is not finite",
+                f"the gradient of player {lost} is not finite, {kept}",
                 {name: float(value) for name, value in values.items()},
             )
 
@@ -191,10 +222,11 @@ class Step:
 @contextmanager
 def frozen(networks: Sequence[nn.Module]) -> Iterator[None]:
     """Let gradients pass through `networks` without being computed for their weights."""
-    for network in networks:
-        network.requires_grad_(False)
+    trained = [p for network in networks for p in network.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for network in networks:
-            network.requires_grad_(True)
+        for parameter in trained:
+            parameter.requires_grad_(True)

@@ -68,7 +68,7 @@ class Values:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig:
-    """A sweep. Each trial is a run of its own, in a folder RUNS_DIR/NAME_PATTERN/trial-0000."""
+    """A sweep. Each trial is a run of its own, in a folder RUNS_DIR/NAME/trial-0000."""
 
     name: str = ""
     """The sweep's folder below runs_dir, and its name in MLflow. The same name again goes on. Empty: the file's."""

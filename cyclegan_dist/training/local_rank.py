@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from collections.abc import Sequence
 
 import torch
 
@@ -14,14 +15,15 @@ from cyclegan_dist.training.hooks.weight_consistency import DivergedError
 from cyclegan_dist.training.observing import observing
 from cyclegan_dist.training.run_folder import locked, open_run
 from cyclegan_dist.training.stop import StopRequest
-from cyclegan_dist.training.trainer import FATAL, train
+from cyclegan_dist.training.trainer import FATAL, Plugin, train
 
 
-def train_here(config: Config, *, alone: bool) -> tuple[Config, str, int]:
+def train_here(config: Config, plugins: Sequence[Plugin] = (), *, alone: bool) -> tuple[Config, str, int]:
     """Open a run together with the other ranks, and train.
 
     Args:
         config: of the run.
+        plugins: what others add to the run.
         alone: take all cores; torchrun's ranks are told how many by it.
 
     Returns:
@@ -40,7 +42,7 @@ def train_here(config: Config, *, alone: bool) -> tuple[Config, str, int]:
         stop = StopRequest(config.run_dir, world)
         stop.listen()
         with observing(config.run_dir, config.tracking) if world.is_first else contextlib.nullcontext():
-            status = train(config, world, stop)
+            status = train(config, world, stop, plugins)
         return config, status, stop.signal or signal.SIGTERM
     except (*FATAL, DivergedError, SupersededError) as error:
         raise UsageError(str(error)) from error

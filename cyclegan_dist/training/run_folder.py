@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
@@ -19,11 +20,12 @@ from cyclegan_dist.data.arrays import PICTURES
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.manifest import MANIFEST, Manifest, open_manifest
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.methods.available import AnyMethodConfig
 from cyclegan_dist.training.stop import FILE as STOP_FILE
 
 CONFIG_NAME = "config.yaml"
 FAILURE_NAME = "FAILED"
+BEST = "best.json"  # names the snapshot whose evaluation is best
 
 
 def open_run(config: Config) -> Config:
@@ -42,9 +44,11 @@ def open_run(config: Config) -> Config:
         refuse_changes(read_config(run_dir), config)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=_data_path(config)))
     if config.data.path != str(run_dir / "data"):
-        manifest = open_manifest(config.data.path, ("width", "height", "mode"))
+        manifest = open_manifest(config.data.path, ("name", "width", "height", "mode"))
         _refuse_small_images(manifest, config.data)
         _refuse_channels(manifest, config.method)
+        if config.method.pairing == "all":
+            _refuse_pairs(manifest, config.data)
     if config.held_out.data:
         held_out = dataclasses.replace(config.held_out, data=_absolute(config.held_out.data))
         open_manifest(held_out.data, ())
@@ -133,10 +137,10 @@ def _refuse_small_images(manifest: Manifest, data: DataConfig) -> None:
             )
 
 
-def _refuse_channels(manifest: Manifest, method: CycleGANConfig) -> None:
+def _refuse_channels(manifest: Manifest, method: AnyMethodConfig) -> None:
     """Grey and colour stand for each other; of any other images the generators must have as many channels."""
     for domain, key in (("A", "input_nc"), ("B", "output_nc")):
-        wanted = getattr(method, key)
+        wanted = method.channels[domain]
         for mode in pa.compute.unique(manifest.domains[domain]["mode"]).to_pylist():  # pyright: ignore
             fits = mode == f"C{wanted}" if mode.startswith("C") else wanted in PICTURES
             if not fits:
@@ -144,6 +148,23 @@ def _refuse_channels(manifest: Manifest, method: CycleGANConfig) -> None:
                     f"domain {domain} has images of mode {mode}: set method.{key} to their number of channels, "
                     f"not {wanted}"
                 )
+
+
+def _refuse_pairs(manifest: Manifest, data: DataConfig) -> None:
+    """Partners are cut alike, so that they must have one size when they are cut."""
+    partners = manifest.partners()
+    if data.preprocess == "resize_and_crop":  # which gives all images one size
+        return
+    sides = {d: np.array([rows["width"], rows["height"]]).T for d, rows in manifest.domains.items()}
+    unequal = (sides["A"] != sides["B"][partners]).any(axis=1)
+    if unequal.any():
+        index = int(unequal.argmax())
+        name, (width, height) = manifest.domains["A"]["name"][index].as_py(), sides["A"][index]
+        partner = "x".join(map(str, sides["B"][partners[index]]))
+        raise UsageError(
+            f"{name} of domain A has {width}x{height} pixels and its partner {partner}: give both one size, or choose "
+            "data.preprocess resize_and_crop"
+        )
 
 
 def _data_path(config: Config) -> str:

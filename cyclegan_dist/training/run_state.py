@@ -10,22 +10,22 @@ from typing import Any
 
 from cyclegan_dist.checkpoint.store import VERSIONS, CheckpointStore, Restored
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.methods.cyclegan import CycleGAN
+from cyclegan_dist.methods.contract import Method
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.schedule import Schedule
 from cyclegan_dist.step.update import Step
 
 
 class RunState:
-    """Networks, optimizers and schedule, equal on all ranks; each rank's history buffers; the digest of the data."""
+    """Networks, optimizers and schedule, equal on all ranks; what the method keeps per rank; the digest of the data."""
 
-    def __init__(self, step: Step, schedule: Schedule, method: CycleGAN, data: str, world: World):
+    def __init__(self, step: Step, schedule: Schedule, method: Method, data: str, world: World):
         self.step, self.schedule, self.method, self.data, self.world = step, schedule, method, data, world
 
     def __call__(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What is equal on all ranks, and what is this rank's."""
         shared = {"step": self.step.state_dict(), "schedule": self.schedule.state_dict(), "data": self.data}
-        return shared, {"history": self.method.history_state()}
+        return shared, {"method": self.method.rank_state()}
 
     def restore(self, store: CheckpointStore, say: Callable[[str], None]) -> int:
         """Take the newest valid checkpoint. Returns the steps done, 0 if there is none.
@@ -56,8 +56,7 @@ class RunState:
     def _take(self, restored: Restored) -> None:
         self.step.load_state_dict(restored.shared["step"])
         self.schedule.load_state_dict(restored.shared["schedule"])
-        if restored.world_size == self.world.size:
-            self.method.load_history_state(restored.ranks[self.world.rank]["history"])
-        else:
-            histories = [restored.ranks[rank]["history"] for rank in range(restored.world_size)]
-            self.method.deal_history(histories, self.world.rank, self.world.size)
+        # Of as many ranks as before, this rank's own state alone was read. Before version 0.1 it was called history.
+        states = [restored.ranks.get(rank, {}) for rank in range(restored.world_size)]
+        states = [state.get("method", state.get("history", {})) for state in states]
+        self.method.load_rank_state(states, self.world.rank, self.world.size)

@@ -11,7 +11,7 @@ from cyclegan_dist.checkpoint.storage import LocalStorage
 from cyclegan_dist.checkpoint.store import CheckpointStore
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.training.stop import StopRequest
-from cyclegan_dist.training.trainer import Trainer
+from cyclegan_dist.training.trainer import build, loop
 from tests.training.trainings import ALONE, go, records
 
 
@@ -82,7 +82,7 @@ def test_a_training_that_another_has_taken_over_ends_and_writes_nothing_more(
 
 def test_every_checkpoint_names_the_attempt_that_wrote_it(tiny_run: Callable[..., Config]) -> None:
     config = tiny_run(stop_after=16)
-    trainer = Trainer(config, ALONE, None)
-    trainer.run(StopRequest(config.run_dir, ALONE))
+    parts = build(config, ALONE, None)
+    loop(parts, StopRequest(config.run_dir, ALONE))
     manifests = [json.loads(path.read_text()) for path in config.run_dir.glob("checkpoints/*/manifest.json")]
-    assert {manifest["checkpoint"]["attempt"] for manifest in manifests} == {trainer.fence.attempt}
+    assert {manifest["checkpoint"]["attempt"] for manifest in manifests} == {parts.fence.attempt}

@@ -96,7 +96,8 @@ def test_bytes_and_unit_range_are_each_others_inverse() -> None:
 def test_fixed_images_are_always_the_same_and_never_more_than_there_are(dataset: Path) -> None:
     manifest = open_manifest(str(dataset))
     config = DataConfig(load_size=20, crop_size=16)
-    one, two = (fixed_images(manifest, config, count=9, multiple=4, channels=RGB) for _ in range(2))
+    plan = Plan(manifest.samples, 0, 1)
+    one, two = (fixed_images(manifest, plan, config, count=9, multiple=4, channels=RGB) for _ in range(2))
     assert one["real_A"].shape == one["real_B"].shape == (7, 3, 16, 16)
     assert np.array_equal(one["real_B"], two["real_B"])
 

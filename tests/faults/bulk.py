@@ -29,8 +29,8 @@ from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.step import distributed
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.update import Step
-from cyclegan_dist.training.hooks.progress import Progress
-from cyclegan_dist.training.trainer import Trainer
+from cyclegan_dist.training.hooks.progress import Hooks, Progress
+from cyclegan_dist.training.parts import Parts
 from tests.faults.dying import in_fork
 from tests.faults.matrix import Measured, Stage, row
 from tests.training.trainings import ALONE, differences, final_state, go
@@ -45,20 +45,15 @@ def train_and_tell(config: Config, rank: int, size: int, port: int, diary: Path)
     torch.set_num_threads(1)
     words = os.open(diary / f"rank-{rank}.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(words, 2)  # a survivor's last words, 50 times
-    advance = Trainer._advance
     with (diary / f"rank-{rank}.jsonl").open("a", buffering=1) as file:
 
-        def told(self: Trainer, at: Progress, loader: Iterator[Batch]) -> Progress:
-            def listening() -> Iterator[Batch]:
-                batch = next(loader)
-                file.write(json.dumps({"step": at.step, "A": batch.keys_A, "B": batch.keys_B}) + "\n")
+        def noted(parts: Parts, hooks: Hooks, at: Progress, loader: Iterator[Batch]) -> Iterator[Batch]:
+            for step, batch in enumerate(loader, start=at.step):
+                file.write(json.dumps({"step": step, "A": batch.keys_A, "B": batch.keys_B}) + "\n")
                 yield batch
 
-            return advance(self, at, listening())
-
-        Trainer._advance = told  # type: ignore[method-assign]
         world = distributed.join("cpu", 60)
-        go(config, world)
+        go(config, world, noted)
         distributed.leave()
 
 

@@ -48,7 +48,7 @@ def _snapshot(folder: Path) -> Path:
     config = CycleGANConfig(
         generator=GeneratorConfig(ngf=2, n_blocks=0), discriminator=DiscriminatorConfig(ndf=2, n_layers_D=1)
     )
-    return save_snapshot(folder, CycleGAN(config).generators, config, {"nimg": 1})
+    return save_snapshot(folder, CycleGAN(config).translators, config, {"nimg": 1})
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ import random
 import shutil
 import statistics
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,31 +18,17 @@ from cyclegan_dist.methods.history import HistoryBuffer
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.schedule import Schedule, ScheduleConfig
 from cyclegan_dist.step.update import NonFiniteError
-from cyclegan_dist.training.hooks.progress import Progress
 from cyclegan_dist.training.hooks.weight_consistency import DivergedError, digest
+from cyclegan_dist.training.parts import Parts
 from cyclegan_dist.training.stop import StopRequest
-from cyclegan_dist.training.trainer import Trainer
+from cyclegan_dist.training.trainer import build, loop
 from tests.faults.matrix import Measured, Stage, row
 from tests.faults.resuming import newest, rewritten
 from tests.ranks import run_ranks
-from tests.training.trainings import ALONE, differences, final_state, go
+from tests.training.trainings import ALONE, before_step, differences, final_state, go
 
 
-def meddled(config: Config, world: World, at_step: int, meddle: Callable[[Trainer], Any]) -> Trainer:
-    """A trainer on whose rank 1 `meddle` happens just before the step after `at_step`."""
-    trainer = Trainer(config, world, None)
-    advance = trainer._advance
-
-    def step(at: Progress, loader: Any) -> Progress:
-        if at.step == at_step and world.rank == 1:
-            meddle(trainer)
-        return advance(at, loader)
-
-    trainer._advance = step  # type: ignore[method-assign]
-    return trainer
-
-
-def spoil_image(trainer: Trainer) -> None:
+def spoil_image(parts: Parts) -> None:
     images = Batch.images
 
     def poisoned(batch: Batch, *where: Any) -> dict[str, torch.Tensor]:
@@ -54,12 +39,12 @@ def spoil_image(trainer: Trainer) -> None:
     Batch.images = poisoned  # type: ignore[method-assign]
 
 
-def spoil_activation(trainer: Trainer) -> None:
-    trainer.method.networks["G_AB"].register_forward_hook(lambda module, args, out: out * float("nan"))
+def spoil_activation(parts: Parts) -> None:
+    parts.method.networks["G_AB"].register_forward_hook(lambda module, args, out: out * float("nan"))
 
 
-def spoil_gradient(trainer: Trainer) -> None:
-    weight = next(iter(trainer.method.networks["D_B"].parameters()))
+def spoil_gradient(parts: Parts) -> None:
+    weight = next(iter(parts.method.networks["D_B"].parameters()))
     weight.register_hook(lambda gradient: gradient * float("inf"))
 
 
@@ -73,15 +58,15 @@ def not_finite(stage: Stage) -> Measured:
         def work(world: World, config: Config = config, spoil: Any = spoil) -> tuple[str, bool]:
             before: list[torch.Tensor] = []
 
-            def meddle(trainer: Trainer) -> None:
-                before.extend(p.clone() for p in trainer.method.networks.parameters())
-                spoil(trainer)
+            def note_and_spoil(parts: Parts) -> None:
+                before.extend(p.clone() for p in parts.method.networks.parameters())
+                spoil(parts)
 
-            trainer = meddled(config, world, 5, meddle)
+            parts = build(config, world, None)
             try:
-                trainer.run(StopRequest(config.run_dir, world))
+                loop(parts, StopRequest(config.run_dir, world), [before_step(5, 1, note_and_spoil)])
             except NonFiniteError as error:
-                after = trainer.method.networks.parameters()
+                after = parts.method.networks.parameters()
                 return str(error), all(torch.equal(x, y) for x, y in zip(before, after, strict=False))
             return "", False
 
@@ -117,13 +102,13 @@ def divergence(stage: Stage) -> Measured:
     for bit in range(0, 32, 32 // bits):
         config = stage.run(name=f"bit{bit}", every__compare=8, every__checkpoint=8)
 
-        def flip(trainer: Trainer, bit: int = bit) -> None:
-            weight = next(iter(trainer.method.networks["D_B"].parameters()))
+        def flip(parts: Parts, bit: int = bit) -> None:
+            weight = next(iter(parts.method.networks["D_B"].parameters()))
             weight.data.view(-1).view(torch.int32)[3] ^= -(2**31) if bit == 31 else 1 << bit
 
         def work(world: World, config: Config = config, flip: Any = flip) -> bool:
             try:
-                meddled(config, world, 5, flip).run(StopRequest(config.run_dir, world))
+                loop(build(config, world, None), StopRequest(config.run_dir, world), [before_step(5, 1, flip)])
             except (DivergedError, NonFiniteError) as error:  # an exponent's bit may show at once
                 return "step 8" in str(error) or isinstance(error, NonFiniteError)
             return False
@@ -148,7 +133,7 @@ def compare_ms() -> float:
 def without(state: list[Any], item: str) -> list[Any]:
     """A copy of a checkpoint's content in which one item is as in a run that has not begun."""
     shared, rank = copy.deepcopy(state)
-    step, history = shared["step"], rank["history"]
+    step, history = shared["step"], rank["method"]
     if item == "networks":
         step["networks"] = {key: torch.zeros_like(value) for key, value in step["networks"].items()}
     elif item.startswith("Adam"):

@@ -138,8 +138,8 @@ def malicious(stage: Stage) -> Measured:
     cases = {
         "weight": {"shared": {**shared, "step": {**shared["step"], "networks": {"x": payload}}}},
         "moment": {"shared": {**shared, "step": {**shared["step"], "optimizers": {"G": payload}}}},
-        "generator": {"rank": {"history": {"A": {"images": [], "rng": payload}}}},
-        "image": {"rank": {"history": {"A": {"images": [payload], "rng": None}}}},
+        "generator": {"rank": {"method": {"A": {"images": [], "rng": payload}}}},
+        "image": {"rank": {"method": {"A": {"images": [payload], "rng": None}}}},
         "key": {"shared": {payload: 1}},
         "array": {"shared": {**shared, "data": np.array([payload], dtype=object)}},
     }

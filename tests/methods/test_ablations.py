@@ -28,7 +28,7 @@ def play(weights: dict[str, float]) -> tuple[dict[str, int], set[str]]:
     images = {"real_A": torch.rand(1, 3, 16, 16), "real_B": torch.rand(1, 3, 16, 16)}
     terms: set[str] = set()
     for player in method.players:
-        outcome = player.module(**{name: images[name] for name in player.reads})
+        outcome = player.module(**player.inputs(images))
         images |= outcome.images
         terms |= set(outcome.values)
     return shown, terms

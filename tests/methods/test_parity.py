@@ -77,7 +77,7 @@ def test_twenty_steps_equal_an_independent_implementation() -> None:
         discriminator=DiscriminatorConfig(ndf=4, n_layers_D=2),
         init=InitConfig(kind="xavier", gain=1.0),
     )
-    method = CycleGAN(config, pool_seed=7)
+    method = CycleGAN(config, rank_seed=7)
     # World size 1 and no torch.distributed: the step itself, nothing around it.
     step = Step(method, OptimConfig(precision="fp64"), distributed.World(0, 1, torch.device("cpu")))
     nets = {name: copy.deepcopy(net) for name, net in method.networks.items()}
@@ -85,7 +85,7 @@ def test_twenty_steps_equal_an_independent_implementation() -> None:
         torch.optim.Adam([p for name in names for p in nets[name].parameters()], lr=2e-4, betas=(0.5, 0.999))
         for names in (("G_AB", "G_BA"), ("D_A", "D_B"))
     ]
-    pools = (Pool(4, seed=14), Pool(4, seed=15))  # CycleGAN seeds A's with 2 * pool_seed and B's with the next
+    pools = (Pool(4, seed=14), Pool(4, seed=15))  # CycleGAN seeds A's with 2 * rank_seed and B's with the next
     probe = torch.rand(2, 3, 32, 32, dtype=torch.float64) * 2 - 1
     start = {name: net(probe) for name, net in nets.items()}
     for _ in range(STEPS):

@@ -31,7 +31,7 @@ def make(folder: Path, generator: GeneratorConfig = SMALL, output_nc: int = 1) -
         init=InitConfig(gain=0.3),
         discriminator=DiscriminatorConfig(ndf=4),
     )
-    return save_snapshot(folder, CycleGAN(config).generators, config, {"nimg": 8})
+    return save_snapshot(folder, CycleGAN(config).translators, config, {"nimg": 8})
 
 
 def only(snapshot: Path, direction: str) -> None:

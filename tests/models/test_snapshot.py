@@ -20,12 +20,12 @@ CONFIG = CycleGANConfig(
 
 @pytest.fixture
 def snapshot(tmp_path: Path) -> Path:
-    return save_snapshot(tmp_path / "snapshots" / "nimg-000000010", CycleGAN(CONFIG).generators, CONFIG, {"nimg": 10})
+    return save_snapshot(tmp_path / "snapshots" / "nimg-000000010", CycleGAN(CONFIG).translators, CONFIG, {"nimg": 10})
 
 
 def test_both_directions_come_back(tmp_path: Path) -> None:
     method = CycleGAN(CONFIG)
-    folder = save_snapshot(tmp_path / "s", method.generators, CONFIG, {"nimg": 10})
+    folder = save_snapshot(tmp_path / "s", method.translators, CONFIG, {"nimg": 10})
     for direction, channels in (("AB", 1), ("BA", 3)):
         x = torch.rand(1, channels, 16, 16)
         assert torch.equal(load_generator(folder, direction)(x), method.networks[f"G_{direction}"](x))
@@ -35,7 +35,7 @@ def test_both_directions_come_back(tmp_path: Path) -> None:
 
 
 def test_the_newest_of_a_run_is_found(snapshot: Path, tmp_path: Path) -> None:
-    newest = save_snapshot(tmp_path / "snapshots" / "nimg-000000200", CycleGAN(CONFIG).generators, CONFIG, {})
+    newest = save_snapshot(tmp_path / "snapshots" / "nimg-000000200", CycleGAN(CONFIG).translators, CONFIG, {})
     (tmp_path / "snapshots" / "nimg-000000999").mkdir()  # not whole: no card
     assert find_snapshot(tmp_path) == newest
     assert find_snapshot(snapshot) == snapshot

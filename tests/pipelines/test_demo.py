@@ -14,7 +14,7 @@ CONFIG = CycleGANConfig(generator=GeneratorConfig(ngf=2, n_blocks=0), discrimina
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:matplotlib")
 def test_generators_that_learned_nothing_fail_the_demo(tmp_path: Path, capsys) -> None:
-    save_snapshot(tmp_path / "run" / "snapshots" / "nimg-000000001", CycleGAN(CONFIG).generators, CONFIG, {"nimg": 1})
+    save_snapshot(tmp_path / "run" / "snapshots" / "nimg-000000001", CycleGAN(CONFIG).translators, CONFIG, {"nimg": 1})
     with Journal(tmp_path / "run"):
         pass
     assert show(tmp_path, tmp_path / "run", size=32, seed=0) == 1

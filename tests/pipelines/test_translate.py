@@ -18,7 +18,7 @@ CONFIG = CycleGANConfig(generator=GeneratorConfig(ngf=4, n_blocks=1), discrimina
 
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
-    save_snapshot(tmp_path / "run" / "snapshots" / "nimg-000000008", CycleGAN(CONFIG).generators, CONFIG, {"nimg": 8})
+    save_snapshot(tmp_path / "run" / "snapshots" / "nimg-000000008", CycleGAN(CONFIG).translators, CONFIG, {"nimg": 8})
     return tmp_path / "run"
 
 
@@ -122,7 +122,7 @@ def four_to_two(tmp_path: Path) -> Path:
         generator=GeneratorConfig(ngf=2, n_blocks=0),
         discriminator=DiscriminatorConfig(ndf=2),
     )
-    return save_snapshot(tmp_path / "model", CycleGAN(config).generators, config, {"nimg": 1})
+    return save_snapshot(tmp_path / "model", CycleGAN(config).translators, config, {"nimg": 1})
 
 
 def test_other_channel_counts_come_and_go_as_arrays(cli, four_to_two: Path, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import requests
 import torch
 from PIL import Image
-from torch import nn
 
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.models.snapshot import read_card, save_snapshot
@@ -31,10 +30,8 @@ def make_snapshot(folder: Path, *, directions: str = "AB BA", input_nc: int = 3)
     torch.manual_seed(0)
     config = CycleGANConfig(input_nc=input_nc, generator=GeneratorConfig(ngf=4, n_blocks=1), lambda_identity=0)
     channels = {"AB": (input_nc, 3), "BA": (3, input_nc)}
-    networks = {
-        f"G_{way}": build_generator(*channels[way], config.generator, config.init) for way in directions.split()
-    }
-    return save_snapshot(folder, nn.ModuleDict(networks), config, {"run": "<b>tiny</b>", "nimg": 40})
+    networks = {way: build_generator(*channels[way], config.generator, config.init) for way in directions.split()}
+    return save_snapshot(folder, networks, config, {"run": "<b>tiny</b>", "nimg": 40})
 
 
 def local_answerer(translator: Translator) -> Answerer:

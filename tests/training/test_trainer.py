@@ -14,7 +14,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.training.run_folder import open_run
 from cyclegan_dist.training.stop import StopRequest
-from cyclegan_dist.training.trainer import Trainer
+from cyclegan_dist.training.trainer import build, loop
 from tests.ranks import run_ranks
 from tests.training.trainings import ALONE, differences, final_state, go, go_on, records
 
@@ -31,7 +31,7 @@ def test_resumed_equals_uninterrupted(tiny_run: MakeRun, ranks: int, images: int
     go_on(ranks, tiny_run(stop_after=images, **cut))
     go_on(ranks, tiny_run(**cut))
     states = [final_state(config, ranks) for config in (whole, tiny_run(**cut))]
-    assert len(states[0][1]["history"]["A"]["images"]) == 3
+    assert len(states[0][1]["method"]["A"]["images"]) == 3
     assert differences(*states) == []
 
 
@@ -88,13 +88,13 @@ def test_a_different_number_of_ranks_goes_on_from_the_same_place(tiny_run: MakeR
 def test_history_is_dealt_out_to_another_number_of_ranks(tiny_run: MakeRun) -> None:
     options = {"method__pool_size": 2, "optim__batch_size": 4}
     go_on(2, tiny_run(stop_after=8, **options))
-    before = [state["history"]["A"]["images"] for state in final_state(tiny_run(**options), 2)[1:]]
+    before = [state["method"]["A"]["images"] for state in final_state(tiny_run(**options), 2)[1:]]
     config = tiny_run(stop_after=8, **options)
 
     def look(world: World) -> list[torch.Tensor]:
-        trainer = Trainer(config, world, None)
-        trainer.state.restore(trainer.store, print)
-        return trainer.method.history["A"].images
+        parts = build(config, world, None)
+        parts.state.restore(parts.store, print)
+        return parts.method.history["A"].images
 
     dealt = run_ranks(look, 4)
     together = [image for images in dealt for image in images]
@@ -197,12 +197,12 @@ def test_a_rank_that_hangs_while_a_checkpoint_is_due_does_not_hold_the_others_up
     config = tiny_run(optim__batch_size=4, every__checkpoint=8, world__timeout_s=2.0)
 
     def work(world: World) -> float:
-        trainer = Trainer(config, world, None)
+        parts = build(config, world, None)
         if world.rank == 1:
-            trainer.store.save = lambda *_, **__: time.sleep(14)  # type: ignore[method-assign]
+            parts.store.save = lambda *_, **__: time.sleep(14)  # type: ignore[method-assign]
         began = time.monotonic()
         with pytest.raises(RuntimeError):
-            trainer.run(StopRequest(config.run_dir, world))
+            loop(parts, StopRequest(config.run_dir, world))
         return time.monotonic() - began
 
     waiting, _ = run_ranks(work, 2)
@@ -257,7 +257,7 @@ def test_a_value_that_is_not_finite_is_told_with_its_images_and_what_is_left(tin
     config = tiny_run(optim__batch_size=4)
 
     def work(world: World) -> tuple[str, bool]:
-        trainer = Trainer(config, world, None)
+        parts = build(config, world, None)
         images, seen = Batch.images, []
 
         def poisoned(batch: Batch, *where: Any) -> dict[str, torch.Tensor]:
@@ -265,16 +265,16 @@ def test_a_value_that_is_not_finite_is_told_with_its_images_and_what_is_left(tin
             made = images(batch, *where)
             if world.rank == 1 and len(seen) == 6:
                 made["real_B"][0, 0, 0, 0] = float("nan")
-                before.extend(p.clone() for p in trainer.method.networks.parameters())
+                before.extend(p.clone() for p in parts.method.networks.parameters())
             return made
 
         before: list[torch.Tensor] = []
         Batch.images = poisoned  # type: ignore[method-assign]
         with pytest.raises(NonFiniteError) as error:
-            trainer.run(StopRequest(config.run_dir, world))
+            loop(parts, StopRequest(config.run_dir, world))
         if world.rank == 1:
             assert all(key in str(error.value) for key in (*seen[-1].keys_A, *seen[-1].keys_B))
-        after = list(trainer.method.networks.parameters())
+        after = list(parts.method.networks.parameters())
         return str(error.value), all(torch.equal(x, y) for x, y in zip(before, after, strict=bool(before)))
 
     (one, _), (two, unchanged) = run_ranks(work, 2)

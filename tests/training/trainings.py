@@ -1,22 +1,41 @@
 """Training runs to their end, and looking at what they leave."""
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from cyclegan_dist.config.config import Config
+from cyclegan_dist.orchestration.plugins import PLUGINS
 from cyclegan_dist.step.distributed import World
+from cyclegan_dist.training.hooks.progress import Hooks, Progress
+from cyclegan_dist.training.parts import Parts
 from cyclegan_dist.training.stop import StopRequest
-from cyclegan_dist.training.trainer import train
+from cyclegan_dist.training.trainer import Loader, Plugin, train
 from tests.ranks import run_ranks
 
 ALONE = World(0, 1, torch.device("cpu"))
 
 
-def go(config: Config, world: World = ALONE) -> str:
-    return train(config, world, StopRequest(config.run_dir, world))
+def go(config: Config, world: World = ALONE, *plugins: Plugin) -> str:
+    return train(config, world, StopRequest(config.run_dir, world), (*PLUGINS, *plugins))
+
+
+def before_step(done: int, rank: int, action: Callable[[Parts], Any]) -> Plugin:
+    """Calls `action` on one rank when `done` steps are done and the next one is about to begin."""
+
+    def plugin(parts: Parts, hooks: Hooks, at: Progress, loader: Loader) -> Loader:
+        def batches() -> Loader:
+            for step in itertools.count(at.step):
+                if step == done and parts.world.rank == rank:
+                    action(parts)
+                yield next(loader)
+
+        return batches()
+
+    return plugin
 
 
 def go_on(ranks: int, config: Config) -> None:

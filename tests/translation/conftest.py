@@ -15,7 +15,7 @@ CONFIG = CycleGANConfig(generator=GeneratorConfig(ngf=4, n_blocks=1), discrimina
 
 
 def make_snapshot(folder: Path) -> Path:
-    return save_snapshot(folder, CycleGAN(CONFIG).generators, CONFIG, {"nimg": 8})
+    return save_snapshot(folder, CycleGAN(CONFIG).translators, CONFIG, {"nimg": 8})
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_large_images_go_in_tiles(cli, snapshot: Path, tmp_path: Path) -> None:
 
 def test_a_unet_is_not_tiled_and_nothing_is_left_behind(cli, tmp_path: Path) -> None:
     config = CycleGANConfig(generator=GeneratorConfig(arch="unet", ngf=2, n_downs=5))
-    unet = save_snapshot(tmp_path / "unet", CycleGAN(config).generators, config, {"nimg": 8})
+    unet = save_snapshot(tmp_path / "unet", CycleGAN(config).translators, config, {"nimg": 8})
     images = write_images(tmp_path / "in", 1, size=40)
     code, _, err = cli(unet, images, tmp_path / "out", "--tile", 32)
     assert code == 2 and "this one is a U-Net" in err and err.count("\n") == 1

@@ -135,7 +135,7 @@ def loaders_need(config: Config, ranks: int) -> int:
     """Bytes of the batches that one rank's loader keeps ready: uint8, both domains, and the one in use."""
     side = config.data.crop_size if "crop" in config.data.preprocess else config.data.load_size
     images = config.optim.micro_batch or -(-config.optim.batch_size // ranks)
-    batch = images * side * side * (config.method.input_nc + config.method.output_nc)
+    batch = images * side * side * sum(config.method.channels.values())
     return (config.data.workers * PREFETCH + 1) * batch if config.data.workers else 0
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.operations.doctor.findings import Finding, Level, size
 from cyclegan_dist.operations.doctor.fleet import Node, ranks_of
 
@@ -43,11 +42,13 @@ def need_of(config: Config, ranks: int) -> Need:
     """
     each = BYTES.get(config.optim.precision, 4)
     with torch.device("meta"):  # shapes alone
-        method = CycleGAN(config.method)
+        method = config.method.build(rank_seed=0)
     weights = sum(p.numel() for p in method.networks.parameters())
-    averaged = sum(p.numel() for p in method.generators.parameters()) if config.optim.ema_decay else 0
+    translators = method.translators.values() if config.optim.ema_decay else ()
+    averaged = sum(p.numel() for network in translators for p in network.parameters())
     side = config.data.crop_size if "crop" in config.data.preprocess else config.data.load_size
-    history = config.method.pool_size * side * side * (config.method.input_nc + config.method.output_nc)
+    channels = config.method.channels
+    history = sum(count * side * side * channels[domain] for domain, count in config.method.stored_images.items())
     return Need(
         checkpoint=each * (3 * weights + averaged + ranks * history),
         files=ranks + 3,  # shared.pt, manifest.json and the folder

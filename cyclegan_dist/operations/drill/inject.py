@@ -1,10 +1,9 @@
 """Carries out a plan inside the training loop of each rank, through hooks that torch has for others anyway."""
 
-import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,9 +13,20 @@ from torch import nn
 
 from cyclegan_dist.checkpoint.storage import Storage
 from cyclegan_dist.operations.drill.faults import harm
-from cyclegan_dist.operations.drill.plan import FOLDER, STEPS, Fault
+from cyclegan_dist.operations.drill.plan import FOLDER, STEPS, Fault, read_plan
 from cyclegan_dist.step.distributed import World
-from cyclegan_dist.training.hooks.progress import Progress
+from cyclegan_dist.training.hooks.progress import Hooks, Progress
+from cyclegan_dist.training.parts import Parts
+
+
+def inject_faults(parts: Parts, hooks: Hooks, at: Progress, loader: Iterator[Any]) -> Iterator[Any]:
+    """A plug-in of `train`: break the run as the plan in its folder says, if there is one."""
+    if (faults := read_plan(parts.config.run_dir)) is None:
+        return loader
+    injector = Injector(faults, parts.config.run_dir, parts.world, parts.fence.attempt, at.step)
+    injector.arm(next(iter(parts.method.translators.values())), parts.store.storage)
+    hooks.consistency.insert(0, injector)
+    return injector.loading(loader)
 
 
 class Injector:
@@ -55,15 +65,11 @@ class Injector:
 
         storage.create = create_and_break
 
-    def loading(self, batches: Generator[Any]) -> Generator[Any]:
+    def loading(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The batches, with a point before each."""
-        with contextlib.closing(batches):
-            while True:
-                self._reach("data")
-                try:
-                    yield next(batches)
-                except StopIteration:
-                    return
+        while True:
+            self._reach("data")
+            yield next(batches)
 
     def __call__(self, at: Progress) -> None:
         self._step = at.step

@@ -32,8 +32,7 @@ class Log:
         )
         rate = self._steps * at.batch_size / self._seconds
         values = {f"loss/{name}": value for name, value in mean.items() if name != "_wait"} | {
-            "lr/G": at.lr,
-            "lr/D": at.lr,
+            **{f"lr/{player}": rate for player, rate in at.learning_rates.items()},
             "perf/images_per_s": rate,
             "perf/data_wait_frac": mean["_wait"] / self._seconds,
             "data/bad_samples": at.bad_samples,

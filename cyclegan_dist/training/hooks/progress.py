@@ -1,6 +1,6 @@
 """Where a run stands, and the one rule that decides what is due."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,7 +17,7 @@ class Progress:
         batch_size: images per domain in the step just done.
         epoch_size: images per domain in an epoch.
         total: images after which the run ends.
-        lr: learning rate of the step just done.
+        learning_rates: of each player in the step just done.
         losses: this rank's scalars of the step just done.
         step_s: seconds the step took, waiting for data included.
         wait_s: seconds of it spent waiting for data.
@@ -29,7 +29,7 @@ class Progress:
     batch_size: int
     epoch_size: int
     total: int
-    lr: float = 0.0
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
     losses: Mapping[str, Tensor] = field(default_factory=dict)
     step_s: float = 0.0
     wait_s: float = 0.0
@@ -57,3 +57,21 @@ class Hook(Protocol):
     def end(self, at: Progress) -> None:
         """The run has finished or was stopped."""
         ...
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What follows each step, group after group.
+
+    Attributes:
+        consistency: find ranks that differ and data that is damaged, before anything is saved.
+        saving: checkpoints and snapshots.
+        reporting: losses, pictures, evaluations; they may take longer.
+    """
+
+    consistency: list[Hook]
+    saving: list[Hook]
+    reporting: list[Hook]
+
+    def __iter__(self) -> Iterator[Hook]:
+        return iter((*self.consistency, *self.saving, *self.reporting))

@@ -1,10 +1,11 @@
 """The same few images, translated again and again: what a person looks at to see whether it learns."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.utils import make_grid, save_image
 
 from cyclegan_dist.data.images import visible
@@ -14,8 +15,9 @@ from cyclegan_dist.training.hooks.progress import Progress
 
 
 class SampleGrid:
-    """Every `every` images, a PNG with a column for each fixed pair and the rows real_A, fake_B, rec_A, real_B, fake_A,
-    rec_B.
+    """Every `every` images, a PNG with a column for each fixed image. For each direction the rows are input,
+    translation and, where the method translates back, reconstruction; else the other domain's image: with pairs, what
+    the translation should be.
 
     On rank 0 only; `images` are `real_A` and `real_B`, n x C x H x W in [-1, 1], on the device.
     """
@@ -35,7 +37,7 @@ class SampleGrid:
         path = self._path(at)
         try:
             path.parent.mkdir(exist_ok=True)
-            save_image(translation_grid(self.step.generators, self.images["real_A"], self.images["real_B"]), path)
+            save_image(translation_grid(self.step.translators, self.images), path)
         except OSError as error:
             self.journal.message(f"sample grid {path.name} was not written: {error}")
             return
@@ -46,15 +48,19 @@ class SampleGrid:
 
 
 @torch.no_grad()
-def translation_grid(generators: torch.nn.ModuleDict, real_A: Tensor, real_B: Tensor) -> Tensor:
-    """3 x H x W in [0, 1]: six rows, as `SampleGrid` says."""
-    G_AB, G_BA = generators["G_AB"], generators["G_BA"]
-    generators.eval()
-    fake_B, fake_A = G_AB(real_A), G_BA(real_B)
-    halves = [_rows(real_A, fake_B, G_BA(fake_B)), _rows(real_B, fake_A, G_AB(fake_A))]
-    generators.train()
-    width = max(half.shape[2] for half in halves)  # the two domains may come in different sizes
-    return torch.cat([F.pad(half, (0, width - half.shape[2])) for half in halves], dim=1)
+def translation_grid(translators: Mapping[str, nn.Module], images: Mapping[str, Tensor]) -> Tensor:
+    """3 x H x W in [0, 1]: three rows for each direction, as `SampleGrid` says."""
+    for network in translators.values():
+        network.eval()
+    parts = []
+    for direction, network in translators.items():
+        real, other = (images[f"real_{domain}"] for domain in direction)
+        fake, back = network(real), translators.get(direction[::-1])
+        parts.append(_rows(real, fake, other if back is None else back(fake)))
+    for network in translators.values():
+        network.train()
+    width = max(part.shape[2] for part in parts)  # the two domains may come in different sizes
+    return torch.cat([F.pad(part, (0, width - part.shape[2])) for part in parts], dim=1)
 
 
 def _rows(*rows: Tensor) -> Tensor:

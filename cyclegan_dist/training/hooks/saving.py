@@ -81,7 +81,7 @@ class SaveSnapshot:
             **self.facts,
         }
         try:
-            save_snapshot(folder, self.step.generators, self.config.method, facts)
+            save_snapshot(folder, self.step.translators, self.config.method, facts)
         except OSError as error:
             self.journal.message(f"snapshot {folder.name} was not written: {error}")
             return

@@ -8,9 +8,9 @@ import torch
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.training.hooks.weight_consistency import DivergedError, digest
-from cyclegan_dist.training.stop import StopRequest
-from cyclegan_dist.training.trainer import Trainer
+from cyclegan_dist.training.parts import Parts
 from tests.ranks import run_ranks
+from tests.training.trainings import before_step, go
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -35,19 +35,12 @@ def test_a_flipped_bit_on_one_rank_stops_all_before_the_next_checkpoint(
     config = tiny_run(every__compare=8, every__checkpoint=8)
 
     def work(world: World) -> str:
-        trainer = Trainer(config, world, None)
-        weight = trainer.method.networks["D_B"].get_parameter("model.0.weight")
-        advance = trainer._advance
+        def flip(parts: Parts) -> None:
+            weight = parts.method.networks["D_B"].get_parameter("model.0.weight")
+            weight.data.view(-1).view(torch.int32)[0] ^= 1
 
-        def flip(at, loader):  # in the sixth step, on one rank
-            at = advance(at, loader)
-            if at.step == 6 and world.rank == 1:
-                weight.data.view(-1).view(torch.int32)[0] ^= 1
-            return at
-
-        trainer._advance = flip  # type: ignore[method-assign]
         with pytest.raises(DivergedError) as error:
-            trainer.run(StopRequest(config.run_dir, world))
+            go(config, world, before_step(6, 1, flip))
         return str(error.value)
 
     said = run_ranks(work, 2)

@@ -1,21 +1,31 @@
-"""Snapshots judged while training goes on, by a process of its own on the processor that lets training go first."""
+"""Evaluation of snapshots during training, by a low-priority process on the CPU."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cyclegan_dist.config.config import Config
+from cyclegan_dist.data.loader import Batch
 from cyclegan_dist.tracking.journal import JOURNAL, Journal, read_records
-from cyclegan_dist.training.hooks.progress import Progress
+from cyclegan_dist.training.hooks.progress import Hooks, Progress
+from cyclegan_dist.training.parts import Parts
+from cyclegan_dist.training.run_folder import BEST
 
-BEST = "best.json"
-PATIENCE_S = 1800.0  # at the end of the run, for each snapshot
+TIMEOUT_S = 1800.0  # at the end of the run, for each snapshot
 
 
-class Evaluations:
+def evaluate_snapshots(parts: Parts, hooks: Hooks, at: Progress, loader: Iterator[Batch]) -> Iterator[Batch]:
+    """A plug-in of `train`: evaluate every snapshot, where the config names held-out images."""
+    if parts.journal is not None and parts.config.held_out.data:
+        hooks.reporting.append(SnapshotEvaluations(parts.config, parts.journal))
+    return loader
+
+
+class SnapshotEvaluations:
     """Every snapshot's figures on held-out images, into the journal when they are there; `best.json` names the
     snapshot whose `held_out.best`, the mean of both directions, is lowest. On rank 0 only.
 
@@ -27,8 +37,8 @@ class Evaluations:
         self._process: subprocess.Popen[bytes] | None = None
         self._snapshot = Path()
         # By the journal, not by what lies in `evaluations`: a process may have ended after its training was killed.
-        told = (record for record, _ in read_records(self.run_dir / JOURNAL, 0) if record["kind"] == "evaluation")
-        self._done = {f"nimg-{record['nimg']:09d}" for record in told}
+        evaluated = (record for record, _ in read_records(self.run_dir / JOURNAL, 0) if record["kind"] == "evaluation")
+        self._done = {f"nimg-{record['nimg']:09d}" for record in evaluated}
         self._may_wait = True
 
     def __call__(self, at: Progress) -> None:
@@ -48,13 +58,13 @@ class Evaluations:
         while self._process is not None or self._start_next():
             assert self._process is not None
             try:
-                self._process.wait(PATIENCE_S)
+                self._process.wait(TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
             self._collect()
 
     def _start_next(self, niceness: int = 0) -> bool:
-        """Begin with the oldest snapshot that has not been judged."""
+        """Begin with the oldest snapshot that has not been evaluated."""
         waiting = (s for s in sorted((self.run_dir / "snapshots").glob("nimg-*")) if s.name not in self._done)
         self._snapshot = next(waiting, Path())
         if not self._snapshot.name:

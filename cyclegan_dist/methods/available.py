@@ -1,0 +1,11 @@
+"""The methods that there are. Free of torch, so that `--help` answers quickly."""
+
+from typing import get_args
+
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.methods.pix2pix_config import Pix2PixConfig
+
+AnyMethodConfig = CycleGANConfig | Pix2PixConfig
+
+METHODS: dict[str, type[AnyMethodConfig]] = {kind().name: kind for kind in get_args(AnyMethodConfig)}
+DEFAULT = "cyclegan"  # of configurations that name no method

@@ -1,0 +1,185 @@
+"""What one rank trains with: data, method, step, schedule and state, built from a config."""
+
+import dataclasses
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from cyclegan_dist.checkpoint.fence import Fence
+from cyclegan_dist.checkpoint.storage import storage_at
+from cyclegan_dist.checkpoint.store import CheckpointStore, new_attempt
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.config.yaml_tree import flatten
+from cyclegan_dist.data.images import to_unit_range
+from cyclegan_dist.data.loader import Batch, RankSlice, batches, fixed_images
+from cyclegan_dist.data.manifest import READING, Manifest, open_manifest
+from cyclegan_dist.data.plan import DOMAINS, Plan
+from cyclegan_dist.methods.contract import Method
+from cyclegan_dist.step.distributed import World
+from cyclegan_dist.step.schedule import Schedule
+from cyclegan_dist.step.update import Step
+from cyclegan_dist.tracking.journal import Journal
+from cyclegan_dist.training.hooks.log import Log
+from cyclegan_dist.training.hooks.progress import Hooks, Progress
+from cyclegan_dist.training.hooks.quarantine import Quarantine
+from cyclegan_dist.training.hooks.samples import SampleGrid
+from cyclegan_dist.training.hooks.saving import SaveCheckpoint, SaveSnapshot
+from cyclegan_dist.training.hooks.weight_consistency import WeightConsistency
+from cyclegan_dist.training.run_state import RunState
+
+
+@dataclass
+class Parts:
+    """One rank's parts of a run. `journal` is rank 0's alone."""
+
+    config: Config
+    world: World
+    journal: Journal | None
+    manifest: Manifest
+    plan: Plan
+    method: Method
+    step: Step
+    schedule: Schedule
+    state: RunState
+    fence: Fence
+    store: CheckpointStore
+    quarantine: Quarantine
+    micro_batch: int
+    accumulate: int
+
+    def message(self, text: str) -> None:
+        """Write a line to the journal, once for all ranks."""
+        if self.journal is not None:
+            self.journal.message(text)
+
+    def seed(self, nimg: int) -> int:
+        """The seed of this rank's step that begins after `nimg` images."""
+        return _seed(self.config.seed, self.world.rank, nimg)
+
+    def loader(self, first_step: int) -> Generator[Batch]:
+        """This rank's micro-batches from `first_step` on, without end."""
+        rank_slice = RankSlice(self.world.rank, self.world.size, self.micro_batch)
+        pin = self.world.device.type == "cuda"
+        return batches(
+            self.manifest,
+            self.plan,
+            self.config.data,
+            rank_slice,
+            first_step=first_step,
+            pin_memory=pin,
+            **self._geometry(),
+        )
+
+    def resume(self) -> Progress:
+        """Restore the newest checkpoint, write to the journal where the run stands, and return that."""
+        config = self.config
+        total = config.schedule.total_epochs * self.plan.epoch_size
+        if config.stop_after:
+            total = min(total, config.stop_after)
+        step, size = self.state.restore(self.store, self.message), config.optim.batch_size
+        hosts = self.world.gather(self.world.address())
+        at = Progress(step=step, nimg=step * size, batch_size=size, epoch_size=self.plan.epoch_size, total=total)
+        if self.journal is not None:
+            facts = {"world_size": self.world.size, "hosts": hosts, "attempt": self.fence.attempt}
+            values = flatten(dataclasses.asdict(config))
+            self.journal.write("run", config=values, data=self._data_facts(), nimg=at.nimg, total=total, **facts)
+            if step:
+                self.journal.message(f"resumed at step {step}, {at.nimg} images, on {self.world.size} ranks")
+        return at
+
+    def hooks(self) -> Hooks:
+        """What follows each step: nothing is saved of ranks whose weights differ, and a checkpoint comes before what
+        takes longer.
+        """
+        config, every, run_dir = self.config, self.config.every, self.config.run_dir
+        best_loss = config.best_loss if config.keep_best else ""
+        weights = self.method.networks.parameters
+        hooks = Hooks(
+            consistency=[WeightConsistency(every.compare, self.world, weights, self.store.latest), self.quarantine],
+            saving=[SaveCheckpoint(every.checkpoint, self.store, self.state, best_loss)],
+            reporting=[Log(every.log, self.world, self.journal)],
+        )
+        if self.journal is not None:
+            fixed = fixed_images(self.manifest, self.plan, config.data, count=4, **self._geometry())
+            images = {name: to_unit_range(x, self.world.device, self.step.dtype) for name, x in fixed.items()}
+            facts = {"data": self._data_facts(), "preprocess": dataclasses.asdict(config.data)}
+            hooks.saving.append(SaveSnapshot(every.snapshot, run_dir, self.step, config, facts, self.journal))
+            hooks.reporting.append(SampleGrid(every.samples, run_dir, self.step, images, self.journal))
+        return hooks
+
+    def _geometry(self) -> dict[str, Any]:
+        return {"multiple": self.config.method.multiple, "channels": dict(self.config.method.channels)}
+
+    def _data_facts(self) -> list[dict[str, Any]]:
+        manifest = self.manifest
+        return [
+            {
+                "name": domain,
+                "digest": manifest.domain_digest(domain),
+                "source": manifest.root,
+                "samples": manifest.samples[domain],
+            }
+            for domain in DOMAINS
+        ]
+
+
+def build(config: Config, world: World, journal: Journal | None) -> Parts:
+    """Build everything that `config` names. All ranks call it together.
+
+    Raises:
+        UsageError: for what the user can fix.
+    """
+    if config.world.threads:
+        torch.set_num_threads(config.world.threads)
+    micro_batch, accumulate = config.optim.micro_batches(world.size, config.world.most_workers)
+
+    # Data: which image is seen when.
+    paired = config.method.pairing == "all"
+    manifest = open_manifest(config.data.path, (*READING, "name") if paired else READING)
+    partners = manifest.partners() if paired else None
+    plan = Plan(manifest.samples, config.seed, config.optim.batch_size, config.data.shuffle_window, partners)
+
+    # Networks, the same on every rank, and what trains them.
+    torch.manual_seed(config.seed)
+    method = config.method.build(rank_seed=_seed(config.seed, world.rank))
+    step, schedule = Step(method, config.optim, world), Schedule(config.schedule)
+    state = RunState(step, schedule, method, manifest.digest, world)
+
+    # Checkpoints: claimed before one is chosen, so that from here on no older attempt adds one.
+    fence = Fence(config.run_dir, world.broadcast(new_attempt()))
+    if world.is_first:
+        fence.claim()
+    store = CheckpointStore(
+        storage_at(config.checkpoint_path),
+        world,
+        keep=config.keep_checkpoints,
+        keep_best=config.keep_best,
+        warn=journal.message if journal is not None else lambda text: None,
+        fence=fence,
+    )
+    often = config.every.log or config.every.checkpoint
+    quarantine = Quarantine(often, config.run_dir, world, manifest.samples, config.data.max_bad_fraction, journal)
+    return Parts(
+        config=config,
+        world=world,
+        journal=journal,
+        manifest=manifest,
+        plan=plan,
+        method=method,
+        step=step,
+        schedule=schedule,
+        state=state,
+        fence=fence,
+        store=store,
+        quarantine=quarantine,
+        micro_batch=micro_batch,
+        accumulate=accumulate,
+    )
+
+
+def _seed(*parts: int) -> int:
+    """One number out of several, such that different parts give unrelated generators."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
