@@ -25,7 +25,7 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the pages from outside docs/."""
     for source, page in PAGES.items():
         text = (ROOT / source).read_text()
-        files.append(File.generated(config, page, content=LINK.sub(lambda m: _on_site(m[1], source, page), text)))
+        files.append(File.generated(config, page, content=_adapted(text, source, page)))
     return files
 
 
@@ -33,7 +33,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Adapt links from pages in docs/ to pages outside."""
     if page.file.src_uri in PAGES.values():
         return markdown
-    return LINK.sub(lambda m: _on_site(m[1], f"docs/{page.file.src_uri}", page.file.src_uri), markdown)
+    return _adapted(markdown, f"docs/{page.file.src_uri}", page.file.src_uri)
+
+
+def _adapted(text: str, source: str, page: str) -> str:
+    return LINK.sub(lambda match: _on_site(match[1], source, page), text)
 
 
 def _on_site(link: str, source: str, page: str) -> str:
