@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup demo test test-long test-multinode faults test-fast lint format lock audit clean
+.PHONY: help setup demo test test-long test-multinode faults test-fast lint format docs lock audit clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
 
@@ -43,6 +43,9 @@ lint: setup ## style and types
 format: setup ## put code into the project's form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup ## the documentation site in build/site; broken links are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lock: setup ## .ci/hashes.txt: every pinned package with its SHA-256
 	mkdir -p build && $(BIN)/python -m pip lock --no-deps -r constraints.txt -o build/pylock.toml
