@@ -12,6 +12,7 @@ import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cyclegan_dist.operations.doctor.checks import Target
+from cyclegan_dist.operations.doctor.hardware import gpus_here
 from cyclegan_dist.operations.doctor.nodes import TIMEOUT_S, Call, LocalFleet, Node, call_all
 from cyclegan_dist.operations.doctor.report import Report
 from cyclegan_dist.orchestration.cluster import last_line
@@ -85,7 +86,7 @@ def joined(report: Report) -> Iterator[Target]:
             with report.check("cluster"):
                 advice = "Check that its head runs and can be reached from here, and that RAY_AUTH_TOKEN is right."
                 report.add("red", f"no Ray cluster {address}: {last_line(error)}", advice)
-            yield Target(fleet=LocalFleet())
+            yield Target(fleet=LocalFleet(gpus_here()[1]))
             return
         fleet = RayFleet(nodes)
         stack.callback(fleet.close)

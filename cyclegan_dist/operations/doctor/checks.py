@@ -10,7 +10,7 @@ from cyclegan_dist.operations.doctor.hardware import check_gpus, check_memory, g
 from cyclegan_dist.operations.doctor.links import check_links
 from cyclegan_dist.operations.doctor.mlflow_store import check_mlflow
 from cyclegan_dist.operations.doctor.network import announced_here
-from cyclegan_dist.operations.doctor.nodes import Fleet, call_all, result_of
+from cyclegan_dist.operations.doctor.nodes import TIMEOUT_S, Fleet, call_all, result_of
 from cyclegan_dist.operations.doctor.ports import check_ports, listeners_here
 from cyclegan_dist.operations.doctor.report import Report
 from cyclegan_dist.operations.doctor.space import check_job_stop, check_space, stop_wait_here
@@ -70,7 +70,8 @@ def run_checks(target: Target, config: Config, report: Report, *, network: bool,
         if not target.address:
             found = f"none: this machine alone, {nodes[0].name}; nothing between nodes is checked"
         report.add("green", found, figures={node.name: node.address for node in nodes})
-        measured = report.answers(call_all(fleet, measure_here, PROBES), NO_ANSWER)
+        # nvidia-smi and torch may take 50 s of it.
+        measured = report.answers(call_all(fleet, measure_here, PROBES, timeout_s=2 * TIMEOUT_S), NO_ANSWER)
     with report.check("versions"):
         check_versions(report, answers("versions"))
     with report.check("GPUs"):

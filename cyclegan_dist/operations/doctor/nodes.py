@@ -38,14 +38,8 @@ class Fleet(Protocol):
     def nodes(self) -> list[Node]: ...
 
     def call(self, calls: Mapping[str, Call], timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-        """Call functions on several nodes at once.
-
-        Args:
-            calls: by the node's name a function of a module, and its arguments.
-            timeout_s: seconds that all calls together may take.
-
-        Returns:
-            By the node's name what the function returned, or the exception it raised.
+        """Call functions of modules on several nodes at once, within `timeout_s` for all of them. Returns by the node's
+        name what the function returned, or the exception it raised.
         """
         ...
 

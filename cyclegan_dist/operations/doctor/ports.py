@@ -100,4 +100,8 @@ def check_ports(report: Report, nodes: Mapping[str, Sequence[Listener]]) -> None
 
 
 def _shown(listeners: Sequence[Listener]) -> str:
-    return listed((f"{one.program} at {one.address}:{one.port}" for one in listeners), most=8)
+    ports: dict[str, list[str]] = {}
+    for one in listeners:
+        ports.setdefault(one.program, []).append(str(one.port))
+    programs = (f"{program} {listed(dict.fromkeys(numbers), 2)}" for program, numbers in ports.items())
+    return f"{listed(programs, 6)} on {listed(dict.fromkeys(one.address for one in listeners), 2)}"

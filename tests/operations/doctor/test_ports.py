@@ -3,6 +3,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +65,19 @@ def test_authentication_is_seen() -> None:
         assert not found_at(port)[0].authenticates
 
 
+def test_only_listening_sockets_are_found(tmp_path: Path) -> None:
+    """A process with two sockets at 10.0.0.1, the first of which is connected."""
+    row = "{}: 0100000A:{:04X} 00000000:0000 {} 00000000:00000000 00:00000000 00000000 0 0 {}"
+    for folder in ("net", "7/fd"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "net" / "tcp").write_text(f"header\n{row.format(0, 1, '01', 11)}\n{row.format(1, 2, '0A', 12)}\n")
+    (tmp_path / "7" / "cmdline").write_text("/x/raylet/raylet\0")
+    (tmp_path / "7" / "environ").touch()
+    for inode in (11, 12):
+        (tmp_path / "7" / "fd" / str(inode)).symlink_to(f"socket:[{inode}]")
+    assert listeners_here(str(tmp_path)) == [Listener(program="raylet", address="10.0.0.1", port=2)]
+
+
 @pytest.mark.parametrize(
     ("command", "program"),
     [
@@ -100,5 +114,5 @@ def test_open_ports(listeners: list[Listener], expected: list[str]) -> None:
 
 def test_open_ports_are_named() -> None:
     found, _ = findings(check_ports, {"a": [RAYLET], "b": [GUARDED]})
-    assert found.found.startswith("a: raylet at 0.0.0.0:6379; no token is asked for") and found.advice
+    assert found.found.startswith("a: raylet 6379 on 0.0.0.0; no token is asked for") and found.advice
     assert found.figures["listeners"] == [dataclasses.asdict(RAYLET)]

@@ -69,7 +69,8 @@ def test_the_free_space_of_an_object_store_is_not_known() -> None:
 @pytest.mark.parametrize(("wait_s", "level"), [(3.0, "yellow"), (19.0, "yellow"), (20.0, "green")])
 def test_a_stopped_job_has_time_for_a_checkpoint(wait_s: float, level: str) -> None:
     """The paper's takes 418 MB, 4.2 s at 100 MB/s, and 15 s to begin. Only the head counts, on which jobs run."""
-    (found,) = findings(check_job_stop, NODES, {"a": wait_s, "b": 9999.0}, Config())
+    nodes = [Node(name="b", address="10.0.0.2"), *NODES]
+    (found,) = findings(check_job_stop, nodes, {"a": wait_s, "b": 9999.0}, Config(world=WorldConfig(num_workers=1)))
     assert found.level == level and found.found.startswith(f"{wait_s:.0f} s between")
     assert ("RAY_JOB_STOP_WAIT_TIME_S=60" in found.advice) == (level == "yellow")
 

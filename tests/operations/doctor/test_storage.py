@@ -1,4 +1,6 @@
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +48,16 @@ def test_an_empty_file_counts_as_missing(tmp_path: Path) -> None:
     storage.write(str(tmp_path), "whole")
     (tmp_path / "empty").touch()
     assert storage.missing(str(tmp_path), ["whole", "empty", "none"]) == ["empty", "none"]
+
+
+def test_a_file_may_appear_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "DELAY_S", 60.0)
+    thread = threading.Timer(0.3, storage.write, (str(tmp_path), "late"))
+    thread.start()
+    began = time.monotonic()
+    assert storage.missing(str(tmp_path), ["late"]) == []
+    assert time.monotonic() - began < 30
+    thread.join()
 
 
 def test_a_node_without_the_folder_is_red(tmp_path: Path) -> None:
