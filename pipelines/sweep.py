@@ -71,11 +71,12 @@ def sweep(command: Command) -> int:
 
 def _report(opened: Sweep, signal_number: int, console: Console) -> int:
     """Write the results into the sweep's folder, send them to MLflow, and print them."""
-    from cyclegan_dist.sweep.pictures import draw_pictures  # matplotlib is loaded from here on
+    from cyclegan_dist.sweep.pictures import draw_history, draw_parallel  # matplotlib is loaded from here on
 
     spec, folder = opened.spec, opened.folder
     best = write_results(opened)
-    draw_pictures(opened.record, folder)
+    draw_history(opened.record, folder)
+    draw_parallel(opened.record, folder)
     if opened.base.tracking.mlflow:
         _send(opened)
     trials = ranked(spec, opened.record.trials.values())

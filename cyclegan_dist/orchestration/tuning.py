@@ -1,7 +1,7 @@
 """Ray Tune: trials of a sweep, each a Ray Train run with workers of its own, started and stopped.
 
-Tune runs them; which trial is next and which one stops is the sweep's to say, from its record. Tune's own way to resume
-is a pickle, and is not used.
+Tune runs them. Which trial is next and which one stops follows from the sweep's record; Tune's own state, a pickle, is
+not resumed from.
 
 Population based training is not offered. Tune carries it out by giving one trial's Tune checkpoint to another and
 starting it again with other values; our trials give Tune no checkpoint, and a run is not resumed with a config other

@@ -16,7 +16,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import NopPruner, SuccessiveHalvingPruner
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from cyclegan_dist.errors import UsageError
@@ -72,7 +72,8 @@ class Record:
             os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
         Path(f"{path}.lock").unlink(missing_ok=True)  # of a dead process; Optuna would wait for it half a minute
         try:
-            self._storage = JournalStorage(_JournalFile(str(path)))
+            # Optuna's other lock is a symbolic link, which not every shared file system has.
+            self._storage = JournalStorage(_JournalFile(str(path), JournalFileOpenLock(str(path))))
         except (ValueError, KeyError) as error:
             raise UsageError(f"{path} is damaged: {error}; restore it, or give --name another name") from error
         self.key = next(iter(optuna.get_all_study_names(self._storage)), key or f"sweep-{secrets.token_hex(12)}")
@@ -145,7 +146,7 @@ class _JournalFile(JournalFileBackend):
             super().append_logs(logs)
         except OSError as error:
             raise UsageError(
-                f"cannot write the record of the sweep: {error}; free some space, and give the same command again"
+                f"the sweep's record cannot be written: {error}; free some space, then give the same command again"
             ) from error
 
 

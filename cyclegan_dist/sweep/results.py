@@ -35,9 +35,9 @@ def ranked(spec: SweepConfig, trials: Iterable[Trial]) -> list[Trial]:
 
 
 def best(spec: SweepConfig, trials: Iterable[Trial]) -> Trial | None:
-    """The best trial, or None if none has got far enough to be called that."""
-    found = (t for t in ranked(spec, trials) if t.value is not None and t.status in ("finished", "cut"))
-    return next(found, None)
+    """The best trial, or None as long as it has not ended, or if all were lost."""
+    first = next(iter(ranked(spec, trials)), None)
+    return first if first is not None and first.value is not None and first.status in ("finished", "cut") else None
 
 
 def number(value: float | None) -> str:

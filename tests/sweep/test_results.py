@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cyclegan_dist.config.config import Config, load_config
 from cyclegan_dist.sweep.config import Values
-from cyclegan_dist.sweep.pictures import draw_pictures
+from cyclegan_dist.sweep.pictures import draw_history, draw_parallel
 from cyclegan_dist.sweep.progress import SweepProgress
 from cyclegan_dist.sweep.record import Trial
 from cyclegan_dist.sweep.results import best, ranked, table, write_results
@@ -48,6 +48,12 @@ def test_none_is_best_where_all_were_lost() -> None:
     assert best(SPEC, TRIALS[3:4]) is None
     assert best(SPEC, []) is None
     assert best(SPEC, TRIALS[1:2]) == TRIALS[1]
+
+
+def test_none_is_best_while_one_that_got_further_is_interrupted() -> None:
+    interrupted = Trial(6, TRIALS[0].values, {500: 0.35})
+    assert best(SPEC, [TRIALS[4], interrupted]) is None
+    assert best(SPEC, [*TRIALS, interrupted]) == TRIALS[2]
 
 
 def test_progress_is_lines_for_grep() -> None:
@@ -102,8 +108,9 @@ def test_a_narrow_terminal_gets_a_table_too() -> None:
 
 @pytest.mark.parametrize("outcomes", [OUTCOMES, OUTCOMES[5:], OUTCOMES[:1], []])
 def test_pictures_are_drawn_whatever_the_outcomes(tmp_path: Path, outcomes: list[tuple[str, list[float]]]) -> None:
-    draw_pictures(make_record(tmp_path / "sweep.jsonl", SPEC, *outcomes), tmp_path)
-    for name in ("history.png", "parallel_coordinates.png"):
+    record = make_record(tmp_path / "sweep.jsonl", SPEC, *outcomes)
+    for draw, name in ((draw_history, "history.png"), (draw_parallel, "parallel_coordinates.png")):
+        draw(record, tmp_path)
         assert min(size_of(tmp_path / name)) > 300
 
 

@@ -1,5 +1,7 @@
 """Mistakes in a sweep file are reported before anything starts."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,11 @@ def test_a_metric_without_its_direction_is_the_mean_of_both() -> None:
     assert value_of(values, "loss/cycle") == 2
     assert value_of(values, "loss/cycle_B") == 3
     assert value_of(values, "kd/untrained") is None
+
+
+def test_reading_a_sweep_loads_nothing_slow() -> None:
+    code = "import sys, cyclegan_dist.sweep.spec; print({'torch', 'ray', 'mlflow', 'matplotlib', 'optuna'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_a_file_of_ones_own_is_a_base(tmp_path: Path, tiny_run: Callable[..., Any]) -> None:
