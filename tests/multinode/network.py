@@ -159,8 +159,8 @@ class Network:
             case "inbound":
                 self._switch("tc", "qdisc", "replace", "dev", port, "root", "bfifo", "limit", "1")
 
-    def part(self, *machines: str) -> None:
-        """Let these not reach each other, until they are healed; all others reach them."""
+    def isolate(self, *machines: str) -> None:
+        """Isolate these machines from each other until they are healed; all others still reach them."""
         for machine in machines:
             self._switch("bridge", "link", "set", "dev", self._port(machine), "isolated", "on")
 
