@@ -1,4 +1,4 @@
-"""Weight initialisation of the paper and the reference implementation's three alternatives."""
+"""Weight initialisation of the paper, and the reference implementation's three alternatives."""
 
 from collections.abc import Callable
 
@@ -8,9 +8,9 @@ from cyclegan_dist.networks.config import InitConfig
 
 
 def init_weights(network: nn.Module, config: InitConfig) -> None:
-    """Draw every convolution's weights from the global torch generator; set biases to 0.
+    """Draw every convolution's weights from torch's global random generator, and set biases to 0.
 
-    Seed the generator first: ranks that share a seed then start from the same weights.
+    Seed it alike on all ranks first, so that they start from the same weights.
     """
     draw: dict[str, Callable[[Tensor], Tensor]] = {
         "normal": lambda w: nn.init.normal_(w, 0.0, config.gain),
