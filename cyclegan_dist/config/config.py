@@ -273,10 +273,11 @@ def refuse_changes(old: Config, new: Config) -> None:
     """
     before, after = flatten(dataclasses.asdict(old)), flatten(dataclasses.asdict(new))
     safe = lambda key: any(key == s or key.startswith(f"{s}.") for s in SAFE_TO_CHANGE)  # noqa: E731
+    compared = before.keys() & after.keys()  # another method has other keys, and its name says enough
     changed = [
-        f"  {key}: {before.get(key)} -> {after.get(key)}"
-        for key in before | after
-        if before.get(key) != after.get(key) and not safe(key)
+        f"  {key}: {before[key]} -> {after[key]}"
+        for key in before
+        if key in compared and before[key] != after[key] and not safe(key)
     ]
     if changed:
         raise UsageError(
