@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cyclegan_dist.tracking.journal import SWEEP_JOURNAL, Journal, read_records
+from cyclegan_dist.storage.layout import SWEEP_JOURNAL
+from cyclegan_dist.tracking.journal import Journal, read_records
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +12,16 @@ import yaml
 from cyclegan_dist.config.config import Config, dump_config, home, load_config, refuse_changes, with_values
 from cyclegan_dist.config.yaml_tree import read_tree
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.storage.files import write_atomic
+from cyclegan_dist.storage.layout import RunFolder, Status
 from cyclegan_dist.sweep.record import Record, Trial
 from cyclegan_dist.sweep.sampling import draw
 from cyclegan_dist.sweep.spec import SweepConfig
 from cyclegan_dist.tracking.journal import JOURNAL, read_records
-from cyclegan_dist.training.run_folder import CONFIG_NAME, FAILURE_NAME, locked, open_run, read_config
+from cyclegan_dist.training.run_folder import locked, open_run, read_config
 
 SPEC_NAME = "sweep.yaml"
 SAFE_TO_CHANGE = ("num_trials", "max_concurrent", "max_failures")  # none of it changes what a trial is
-NOT_FINITE = "not finite"  # what `NonFiniteError` says, in the file that a run leaves
 
 
 @dataclass(frozen=True)
@@ -108,13 +108,13 @@ class Sweep:
 
 def _outcome(run_dir: Path) -> tuple[str, str]:
     """How a run ended, or empty if it was stopped."""
-    if (run_dir / FAILURE_NAME).exists():
-        text = (run_dir / FAILURE_NAME).read_text()
-        return ("diverged" if NOT_FINITE in text else "failed"), text
+    failure = RunFolder(run_dir).read_failure()
+    if failure is not None:
+        return ("diverged" if failure.error == "NonFiniteError" else "failed"), failure.message
     if not (run_dir / JOURNAL).exists():
         return "", ""
     last = [record for record, _ in read_records(run_dir / JOURNAL, 0) if record["kind"] == "end"][-1:]
-    return ("finished" if last and last[0]["status"] == "FINISHED" else ""), ""
+    return ("finished" if last and last[0]["status"] == Status.FINISHED else ""), ""
 
 
 @contextlib.contextmanager
@@ -131,8 +131,8 @@ def open_sweep(spec: SweepConfig) -> Iterator[Sweep]:
         _refuse_other(spec, base, folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / SPEC_NAME, yaml.safe_dump(_plain(spec), sort_keys=False))
-            _write(folder / CONFIG_NAME, dump_config(base))
+            write_atomic(folder / SPEC_NAME, yaml.safe_dump(_plain(spec), sort_keys=False))
+            write_atomic(RunFolder(folder).config, dump_config(base))
         except OSError as error:
             raise UsageError(f"cannot write {folder}: {error.strerror}; choose another runs_dir") from error
         with Record(folder) as record:
@@ -164,9 +164,3 @@ def _plain(spec: SweepConfig) -> dict[str, object]:
     tree = dataclasses.asdict(spec)
     space = {key: {kind: list(v) for kind, v in values.items() if v} for key, values in tree["space"].items()}
     return {**tree, "space": space}
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}")
-    draft.write_text(text)
-    os.replace(draft, path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.memory import OutOfMemoryError
-from cyclegan_dist.training.run_folder import FAILURE_NAME
+from cyclegan_dist.storage.layout import RunFolder
 from tests.faults.matrix import Measured, Stage, row
 from tests.ranks import run_ranks
 from tests.training.trainings import go
@@ -30,7 +30,8 @@ def out_of_memory(stage: Stage) -> Measured:
     for ranks, starved in ((1, 0), (2, 1))[: stage.times(1, 2)]:
         config = stage.run(name=f"starved{ranks}", optim__batch_size=8 * ranks, **large)
         said = run_ranks(lambda world, config=config, who=starved: _train(config, world, who), ranks)
-        kept = (config.run_dir / FAILURE_NAME).read_text()  # where the launcher reads that it need not start again
+        failure = RunFolder(config.run_dir).read_failure()  # where the launcher reads that it need not start again
+        kept = failure.message if failure else ""
         told.append(all(re.match(MESSAGE.format(starved), text) for text in (said[starved], kept)))
     lower = stage.run(name="lower", optim__batch_size=8, optim__micro_batch=1, **large)
     (status,) = run_ranks(lambda world: _train(lower, world, 0), 1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cyclegan_dist.config.config import check_config
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.tracking.sender_state import SENDER_STATE
+from cyclegan_dist.storage.layout import RunFolder
 from tests.faults.matrix import Measured, Stage, row
 from tests.faults.mlflow_server import server_and_tap
 from tests.faults.tracked import Arrival, Training, arrival, runs_of
@@ -169,8 +169,8 @@ def _killed_and_resumed(stage: Stage, name: str) -> Arrival:
         time.sleep(stage.random.uniform(0, 6))  # while it logs the models, one of them, or none
         training.signal_sender(signal.SIGKILL)
     training.wait()
-    (training.run_dir / SENDER_STATE).unlink()
-    (training.run_dir / SENDER_STATE).write_text(json.dumps({"store": tap.uri}))
+    RunFolder(training.run_dir).sender_state.unlink()
+    RunFolder(training.run_dir).sender_state.write_text(json.dumps({"store": tap.uri}))
     sync(training)
     return arrival(server, training.run_dir)
 

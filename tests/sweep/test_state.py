@@ -7,10 +7,12 @@ import pytest
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.step.update import NonFiniteError
+from cyclegan_dist.storage.layout import SWEEP_JOURNAL, RunFolder
 from cyclegan_dist.sweep.record import Result
 from cyclegan_dist.sweep.spec import Values
 from cyclegan_dist.sweep.state import Sweep, open_sweep
-from cyclegan_dist.tracking.journal import SWEEP_JOURNAL, Journal
+from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.run_folder import read_config
 from tests.sweep.sweeps import tiny_sweep
 
@@ -76,7 +78,7 @@ def test_how_a_trial_ended(tiny_run: MakeRun) -> None:
                 sweep.record.write("cut", trial=number)
                 finish(sweep, number, 1.0, status="KILLED")
             elif number == 2:
-                (folder / "FAILED").write_text("step 4: a gradient of player G is not finite, no weight was changed")
+                RunFolder(folder).write_failure(NonFiniteError("step 4: a gradient of player G"), rank=0)
                 finish(sweep, number, 1.0, status="FAILED")
             elif number == 3:
                 (folder / "FAILED").write_text("a shard is gone")

@@ -97,7 +97,7 @@ def test_a_server_that_is_away_is_named_and_loses_nothing(
     finish(config)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     mlflow.set_tracking_uri("http://me:secret@127.0.0.1:9")
-    with pytest.raises(UsageError, match=r"MLflow at http://127\.0\.0\.1:9 did not take the run") as error:
+    with pytest.raises(UsageError, match=r"MLflow at http://127\.0\.0\.1:9 did not accept the run") as error:
         sync(config.run_dir, SET)
     assert "secret" not in str(error.value) and "\n" not in str(error.value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)

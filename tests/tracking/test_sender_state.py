@@ -3,19 +3,19 @@ from pathlib import Path
 import pytest
 
 from cyclegan_dist.tracking.journal import Journal
-from cyclegan_dist.tracking.sender_state import SENDER_STATE, SenderState, key_of, server_of
+from cyclegan_dist.tracking.sender_state import SenderState, key_of, server_of
 
 
 def test_it_is_read_as_it_was_saved(tmp_path: Path) -> None:
     mark = SenderState("http://host", "key", "id", 7)
     mark.save(tmp_path)
     assert SenderState.read(tmp_path) == mark
-    assert [path.name for path in tmp_path.iterdir()] == [SENDER_STATE]
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.json"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"unknown": 1}', "null"])
 def test_a_torn_one_is_an_empty_one(tmp_path: Path, text: str) -> None:
-    (tmp_path / SENDER_STATE).write_text(text)
+    (tmp_path / "mlflow.json").write_text(text)
     assert SenderState.read(tmp_path) == SenderState()
 
 

@@ -37,7 +37,7 @@ def test_a_sender_that_fails_is_told_with_the_command(
 def test_a_sender_that_does_not_end_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cyclegan_dist.training.observing.PATIENCE_S", 0.2)
+    monkeypatch.setattr("cyclegan_dist.training.observing.SENDER_TIMEOUT_S", 0.2)
     assert observe(monkeypatch, tmp_path, "import time; time.sleep(60)") < 10
     assert "python -m pipelines.sync" in capfd.readouterr().out
 

@@ -12,6 +12,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.reader import DataError
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.distributed import World
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.training.run_folder import open_run
 from cyclegan_dist.training.stop import StopRequest
 from cyclegan_dist.training.trainer import build, loop
@@ -221,7 +222,8 @@ def test_damaged_data_ends_the_run_by_name_and_leaves_a_note_for_the_launcher(
     config = tiny_run(data__path=str(copy))
     with pytest.raises(DataError, match=r"\.tar, sample"):
         go(config)
-    assert ".tar" in (config.run_dir / "FAILED").read_text()
+    failure = RunFolder(config.run_dir).read_failure()
+    assert failure is not None and failure.error == "DataError" and ".tar" in failure.message
     config = tiny_run(name="workers", data__path=str(copy), data__workers=2)
     with pytest.raises(DataError, match=r"\.tar, sample") as error:
         go(config)

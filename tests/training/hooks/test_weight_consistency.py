@@ -45,5 +45,5 @@ def test_a_flipped_bit_on_one_rank_stops_all_before_the_next_checkpoint(
 
     said = run_ranks(work, 2)
     assert said[0] == said[1]
-    assert said[0].startswith("step 8: the weights of rank 1 are not those of rank 0")
-    assert "Start again from the checkpoint of step 4" in said[0]
+    assert said[0].startswith("step 8: the weights of rank 1 differ from those of rank 0")
+    assert "which resumes from the checkpoint of step 4" in said[0]
