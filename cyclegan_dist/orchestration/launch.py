@@ -26,21 +26,15 @@ def launch(config: Config, launcher: str) -> int:
         return _in_this_process(config, alone=True)
     if isinstance(config.world.num_workers, int) and config.world.num_workers:
         config.optim.micro_batches(config.world.num_workers)  # before Ray starts, which takes seconds
-    from cyclegan_dist.orchestration.training import RestartNeededError
-
-    try:
-        return _on_ray(config)
-    except RestartNeededError as reason:
-        restart(str(reason))
-
-
-def _on_ray(config: Config) -> int:
-    from cyclegan_dist.orchestration.training import train_on_ray  # Ray is loaded from here on
-
     with locked(config):
         config = open_run(config)
-        with observing(config.run_dir, config.tracking):
-            status, signal_number = train_on_ray(config, restarted=RESTARTED in os.environ)
+        from cyclegan_dist.orchestration.training import RestartNeededError, train_on_ray  # loads Ray
+
+        try:
+            with observing(config.run_dir, config.tracking):
+                status, signal_number = train_on_ray(config, restarted=RESTARTED in os.environ)
+        except RestartNeededError as reason:
+            restart(str(reason))
     return _report(config, status, signal_number)
 
 

@@ -1,4 +1,4 @@
-"""The launcher starts itself anew where a fresh process helps."""
+"""The launcher restarts itself where a new process is needed."""
 
 import os
 import sys
@@ -31,22 +31,22 @@ def execs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return seen
 
 
-def test_a_training_that_broke_off_is_started_by_a_fresh_process(
+def test_the_launcher_restarts_in_a_new_process(
     tiny_run: Callable[..., Config],
     execs: list[list[str]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config, patient = tiny_run(), []
+    config, waits = tiny_run(), []
 
-    def breaks_off(config: Config, *, restarted: bool) -> tuple[str, int]:
-        patient.append(restarted)
+    def needs_restart(config: Config, *, restarted: bool) -> tuple[str, int]:
+        waits.append(restarted)
         raise RestartNeededError("there are too few nodes")
 
-    monkeypatch.setattr("cyclegan_dist.orchestration.training.train_on_ray", breaks_off)
+    monkeypatch.setattr("cyclegan_dist.orchestration.training.train_on_ray", needs_restart)
     for _ in range(2):
         with pytest.raises(Replaced):
             launch.launch(config, "ray")
     assert execs == 2 * [[sys.executable, "python", "-m", "cyclegan_dist.train", "demo"]]
-    assert patient == [False, True]  # the second waits for nodes, which the first would have refused to start without
+    assert waits == [False, True]  # the second waits for nodes, which the first would have refused to start without
     assert "there are too few nodes; restarting from the last checkpoint" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A sweep in a real MLflow store: its trials below one run, whoever speaks first and however often."""
+"""A sweep in a real MLflow store: one parent run, whichever process sends first and however often."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ from tests.sweep.sweeps import tiny_sweep
 pytestmark = MLFLOW
 
 
-def test_trials_are_below_the_sweep_which_is_there_once(tiny_run: Callable[..., Config], store: str) -> None:
+def test_trials_share_one_parent_run(tiny_run: Callable[..., Config], store: str) -> None:
     from mlflow import MlflowClient
 
     from cyclegan_dist.training.sender import sync
