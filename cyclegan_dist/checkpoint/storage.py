@@ -150,10 +150,10 @@ class ObjectStorage:
     def ready(self) -> None:
         self.steps()  # whether it can be written shows at the first write
 
+    @storage_errors()
     def steps(self) -> list[int]:
-        with storage_errors():
-            self._files.invalidate_cache()
-            manifests = self._files.glob(f"{self._root}/step-*/{MANIFEST}")
+        self._files.invalidate_cache()
+        manifests = self._files.glob(f"{self._root}/step-*/{MANIFEST}")
         names = [CHECKPOINT_NAME.search(path.rpartition("/")[0]) for path in manifests]
         return sorted(int(name[1]) for name in names if name)
 
@@ -164,11 +164,8 @@ class ObjectStorage:
             with self._files.open(self._path(step, attempt, name), "wb") as file:
                 yield file  # pyright: ignore[reportReturnType]
 
+    @storage_errors()
     def commit(self, step: int, attempt: str, manifest: bytes, files: list[str]) -> None:
-        with storage_errors():
-            self._commit(step, attempt, manifest, files)
-
-    def _commit(self, step: int, attempt: str, manifest: bytes, files: list[str]) -> None:
         self._files.invalidate_cache()
         missing = [name for name in files if not self._files.exists(self._path(step, attempt, name))]
         if missing:
@@ -180,13 +177,13 @@ class ObjectStorage:
             if folder not in whole and last not in (MANIFEST, attempt):
                 self._files.rm(path, recursive=True)
 
+    @storage_errors()
     def read(self, step: int, attempt: str, name: str) -> bytes:
-        with storage_errors():
-            return self._files.cat_file(self._path(step, attempt, name))
+        return self._files.cat_file(self._path(step, attempt, name))
 
+    @storage_errors()
     def manifest(self, step: int) -> bytes:
-        with storage_errors():
-            return self._files.cat_file(self._path(step, MANIFEST))
+        return self._files.cat_file(self._path(step, MANIFEST))
 
     def delete(self, step: int) -> None:
         with contextlib.suppress(FileNotFoundError), storage_errors():

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
@@ -85,21 +86,18 @@ def stop_signals(request_stop: Callable[[], None]) -> Iterator[list[int]]:
 
 def in_thread(work: Callable[[], Any]) -> Any:
     """Run `work` in a thread. In the main thread Ray would handle SIGINT, and end without a checkpoint."""
-    result: list[Any] = []
+    result: Future[Any] = Future()
 
     def call() -> None:
         try:
-            result.append(work())
+            result.set_result(work())
         except BaseException as error:
-            result.append(error)
+            result.set_exception(error)
 
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.2)  # with a timeout, so that signal handlers run
-    if isinstance(result[0], BaseException):
-        raise result[0]
-    return result[0]
+    threading.Thread(target=call, daemon=True).start()
+    while not result.done():
+        wait([result], timeout=0.2)  # with a timeout, so that signal handlers run
+    return result.result()
 
 
 def last_line(error: BaseException) -> str:

@@ -121,7 +121,7 @@ class _RecordFailures(UserCallback):
 
 def _give_up(config: Config, error: ray.train.TrainingFailedError) -> NoReturn:
     append(config.run_dir, "end", status=Status.FAILED)  # rank 0 may have died before it wrote this
-    failures = _failures(error)
+    failures = getattr(error, "worker_failures", None) or {}
     crash = RunFolder(config.run_dir).crash
     crash.write_text(without_passwords("\n\n".join(map(str, [error, *failures.values()]))))
     cause = _cause(failures) if failures else last_line(error)
@@ -170,11 +170,6 @@ def _workers(config: Config, *, refuse: bool) -> tuple[int | tuple[int, int], bo
     if not room:
         raise UsageError("the Ray cluster has no free device for a rank: add nodes, or pass --launcher local")
     return config.optim.largest_world(room), use_gpu
-
-
-def _failures(error: BaseException) -> dict[int, Any]:
-    """The exceptions of the ranks that failed."""
-    return getattr(error, "worker_failures", None) or {}
 
 
 def _cause(failures: dict[int, Any]) -> str:

@@ -57,17 +57,13 @@ class Journal:
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:  # a full disk must not stop a training
-            self._cut_back()
+            with contextlib.suppress(OSError):  # remove a partial line, so that the next record starts a new one
+                self._file.truncate(self._end)
             if not self._failed:
                 print(f"{self._path} cannot be written: {error}; free some space, records are lost", file=sys.stderr)
             self._failed = True
         else:
             self._end, self._failed = self._end + len(line), False
-
-    def _cut_back(self) -> None:
-        """Remove a partly written line, so that the next record starts a new one."""
-        with contextlib.suppress(OSError):
-            self._file.truncate(self._end)
 
     def message(self, text: str) -> None:
         """Append a message for the user."""
@@ -100,17 +96,12 @@ def read_records(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]
             if not line.endswith(b"\n"):
                 return
             offset += len(line)
-            record = _parsed(line)
-            if record is not None:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict) and "kind" in record:
                 yield record, offset
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and "kind" in record else None
 
 
 def follow(path: Path, offset: int, done: threading.Event, poll_s: float = 0.2) -> Iterator[tuple[dict[str, Any], int]]:
