@@ -238,9 +238,12 @@ def check_config(tree: dict[str, Any], source: str) -> Config:
     if not isinstance(options, dict):
         raise UsageError(f"{source}: method: give its options, with name: {' or '.join(METHODS)}")
     kind = for_method(str(options.get("name", DEFAULT)))
-    refuse_unknown(flatten(tree), flatten(dataclasses.asdict(kind())), source)
-    options = {key: value for key, value in options.items() if key != "name"}  # it is the type's now
-    checked = check_tree({**tree, "method": options}, kind, source)
+    defaults = dataclasses.asdict(kind())
+    refuse_unknown(flatten(tree), flatten(defaults), source)
+    # Merged here, not field by field: a method may have other defaults for a network than the network's own class.
+    tree = _merged(defaults, {key: value for key, value in tree.items() if value is not None})
+    del tree["method"]["name"]  # it is the type's now
+    checked = check_tree(tree, kind, source)
     return Config(**{part.name: getattr(checked, part.name) for part in dataclasses.fields(Config)})
 
 

@@ -5,7 +5,7 @@ as a scalar in at least float32, whatever the networks computed in.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -54,4 +54,5 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fa
     share = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)
     between = (share * real + (1 - share) * fake).requires_grad_()
     (slope,) = torch.autograd.grad(_full(discriminator(between)).sum(), between, create_graph=True)
-    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    length = cast(Tensor, slope.flatten(1).norm(dim=1))  # pyright: ignore[reportUnknownMemberType]
+    return (length - 1).square().mean()

@@ -1,6 +1,8 @@
 """Weight initialisation of the paper and the reference implementation's three alternatives."""
 
-from torch import nn
+from collections.abc import Callable
+
+from torch import Tensor, nn
 
 from cyclegan_dist.networks.config import InitConfig
 
@@ -10,14 +12,14 @@ def init_weights(network: nn.Module, config: InitConfig) -> None:
 
     Seed the generator first: ranks that share a seed then start from the same weights.
     """
-    draw = {
+    draw: dict[str, Callable[[Tensor], Tensor]] = {
         "normal": lambda w: nn.init.normal_(w, 0.0, config.gain),
         "xavier": lambda w: nn.init.xavier_normal_(w, gain=config.gain),
         "kaiming": lambda w: nn.init.kaiming_normal_(w, a=0, mode="fan_in"),
         "orthogonal": lambda w: nn.init.orthogonal_(w, gain=config.gain),
-    }[config.kind]
+    }
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            draw(module.weight)
+            draw[config.kind](module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -24,7 +24,7 @@ class InstanceNorm2d(nn.InstanceNorm2d):
     """
 
     def __init__(self, num_features: int):
-        super().__init__(num_features)
+        super().__init__(num_features)  # pyright: ignore[reportUnknownMemberType]
 
     def forward(self, input: Tensor) -> Tensor:
         """N x num_features x H x W, each channel of each image to mean 0 and variance 1."""
@@ -42,7 +42,7 @@ class NarrowConv2d(nn.Conv2d):
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], *, bias: bool = True):
-        super().__init__(in_channels, out_channels, kernel_size, bias=bias)
+        super().__init__(in_channels, out_channels, kernel_size, bias=bias)  # pyright: ignore[reportUnknownMemberType]
 
     def forward(self, input: Tensor) -> Tensor:
         """N x in_channels x H x W to N x out_channels x (H - height of the kernel + 1) x (W - its width + 1)."""
@@ -50,11 +50,11 @@ class NarrowConv2d(nn.Conv2d):
             return super().forward(input)
         channels, height = self.out_channels, self.kernel_size[0]
         rows = self.weight.transpose(1, 2).flatten(0, 1).unsqueeze(2)
-        by_row = F.conv2d(input, rows).unflatten(-3, (channels, height)).unbind(-3)
+        by_row = torch.unbind(torch.unflatten(F.conv2d(input, rows), -3, (channels, height)), -3)
         tall = by_row[0].shape[-2] - height + 1
-        result = by_row[0].narrow(-2, 0, tall)
+        result = torch.narrow(by_row[0], -2, 0, tall)
         if self.bias is not None:
             result = result + self.bias.view(-1, 1, 1)
         for shift in range(1, height):
-            result = result + by_row[shift].narrow(-2, shift, tall)
+            result = result + torch.narrow(by_row[shift], -2, shift, tall)
         return result

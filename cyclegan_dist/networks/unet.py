@@ -23,7 +23,7 @@ class UnetGenerator(nn.Module):
         self.ups = nn.ModuleList(_up(i, n, width, out_channels, config.dropout) for i in reversed(range(n)))
 
     def forward(self, x: Tensor) -> Tensor:
-        skips = []
+        skips: list[Tensor] = []
         for down in self.downs:
             x = down(x)
             skips.append(x)

@@ -50,7 +50,8 @@ class World:
         """From now on it is an error if other ranks do not join an exchange within `timeout_s` seconds."""
         if self.size > 1:
             # torch before 2.14 has it under another name.
-            set_timeout = getattr(torch_dist, "set_timeout", None) or torch_dist.distributed_c10d._set_pg_timeout
+            older = torch_dist.distributed_c10d._set_pg_timeout  # pyright: ignore[reportPrivateUsage, reportDeprecated]
+            set_timeout = getattr(torch_dist, "set_timeout", None) or older
             set_timeout(timedelta(seconds=timeout_s), self.group or torch_dist.group.WORLD)
 
     def address(self) -> str:
@@ -81,7 +82,7 @@ class World:
             values = values.to(self.device)
             torch_dist.all_reduce(values, group=self.group)
             values /= self.size
-        return dict(zip(scalars, values.tolist(), strict=True))
+        return {name: float(value) for name, value in zip(scalars, values, strict=True)}
 
     def max(self, values: list[float]) -> list[float]:
         """The elementwise maximum over all ranks."""
@@ -89,7 +90,7 @@ class World:
             return values
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         torch_dist.all_reduce(tensor, op=torch_dist.ReduceOp.MAX, group=self.group)
-        return tensor.tolist()
+        return [float(value) for value in tensor]
 
     def gather(self, value: Any) -> list[Any]:
         """`value` of every rank, in rank order, on every rank."""

@@ -1,6 +1,6 @@
 """A step that needs more memory than there is, told so that a user can mend it."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -18,7 +18,7 @@ class OutOfMemoryError(RuntimeError):
 
 
 @contextmanager
-def memory_errors(where: str, *, images: int, size: int) -> Iterator[None]:
+def memory_errors(where: str, *, images: int, size: int) -> Generator[None]:
     """Raise what tells of a shortage in here as `OutOfMemoryError`: torch's own for a GPU, plain RuntimeErrors of the
     CPU and of libraries, Python's MemoryError.
 

@@ -4,7 +4,7 @@ The step knows no method: it plays the method's players in order. Where they upd
 are differentiated before any of them moves; `in_turn`, each moves before the next one plays.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +52,7 @@ class _Part:
     def move(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.optimizer.step()
+        self.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
 
 
 class Step:
@@ -74,7 +74,8 @@ class Step:
         self._groups = [self._parts] if method.updates == "together" else [[part] for part in self._parts]
         self._ema = None
         if config.ema_decay:  # after wrapping, which made all ranks' weights equal
-            self._ema = AveragedModel(self._trained(), multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+            average: Callable[..., None] = get_ema_multi_avg_fn(config.ema_decay)  # pyright: ignore
+            self._ema = AveragedModel(self._trained(), multi_avg_fn=average)
         self._rehearsed = False
 
     @property
@@ -164,7 +165,8 @@ class Step:
         self._rehearsed = True
 
     def _unchanged_rng(self) -> AbstractContextManager[None]:
-        return torch.random.fork_rng([self.world.device] if self.world.device.type == "cuda" else [])
+        devices = [self.world.device] if self.world.device.type == "cuda" else []
+        return torch.random.fork_rng(devices)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
     def _refuse_non_finite(self, group: list[_Part], values: Mapping[str, Tensor]) -> None:
         # Gradients are averaged over ranks by now, so one rank's bad value is in every rank's norm and all raise
@@ -190,7 +192,7 @@ class Step:
     def _part(self, player: Player) -> _Part:
         module = player.module
         if self.config.compile:
-            module.compile()
+            module.compile()  # pyright: ignore[reportUnknownMemberType]
         # Named parameters put the names into the optimizer's state, so that a checkpoint says which moment belongs to
         # which weight.
         betas = (self.config.beta1, self.config.beta2)
@@ -220,7 +222,7 @@ class Step:
 
 
 @contextmanager
-def frozen(networks: Sequence[nn.Module]) -> Iterator[None]:
+def frozen(networks: Sequence[nn.Module]) -> Generator[None]:
     """Let gradients pass through `networks` without being computed for their weights."""
     trained = [p for network in networks for p in network.parameters() if p.requires_grad]
     for parameter in trained:

@@ -8,7 +8,6 @@ from pathlib import Path
 from cyclegan_dist.storage.files import write_atomic
 
 JOURNAL = "metrics.jsonl"
-SWEEP_JOURNAL = "sweep.jsonl"
 
 
 class Status(StrEnum):
@@ -57,7 +56,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.snapshots = path / "snapshots"
         self.samples = path / "samples"
-        self.sweep_journal = path / SWEEP_JOURNAL
+        self.sweep_journal = path / "sweep.jsonl"
         # Written by the evaluation of snapshots.
         self.evaluations = path / "evaluations"
         self.evaluation_log = path / "evaluation.log"

@@ -29,15 +29,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cyclegan_dist.storage.layout import JOURNAL, RunFolder
+from cyclegan_dist.storage.layout import JOURNAL as JOURNAL
+from cyclegan_dist.storage.layout import RunFolder
 
 
 class Journal:
     """Appends records. A context manager. Skips records of steps that a resumed run repeats."""
 
-    def __init__(self, run_dir: Path, name: str = JOURNAL):
+    def __init__(self, run_dir: Path):
         run_dir.mkdir(parents=True, exist_ok=True)
-        self._path = run_dir / name
+        self._path = RunFolder(run_dir).journal
         self._recorded = {"metrics": -1, "image": -1, "evaluation": -1}  # last step of each
         self._end, self._failed = 0, False
         if self._path.exists():
