@@ -256,7 +256,7 @@ def slowdown(stage: Stage, mode: str) -> Slowdown:
     _, tap = server_and_tap()
     calls = tap.turn(mode)
     training = Training(stage, tap.uri, mode.replace(" ", "-"), epochs=10000)
-    training.until(lambda: tap.turn(mode) > calls or "keeps what it misses" in training.said)  # it has loaded mlflow
+    training.until(lambda: tap.turn(mode) > calls or "keeps the rest" in training.said)  # it has loaded mlflow
     pairs, began, used = 60, time.time(), training.sender_seconds()
     for second in range(2 * pairs):
         training.signal_sender(signal.SIGSTOP if second % 2 else signal.SIGCONT)
