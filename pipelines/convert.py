@@ -10,7 +10,6 @@ architecture is found from the shapes. Nothing in the files is executed.
 """
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +22,7 @@ from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.models.reference_weights import Published, published_names, published_options, read_published
 from cyclegan_dist.models.snapshot import CARD, DIRECTIONS, generator_config, load_generator, read_card, save_snapshot
 from cyclegan_dist.registry.sources import open_source
+from cyclegan_dist.storage.files import atomic
 
 LETTERS = {"AB": "A", "BA": "B"}  # of their network for our direction
 
@@ -140,13 +140,11 @@ def _refuse_taken(out: Path, *, overwrite: bool) -> None:
 
 
 def _save(state: dict[str, torch.Tensor], target: Path) -> None:
-    draft = target.with_name(f".{target.name}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, draft)
-        os.replace(draft, target)
+        with atomic(target) as draft:
+            torch.save(state, draft)
     except (OSError, RuntimeError) as error:
-        draft.unlink(missing_ok=True)
         raise UsageError(f"cannot write {target}: {error}") from error
 
 

@@ -1,1 +1,1 @@
-"""Everything that is needed to continue a run, kept so that it is either whole or not there."""
+"""Checkpoints: the state that a run resumes from, written atomically."""

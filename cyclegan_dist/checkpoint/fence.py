@@ -1,39 +1,41 @@
-"""One writer: of several attempts at a run, the one that came last.
+"""The claim of one attempt at a run: only the latest attempt may write.
 
-After a partition of the network there can be two groups of ranks, one that the launcher has given up and one that took
-its place. Both see the storage. A group claims the run when it starts; one that finds another's claim stops writing.
+After a network partition there can be two groups of ranks: one that the launcher has given up, and its replacement.
+Both see the storage. A group claims the run when it starts; one that finds a newer claim stops writing.
 """
 
 import contextlib
-import os
 from pathlib import Path
 
-ATTEMPT_FILE = "attempt"
+from cyclegan_dist.storage.files import write_atomic
+from cyclegan_dist.storage.layout import RunFolder
 
 
 class SupersededError(Exception):
-    """Another attempt has taken over the run; what this one does is of no use any more."""
+    """Another attempt has taken over the run; the work of this one is not needed any more."""
 
 
 class Fence:
-    """The claim on a run's folder, which all nodes see. Rank 0's; the others do as it does.
+    """The claim on a run folder, which all nodes see. Used on rank 0, for all ranks.
 
     Args:
-        run_dir: the run's folder.
-        attempt: this attempt's name, unlike any other's.
+        run_dir: the run folder.
+        attempt: this attempt's unique name.
     """
 
     def __init__(self, run_dir: Path, attempt: str):
-        self._file, self.attempt = run_dir / ATTEMPT_FILE, attempt
+        self._file, self.attempt = RunFolder(run_dir).attempt, attempt
 
     def claim(self) -> None:
-        """Take over the run."""
-        temporary = self._file.with_name(f".{ATTEMPT_FILE}-{self.attempt}")
-        temporary.write_text(self.attempt)
-        os.replace(temporary, self._file)
+        """Take over the run.
+
+        Raises:
+            OSError: if the claim cannot be written.
+        """
+        write_atomic(self._file, self.attempt, writer=f"{self.attempt}-")
 
     def lost(self) -> bool:
-        """Whether another attempt has taken over. Storage that cannot be read says nothing."""
+        """Whether another attempt has taken over. False if the claim cannot be read."""
         with contextlib.suppress(OSError):
             return self._file.read_text() != self.attempt
         return False

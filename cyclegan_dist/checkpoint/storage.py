@@ -1,8 +1,8 @@
-"""Where checkpoints lie: a folder, or an object store behind a URL.
+"""Storage of checkpoints: a folder, or an object store behind a URL.
 
-Both show a reader whole checkpoints only. A folder is written under a hidden name and renamed. An object store knows no
-renaming: there each attempt writes below a name of its own, and `manifest.json`, which comes last and at once, says
-whose files are the checkpoint.
+Readers of both see complete checkpoints only. A folder is written under a hidden name and renamed. An object store has
+no rename: there each attempt writes below its own name, and `manifest.json`, written last and atomically, names the
+attempt whose files are the checkpoint.
 """
 
 import contextlib
@@ -17,32 +17,33 @@ from typing import BinaryIO, Protocol
 import fsspec
 
 from cyclegan_dist.errors import storage_errors
+from cyclegan_dist.storage.files import sync
 
 MANIFEST = "manifest.json"
 CHECKPOINT_NAME = re.compile(r"step-(\d{9,})$")
 
 
 class Storage(Protocol):
-    """Keeps files by step and attempt. Everything may raise OSError."""
+    """Files by step and attempt. Every method may raise OSError."""
 
     def ready(self) -> None:
         """Raise OSError if it cannot be used."""
         ...
 
     def steps(self) -> list[int]:
-        """The steps of which there is a checkpoint, oldest first."""
+        """The steps with a checkpoint, oldest first."""
         ...
 
     def create(self, step: int, attempt: str, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
-        """A file to write; on storage that outlives a power cut when the block ends."""
+        """A file to write; it is on durable storage when the block ends."""
         ...
 
     def commit(self, step: int, attempt: str, manifest: bytes, files: list[str]) -> None:
-        """Make what `attempt` wrote the checkpoint of `step`, and remove what attempts that died left. Only one process
-        may call it.
+        """Make the files of `attempt` the checkpoint of `step`, and remove leftovers of attempts that died. Only one
+        process may call it.
 
         Raises:
-            OSError: also if one of `files` is not there.
+            OSError: also if one of `files` is missing.
         """
         ...
 
@@ -57,17 +58,17 @@ class Storage(Protocol):
         ...
 
     def discard(self, step: int, attempt: str) -> None:
-        """Remove what `attempt` wrote and will not commit."""
+        """Remove the files of `attempt`, which will not be committed."""
         ...
 
 
 def storage_at(path: str) -> Storage:
-    """The place that a folder's path or an fsspec URL names."""
+    """The storage at a folder's path or an fsspec URL."""
     return ObjectStorage(path) if "://" in path else LocalStorage(Path(path))
 
 
 class LocalStorage:
-    """A folder that every rank sees."""
+    """A folder shared by all ranks."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -103,17 +104,16 @@ class LocalStorage:
         draft, done = self._draft(step, attempt), self._done(step)
         missing = [name for name in files if not (draft / name).exists()]
         if missing:
-            raise OSError(f"{self.path} is not storage that all ranks share: {missing[0]} of another rank is not there")
+            raise OSError(f"{self.path} is not storage that all ranks share: {missing[0]} of another rank is missing")
         with self.create(step, attempt, MANIFEST) as file:
             file.write(manifest)
-        if done.exists():  # of an attempt that was then resumed from further back
+        sync(draft)
+        if done.exists():  # of an earlier attempt; the run was resumed from an older checkpoint
             os.rename(done, draft.with_name(f"{draft.name}-old"))
         os.rename(draft, done)
         for left in self.path.glob(".step-*"):
             shutil.rmtree(left, ignore_errors=True)
-        descriptor = os.open(self.path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        sync(self.path)
 
     def read(self, step: int, attempt: str, name: str) -> bytes:
         return (self._done(step) / name).read_bytes()
@@ -148,27 +148,24 @@ class ObjectStorage:
         return "/".join((self._root, f"step-{step:09d}", *parts))
 
     def ready(self) -> None:
-        self.steps()  # what may be written there shows when it is
+        self.steps()  # whether it can be written shows at the first write
 
+    @storage_errors()
     def steps(self) -> list[int]:
-        with storage_errors():
-            self._files.invalidate_cache()
-            manifests = self._files.glob(f"{self._root}/step-*/{MANIFEST}")
+        self._files.invalidate_cache()
+        manifests = self._files.glob(f"{self._root}/step-*/{MANIFEST}")
         names = [CHECKPOINT_NAME.search(path.rpartition("/")[0]) for path in manifests]
         return sorted(int(name[1]) for name in names if name)
 
     @contextmanager
     def create(self, step: int, attempt: str, name: str) -> Iterator[BinaryIO]:
         with storage_errors():
-            self._files.makedirs(self._path(step, attempt), exist_ok=True)  # object stores do nothing
+            self._files.makedirs(self._path(step, attempt), exist_ok=True)  # no operation on object stores
             with self._files.open(self._path(step, attempt, name), "wb") as file:
                 yield file  # pyright: ignore[reportReturnType]
 
+    @storage_errors()
     def commit(self, step: int, attempt: str, manifest: bytes, files: list[str]) -> None:
-        with storage_errors():
-            self._commit(step, attempt, manifest, files)
-
-    def _commit(self, step: int, attempt: str, manifest: bytes, files: list[str]) -> None:
         self._files.invalidate_cache()
         missing = [name for name in files if not self._files.exists(self._path(step, attempt, name))]
         if missing:
@@ -180,13 +177,13 @@ class ObjectStorage:
             if folder not in whole and last not in (MANIFEST, attempt):
                 self._files.rm(path, recursive=True)
 
+    @storage_errors()
     def read(self, step: int, attempt: str, name: str) -> bytes:
-        with storage_errors():
-            return self._files.cat_file(self._path(step, attempt, name))
+        return self._files.cat_file(self._path(step, attempt, name))
 
+    @storage_errors()
     def manifest(self, step: int) -> bytes:
-        with storage_errors():
-            return self._files.cat_file(self._path(step, MANIFEST))
+        return self._files.cat_file(self._path(step, MANIFEST))
 
     def delete(self, step: int) -> None:
         with contextlib.suppress(FileNotFoundError), storage_errors():

@@ -1,9 +1,9 @@
-"""Saving and finding checkpoints.
+"""Saving, verifying and loading checkpoints.
 
 A checkpoint is `shared.pt` (what is equal on all ranks), `rank-00000.pt` and so on (each rank's history buffers), and
 `manifest.json` with their hashes and its own. It is written in the background, committed when every rank's file is
-there, verified before it is used, and a torn or rotten one is passed over for the newest valid one. Files hold plain
-tensors: nothing is unpickled but through `weights_only`.
+there, and verified before it is used; a damaged one is skipped for the newest valid one. Files hold plain tensors:
+nothing is unpickled except through `weights_only`.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ VERSIONS = {"program": __version__, "torch": torch.__version__}
 
 
 class CheckpointError(Exception):
-    """A checkpoint is torn, rotten or incomplete; the message names the file."""
+    """A checkpoint is damaged or incomplete; the message names the file."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,10 @@ class Restored:
 
     Attributes:
         step: optimizer steps done.
-        shared: what was equal on all ranks.
-        ranks: what ranks had, by rank: this rank's own, or every rank's if the run that wrote it had another world
-        size.
+        shared: the state that is equal on all ranks.
+        ranks: the states that differ, by rank: this rank's own, or all if the run that wrote it had another world size.
         world_size: ranks of the run that wrote it.
-        versions: of the programs that wrote it.
+        versions: of this library and of torch, when it was written.
     """
 
     step: int
@@ -54,15 +53,15 @@ class Restored:
 
 
 class CheckpointStore:
-    """The checkpoints of one run. All ranks do everything together.
+    """The checkpoints of one run. All ranks call every method together.
 
     Args:
-        storage: where they lie.
+        storage: where they are kept.
         world: this rank among all.
-        keep: how many of the newest stay.
-        keep_best: how many of those with the lowest score stay besides.
-        warn: called on rank 0 with what a user should know.
-        fence: which of several attempts may commit; without one there is no other attempt.
+        keep: number of the newest that are kept.
+        keep_best: number of those with the lowest score that are kept too.
+        warn: called on rank 0 with warnings for the user.
+        fence: decides whether this attempt may commit; without one it always may.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class CheckpointStore:
         self.storage, self.world, self.keep, self.keep_best, self.warn = storage, world, keep, keep_best, warn
         self._fence = fence
         self._attempt = fence.attempt if fence else world.broadcast(new_attempt())
-        self._side_channel = world.side_channel()  # its exchanges do not meet those of the training that goes on
+        self._side_channel = world.side_channel()  # for background saves, separate from training's exchanges
         self._thread: threading.Thread | None = None
         self._problem = ""
 
@@ -91,15 +90,15 @@ class CheckpointStore:
         nimg: int,
         score: float | None = None,
     ) -> None:
-        """Copy the state and begin to write it; `wait` tells what became of it. Waits for the save before, if that
-        still goes on.
+        """Copy the state and start to write it in the background; `wait` reports the result. Waits for the previous
+        save if it is still running.
 
-        If a rank cannot write its part there is a warning, and older checkpoints are untouched.
+        If a rank cannot write its part there is a warning, and older checkpoints are kept.
 
         Args:
             step: optimizer steps done.
-            shared: tensors and plain values that are equal on all ranks; rank 0's are written.
-            rank: what only this rank has.
+            shared: tensors and plain values that are equal on all ranks; rank 0 writes them.
+            rank: the state of this rank only.
             nimg: images seen.
             score: lower is better; for `keep_best`.
         """
@@ -125,18 +124,18 @@ class CheckpointStore:
         try:
             written = self._side_channel.gather(self._write_parts(step, parts))
             problem = self._commit(step, written, facts) if self.world.is_first else ""
-            problem = self._side_channel.broadcast(problem)  # last: no rank begins the next while rank 0 tidies up
-        except Exception as error:  # another rank is gone, and training will find out for itself
+            problem = self._side_channel.broadcast(problem)  # last: rank 0 prunes before any rank saves again
+        except Exception as error:  # another rank died; training finds out by itself
             problem = str(error)
         if problem:
             reason = problem.strip().splitlines()[0]
             self._problem = f"checkpoint of step {step} was not written: {reason}; the previous one stays"
 
     def _write_parts(self, step: int, parts: Mapping[str, Any]) -> dict[str, Any] | str:
-        """Write and hash this rank's files: their manifest entries, or what went wrong."""
+        """Write and hash this rank's files. Returns their manifest entries, or the error's text."""
         try:
             return {name: self._write_part(step, name, content) for name, content in parts.items()}
-        except Exception as error:  # a full disk is a RuntimeError to torch; whatever it is, the others must hear of it
+        except Exception as error:  # torch raises RuntimeError for a full disk; any error is reported to all ranks
             return f"{self.storage}: {error}"
 
     def _write_part(self, step: int, name: str, content: Any) -> dict[str, Any]:
@@ -146,9 +145,9 @@ class CheckpointStore:
         return {"sha256": hashing.sha256.hexdigest(), "bytes": hashing.bytes}
 
     def _commit(self, step: int, written: list[dict[str, Any] | str], facts: Mapping[str, Any]) -> str:
-        """Rank 0: give it its name, remove what is too old. Returns what went wrong."""
-        failed = [answer for answer in written if isinstance(answer, str)]
-        files = {name: entry for answer in written if isinstance(answer, dict) for name, entry in answer.items()}
+        """Rank 0: commit, then prune. Returns the error's text or an empty string."""
+        failed = [entry for entry in written if isinstance(entry, str)]
+        files = {name: entry for part in written if isinstance(part, dict) for name, entry in part.items()}
         manifest = {"version": 1, **facts, "attempt": self._attempt, "files": files}
         try:
             if failed:
@@ -163,7 +162,7 @@ class CheckpointStore:
         return ""
 
     def _prune(self) -> None:
-        """After a commit only: until then the oldest may be the last good one."""
+        """Delete old checkpoints. After a commit only: before it, the oldest may be the last good one."""
         steps = self.storage.steps()
         scores = {step: score for step in steps if (score := self._score(step)) is not None}
         best = sorted(scores, key=lambda step: scores[step])[: self.keep_best]
@@ -177,11 +176,11 @@ class CheckpointStore:
             return None
 
     def has(self, step: int) -> bool:
-        """Whether there is a checkpoint of `step`; rank 0's answer on all ranks."""
+        """Whether there is a checkpoint of `step`; all ranks get rank 0's result."""
         return self.world.broadcast(self.world.is_first and step in self.storage.steps())
 
     def latest(self) -> str:
-        """What to call the newest checkpoint in a message."""
+        """The newest checkpoint, described for a message."""
         steps = self.storage.steps()
         return f"the checkpoint of step {steps[-1]}" if steps else "no checkpoint yet"
 
@@ -197,7 +196,7 @@ class CheckpointStore:
                 restored, problem = self._load(step), None
             except CheckpointError as error:
                 restored, problem = None, str(error)
-            problems = [answer for answer in self.world.gather(problem) if answer]
+            problems = [text for text in self.world.gather(problem) if text]
             if not problems:
                 return restored
             if self.world.is_first:
@@ -223,20 +222,20 @@ class CheckpointStore:
     def _read(self, step: int, name: str, manifest: Mapping[str, Any]) -> Any:
         data, entry = self.storage.read(step, manifest["attempt"], name), manifest["files"][name]
         if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
-            raise CheckpointError(f"{name} is not what was written")
+            raise CheckpointError(f"{name} is corrupt: its hash or size differs from the manifest")
         try:
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError) as error:
-            raise CheckpointError(f"{name} holds more than tensors and is refused") from error
+            raise CheckpointError(f"{name} contains objects other than tensors and was not loaded") from error
 
 
 def new_attempt() -> str:
-    """A name for an attempt at a run: two attempts never write into one folder."""
+    """A unique name for an attempt at a run, so that two attempts never write to the same folder."""
     return uuid.uuid4().hex[:8]
 
 
 def on_cpu(value: Any) -> Any:
-    """A copy of a tree of tensors and plain values that training does not change any more."""
+    """A copy on the CPU of a tree of tensors and plain values, which later steps do not change."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, Mapping):
@@ -247,7 +246,7 @@ def on_cpu(value: Any) -> Any:
 
 
 class _Hashing:
-    """A file that knows the sha256 and the number of the bytes written to it."""
+    """A file that computes the sha256 and the number of the bytes written to it."""
 
     def __init__(self, file: BinaryIO):
         self._file, self.sha256, self.bytes = file, hashlib.sha256(), 0
@@ -263,7 +262,7 @@ class _Hashing:
 
 
 def _dump(manifest: Mapping[str, Any]) -> bytes:
-    """The manifest with its own hash, as JSON that `_parse` takes in exactly this form only."""
+    """The manifest with its own hash, as JSON. `_parse` accepts exactly this form."""
     digest = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
     return (json.dumps({"checkpoint": manifest, "sha256": digest}, indent=1) + "\n").encode()
 
@@ -274,7 +273,7 @@ def _parse(data: bytes) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         manifest = None
     if manifest is None or _dump(manifest) != data:
-        raise CheckpointError("manifest.json is not what was written")
+        raise CheckpointError("manifest.json is corrupt")
     return manifest
 
 

@@ -26,6 +26,7 @@ from cyclegan_dist.methods.available import DEFAULT, METHODS, AnyMethodConfig
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.schedule import ScheduleConfig
 from cyclegan_dist.step.world_config import WorldConfig
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.config import TrackingConfig
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # a folder, an MLflow run and a part of URLs are named so
@@ -124,7 +125,7 @@ class Config:
     def checkpoint_path(self) -> str:
         """The folder or URL of the run's checkpoints."""
         if not self.checkpoints:
-            return str(self.run_dir / "checkpoints")
+            return str(RunFolder(self.run_dir).checkpoints)
         return f"{self.checkpoints if '://' in self.checkpoints else home() / self.checkpoints}/{self.name}"
 
 

@@ -21,6 +21,7 @@ from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.data.manifest import MANIFEST, write_manifest
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.storage.files import atomic
 
 
 def shuffled(names: list[str], seed: int) -> list[str]:
@@ -156,14 +157,12 @@ def write_tar(path: Path, samples: Iterable[tuple[str, EncodedImage]]) -> int:
     Raises:
         OSError: if it cannot be written.
     """
-    draft, count = path.with_name(f".{path.name}"), 0
+    count = 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft.unlink(missing_ok=True)  # it may be a link
-    with draft.open("xb") as file, TarWriter(file, encoder=False, mtime=0) as writer:
+    with atomic(path) as draft, draft.open("xb") as file, TarWriter(file, encoder=False, mtime=0) as writer:
         for key, image in samples:
             writer.write({"__key__": key, image.extension: image.data})
             count += 1
-    os.replace(draft, path)
     return count
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.loader import Batch
+from cyclegan_dist.storage.files import write_atomic
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import JOURNAL, Journal, read_records
 from cyclegan_dist.training.hooks.progress import Hooks, Progress
 from cyclegan_dist.training.parts import Parts
-from cyclegan_dist.training.run_folder import BEST
 
 TIMEOUT_S = 1800.0  # at the end of the run, for each snapshot
 
@@ -83,7 +84,7 @@ class SnapshotEvaluations:
         command += ["--features", how.features, "--features-sha256", how.features_sha256]
         environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
         environment["OMP_NUM_THREADS"] = "1"
-        with (self.run_dir / "evaluation.log").open("wb") as log:
+        with RunFolder(self.run_dir).evaluation_log.open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         return True
 
@@ -95,7 +96,7 @@ class SnapshotEvaluations:
         code, self._process = self._process.wait(), None
         self._done.add(self._snapshot.name)
         if code or not self._result(self._snapshot).exists():
-            said = (self.run_dir / "evaluation.log").read_text().strip().splitlines() or [f"exit code {code}"]
+            said = RunFolder(self.run_dir).evaluation_log.read_text().strip().splitlines() or [f"exit code {code}"]
             self.journal.message(f"snapshot {self._snapshot.name} was not evaluated: {said[-1]}")
             return
         result = json.loads(self._result(self._snapshot).read_text())
@@ -111,10 +112,8 @@ class SnapshotEvaluations:
         if not found:
             self.journal.message(f"held_out.best {figure} is not among {', '.join(values)}")
             return
-        path, value = self.run_dir / BEST, sum(found) / len(found)
+        path, value = RunFolder(self.run_dir).best, sum(found) / len(found)
         best: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         if best.get("figure") != figure or value < best["value"]:
             best = {"snapshot": f"snapshots/{self._snapshot.name}", "figure": figure, "value": value}
-            draft = path.with_name(f".{BEST}")
-            draft.write_text(json.dumps(best))
-            os.replace(draft, path)
+            write_atomic(path, json.dumps(best))

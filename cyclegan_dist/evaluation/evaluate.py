@@ -24,9 +24,10 @@ from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.evaluation.report import table, write_report
 from cyclegan_dist.registry.sources import open_source, use_store
 from cyclegan_dist.step import distributed
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import JOURNAL, read_records
 from cyclegan_dist.tracking.sender_state import SenderState
-from cyclegan_dist.training.run_folder import CONFIG_NAME, read_config
+from cyclegan_dist.training.run_folder import read_config
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def run(command: Evaluate) -> Evaluation:
 def run_of(snapshot: Path) -> Path | None:
     """The folder of the run that a snapshot lies in."""
     run_dir = snapshot.absolute().parent.parent
-    return run_dir if (run_dir / CONFIG_NAME).exists() and (run_dir / JOURNAL).exists() else None
+    return run_dir if RunFolder(run_dir).config.exists() and (run_dir / JOURNAL).exists() else None
 
 
 def _tell(command: Evaluate, evaluation: Evaluation, snapshot: Path, run_dir: Path | None) -> None:

@@ -1,12 +1,12 @@
 """An evaluation as files: `metrics.json`, and a page to look at."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from cyclegan_dist.evaluation.figures import Figure
 from cyclegan_dist.evaluation.gallery import Section, write_gallery
 from cyclegan_dist.evaluation.measure import Evaluation
+from cyclegan_dist.storage.files import write_atomic
 
 METRICS = "metrics.json"
 HEADINGS = ("figure", "value", "95 % interval", "images", "unit")
@@ -42,7 +42,5 @@ def write_report(evaluation: Evaluation, out: Path) -> Path:
         figures=table(evaluation.figures),
         warnings=[finding.text for finding in evaluation.findings],
     )
-    draft = out / f".{METRICS}"
-    draft.write_text(evaluation.to_json() + "\n")
-    os.replace(draft, out / METRICS)
+    write_atomic(out / METRICS, evaluation.to_json() + "\n")
     return page

@@ -1,4 +1,4 @@
-"""The Ray cluster: joining or starting one, what it has room for, and how a stop reaches what runs on it."""
+"""The Ray cluster: joining or starting one, its capacity, and stop signals."""
 
 import os
 import shutil
@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
@@ -32,7 +33,7 @@ def cluster() -> Iterator[None]:
         try:
             context = ray.init(**settings)
         except (RuntimeError, ConnectionError, ValueError, ray.exceptions.RayError) as error:
-            where = os.environ.get("RAY_ADDRESS", "of this machine's own")
+            where = os.environ.get("RAY_ADDRESS", "on this machine")
             raise UsageError(f"no Ray cluster {where}: {last_line(error)}") from error
         if joined:
             refuse_open_job_api(context.dashboard_url or "")
@@ -40,21 +41,21 @@ def cluster() -> Iterator[None]:
 
 
 def _own_cluster(stack: ExitStack) -> dict[str, Any]:
-    """How to start one that only this machine reaches; what it needs ends with `stack`."""
-    temporary = tempfile.mkdtemp(prefix="cgd", dir="/tmp")  # short: Unix socket paths end at 107 bytes
+    """Settings of a cluster that only this machine can reach; `stack` removes its resources."""
+    temporary = tempfile.mkdtemp(prefix="cgd", dir="/tmp")  # short: Unix socket paths have at most 107 bytes
     stack.callback(shutil.rmtree, temporary, ignore_errors=True)
-    # No dashboard: it takes seconds to start, and memory, and none could open it. Ray Train asks a dashboard, and tells
-    # it the token, whether its controller lives. So that it asks no one else's, a door that is ours and stays closed:
-    # bound, nobody else can listen there; not listening, it refuses, and Ray Train does without an answer.
-    door = stack.enter_context(socket.socket())
-    door.bind(("127.0.0.1", 0))
-    os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{door.getsockname()[1]}"
+    # No dashboard: it takes seconds to start, and memory, and nobody could open it. Ray Train sends the token to a
+    # dashboard to ask whether its controller is alive. This port makes sure that no other process gets it: bound, so
+    # that nobody else can listen on it; not listening, so that it refuses connections, which Ray Train tolerates.
+    closed = stack.enter_context(socket.socket())
+    closed.bind(("127.0.0.1", 0))
+    os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{closed.getsockname()[1]}"
     settings = {"address": "local", "_node_ip_address": "127.0.0.1", "_temp_dir": temporary}
     return {**settings, "include_dashboard": False}
 
 
 def room_for(config: Config) -> tuple[int, bool]:
-    """How many ranks the cluster has room for, and whether each gets a GPU."""
+    """The number of ranks that fit on the cluster, and whether each gets a GPU."""
     resources = ray.cluster_resources()
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
     use_gpu = config.world.device == "cuda" or (config.world.device == "auto" and gpus > 0)
@@ -62,9 +63,9 @@ def room_for(config: Config) -> tuple[int, bool]:
 
 
 @contextmanager
-def stop_signals(ask: Callable[[], None]) -> Iterator[list[int]]:
-    """SIGTERM or SIGINT calls `ask`, which lets the ranks stop at the next step; a second one ends this process at
-    once. The list holds the signal, or 0. Enter it after Ray has started, which installs its own handler for SIGTERM.
+def stop_signals(request_stop: Callable[[], None]) -> Iterator[list[int]]:
+    """Call `request_stop` on SIGTERM or SIGINT; a second signal ends this process at once. The list holds the
+    signal, or 0. Enter it after Ray has started, which installs its own handler for SIGTERM.
     """
     seen = [0]
 
@@ -72,7 +73,7 @@ def stop_signals(ask: Callable[[], None]) -> Iterator[list[int]]:
         if seen[0]:
             os._exit(128 + number)
         seen[0] = number
-        ask()
+        request_stop()
         print("stopping after this step, with a checkpoint; once more to stop at once", file=sys.stderr)
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -84,27 +85,22 @@ def stop_signals(ask: Callable[[], None]) -> Iterator[list[int]]:
 
 
 def in_thread(work: Callable[[], Any]) -> Any:
-    """Run `work` in a thread: in the main thread Ray Train and Tune would take SIGINT for themselves and end without a
-    checkpoint.
-    """
-    answer: list[Any] = []
+    """Run `work` in a thread. In the main thread Ray would handle SIGINT, and end without a checkpoint."""
+    result: Future[Any] = Future()
 
     def call() -> None:
         try:
-            answer.append(work())
+            result.set_result(work())
         except BaseException as error:
-            answer.append(error)
+            result.set_exception(error)
 
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.2)  # short, so that signal handlers run
-    if isinstance(answer[0], BaseException):
-        raise answer[0]
-    return answer[0]
+    threading.Thread(target=call, daemon=True).start()
+    while not result.done():
+        wait([result], timeout=0.2)  # with a timeout, so that signal handlers run
+    return result.result()
 
 
 def last_line(error: BaseException) -> str:
-    """The line of an exception's text that says what happened, below any traceback in it."""
+    """The last line of an exception's text: the error, below any traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -1,6 +1,4 @@
-"""From a config to a finished run: open it, let someone watch, start the ranks where they belong, answer with an exit
-code.
-"""
+"""Launches a run: open it, follow its journal, start the ranks, return an exit code."""
 
 import os
 import signal
@@ -9,48 +7,43 @@ from pathlib import Path
 from typing import NoReturn
 
 from cyclegan_dist.config.config import Config, home
+from cyclegan_dist.storage.layout import Status
 from cyclegan_dist.training.observing import observing
 from cyclegan_dist.training.run_folder import locked, open_run
 
-AGAIN = "CYCLEGAN_DIST_AGAIN"  # in the environment of a launcher that goes on with what another began
+RESTARTED = "CYCLEGAN_DIST_RESTARTED"  # in the environment of a launcher that has restarted itself
 
 
 def launch(config: Config, launcher: str) -> int:
-    """Train. Returns 0 when finished, 128 + the signal's number when stopped by one. May start this process anew.
+    """Train. Returns 0 when finished, 128 + the signal's number when stopped by one. May restart this process.
 
     Raises:
-        UsageError: for what the user can mend.
+        UsageError: for errors that the user can fix.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return _in_this_process(config, alone=False)
     if launcher == "local":
         return _in_this_process(config, alone=True)
     if isinstance(config.world.num_workers, int) and config.world.num_workers:
-        config.optim.micro_batches(config.world.num_workers)  # before Ray takes its time to start
-    from cyclegan_dist.orchestration.training import BrokenOffError
-
-    try:
-        return _on_ray(config)
-    except BrokenOffError as reason:
-        start_again(str(reason))
-
-
-def _on_ray(config: Config) -> int:
-    from cyclegan_dist.orchestration.training import train_on_ray  # Ray is loaded from here on
-
+        config.optim.micro_batches(config.world.num_workers)  # before Ray starts, which takes seconds
     with locked(config):
         config = open_run(config)
-        with observing(config.run_dir, config.tracking):
-            status, signal_number = train_on_ray(config, again=AGAIN in os.environ)
+        from cyclegan_dist.orchestration.training import RestartNeededError, train_on_ray  # loads Ray
+
+        try:
+            with observing(config.run_dir, config.tracking):
+                status, signal_number = train_on_ray(config, restarted=RESTARTED in os.environ)
+        except RestartNeededError as reason:
+            restart(str(reason))
     return _report(config, status, signal_number)
 
 
-def start_again(reason: str) -> NoReturn:
-    """Become a fresh process of the same command. Ray's controller and what it has placed on the cluster end with the
-    old one, and after some failures nothing less helps.
+def restart(reason: str) -> NoReturn:
+    """Replace this process by a new one of the same command. That also ends Ray's controller and its resources on the
+    cluster, which some failures require.
     """
-    print(f"{reason}; starting again from the last checkpoint", file=sys.stderr, flush=True)
-    os.environ[AGAIN] = "1"
+    print(f"{reason}; restarting from the last checkpoint", file=sys.stderr, flush=True)
+    os.environ[RESTARTED] = "1"
     os.execv(sys.executable, sys.orig_argv)
 
 
@@ -63,19 +56,19 @@ def _in_this_process(config: Config, *, alone: bool) -> int:
 
 
 def mlflow_ui() -> str:
-    """What to type, or where to look, to see the runs in MLflow."""
+    """How to see the runs in MLflow: a command, or a server."""
     if "MLFLOW_TRACKING_URI" in os.environ:
         return "the server of MLFLOW_TRACKING_URI"  # which may hold a password
     return f"{Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri sqlite:///{home() / 'mlflow.db'}"
 
 
-def _report(config: Config, status: str, signal_number: int) -> int:
-    """Say where everything is, once for all ranks."""
-    speaks = os.environ.get("RANK", "0") == "0"
-    if status == "FINISHED":
-        if speaks:
+def _report(config: Config, status: Status, signal_number: int) -> int:
+    """Print the result, on rank 0 only. Returns the exit code."""
+    is_reporter = os.environ.get("RANK", "0") == "0"
+    if status == Status.FINISHED:
+        if is_reporter:
             print(f"finished: {config.run_dir}")
         return 0
-    if speaks:
+    if is_reporter:
         print(f"stopped: {config.run_dir}; the same command again resumes it", file=sys.stderr)
     return 128 + (signal_number or signal.SIGTERM)

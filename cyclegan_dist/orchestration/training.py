@@ -1,4 +1,4 @@
-"""Ray Train: starts the ranks, starts them again when one dies, and carries a stop to them."""
+"""Training on Ray Train: starts the ranks, restarts them when one dies, and forwards stop requests."""
 
 import re
 import shutil
@@ -17,78 +17,77 @@ from cyclegan_dist.config.config import Config, check_config
 from cyclegan_dist.errors import UsageError, without_passwords
 from cyclegan_dist.orchestration.cluster import cluster, in_thread, last_line, room_for, stop_signals
 from cyclegan_dist.step import distributed
+from cyclegan_dist.storage.layout import RunFolder, Status
 from cyclegan_dist.tracking.journal import append
-from cyclegan_dist.training.run_folder import FAILURE_NAME
-from cyclegan_dist.training.stop import FILE as STOP_FILE
 from cyclegan_dist.training.stop import StopRequest
 
-CONTROLLER_FAILURES = 2  # in a row; a controller that has lost ranks while they started may wait for ever
-RESIZE_S = 15.0  # between two looks for more nodes, where their number may change
-NO_NODES = "WorkerGroupStartupTimeoutError"  # Ray keeps the class itself to itself
+CONTROLLER_FAILURES = 2  # in a row; a controller that loses ranks during their start may hang
+RESIZE_S = 15.0  # between two checks for more nodes, if the number of ranks may change
+NO_NODES = "WorkerGroupStartupTimeoutError"  # a private class of Ray
 
 
-class BrokenOffError(Exception):
-    """Training broke off, and a fresh launcher goes on from the last checkpoint; the message says why."""
+class RestartNeededError(Exception):
+    """The launcher must restart, to continue from the last checkpoint; the message is the reason."""
 
 
-def train_on_ray(config: Config, *, again: bool = False) -> tuple[str, int]:
-    """Train an opened run on the cluster of RAY_ADDRESS, or on one of this machine's own.
+def train_on_ray(config: Config, *, restarted: bool = False) -> tuple[Status, int]:
+    """Train an opened run on the cluster of RAY_ADDRESS, or on a local one.
 
     Args:
         config: of the run.
-        again: the run has been going on before: wait for nodes that are away, instead of refusing.
+        restarted: this launcher has restarted itself: wait for missing nodes, instead of raising.
 
     Returns:
         The run's status, and the signal that stopped it or 0.
 
     Raises:
-        BrokenOffError: if a fresh process should call this again.
-        UsageError: if the cluster cannot hold the ranks, a rank met what starting again would not mend, or ranks died
-            more often than world.max_failures allows.
+        RestartNeededError: if a new process must call this again.
+        UsageError: if the cluster is too small, a rank failed in a way that a restart cannot fix, or ranks died more
+            often than world.max_failures allows.
     """
     with cluster():
-        workers, use_gpu = _workers(config, refuse=not again)
-        with stop_signals((config.run_dir / STOP_FILE).touch) as stopped_by:
+        workers, use_gpu = _workers(config, refuse=not restarted)
+        with stop_signals(RunFolder(config.run_dir).stop.touch) as stopped_by:
             try:
                 status = in_thread(lambda: fit(config, workers, use_gpu))
-            except BrokenOffError:
+            except RestartNeededError:
                 if not stopped_by[0]:
                     raise
-                status = "KILLED"  # who asked for an end gets one
+                status = Status.KILLED  # the user wants it to stop
     return status, stopped_by[0]
 
 
-def fit(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> str:
+def fit(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> Status:
     """Train an opened run on the cluster that this process is joined to.
 
     Returns:
         The run's status.
 
     Raises:
-        BrokenOffError, UsageError: as `train_on_ray`.
+        RestartNeededError, UsageError: as `train_on_ray`.
     """
     while True:
         before = _newest_step(config)
         try:
             status = _fit_once(config, workers, use_gpu)
         except ray.train.TrainingFailedError as error:
-            _refuse_failed(config)
+            _raise_failure(config)
             if isinstance(error, ControllerError) and type(error.controller_failure).__name__ == NO_NODES:
-                raise BrokenOffError("there are too few nodes for all ranks, waiting for more") from error
+                raise RestartNeededError("there are too few nodes for all ranks, waiting for more") from error
             gained = config.world.max_failures and _newest_step(config) > before
             if not gained:
                 _give_up(config, error)
             if isinstance(error, ControllerError):
-                raise BrokenOffError(last_line(error)) from error
-            continue  # with a checkpoint more, the count of failures starts anew
-        _refuse_failed(config)
-        if status == "SUPERSEDED":
-            raise UsageError(f"another launcher has taken over run {config.name}: this one ends")
+                raise RestartNeededError(last_line(error)) from error
+            continue  # a new checkpoint resets the count of failures
+        _raise_failure(config)
+        if status == Status.SUPERSEDED:
+            raise UsageError(f"another launcher has taken over run {config.name}: this one stops")
         return status
 
 
-def _fit_once(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> str:
-    storage = Path(tempfile.mkdtemp(prefix="cyclegan_ray_"))  # Ray's own notes on the run; ours are in the run's folder
+def _fit_once(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> Status:
+    storage = Path(tempfile.mkdtemp(prefix="cyclegan_ray_"))  # of Ray Train, not needed after the run
     timeout_s = int(distributed.SETTING_UP * config.world.timeout_s)
     failures = FailureConfig(max_failures=config.world.max_failures, controller_failure_limit=CONTROLLER_FAILURES)
     trainer = TorchTrainer(
@@ -101,17 +100,17 @@ def _fit_once(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> 
             storage_path=str(storage),
             failure_config=failures,
             logging_config=LoggingConfig(log_level="ERROR"),
-            callbacks=[_Deaths(str(config.run_dir))],
+            callbacks=[_RecordFailures(str(config.run_dir))],
         ),
     )
     try:
-        return str(trainer.fit().return_value)
+        return Status(trainer.fit().return_value)
     finally:
         shutil.rmtree(storage, ignore_errors=True)
 
 
-class _Deaths(UserCallback):
-    """Enters into the journal, from Ray Train's controller, that ranks died."""
+class _RecordFailures(UserCallback):
+    """Records failures of ranks in the journal, from Ray Train's controller."""
 
     def __init__(self, run_dir: str):
         self.run_dir = run_dir
@@ -121,45 +120,46 @@ class _Deaths(UserCallback):
 
 
 def _give_up(config: Config, error: ray.train.TrainingFailedError) -> NoReturn:
-    append(config.run_dir, "end", status="FAILED")  # the rank that would have said so may be dead
-    failures = _failures(error)
-    crash = config.run_dir / "crash.txt"
+    append(config.run_dir, "end", status=Status.FAILED)  # rank 0 may have died before it wrote this
+    failures = getattr(error, "worker_failures", None) or {}
+    crash = RunFolder(config.run_dir).crash
     crash.write_text(without_passwords("\n\n".join(map(str, [error, *failures.values()]))))
     cause = _cause(failures) if failures else last_line(error)
     raise UsageError(f"training failed: {cause}; the same command resumes. Details: {crash}") from error
 
 
 def _newest_step(config: Config) -> int:
-    """Of the run's checkpoints; 0 without any."""
+    """The step of the newest checkpoint, or 0."""
     return max(storage_at(config.checkpoint_path).steps(), default=0)
 
 
-def _refuse_failed(config: Config) -> None:
-    """Tell what a rank met that starting again would not mend, if one did."""
-    if (config.run_dir / FAILURE_NAME).exists():
-        raise UsageError((config.run_dir / FAILURE_NAME).read_text())
+def _raise_failure(config: Config) -> None:
+    """Raise the failure that a rank recorded, if there is one."""
+    failure = RunFolder(config.run_dir).read_failure()
+    if failure is not None:
+        raise UsageError(failure.message)
 
 
-def _train_rank(tree: dict[str, Any]) -> str:
-    """What every Ray Train worker runs."""
+def _train_rank(tree: dict[str, Any]) -> Status:
+    """Run by every Ray Train worker."""
     config = check_config(tree, "config")
-    if (config.run_dir / FAILURE_NAME).exists():
-        return "FAILED"  # started again after what cannot be mended: end in good order, the launcher tells
+    if RunFolder(config.run_dir).failed.exists():
+        return Status.FAILED  # restarted after a failure that a restart cannot fix; the launcher reports it
     from cyclegan_dist.orchestration.plugins import PLUGINS  # loads torchvision, which launchers do not need
     from cyclegan_dist.training.trainer import train
 
     world = distributed.join(config.world.device, config.world.timeout_s)
     world = world.subgroup(config.optim.largest_world(world.size))
     if world is None:
-        return "RESERVE"
+        return Status.RESERVE
     try:
         return train(config, world, StopRequest(config.run_dir, world), PLUGINS)
     except SupersededError:
-        return "SUPERSEDED"  # and not an error, or Ray would start these ranks again, against the others
+        return Status.SUPERSEDED  # not an error, after which Ray would restart these ranks
 
 
 def _workers(config: Config, *, refuse: bool) -> tuple[int | tuple[int, int], bool]:
-    """How many ranks, and whether each gets a GPU."""
+    """The number of ranks, and whether each gets a GPU."""
     room, use_gpu = room_for(config)
     wanted, least = config.world.num_workers, config.world.least_workers
     if refuse and least > room:
@@ -172,20 +172,15 @@ def _workers(config: Config, *, refuse: bool) -> tuple[int | tuple[int, int], bo
     return config.optim.largest_world(room), use_gpu
 
 
-def _failures(error: BaseException) -> dict[int, Any]:
-    """What each rank that failed raised."""
-    return getattr(error, "worker_failures", None) or {}
-
-
 def _cause(failures: dict[int, Any]) -> str:
-    """What the rank that began it died of: the others only lost their connection to it."""
-    told = {rank: _said(failure) for rank, failure in sorted(failures.items())}
-    first = {rank: line for rank, line in told.items() if not re.search("gloo|nccl|connection", line, re.IGNORECASE)}
-    rank, line = next(iter((first or told).items()))
+    """The error of the rank that failed first: the others only lost their connection to it."""
+    lines = {rank: _error_line(failure) for rank, failure in sorted(failures.items())}
+    first = {rank: line for rank, line in lines.items() if not re.search("gloo|nccl|connection", line, re.IGNORECASE)}
+    rank, line = next(iter((first or lines).items()))
     return f"rank {rank}: {line}"
 
 
-def _said(failure: BaseException) -> str:
-    """What a rank died of, in a line. Of a process that is just gone Ray tells at length what may have been."""
+def _error_line(failure: BaseException) -> str:
+    """A rank's error in one line. For a process that died Ray adds a long list of possible reasons."""
     line = last_line(failure)
     return line.partition(". ")[0] if line.startswith("The actor is dead") else line

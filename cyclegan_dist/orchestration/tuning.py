@@ -29,13 +29,13 @@ from rich.console import Console
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.orchestration.cluster import cluster, in_thread, last_line, room_for, stop_signals
 from cyclegan_dist.orchestration.training import fit
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.sweep.progress import SweepProgress
 from cyclegan_dist.sweep.spec import value_of
 from cyclegan_dist.sweep.state import Sweep
 from cyclegan_dist.tracking.journal import JOURNAL, follow
 from cyclegan_dist.training.observing import sending
-from cyclegan_dist.training.run_folder import FAILURE_NAME, locked, read_config
-from cyclegan_dist.training.stop import FILE as STOP_FILE
+from cyclegan_dist.training.run_folder import locked, read_config
 
 # On the head node, which outlives the others and shares the launcher's folders; of that node's cores it takes none.
 DRIVER = {"node:__internal_head__": 0.001}
@@ -97,7 +97,7 @@ def _tune(trials: "Trials", at_once: int, storage: str) -> None:
 def _trial(values: dict[str, Any]) -> None:
     """What Tune runs for each trial, in a process of its own: a training, whose journal it reports."""
     config, done = read_config(Path(values["run_dir"])), threading.Event()
-    if (config.run_dir / STOP_FILE).exists():
+    if RunFolder(config.run_dir).stop.exists():
         return
     with ThreadPoolExecutor(1) as pool:
         training = pool.submit(fit, config, config.world.num_workers, values["use_gpu"])
@@ -105,7 +105,7 @@ def _trial(values: dict[str, Any]) -> None:
         for record, _ in follow(config.run_dir / JOURNAL, 0, done):
             if record["kind"] in ("metrics", "evaluation"):
                 tune.report({"nimg": record["nimg"], "value": value_of(record["values"], values["metric"])})
-    if not (config.run_dir / FAILURE_NAME).exists():  # with a failure file, starting again would fail again
+    if RunFolder(config.run_dir).read_failure() is None:  # a restart cannot fix a recorded failure
         training.result()
 
 
@@ -176,7 +176,7 @@ class Trials(tune.Callback):
         self._senders.submit(self._running.pop(number).close)  # in a thread: a slow server delays no trial
 
     def _stop_file(self, number: int) -> Path:
-        return self.sweep.folder / self.sweep.record.trials[number].name / STOP_FILE
+        return RunFolder(self.sweep.folder / self.sweep.record.trials[number].name).stop
 
 
 class _Next(Searcher):

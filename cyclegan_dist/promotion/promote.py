@@ -20,9 +20,10 @@ from cyclegan_dist.registry.models import fetch_snapshot, log_generators
 from cyclegan_dist.registry.sources import open_source
 from cyclegan_dist.registry.versions import CANDIDATE, CHAMPION, PREVIOUS, Registered, Version
 from cyclegan_dist.step.distributed import World
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import JOURNAL, read_records
 from cyclegan_dist.tracking.sender_state import SenderState
-from cyclegan_dist.training.run_folder import BEST, CONFIG_NAME, read_config
+from cyclegan_dist.training.run_folder import read_config
 from cyclegan_dist.training.sender import sync
 
 DIGEST = "cyclegan_dist.snapshot"  # tag of a version
@@ -67,15 +68,15 @@ def find_candidate(run: str) -> Candidate:
         snapshot, config = fetch_snapshot(run, home() / "models")
         return Candidate(snapshot, run, config)
     snapshot = find_snapshot(run_dir)
-    best = run_dir / BEST
+    best = RunFolder(run_dir).best
     if best.exists():
         snapshot = find_snapshot(run_dir / json.loads(best.read_text())["snapshot"])
-    run_dir = run_dir if (run_dir / CONFIG_NAME).exists() else snapshot.parent.parent
+    run_dir = run_dir if RunFolder(run_dir).config.exists() else snapshot.parent.parent
     read_config(run_dir)
     done = threading.Event()
     done.set()
     sync(run_dir, done)  # makes the run in MLflow, if it is not there
-    return Candidate(snapshot, SenderState.read(run_dir).run_id, (run_dir / CONFIG_NAME).read_text(), run_dir)
+    return Candidate(snapshot, SenderState.read(run_dir).run_id, RunFolder(run_dir).config.read_text(), run_dir)
 
 
 class Promotion:

@@ -1,12 +1,10 @@
-"""One name in MLflow's registry: its versions, and the aliases that say which of them is which.
+"""A registered model in MLflow's registry: its versions and aliases.
 
-champion is what users get, previous what they got before, candidate one that is about to become champion. An alias
-moves in one call, and a version holds both generators, so that whoever asks gets, at any moment, a pair that belongs
-together.
+`champion` is the version in use, `previous` the one before it, `candidate` one that is about to become champion. An
+alias moves in one atomic call, and a version holds both generators, so that users always get a matching pair.
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import socket
@@ -19,10 +17,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.storage.files import lock
 from cyclegan_dist.tracking.sender_state import first_line
 
 CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
-NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # MLflow takes names that no URI can hold
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # MLflow also accepts names that cannot be part of a URI
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Version:
 
 
 class Registered:
-    """One name. Its methods raise UsageError where MLflow is away or refuses."""
+    """A registered model. Its methods raise UsageError if MLflow fails."""
 
     def __init__(self, name: str):
         if not re.fullmatch(NAME_PATTERN, name):
@@ -45,14 +44,14 @@ class Registered:
 
     def aliases(self) -> dict[str, str]:
         """The version of each alias; empty if nothing is registered under the name."""
-        with _told():
+        with _registry_errors():
             found = self._client.search_registered_models(f"name = '{self.name}'")
             return {alias: str(version) for alias, version in found[0].aliases.items()} if found else {}
 
     def versions(self) -> list[Version]:
         """All, newest first."""
         aliases = self.aliases()
-        with _told():
+        with _registry_errors():
             found = self._client.search_model_versions(f"name = '{self.name}'")
         return [
             Version(
@@ -65,8 +64,8 @@ class Registered:
         ]
 
     def register(self, model_uri: str, run_id: str, tags: Mapping[str, str], description: str) -> str:
-        """Make a version of a logged model. Returns its number."""
-        with _told():
+        """Register a logged model as a new version. Returns its number."""
+        with _registry_errors():
             if not self._client.search_registered_models(f"name = '{self.name}'"):
                 self._client.create_registered_model(self.name)
             version = self._client.create_model_version(
@@ -75,48 +74,44 @@ class Registered:
             return str(version.version)
 
     def tag(self, number: str, key: str, value: str) -> None:
-        """Note something of a version."""
-        with _told():
+        """Set a tag of a version."""
+        with _registry_errors():
             self._client.set_model_version_tag(self.name, number, key, value)
 
     def point(self, alias: str, number: str) -> None:
         """Move an alias."""
-        with _told():
+        with _registry_errors():
             self._client.set_registered_model_alias(self.name, alias, number)
 
     def drop(self, alias: str) -> None:
-        """Take an alias away."""
-        with _told():
+        """Delete an alias."""
+        with _registry_errors():
             self._client.delete_registered_model_alias(self.name, alias)
 
     @contextlib.contextmanager
     def alone(self, folder: Path) -> Iterator[None]:
-        """Be the only one who moves this name's aliases, until the block ends.
+        """Hold the right to move this model's aliases, until the block ends.
 
-        Among processes of this machine a lock on a file in `folder` sees to it, which ends with its holder. Among
-        machines, a registered model NAME--promotion, of which MLflow makes one only; one that a killed process of this
-        machine has left is taken away.
+        Between processes of this machine it is a file lock in `folder`. Between machines it is a registered model
+        NAME--promotion, which MLflow creates only once; one left by a killed process of this machine is deleted.
 
         Raises:
-            UsageError: if another is at it.
+            UsageError: if another promotion is running, or MLflow fails.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / f".{self.name}.promotion").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(f"another promotion of {self.name} is going on: try again when it is done") from None
+        held = f"another promotion of {self.name} is going on: try again when it is done"
+        with lock(folder / f".{self.name}.promotion", held=held):
             mutex = f"{self.name}--promotion"
             self._hold(mutex)
             try:
                 yield
             finally:
-                with _told():
+                with _registry_errors():
                     self._client.delete_registered_model(mutex)
 
     def _hold(self, mutex: str) -> None:
         holder = f"{socket.gethostname()} process {os.getpid()}"
-        with _told():
+        with _registry_errors():
             found = self._client.search_registered_models(f"name = '{mutex}'")
             if found and _is_dead(found[0].tags.get("holder", "")):
                 self._client.delete_registered_model(mutex)
@@ -128,7 +123,7 @@ class Registered:
                 other = self._client.get_registered_model(mutex).tags.get("holder", "someone")
                 raise UsageError(
                     f"another promotion of {self.name} is going on, by {other}: try again when it is done; if that "
-                    f"process is gone, delete the registered model {mutex}"
+                    f"process has died, delete the registered model {mutex}"
                 ) from None
 
 
@@ -138,8 +133,8 @@ def _is_dead(holder: str) -> bool:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _registry_errors() -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
-        raise UsageError(f"the registry does not answer as it should: {first_line(error)}") from error
+        raise UsageError(f"the model registry failed: {first_line(error)}") from error

@@ -1,1 +1,1 @@
-"""Where files are kept: folders and object stores."""
+"""Files on disk: atomic writes, locks, and the layout of a run folder."""

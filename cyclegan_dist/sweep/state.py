@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,17 @@ import yaml
 from cyclegan_dist.config.config import Config, dump_config, home, load_config, refuse_changes, with_values
 from cyclegan_dist.config.yaml_tree import read_tree
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.storage.files import write_atomic
+from cyclegan_dist.storage.layout import RunFolder, Status
 from cyclegan_dist.sweep.config import SweepConfig
 from cyclegan_dist.sweep.old_record import convert
 from cyclegan_dist.sweep.record import Record, Trial
 from cyclegan_dist.sweep.sampling import draw
-from cyclegan_dist.tracking.journal import JOURNAL, SWEEP_JOURNAL, read_records
-from cyclegan_dist.training.run_folder import CONFIG_NAME, FAILURE_NAME, locked, open_run, read_config
+from cyclegan_dist.tracking.journal import read_records
+from cyclegan_dist.training.run_folder import locked, open_run, read_config
 
 SPEC_NAME = "sweep.yaml"
 SAFE_TO_CHANGE = ("num_trials", "max_concurrent", "max_failures")  # none of it changes what a trial is
-NOT_FINITE = "not finite"  # what `NonFiniteError` says, in the file that a run leaves
 
 
 @dataclass(frozen=True)
@@ -94,20 +94,20 @@ class Sweep:
     def finish(self, number: int, crash: str = "") -> None:
         """Record how a trial's run ended, from what it left in its folder. One that was interrupted stays open."""
         trial = self.record.trials[number]
-        run_dir = self.folder / trial.name
+        run = RunFolder(self.folder / trial.name)
+        failure = run.read_failure()
         if crash:
             self.record.end(number, "crashed", crash)
-        elif (run_dir / FAILURE_NAME).exists():
-            text = (run_dir / FAILURE_NAME).read_text()
-            self.record.end(number, "diverged" if NOT_FINITE in text else "failed", text)
-        elif _last_status(run_dir) == "FINISHED":
+        elif failure is not None:
+            self.record.end(number, "diverged" if failure.error == "NonFiniteError" else "failed", failure.message)
+        elif _last_status(run) == Status.FINISHED:
             self.record.end(number, "finished")
         elif trial.is_cut:
             self.record.end(number, "cut")
 
 
-def _last_status(run_dir: Path) -> str:
-    records = read_records(run_dir / JOURNAL, 0) if (run_dir / JOURNAL).exists() else ()
+def _last_status(run: RunFolder) -> str:
+    records = read_records(run.journal, 0) if run.journal.exists() else ()
     return ([record["status"] for record, _ in records if record["kind"] == "end"] or [""])[-1]
 
 
@@ -136,13 +136,12 @@ def open_sweep(spec: SweepConfig) -> Iterator[Sweep]:
             refuse_changes(read_config(folder), base)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for name, text in ((CONFIG_NAME, dump_config(base)), (SPEC_NAME, yaml.safe_dump(plain, sort_keys=False))):
-                (folder / f".{name}").write_text(text)
-                os.replace(folder / f".{name}", folder / name)
+            write_atomic(RunFolder(folder).config, dump_config(base))
+            write_atomic(folder / SPEC_NAME, yaml.safe_dump(plain, sort_keys=False))
         except OSError as error:
             raise UsageError(f"cannot write {folder}: {error.strerror}; choose another runs_dir") from error
-        convert(folder / SWEEP_JOURNAL, spec)
-        record = Record(folder / SWEEP_JOURNAL, spec)
+        convert(RunFolder(folder).sweep_journal, spec)
+        record = Record(RunFolder(folder).sweep_journal, spec)
         interrupted = [trial.number for trial in record.trials.values() if trial.status == "open"]
         sweep = Sweep(spec, base, folder, record, interrupted[::-1])
         first = sweep.next()  # what the data set or the folder forbids is reported before Ray takes its time to start

@@ -1,1 +1,1 @@
-"""The run's journal, and those who read it: terminal and MLflow."""
+"""Tracking of a run: its journal, the terminal, and MLflow."""

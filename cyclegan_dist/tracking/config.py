@@ -1,11 +1,11 @@
-"""Where a run is recorded."""
+"""Options of tracking."""
 
 import re
 from dataclasses import dataclass
 
 from cyclegan_dist.errors import UsageError
 
-# As the names of runs, and folders of them, as Databricks has: /Users/someone@example.com/horses
+# Like run names, plus folders, as on Databricks: /Users/someone@example.com/horses
 EXPERIMENT = r"/?[A-Za-z0-9][A-Za-z0-9 ._@-]*(/[A-Za-z0-9][A-Za-z0-9 ._@-]*)*"
 
 

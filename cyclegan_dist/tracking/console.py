@@ -1,4 +1,4 @@
-"""Progress for whoever watches: a live line on a terminal, plain lines elsewhere."""
+"""Progress of a run: a live line on a terminal, plain lines elsewhere."""
 
 import threading
 from pathlib import Path
@@ -8,17 +8,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from cyclegan_dist.tracking.journal import JOURNAL, follow
+from cyclegan_dist.storage.layout import RunFolder
+from cyclegan_dist.tracking.journal import follow
 
 
 def watch(run_dir: Path, offset: int, done: threading.Event, console: Console) -> None:
-    """Show the run's journal from byte `offset` on, until `done` is set and the rest is shown."""
-    text = TextColumn("{task.description}", table_column=Column(ratio=1))  # takes the rest of the width, and wraps
+    """Print the run's journal from byte `offset` on, until `done` is set and the rest is printed."""
+    text = TextColumn("{task.description}", table_column=Column(ratio=1))  # fills the width, and wraps
     columns = (BarColumn(bar_width=16), TextColumn("{task.percentage:>3.0f}%"), text)
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True, expand=True) as bar:
         task = bar.add_task("starting ...", total=None)
         total, line = 0, ""
-        for record, _ in follow(run_dir / JOURNAL, offset, done):
+        for record, _ in follow(RunFolder(run_dir).journal, offset, done):
             if record["kind"] == "run":
                 total = record["total"]
                 bar.update(task, total=total, completed=record["nimg"])
@@ -29,7 +30,7 @@ def watch(run_dir: Path, offset: int, done: threading.Event, console: Console) -
                     console.print(line, soft_wrap=True, markup=False, highlight=False)
             elif record["kind"] in ("message", "failure"):
                 console.print(record["text"], soft_wrap=True, markup=False, highlight=False)
-    if console.is_terminal and line:  # the bar is gone; leave where it ended
+    if console.is_terminal and line:  # the bar is cleared; print the last line again
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 

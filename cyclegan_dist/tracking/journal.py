@@ -1,7 +1,7 @@
-"""`metrics.jsonl`: the run's own record, one JSON object a line, written by rank 0 before anything else hears of it.
+"""The journal of a run, `metrics.jsonl`: one JSON object per line, written by rank 0.
 
-Training writes here and nowhere else. The terminal and MLflow follow the file at their own pace, in other threads and
-processes, so neither can slow or stop a run, and what they missed can be read again. Records have a `kind`:
+Training writes here only. The terminal and MLflow follow the file in other threads and processes, so neither can slow
+or stop a run, and both can catch up later. Records have a `kind`:
 
 | kind | fields |
 |---|---|
@@ -11,7 +11,7 @@ processes, so neither can slow or stop a run, and what they missed can be read a
 | evaluation | step, nimg, values (by name) of the snapshot of that step |
 | image | step, key, path (PNG, relative to the run's folder) |
 | snapshot | step, path (folder, relative), final (whether it is the run's last) |
-| message | text |
+| message | text, for the user |
 | failure | text, ranks (that died); written by the launcher's side |
 | end | status: FINISHED, KILLED or FAILED |
 
@@ -29,16 +29,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-JOURNAL = "metrics.jsonl"
-SWEEP_JOURNAL = "sweep.jsonl"  # in the folder of a sweep
+from cyclegan_dist.storage.layout import JOURNAL as JOURNAL
+from cyclegan_dist.storage.layout import RunFolder
 
 
 class Journal:
-    """Appends records. A context manager. What a resumed run's repeated steps would record again is left out."""
+    """Appends records. A context manager. Skips records of steps that a resumed run repeats."""
 
-    def __init__(self, run_dir: Path, name: str = JOURNAL):
+    def __init__(self, run_dir: Path):
         run_dir.mkdir(parents=True, exist_ok=True)
-        self._path = run_dir / name
+        self._path = RunFolder(run_dir).journal
         self._recorded = {"metrics": -1, "image": -1, "evaluation": -1}  # last step of each
         self._end, self._failed = 0, False
         if self._path.exists():
@@ -47,7 +47,7 @@ class Journal:
                 if record["kind"] in self._recorded:
                     self._recorded[record["kind"]] = record["step"]
         self._file = self._path.open("ab", buffering=0)
-        self._file.truncate(self._end)  # half a line that a dying process left
+        self._file.truncate(self._end)  # remove a partial line of a killed process
 
     def write(self, kind: str, **fields: Any) -> None:
         """Append one record."""
@@ -58,20 +58,16 @@ class Journal:
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:  # a full disk must not stop a training
-            self._cut_back()
+            with contextlib.suppress(OSError):  # remove a partial line, so that the next record starts a new one
+                self._file.truncate(self._end)
             if not self._failed:
                 print(f"{self._path} cannot be written: {error}; free some space, records are lost", file=sys.stderr)
             self._failed = True
         else:
             self._end, self._failed = self._end + len(line), False
 
-    def _cut_back(self) -> None:
-        """Take away the part of a line that found room, or the next record would be glued to it."""
-        with contextlib.suppress(OSError):
-            self._file.truncate(self._end)
-
     def message(self, text: str) -> None:
-        """Append something a user should read."""
+        """Append a message for the user."""
         self.write("message", text=text)
 
     def __enter__(self) -> "Journal":
@@ -82,8 +78,8 @@ class Journal:
 
 
 def append(run_dir: Path, kind: str, **fields: Any) -> None:
-    """Add one record from outside the ranks. One write, so it does not mix with rank 0's."""
-    with (run_dir / JOURNAL).open("ab", buffering=0) as file:
+    """Append one record from outside the ranks, in one write, so that it does not interleave with rank 0's."""
+    with RunFolder(run_dir).journal.open("ab", buffering=0) as file:
         file.write(_line(kind, fields))
 
 
@@ -92,8 +88,8 @@ def _line(kind: str, fields: dict[str, Any]) -> bytes:
 
 
 def read_records(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
-    """The whole lines from byte `offset` on: each record, and the offset behind it. A line that is no record, as bad
-    disks leave, is passed over.
+    """The complete lines from byte `offset` on: each record, and the offset after it. Lines that are not records are
+    skipped.
     """
     with path.open("rb") as file:
         file.seek(offset)
@@ -101,27 +97,27 @@ def read_records(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]
             if not line.endswith(b"\n"):
                 return
             offset += len(line)
-            record = _parsed(line)
-            if record is not None:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict) and "kind" in record:
                 yield record, offset
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and "kind" in record else None
-
-
 def follow(path: Path, offset: int, done: threading.Event, poll_s: float = 0.2) -> Iterator[tuple[dict[str, Any], int]]:
-    """Like `read_records`, and then whatever is appended, until `done` is set and everything written before that is
-    read.
+    """Like `read_records`, then wait for appended records, until `done` is set and all written before that are read.
+
+    Args:
+        path: the journal, which may not exist yet.
+        offset: bytes to skip.
+        done: ends the iteration.
+        poll_s: seconds between two looks at the file.
     """
     while True:
         last_round = done.is_set()
         if path.exists():
-            for record, offset in read_records(path, offset):  # noqa: B020 - the next round goes on from the last record
+            for record, offset in read_records(path, offset):  # noqa: B020 - the next round starts after the last record
                 yield record, offset
         if last_round:
             return

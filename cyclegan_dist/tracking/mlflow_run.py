@@ -1,7 +1,6 @@
-"""A run's journal, told to MLflow so that telling it again changes nothing."""
+"""Sends a run's journal to MLflow, idempotently."""
 
 import dataclasses
-import fcntl
 import os
 import sys
 import uuid
@@ -20,10 +19,12 @@ from mlflow.tracking.multimedia import compress_image_size
 from PIL import Image
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.tracking.journal import JOURNAL, read_records
+from cyclegan_dist.storage.files import lock
+from cyclegan_dist.storage.layout import RunFolder
+from cyclegan_dist.tracking.journal import read_records
 from cyclegan_dist.tracking.sender_state import SenderState, key_of, server_of
 
-BATCH, PARAMS = 1000, 100  # most metrics, and most parameters, that MLflow takes in one call
+BATCH, PARAMS = 1000, 100  # limits of metrics and of parameters in one call of MLflow
 KEY_TAG = "cyclegan_dist.key"
 PARENT_TAG = "mlflow.parentRunId"
 
@@ -31,8 +32,8 @@ FinalSnapshot = Callable[[str, Path, int], None]
 
 
 class MlflowRun:
-    """One MLflow run for one run folder, through all its resumptions and all its senders. `offset` says how far the
-    journal has been read.
+    """The one MLflow run of a run folder, across resumed trainings and restarted senders. `offset` is the number of
+    bytes of the journal that have been read.
     """
 
     def __init__(
@@ -40,24 +41,24 @@ class MlflowRun:
     ):
         self.run_dir, self.client, self.on_final_snapshot = run_dir, MlflowClient(), on_final_snapshot
         self._metrics: list[Metric] = []
-        self._mark = SenderState.read(run_dir)
+        self._state = SenderState.read(run_dir)
         key, store = key_of(run_dir), server_of(mlflow.get_tracking_uri())
-        if (self._mark.key, self._mark.store) != (key, store) or not self._mark.run_id:
-            self._mark = SenderState(store, key)
-            self._mark.save(run_dir)  # so that who sends the rest sends it there
+        if (self._state.key, self._state.store) != (key, store) or not self._state.run_id:
+            self._state = SenderState(store, key)
+            self._state.save(run_dir)  # so that a later sender uses the same store
             experiment_id = find_experiment(self.client, experiment, artifacts)
             above = {PARENT_TAG: find_sweep(self.client, experiment_id, run_dir.parent, parent)} if parent else {}
-            first, _ = next(read_records(run_dir / JOURNAL, 0))
+            first, _ = next(read_records(RunFolder(run_dir).journal, 0))
             run_id = _find_or_create(self.client, experiment_id, run_dir, key, above, first["time"])
-            self._mark = SenderState(store, key, run_id)
-        self.offset = self._mark.offset
+            self._state = SenderState(store, key, run_id)
+        self.offset = self._state.offset
 
     @property
     def run_id(self) -> str:
-        return self._mark.run_id
+        return self._state.run_id
 
     def send(self, record: dict[str, Any], offset: int) -> None:
-        """Tell MLflow one record, which ends at byte `offset` of the journal. Metrics wait for `flush`."""
+        """Send one record, which ends at byte `offset` of the journal. Metrics wait for `flush`."""
         kind = record["kind"]
         if kind in ("metrics", "evaluation"):
             step, time = record["step"], record["time"]
@@ -67,26 +68,26 @@ class MlflowRun:
                 self.flush()
             return
         self.flush()
-        tell = {"run": self._run, "image": self._image, "snapshot": self._snapshot, "end": self._end}.get(kind)
-        if tell is not None:
-            tell(record)
+        handlers = {"run": self._run, "image": self._image, "snapshot": self._snapshot, "end": self._end}
+        if kind in handlers:
+            handlers[kind](record)
         self.offset = offset
-        self._remember()
+        self._save_state()
 
     def flush(self) -> None:
-        """Send the metrics that wait. The same point twice is one point to MLflow."""
+        """Send the waiting metrics. MLflow stores a point that is sent twice once."""
         if self._metrics:
             self.client.log_batch(self.run_id, metrics=self._metrics, synchronous=True)
             self._metrics = []
-            self._remember()
+            self._save_state()
 
-    def _remember(self) -> None:
-        self._mark = dataclasses.replace(self._mark, offset=self.offset)
-        self._mark.save(self.run_dir)
+    def _save_state(self) -> None:
+        self._state = dataclasses.replace(self._state, offset=self.offset)
+        self._state.save(self.run_dir)
 
     def _run(self, record: dict[str, Any]) -> None:
         self.client.update_run(self.run_id, status="RUNNING")
-        known = self.client.get_run(self.run_id).data.params  # a resumed run's may differ; MLflow keeps the first
+        known = self.client.get_run(self.run_id).data.params  # a resumed run may have others; MLflow refuses changes
         new = [Param(key, str(value)) for key, value in record["config"].items() if key not in known]
         tags, inputs = [], []
         for data in record["data"]:
@@ -100,12 +101,12 @@ class MlflowRun:
         self.client.log_inputs(self.run_id, datasets=inputs)
 
     def _image(self, record: dict[str, Any]) -> None:
-        """As `client.log_image` does it, which would give the same image another name each time."""
+        """Like `client.log_image`, which is not idempotent: it names the same image differently each time."""
         path = self.run_dir / record["path"]
         try:
             image = Image.open(path).convert("RGB")
         except OSError as error:
-            _left_out(path, error)
+            _report_skipped(path, error)
             return
         name = f"{record['key']}+step+{record['step']}+timestamp+{record['time']}"
         name = f"{name}+{uuid.uuid5(uuid.NAMESPACE_URL, name)}"
@@ -119,40 +120,47 @@ class MlflowRun:
         folder = self.run_dir / record["path"]
         try:
             if not folder.is_dir():
-                raise UsageError("it is not there any more")
+                raise UsageError("the folder does not exist")
             self.client.log_artifacts(self.run_id, str(folder), artifact_path=record["path"])
             if record["final"]:
                 self.on_final_snapshot(self.run_id, folder, record["step"])
         except UsageError as error:
-            _left_out(folder, error)
+            _report_skipped(folder, error)
 
     def _end(self, record: dict[str, Any]) -> None:
-        began = self.client.get_run(self.run_id).info.start_time
-        end = max(record["time"], began)  # a clock that was set back must not give the run a negative duration
+        started = self.client.get_run(self.run_id).info.start_time
+        end = max(record["time"], started)  # the clock may have been set back
         self.client.set_terminated(self.run_id, status=record["status"], end_time=end)
 
 
 def find_experiment(client: MlflowClient, name: str, artifacts: Path) -> str:
-    """The id of the experiment `name`, made if it is not there."""
+    """The id of the experiment `name`, created if it does not exist.
+
+    Raises:
+        MlflowException: if the server fails.
+    """
     experiment = client.get_experiment_by_name(name)
     if experiment is not None:
         return experiment.experiment_id
-    # Over a bare database MLflow would put artifacts below the current folder, which differs between processes.
+    # With a bare database MLflow would put artifacts into the current folder, which differs between processes.
     remote = mlflow.get_tracking_uri().startswith(("http", "databricks"))
     return client.create_experiment(name, artifact_location=None if remote else artifacts.as_uri())
 
 
 def find_sweep(client: MlflowClient, experiment_id: str, folder: Path, key: str) -> str:
-    """The id of the run that a sweep's trials are shown below, made by whichever of their senders comes first."""
-    with (folder / "mlflow.parent.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """The id of the parent run of a sweep's trials, created by the first sender that needs it.
+
+    Raises:
+        MlflowException: if the server fails.
+    """
+    with lock(RunFolder(folder).parent_lock, wait=True):
         return _find_or_create(client, experiment_id, folder, key, {"mlflow.source.name": "pipelines.sweep"})
 
 
 def _find_or_create(
-    client: MlflowClient, experiment_id: str, folder: Path, key: str, tags: dict[str, str], began: int | None = None
+    client: MlflowClient, experiment_id: str, folder: Path, key: str, tags: dict[str, str], started: int | None = None
 ) -> str:
-    """A sender that died before it could note the run's id has left one with the key."""
+    """The run with the tag `key`. A sender that died before it saved the run's id may have created it."""
     found = client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
     if found:
         return found[0].info.run_id
@@ -163,11 +171,11 @@ def _find_or_create(
         "mlflow.user": os.environ.get("USER", "unknown"),
         **tags,
     }
-    return client.create_run(experiment_id, start_time=began, run_name=folder.name, tags=tags).info.run_id
+    return client.create_run(experiment_id, start_time=started, run_name=folder.name, tags=tags).info.run_id
 
 
-def _left_out(path: Path, reason: Exception) -> None:
-    """What no later attempt could send either must not keep the rest from being sent."""
+def _report_skipped(path: Path, reason: Exception) -> None:
+    """For files that no retry could send; the rest is sent."""
     print(f"{path} is not sent to MLflow: {reason}", file=sys.stderr)
 
 

@@ -1,19 +1,20 @@
-"""A sweep in MLflow: the run that its trials' runs are shown below. Sending it again changes nothing."""
+"""Sends a sweep to MLflow, idempotently: the parent run of its trials."""
 
 import json
 from pathlib import Path
 
+from cyclegan_dist.storage.layout import Status
 from cyclegan_dist.tracking.mlflow_run import MlflowClient, find_experiment, find_sweep
 
 FILES = ("sweep.yaml", "results.csv", "trials.json", "best.yaml", "history.png", "parallel_coordinates.png")
-LONGEST = 6000  # characters that MLflow takes as a parameter
+LONGEST = 6000  # characters of a value in MLflow
 
 
 def send_sweep(folder: Path, experiment: str, artifacts: Path) -> None:
-    """Send MLflow what `trials.json` in a sweep's folder holds, with the files beside it.
+    """Send `trials.json` of a sweep's folder, with the files beside it.
 
     Raises:
-        MlflowException: if the server does not take it.
+        MlflowException: if the server fails.
     """
     sweep = json.loads((folder / "trials.json").read_text())
     trials, metric = sweep["trials"], sweep["metric"]
@@ -25,7 +26,7 @@ def send_sweep(folder: Path, experiment: str, artifacts: Path) -> None:
             client.log_artifact(run_id, str(folder / name))
     tags = {"sweep.metric": metric, "sweep.mode": sweep["mode"]}
     for best in [trial for trial in trials if trial["name"] == sweep["best"]]:
-        # As tags: a sweep that is resumed may find a better one, and MLflow keeps the first value of a parameter.
+        # As tags: a resumed sweep may find a better trial, and MLflow does not change parameters.
         tags["best.trial"] = best["name"]
         tags |= {f"best.{key.replace(',', ' ')}": str(value)[:LONGEST] for key, value in best["values"].items()}
         last = best["results"][-1]
@@ -34,4 +35,4 @@ def send_sweep(folder: Path, experiment: str, artifacts: Path) -> None:
         client.set_tag(run_id, key, value)
     for status in ("finished", "cut", "diverged", "failed", "crashed"):
         client.log_metric(run_id, f"trials/{status}", sum(trial["status"] == status for trial in trials))
-    client.set_terminated(run_id, status="FINISHED" if sweep["is_over"] else "KILLED")
+    client.set_terminated(run_id, status=Status.FINISHED if sweep["is_over"] else Status.KILLED)

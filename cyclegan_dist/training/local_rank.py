@@ -1,4 +1,4 @@
-"""This process as a rank: one of torchrun's, or the only one."""
+"""Training in this process: as one of torchrun's ranks, or alone."""
 
 import contextlib
 import os
@@ -11,6 +11,7 @@ from cyclegan_dist.checkpoint.fence import SupersededError
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step import distributed
+from cyclegan_dist.storage.layout import Status
 from cyclegan_dist.training.hooks.weight_consistency import DivergedError
 from cyclegan_dist.training.observing import observing
 from cyclegan_dist.training.run_folder import locked, open_run
@@ -18,27 +19,27 @@ from cyclegan_dist.training.stop import StopRequest
 from cyclegan_dist.training.trainer import FATAL, Plugin, train
 
 
-def train_here(config: Config, plugins: Sequence[Plugin] = (), *, alone: bool) -> tuple[Config, str, int]:
+def train_here(config: Config, plugins: Sequence[Plugin] = (), *, alone: bool) -> tuple[Config, Status, int]:
     """Open a run together with the other ranks, and train.
 
     Args:
         config: of the run.
-        plugins: what others add to the run.
-        alone: take all cores; torchrun's ranks are told how many by it.
+        plugins: as for `train`.
+        alone: use all cores; torchrun sets the number of threads of its ranks.
 
     Returns:
-        The opened run's config, its status, and the signal that stopped it: SIGTERM where another rank's was.
+        The opened run's config, its status, and the signal that stopped it (SIGTERM if another rank received it).
 
     Raises:
-        UsageError: on all ranks, for what the user can mend.
+        UsageError: on all ranks, for errors that the user can fix.
     """
     if alone:
         torch.set_num_threads(config.world.threads or len(os.sched_getaffinity(0)))
     world = distributed.join(config.world.device, config.world.timeout_s)
-    lock = contextlib.ExitStack()  # held by rank 0 for all
+    lock = contextlib.ExitStack()  # held on rank 0, for all ranks
     try:
         config.optim.micro_batches(world.size, config.world.most_workers)
-        config = _agree(config, world, lock)
+        config = _open_together(config, world, lock)
         stop = StopRequest(config.run_dir, world)
         stop.listen()
         with observing(config.run_dir, config.tracking) if world.is_first else contextlib.nullcontext():
@@ -51,16 +52,16 @@ def train_here(config: Config, plugins: Sequence[Plugin] = (), *, alone: bool) -
         distributed.leave()
 
 
-def _agree(config: Config, world: distributed.World, lock: contextlib.ExitStack) -> Config:
-    """Rank 0 locks and opens the run; all take its config, or its refusal."""
-    answer: Config | str = ""
+def _open_together(config: Config, world: distributed.World, lock: contextlib.ExitStack) -> Config:
+    """Lock and open the run on rank 0. Returns its config on all ranks, or raises its UsageError."""
+    opened: Config | str = ""
     if world.is_first:
         try:
             lock.enter_context(locked(config))
-            answer = open_run(config)
+            opened = open_run(config)
         except UsageError as error:
-            answer = str(error)
-    answer = world.broadcast(answer)
-    if isinstance(answer, str):
-        raise UsageError(answer if world.is_first else "rank 0 refused the run")
-    return answer
+            opened = str(error)
+    opened = world.broadcast(opened)
+    if isinstance(opened, str):
+        raise UsageError(opened if world.is_first else "rank 0 could not open the run")
+    return opened

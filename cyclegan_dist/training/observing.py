@@ -1,4 +1,4 @@
-"""Lets a terminal and MLflow follow a run while it goes on."""
+"""Shows a run on the terminal and sends it to MLflow while it trains."""
 
 import os
 import subprocess
@@ -10,21 +10,21 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.config import TrackingConfig
 from cyclegan_dist.tracking.console import watch
-from cyclegan_dist.tracking.journal import JOURNAL
 
-PATIENCE_S = 120.0
+SENDER_TIMEOUT_S = 120.0  # at the end, to send the rest
 
 
 @contextmanager
 def observing(run_dir: Path, config: TrackingConfig) -> Iterator[None]:
-    """Show the run's journal on this process's terminal and send it to MLflow, until the block ends.
+    """Print the run's journal to this process's terminal and send it to MLflow, until the block ends.
 
-    MLflow is spoken to by a process of its own: neither its imports nor a server that does not answer can take time
-    from training, and it survives this process long enough to send what is written.
+    A separate process sends it: neither the imports of MLflow nor an unreachable server can slow training, and it
+    outlives this process long enough to send the rest.
     """
-    journal = run_dir / JOURNAL
+    journal = RunFolder(run_dir).journal
     shown = journal.stat().st_size if journal.exists() else 0
     done = threading.Event()
     console = Console()
@@ -40,7 +40,7 @@ def observing(run_dir: Path, config: TrackingConfig) -> Iterator[None]:
 
 @contextmanager
 def sending(run_dir: Path, config: TrackingConfig, console: Console) -> Iterator[None]:
-    """Send the run's journal to MLflow until the block ends and everything is sent, or cannot be."""
+    """Send the run's journal to MLflow until the block ends and the rest is sent, or a timeout is reached."""
     sender = _start_sender(run_dir, console) if config.mlflow else None
     try:
         yield
@@ -50,27 +50,27 @@ def sending(run_dir: Path, config: TrackingConfig, console: Console) -> Iterator
 
 
 def _start_sender(run_dir: Path, console: Console) -> "subprocess.Popen[bytes] | None":
-    # Its standard input ends when this process dies; then it sends what there is, and ends too.
+    # Its standard input ends when this process dies; it then sends the rest and exits.
     command = [sys.executable, "-m", "cyclegan_dist.training.sender", str(run_dir), "--follow"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     try:
-        # A group of its own: Ctrl-C is for the training, the sender is to report how that ends.
+        # In a separate process group, so that Ctrl-C stops the training only and the sender can send its end.
         return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, process_group=0)
     except OSError as error:
-        _say_how_to_send(run_dir, console, f"no process for MLflow could be started: {error}")
+        _report_unsent(run_dir, console, f"no process for MLflow could be started: {error}")
         return None
 
 
 def _finish(sender: "subprocess.Popen[bytes]", run_dir: Path, console: Console) -> None:
     try:
-        # A byte, for a data loader's process may hold the pipe open.
-        sender.communicate(b".", timeout=PATIENCE_S)
+        # Closing the pipe is not enough: a data loader's process may hold it open.
+        sender.communicate(b".", timeout=SENDER_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         sender.kill()
         sender.wait()
     if sender.returncode != 0:
-        _say_how_to_send(run_dir, console, "not everything reached MLflow")
+        _report_unsent(run_dir, console, "not everything reached MLflow")
 
 
-def _say_how_to_send(run_dir: Path, console: Console, why: str) -> None:
+def _report_unsent(run_dir: Path, console: Console, why: str) -> None:
     console.print(f"{why}; send the rest with: python -m pipelines.sync {run_dir}", soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""What one rank trains with: data, method, step, schedule and state, built from a config."""
+"""The parts of a training on one rank, built from its config."""
 
 import dataclasses
 from collections.abc import Generator
@@ -33,7 +33,7 @@ from cyclegan_dist.training.run_state import RunState
 
 @dataclass
 class Parts:
-    """One rank's parts of a run. `journal` is rank 0's alone."""
+    """One rank's parts of a run. `journal` is None except on rank 0."""
 
     config: Config
     world: World
@@ -56,11 +56,11 @@ class Parts:
             self.journal.message(text)
 
     def seed(self, nimg: int) -> int:
-        """The seed of this rank's step that begins after `nimg` images."""
+        """The seed of this rank's step after `nimg` images."""
         return _seed(self.config.seed, self.world.rank, nimg)
 
     def loader(self, first_step: int) -> Generator[Batch]:
-        """This rank's micro-batches from `first_step` on, without end."""
+        """This rank's micro-batches from `first_step` on, endlessly."""
         rank_slice = RankSlice(self.world.rank, self.world.size, self.micro_batch)
         pin = self.world.device.type == "cuda"
         return batches(
@@ -74,7 +74,7 @@ class Parts:
         )
 
     def resume(self) -> Progress:
-        """Restore the newest checkpoint, write to the journal where the run stands, and return that."""
+        """Restore the newest checkpoint. Returns the progress, which is written to the journal too."""
         config = self.config
         total = config.schedule.total_epochs * self.plan.epoch_size
         if config.stop_after:
@@ -91,8 +91,8 @@ class Parts:
         return at
 
     def hooks(self) -> Hooks:
-        """What follows each step: nothing is saved of ranks whose weights differ, and a checkpoint comes before what
-        takes longer.
+        """The hooks to call after each step. Consistency comes first, so that diverged weights are never saved; saving
+        comes before reporting, which may take longer.
         """
         config, every, run_dir = self.config, self.config.every, self.config.run_dir
         best_loss = config.best_loss if config.keep_best else ""
@@ -130,25 +130,25 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
     """Build everything that `config` names. All ranks call it together.
 
     Raises:
-        UsageError: for what the user can fix.
+        UsageError: for errors that the user can fix.
     """
     if config.world.threads:
         torch.set_num_threads(config.world.threads)
     micro_batch, accumulate = config.optim.micro_batches(world.size, config.world.most_workers)
 
-    # Data: which image is seen when.
+    # Data: the order of the images.
     paired = config.method.pairing == "all"
     manifest = open_manifest(config.data.path, (*READING, "name") if paired else READING)
     partners = manifest.partners() if paired else None
     plan = Plan(manifest.samples, config.seed, config.optim.batch_size, config.data.shuffle_window, partners)
 
-    # Networks, the same on every rank, and what trains them.
+    # Networks, equal on every rank, and their optimizers.
     torch.manual_seed(config.seed)
     method = config.method.build(rank_seed=_seed(config.seed, world.rank))
     step, schedule = Step(method, config.optim, world), Schedule(config.schedule)
     state = RunState(step, schedule, method, manifest.digest, world)
 
-    # Checkpoints: claimed before one is chosen, so that from here on no older attempt adds one.
+    # Checkpoints: claim the run before loading one, so that no older attempt adds one later.
     fence = Fence(config.run_dir, world.broadcast(new_attempt()))
     if world.is_first:
         fence.claim()
@@ -160,8 +160,8 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
         warn=journal.message if journal is not None else lambda text: None,
         fence=fence,
     )
-    often = config.every.log or config.every.checkpoint
-    quarantine = Quarantine(often, config.run_dir, world, manifest.samples, config.data.max_bad_fraction, journal)
+    every = config.every.log or config.every.checkpoint
+    quarantine = Quarantine(every, config.run_dir, world, manifest.samples, config.data.max_bad_fraction, journal)
     return Parts(
         config=config,
         world=world,
@@ -181,5 +181,5 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
 
 
 def _seed(*parts: int) -> int:
-    """One number out of several, such that different parts give unrelated generators."""
+    """A seed from several numbers: different numbers give independent generators."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)

@@ -1,11 +1,7 @@
-"""Opening a run: everything that can be refused is refused here, before any rank starts and before anything is
-written.
-"""
+"""Opening a run: all checks that can be made before any rank starts and anything is written."""
 
 import contextlib
 import dataclasses
-import fcntl
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,26 +17,22 @@ from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.manifest import MANIFEST, Manifest, open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.available import AnyMethodConfig
-from cyclegan_dist.training.stop import FILE as STOP_FILE
-
-CONFIG_NAME = "config.yaml"
-FAILURE_NAME = "FAILED"
-BEST = "best.json"  # names the snapshot whose evaluation is best
+from cyclegan_dist.storage.files import lock, write_atomic
+from cyclegan_dist.storage.layout import RunFolder
 
 
 def open_run(config: Config) -> Config:
-    """Check a run and make its folder. Call it in one process, the launcher's.
+    """Check a run, and create or reuse its folder. Call it in one process, the launcher's.
 
     Returns:
-        The config with absolute paths. It is in `config.yaml` of the run's folder now.
+        The config with absolute paths, as written to `config.yaml` in the run folder.
 
     Raises:
         UsageError: if the data set is missing, the folder cannot be written, or belongs to a run of another config.
     """
     config = dataclasses.replace(config, runs_dir=str(home() / config.runs_dir))
-    run_dir = config.run_dir
-    saved = run_dir / CONFIG_NAME
-    if saved.exists():
+    run_dir, folder = config.run_dir, RunFolder(config.run_dir)
+    if folder.config.exists():
         refuse_changes(read_config(run_dir), config)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=_data_path(config)))
     if config.data.path != str(run_dir / "data"):
@@ -59,18 +51,16 @@ def open_run(config: Config) -> Config:
         run_dir.mkdir(parents=True, exist_ok=True)
         if config.data.path == str(run_dir / "data"):
             draw_synthetic(run_dir / "data", size=config.data.load_size, seed=config.seed)
-        temporary = run_dir / f".{CONFIG_NAME}"
-        temporary.write_text(dump_config(config))
-        os.replace(temporary, saved)
-        for name in (STOP_FILE, FAILURE_NAME):  # of an earlier attempt
-            (run_dir / name).unlink(missing_ok=True)
+        write_atomic(folder.config, dump_config(config))
+        for path in (folder.stop, folder.failed):  # of an earlier attempt
+            path.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write {run_dir}: {error.strerror}; choose another --runs_dir") from error
     return config
 
 
 def _refuse_checkpoints(config: Config) -> None:
-    """Find out now, not when the first checkpoint is due, that they have no place."""
+    """Check the storage of checkpoints before training, not when the first one is due."""
     try:
         storage_at(config.checkpoint_path).ready()
     except OSError as error:
@@ -82,44 +72,40 @@ def _refuse_checkpoints(config: Config) -> None:
 
 @contextlib.contextmanager
 def locked(config: Config) -> Iterator[None]:
-    """Hold the run for this launcher, until the block ends or the process dies.
+    """Hold the run's lock, until the block ends or the process dies.
 
     Raises:
-        UsageError: if another launcher holds it.
+        UsageError: if another launcher holds it, or it cannot be taken in this folder.
     """
-    path = home() / config.runs_dir / f".{config.name}.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("w")
-    except OSError as error:
-        raise UsageError(f"cannot write {path.parent}: {error.strerror}; choose another --runs_dir") from error
-    with lock:
+    path = RunFolder(config.run_dir).lock
+    held = f"run {config.name} is in training already: wait, or give another --name"
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"run {config.name} is in training already: wait, or give another --name") from None
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock(path, held=held))
+        except OSError as error:
+            raise UsageError(f"cannot write {path.parent}: {error.strerror}; choose another --runs_dir") from error
         yield
 
 
 def read_config(run_dir: Path) -> Config:
-    """The config a run was started with.
+    """The config of the run in `run_dir`.
 
     Raises:
-        UsageError: if `run_dir` is no run's folder.
+        UsageError: if `run_dir` is not a run folder.
     """
+    path = RunFolder(run_dir).config
     try:
-        return check_config(
-            read_tree((run_dir / CONFIG_NAME).read_text(), str(run_dir / CONFIG_NAME)), str(run_dir / CONFIG_NAME)
-        )
+        return check_config(read_tree(path.read_text(), str(path)), str(path))
     except OSError as error:
-        raise UsageError(f"{run_dir} is not the folder of a run: {CONFIG_NAME} cannot be read") from error
+        raise UsageError(f"{run_dir} is not the folder of a run: {path.name} cannot be read") from error
 
 
 def draw_synthetic(out: Path, *, size: int, seed: int, count: int = 400) -> None:
-    """Draw the demo's two domains as a data set at `out`, unless it is there."""
+    """Draw the demo's two domains as a data set at `out`, unless it exists."""
     if (out / MANIFEST).exists():
         return
-    # Imported here so that a run on real data never needs webdataset, which only writes.
+    # Imported here so that a run on real data does not need webdataset, which is for writing.
     from cyclegan_dist.data.shards import write_dataset
     from cyclegan_dist.data.synthetic import draw_domain
 
@@ -127,7 +113,7 @@ def draw_synthetic(out: Path, *, size: int, seed: int, count: int = 400) -> None
 
 
 def _refuse_small_images(manifest: Manifest, data: DataConfig) -> None:
-    """`crop` takes images as they are: each must hold the crop."""
+    """`crop` does not resize: each image must be at least as large as the crop."""
     if data.preprocess == "crop":
         smallest = min(pa.compute.min(manifest.table[side]).as_py() for side in ("width", "height"))  # pyright: ignore
         if smallest < data.crop_size:
@@ -138,7 +124,7 @@ def _refuse_small_images(manifest: Manifest, data: DataConfig) -> None:
 
 
 def _refuse_channels(manifest: Manifest, method: AnyMethodConfig) -> None:
-    """Grey and colour stand for each other; of any other images the generators must have as many channels."""
+    """Grey and colour images are converted to each other; others must have the generators' number of channels."""
     for domain, key in (("A", "input_nc"), ("B", "output_nc")):
         wanted = method.channels[domain]
         for mode in pa.compute.unique(manifest.domains[domain]["mode"]).to_pylist():  # pyright: ignore
@@ -151,9 +137,9 @@ def _refuse_channels(manifest: Manifest, method: AnyMethodConfig) -> None:
 
 
 def _refuse_pairs(manifest: Manifest, data: DataConfig) -> None:
-    """Partners are cut alike, so that they must have one size when they are cut."""
+    """Both images of a pair get the same crop, so they must have the same size before it."""
     partners = manifest.partners()
-    if data.preprocess == "resize_and_crop":  # which gives all images one size
+    if data.preprocess == "resize_and_crop":  # which makes all images the same size
         return
     sides = {d: np.array([rows["width"], rows["height"]]).T for d, rows in manifest.domains.items()}
     unequal = (sides["A"] != sides["B"][partners]).any(axis=1)

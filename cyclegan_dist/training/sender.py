@@ -1,13 +1,12 @@
-"""Send what a run's journal holds to MLflow, from where the last sender stopped.
+"""Send a run's journal to MLflow, from where the last sender stopped.
 
     python -m cyclegan_dist.training.sender RUN_DIR [--follow]
 
-With --follow it goes on until its standard input says a byte or ends: how a launcher runs it beside a training. One
-sender at a time speaks for a run.
+With --follow it continues until a byte or the end of its standard input: launchers run it so beside a training. One
+sender at a time sends a run.
 """
 
 import contextlib
-import fcntl
 import os
 import signal
 import sys
@@ -21,12 +20,14 @@ import tyro
 from cyclegan_dist.config.config import home
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.registry.sources import use_store
+from cyclegan_dist.storage.files import lock
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.config import TrackingConfig
-from cyclegan_dist.tracking.journal import JOURNAL, SWEEP_JOURNAL, follow
+from cyclegan_dist.tracking.journal import follow
 from cyclegan_dist.tracking.sender_state import SenderState, first_line, server_of
 from cyclegan_dist.training.run_folder import read_config
 
-TRIES = 3  # without getting on, before the end of the run is left for later
+TRIES = 3  # without progress, before the sender gives up after the end of the run
 PAUSE_S = 30.0  # at most, between two tries
 
 
@@ -34,14 +35,14 @@ def sync(run_dir: Path, done: threading.Event) -> None:
     """Send the journal until `done` is set and everything before that is sent.
 
     Raises:
-        UsageError: if MLflow cannot be reached after `done`, or RUN_DIR is no run.
+        UsageError: if MLflow fails after `done` is set, or `run_dir` is not a run folder.
     """
     config = read_config(run_dir).tracking
-    use_store(SenderState.read(run_dir).store)  # where it was sent before, whatever folder that was typed in
+    use_store(SenderState.read(run_dir).store)  # the same store as before, whatever the current folder
     from cyclegan_dist.tracking.mlflow_run import MlflowException  # mlflow is loaded from here on
 
-    failures = 0
-    with _alone(run_dir):
+    folder, failures = RunFolder(run_dir), 0
+    with lock(folder.sender_lock, held=f"another sender is sending {run_dir}: waiting", wait=True):
         while True:
             before = SenderState.read(run_dir)
             try:
@@ -51,9 +52,9 @@ def sync(run_dir: Path, done: threading.Event) -> None:
                 failures = failures + 1 if SenderState.read(run_dir) == before else 1
                 server = server_of(os.environ["MLFLOW_TRACKING_URI"])
                 if done.is_set() and failures >= TRIES:
-                    raise UsageError(f"MLflow at {server} did not take the run: {first_line(error)}") from error
+                    raise UsageError(f"MLflow at {server} did not accept the run: {first_line(error)}") from error
                 if failures == TRIES:
-                    print(f"MLflow at {server} is away; {run_dir / JOURNAL} keeps what it misses", file=sys.stderr)
+                    print(f"MLflow at {server} is unreachable; {folder.journal} keeps the rest", file=sys.stderr)
             pause = min(PAUSE_S, 2.0 ** (failures - 1))
             if done.is_set():
                 time.sleep(pause)
@@ -62,22 +63,22 @@ def sync(run_dir: Path, done: threading.Event) -> None:
 
 
 def _send(run_dir: Path, config: TrackingConfig, done: threading.Event) -> None:
-    """Send what is not yet sent, and then what is written, until `done` is set."""
-    if (run_dir / SWEEP_JOURNAL).exists():
+    """Send what has not been sent, then what is appended, until `done` is set."""
+    folder = RunFolder(run_dir)
+    if folder.sweep_journal.exists():
         from cyclegan_dist.tracking.mlflow_sweep import send_sweep
 
-        with _database():
+        with _database_lock():
             send_sweep(run_dir, config.experiment, home() / "mlartifacts")
         return
     from cyclegan_dist.tracking.mlflow_run import MlflowRun
 
-    journal = run_dir / JOURNAL
-    if next(follow(journal, 0, done), None) is None:  # it ended before its first record
+    if next(follow(folder.journal, 0, done), None) is None:  # the run ended before its first record
         return
-    with _database():
+    with _database_lock():
         run = MlflowRun(run_dir, config.experiment, home() / "mlartifacts", _log_generators, parent=config.parent)
     flushed = time.monotonic()
-    for record, offset in follow(journal, run.offset, done):
+    for record, offset in follow(folder.journal, run.offset, done):
         run.send(record, offset)
         if time.monotonic() - flushed > 1:
             run.flush()
@@ -86,14 +87,13 @@ def _send(run_dir: Path, config: TrackingConfig, done: threading.Event) -> None:
 
 
 @contextlib.contextmanager
-def _database() -> Iterator[None]:
-    """Alone with a database file: whoever speaks to MLflow first makes its tables, and two who do so fail."""
+def _database_lock() -> Iterator[None]:
+    """Serialise the first access to a database file: it creates the tables, and fails if two processes do so."""
     path = os.environ["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///")
     if "://" in path:
         yield
         return
-    with open(f"{path}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(Path(f"{path}.lock"), wait=True):
         yield
 
 
@@ -103,18 +103,6 @@ def _log_generators(run_id: str, snapshot: Path, step: int) -> None:
     log_generators(run_id, snapshot, step)
 
 
-@contextlib.contextmanager
-def _alone(run_dir: Path) -> Iterator[None]:
-    """One sender at a time."""
-    with (run_dir / "mlflow.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"another sender is at work on {run_dir}: waiting for it", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def main() -> None:
     """Read the command line and send."""
     tyro.cli(_main, prog="python -m pipelines.sync", description=__doc__)
@@ -122,13 +110,13 @@ def main() -> None:
 
 def _main(run_dir: tyro.conf.Positional[Path], *, follow: bool = False) -> None:
     done = threading.Event()
-    # Who stops a training stops its group; the sender is to report how that ended.
+    # These stop the training and reach its whole process group; the sender must outlive it to send its end.
     for number in (signal.SIGTERM, signal.SIGINT) if follow else ():
         signal.signal(number, signal.SIG_IGN)
     if not follow:
         done.set()
     else:
-        os.nice(19)  # training goes first, also Ray's ranks, whose nodes give them a niceness of 15
+        os.nice(19)  # lower priority than training; Ray runs ranks with a niceness of 15
         threading.Thread(target=lambda: (sys.stdin.buffer.read(1), done.set()), daemon=True).start()
     sync(run_dir.absolute(), done)
 

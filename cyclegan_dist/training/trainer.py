@@ -1,6 +1,6 @@
-"""The training loop: the only place where time passes.
+"""The training loop.
 
-It runs on every rank alike; who started the ranks (Ray Train, torchrun, a lone process) makes no difference to it.
+It is the same on every rank and for every launcher (Ray Train, torchrun, a single process).
 """
 
 import contextlib
@@ -19,61 +19,59 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.memory import OutOfMemoryError, memory_errors
 from cyclegan_dist.step.update import NonFiniteError
+from cyclegan_dist.storage.layout import RunFolder, Status
 from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.hooks.progress import Hooks, Progress
 from cyclegan_dist.training.parts import Parts, build
-from cyclegan_dist.training.run_folder import FAILURE_NAME
 from cyclegan_dist.training.stop import StopRequest
 from cyclegan_dist.training.watchdog import Watchdog
 
-WRITE_TIMEOUT_S = 60.0  # for a checkpoint that is being written when training ends for good
-# And when another rank has failed, which may be what the writing waits for; the ranks start again meanwhile.
-RESTART_TIMEOUT_S = 5.0
-FATAL = (UsageError, DataError, NonFiniteError, OutOfMemoryError)  # starting the ranks again would end the same way
+WRITE_TIMEOUT_S = 60.0  # for the last checkpoint, when training ends
+RESTART_TIMEOUT_S = 5.0  # after another rank failed: the write may be waiting for that rank, and ranks restart anyway
+FATAL = (UsageError, DataError, NonFiniteError, OutOfMemoryError)  # restarting the ranks would not fix these
 
 Loader = Iterator[Batch]
 Plugin = Callable[[Parts, Hooks, Progress, Loader], Loader]
-"""Adds hooks to a run from outside when it starts, and may wrap the loader; returns the loader to use."""
+"""Called when a run starts; may add hooks and wrap the loader. Returns the loader to use."""
 
 
-def train(config: Config, world: World, stop: StopRequest, plugins: Sequence[Plugin] = ()) -> str:
-    """Train until the schedule ends or all ranks agree to stop; resume from the run's newest checkpoint if there is
-    one.
+def train(config: Config, world: World, stop: StopRequest, plugins: Sequence[Plugin] = ()) -> Status:
+    """Resume from the run's newest checkpoint, if there is one, and train until the schedule ends or a stop request.
 
     Args:
         config: of a run that `open_run` has opened.
         world: this rank among all.
-        stop: asked after every step.
-        plugins: what others add to the run.
+        stop: checked after every step.
+        plugins: additions to the run, such as evaluation.
 
     Returns:
-        "FINISHED", or "KILLED" if it was stopped.
+        FINISHED, or KILLED if it was stopped.
 
     Raises:
         SupersededError: if another attempt has taken over the run.
-        UsageError, DataError, NonFiniteError, OutOfMemoryError: what starting again would not fix. The first also
-            leaves a file FAILED that says so.
+        UsageError, DataError, NonFiniteError, OutOfMemoryError: for errors that a restart would not fix, which are
+            recorded in the run folder too (`RunFolder.read_failure`).
     """
     journal = Journal(config.run_dir) if world.is_first else None
-    status = "FAILED"
+    status = Status.FAILED
     with journal or contextlib.nullcontext():
         try:
             status = loop(build(config, world, journal), stop, plugins)
         except FATAL as error:
             with contextlib.suppress(OSError):
-                (config.run_dir / FAILURE_NAME).write_text(str(error))
+                RunFolder(config.run_dir).write_failure(error, world.rank)
             raise
         except SupersededError:
-            status = "SUPERSEDED"
+            status = Status.SUPERSEDED
             raise
         finally:
-            if journal is not None and status != "SUPERSEDED":  # then the journal is another's
+            if journal is not None and status != Status.SUPERSEDED:  # then the journal belongs to the other attempt
                 journal.write("end", status=status)
     return status
 
 
-def loop(parts: Parts, stop: StopRequest, plugins: Sequence[Plugin] = ()) -> str:
-    """Train until the end or a stop; `plugins` as for `train`. Returns "FINISHED" or "KILLED"."""
+def loop(parts: Parts, stop: StopRequest, plugins: Sequence[Plugin] = ()) -> Status:
+    """Train until the end or a stop; `plugins` as for `train`. Returns FINISHED or KILLED."""
     at, hooks = parts.resume(), parts.hooks()
     source = parts.loader(first_step=at.step)
     loader: Loader = source
@@ -87,10 +85,10 @@ def loop(parts: Parts, stop: StopRequest, plugins: Sequence[Plugin] = ()) -> str
                 # Data, forward, backward, gradient exchange, Adam.
                 with watchdog.watching():
                     at = advance(parts, at, loader)
-                # Compare ranks, then save, then report.
+                # Hooks: compare ranks, then save, then report.
                 for hook in hooks:
                     hook(at)
-                # Stop between two steps, on all ranks at the same one.
+                # Stop, on all ranks after the same step.
                 if stop.agreed(at.step, parts.fence):
                     break
         for hook in hooks:
@@ -99,21 +97,21 @@ def loop(parts: Parts, stop: StopRequest, plugins: Sequence[Plugin] = ()) -> str
         timeout_s = WRITE_TIMEOUT_S if isinstance(error, FATAL) else RESTART_TIMEOUT_S
         raise
     finally:
-        parts.store.wait(timeout_s=timeout_s)  # also after an error: it was written before that
-    return "FINISHED" if at.finished else "KILLED"
+        parts.store.wait(timeout_s=timeout_s)  # also after an error: the state that is being written precedes it
+    return Status.FINISHED if at.finished else Status.KILLED
 
 
 def advance(parts: Parts, at: Progress, loader: Loader) -> Progress:
-    """One step, and the moment after it."""
+    """Do one step. Returns the progress after it."""
     config, world = parts.config, parts.world
 
     # Wait for data.
-    began = time.monotonic()
+    started = time.monotonic()
     micro_batches = [next(loader) for _ in range(parts.accumulate)]
-    wait_s = time.monotonic() - began
+    wait_s = time.monotonic() - started
     parts.quarantine.add(bad for batch in micro_batches for bad in batch.bad)
 
-    # Update every player. Dropout and gradient penalty draw the same, whatever ran before.
+    # Update every player. The seed makes dropout and gradient penalty independent of earlier steps.
     torch.manual_seed(parts.seed(at.nimg))
     lr = config.optim.learning_rate() * parts.schedule.factor(at.epoch)
     where = (world.device, parts.step.dtype, parts.step.memory_format)
@@ -122,16 +120,16 @@ def advance(parts: Parts, at: Progress, loader: Loader) -> Progress:
         with memory_errors(place, images=parts.micro_batch, size=config.data.crop_size):
             losses = parts.step([batch.images(*where) for batch in micro_batches], lr)
     except NonFiniteError as error:
-        raise NonFiniteError(_explained(error, parts, at, micro_batches)) from None
+        raise NonFiniteError(_describe(error, parts, at, micro_batches)) from None
 
-    # The moment after it.
+    # The progress after it.
     now = dataclasses.replace(
         at,
         step=at.step + 1,
         nimg=at.nimg + at.batch_size,
         learning_rates=parts.step.learning_rates(lr),
         losses=losses,
-        step_s=time.monotonic() - began,
+        step_s=time.monotonic() - started,
         wait_s=wait_s,
         bad_samples=len(parts.quarantine.known),
     )
@@ -141,11 +139,11 @@ def advance(parts: Parts, at: Progress, loader: Loader) -> Progress:
     return now
 
 
-def _explained(error: NonFiniteError, parts: Parts, at: Progress, batches: list[Batch]) -> str:
-    """Where a gradient was lost, on which images, and what is left. All ranks call it together."""
+def _describe(error: NonFiniteError, parts: Parts, at: Progress, batches: list[Batch]) -> str:
+    """The message: which losses on which images, and the last checkpoint. All ranks call it together."""
     keys = " ".join(key for batch in batches for key in (*batch.keys_A, *batch.keys_B))
-    lost = [name for name, value in error.losses.items() if not math.isfinite(value)]
-    found = parts.world.gather(f"{', '.join(lost)} on {keys}" if lost else "")
+    bad = [name for name, value in error.losses.items() if not math.isfinite(value)]
+    found = parts.world.gather(f"{', '.join(bad)} on {keys}" if bad else "")
     ranks = "; ".join(f"rank {rank}: {text}" for rank, text in enumerate(found) if text)
     parts.store.wait()
     return (

@@ -15,6 +15,7 @@ from typing import Any
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.snapshot import DIRECTIONS
+from cyclegan_dist.storage.files import write_atomic
 from cyclegan_dist.translation.job import Job, Task
 
 MARK = ".translation.json"
@@ -41,9 +42,7 @@ def unfinished(output: Path, job: Job, source: str, tasks: list[Task]) -> Iterat
             tasks = [task for task in tasks if not _is_newer(Path(task.target), begun)]
         else:
             output.mkdir(parents=True, exist_ok=True)
-            draft = mark.with_suffix(".draft")
-            draft.write_text(json.dumps(facts, indent=1) + "\n")
-            os.replace(draft, mark)
+            write_atomic(mark, json.dumps(facts, indent=1) + "\n")
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
     begun = mark.stat().st_mtime_ns

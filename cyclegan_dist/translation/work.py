@@ -1,6 +1,5 @@
 """What one process does of a job: reads images, translates them, and writes each file whole or not at all."""
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.inference import translate
 from cyclegan_dist.models.snapshot import load_generator
 from cyclegan_dist.models.tiled import tileable, translate_tiled
+from cyclegan_dist.storage.files import atomic
 from cyclegan_dist.translation.job import Job, Task, TranslationResult
 
 
@@ -111,12 +111,10 @@ class Translator:
 
 
 def _save(image: Tensor, path: Path) -> None:
-    draft = path.with_name(f".{path.name}")  # the ending says the format
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.unlink(missing_ok=True)  # it may be a link
-        write_image(image, draft)
-        os.replace(draft, path)
+        with atomic(path, durable=False) as draft:
+            write_image(image, draft)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot write {printable(path)}: {error}") from error
 

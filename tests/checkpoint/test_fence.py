@@ -15,10 +15,10 @@ from cyclegan_dist.training.trainer import build, loop
 from tests.training.trainings import ALONE, go, records
 
 
-def store(path: Path, attempt: str, said: list[str]) -> CheckpointStore:
+def store(path: Path, attempt: str, warnings: list[str]) -> CheckpointStore:
     fence = Fence(path, attempt)
     fence.claim()
-    return CheckpointStore(LocalStorage(path / "c"), ALONE, keep=3, warn=said.append, fence=fence)
+    return CheckpointStore(LocalStorage(path / "c"), ALONE, keep=3, warn=warnings.append, fence=fence)
 
 
 def save(store: CheckpointStore, step: int, value: float) -> None:
@@ -26,7 +26,7 @@ def save(store: CheckpointStore, step: int, value: float) -> None:
     store.wait()
 
 
-def test_the_attempt_that_came_last_holds_the_run(tmp_path: Path) -> None:
+def test_the_latest_attempt_holds_the_claim(tmp_path: Path) -> None:
     one, two = Fence(tmp_path, "one"), Fence(tmp_path, "two")
     one.claim()
     assert not one.lost()
@@ -34,22 +34,22 @@ def test_the_attempt_that_came_last_holds_the_run(tmp_path: Path) -> None:
     assert one.lost() and not two.lost()
 
 
-def test_a_claim_that_cannot_be_read_says_nothing(tmp_path: Path) -> None:
+def test_a_claim_that_cannot_be_read_is_not_lost(tmp_path: Path) -> None:
     assert not Fence(tmp_path, "one").lost()
 
 
-def test_a_late_checkpoint_of_an_attempt_that_was_given_up_is_refused(tmp_path: Path) -> None:
-    said: list[str] = []
-    old = store(tmp_path, "old", said)
+def test_a_superseded_attempt_cannot_commit_a_checkpoint(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    old = store(tmp_path, "old", warnings)
     save(old, 10, 1.0)
-    new = store(tmp_path, "new", said)
+    new = store(tmp_path, "new", warnings)
     save(new, 20, 2.0)
     save(old, 20, 3.0)
     save(old, 30, 3.0)
     assert new.storage.steps() == [10, 20]
     restored = new.load_latest()
     assert restored is not None and restored.shared["w"].tolist() == [2.0, 2.0]
-    assert len(said) == 2 and all("another attempt has taken over the run" in text for text in said)
+    assert len(warnings) == 2 and all("another attempt has taken over the run" in text for text in warnings)
     assert not [path for path in (tmp_path / "c").iterdir() if path.name.startswith(".")]
 
 
@@ -66,7 +66,7 @@ class Intruder(StopRequest):
         return super().agreed(step, fence)
 
 
-def test_a_training_that_another_has_taken_over_ends_and_writes_nothing_more(
+def test_a_superseded_training_stops_and_writes_nothing_more(
     tiny_run: Callable[..., Config],
 ) -> None:
     from cyclegan_dist.training.trainer import train
@@ -77,7 +77,7 @@ def test_a_training_that_another_has_taken_over_ends_and_writes_nothing_more(
     kinds: list[Any] = [record["kind"] for record in records(config)]
     assert "end" not in kinds
     assert [path.name for path in (config.run_dir / "checkpoints").iterdir()] == ["step-000000004"]
-    assert go(config) == "FINISHED"  # the same command takes it over in turn
+    assert go(config) == "FINISHED"  # the same command takes over again
 
 
 def test_every_checkpoint_names_the_attempt_that_wrote_it(tiny_run: Callable[..., Config]) -> None:

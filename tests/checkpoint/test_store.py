@@ -35,7 +35,7 @@ class Store(CheckpointStore):
         return folder if self.has(step) else None
 
 
-def test_what_was_saved_comes_back(tmp_path: Path) -> None:
+def test_saved_state_is_restored(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.load_latest() is None
     store.put(5)
@@ -46,7 +46,7 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     assert torch.equal(restored.shared["w"], torch.full((100,), 12.0))
 
 
-def test_only_the_newest_are_kept_and_nothing_unfinished(tmp_path: Path) -> None:
+def test_old_checkpoints_and_drafts_are_deleted(tmp_path: Path) -> None:
     (tmp_path / ".step-000000001-dead").mkdir(parents=True)
     store = Store(tmp_path, keep=2)
     for step in (1, 2, 3, 10):
@@ -56,7 +56,7 @@ def test_only_the_newest_are_kept_and_nothing_unfinished(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["shared.pt", "rank-00000.pt", "manifest.json"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
-def test_a_damaged_checkpoint_is_passed_over_by_name(tmp_path: Path, name: str, damage: str) -> None:
+def test_a_damaged_checkpoint_is_named_and_skipped(tmp_path: Path, name: str, damage: str) -> None:
     store = Store(tmp_path)
     store.put(1)
     folder = store.put(2)
@@ -75,7 +75,7 @@ def test_a_damaged_checkpoint_is_passed_over_by_name(tmp_path: Path, name: str, 
     assert "step-000000002" in fresh.warnings[0]
 
 
-def test_no_valid_checkpoint_at_all_is_an_error_not_a_fresh_start(tmp_path: Path) -> None:
+def test_without_a_valid_checkpoint_loading_is_an_error(tmp_path: Path) -> None:
     folder = Store(tmp_path).put(1)
     assert folder is not None
     (folder / "shared.pt").write_bytes(b"")
@@ -83,7 +83,7 @@ def test_no_valid_checkpoint_at_all_is_an_error_not_a_fresh_start(tmp_path: Path
         Store(tmp_path).load_latest()
 
 
-def test_a_full_disk_costs_the_new_checkpoint_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_loses_only_the_new_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
     store.put(1)
 
@@ -116,7 +116,7 @@ def test_no_pickle_is_executed(tmp_path: Path) -> None:
     assert not (tmp_path / "executed").exists()
 
 
-def test_every_rank_writes_its_part_and_reads_it_back(tmp_path: Path) -> None:
+def test_every_rank_saves_and_restores_its_state(tmp_path: Path) -> None:
     def work(world: World) -> tuple[int, list[int]]:
         store = Store(tmp_path, world)
         store.put(3)
@@ -130,7 +130,7 @@ def test_every_rank_writes_its_part_and_reads_it_back(tmp_path: Path) -> None:
     assert [int(part["r"]) for part in other.ranks.values()] == [0, 1]
 
 
-def test_a_failure_on_one_rank_is_everyones(tmp_path: Path) -> None:
+def test_a_failure_on_one_rank_fails_the_save_on_all(tmp_path: Path) -> None:
     def work(world: World) -> tuple[object, object]:
         store = Store(tmp_path, world)
         first = store.put(1) is not None
@@ -142,7 +142,7 @@ def test_a_failure_on_one_rank_is_everyones(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000001"]
 
 
-def test_all_ranks_go_back_together_when_one_ranks_part_is_damaged(tmp_path: Path) -> None:
+def test_all_ranks_fall_back_when_the_file_of_one_is_damaged(tmp_path: Path) -> None:
     def save(world: World) -> None:
         store = Store(tmp_path, world)
         store.put(1), store.put(2)
@@ -157,15 +157,15 @@ def test_all_ranks_go_back_together_when_one_ranks_part_is_damaged(tmp_path: Pat
     assert run_ranks(load, 2) == [1, 1]
 
 
-def test_the_best_are_kept_besides_the_newest(tmp_path: Path) -> None:
+def test_the_best_checkpoints_are_kept_too(tmp_path: Path) -> None:
     store = Store(tmp_path, keep=1, keep_best=2)
     for step, score in enumerate((5.0, 1.0, 4.0, 2.0, 3.0, 6.0)):
         store.put(step, score)
     assert store.storage.steps() == [1, 3, 5]
 
 
-def test_saving_takes_the_time_of_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The state is that of the moment of saving, whatever training does while it is written."""
+def test_saving_copies_the_state_and_writes_in_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later changes by training do not reach the checkpoint."""
     go_on, save = threading.Event(), torch.save
 
     def slow(*args: Any) -> None:
@@ -190,7 +190,7 @@ def bucket() -> Iterator[str]:
     fsspec.filesystem("memory").store.clear()
 
 
-def test_an_object_store_shows_whole_checkpoints_only(bucket: str) -> None:
+def test_an_object_store_lists_complete_checkpoints_only(bucket: str) -> None:
     files = fsspec.filesystem("memory")
     store = Store(bucket, keep=2)
     assert store.load_latest() is None
@@ -208,7 +208,7 @@ def test_an_object_store_shows_whole_checkpoints_only(bucket: str) -> None:
     fresh = Store(bucket)
     restored = fresh.load_latest()
     assert restored is not None and restored.step == 2
-    assert "shared.pt is not what was written" in fresh.warnings[0]
+    assert "shared.pt is corrupt" in fresh.warnings[0]
 
 
 def test_ranks_share_an_object_store(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_ranks_share_an_object_store(tmp_path: Path) -> None:
     assert run_ranks(work, 2) == [(2, 0), (2, 1)]
 
 
-def test_a_folder_that_ranks_do_not_share_is_said_to_be_so(tmp_path: Path) -> None:
+def test_storage_that_ranks_do_not_share_is_reported(tmp_path: Path) -> None:
     def work(world: World) -> list[str]:
         store = Store(tmp_path / str(world.rank), world)
         assert store.put(1) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.memory import OutOfMemoryError
-from cyclegan_dist.training.run_folder import FAILURE_NAME
+from cyclegan_dist.storage.layout import RunFolder
 from tests.faults.matrix import Measured, Stage, row
 from tests.ranks import run_ranks
 from tests.training.trainings import go
@@ -30,7 +30,8 @@ def out_of_memory(stage: Stage) -> Measured:
     for ranks, limited in ((1, 0), (2, 1))[: stage.times(1, 2)]:
         config = stage.run(name=f"limited{ranks}", optim__batch_size=8 * ranks, **large)
         results = run_ranks(lambda world, config=config, rank=limited: _train(config, world, rank), ranks)
-        saved = (config.run_dir / FAILURE_NAME).read_text()  # the launcher reads this file and does not restart
+        failure = RunFolder(config.run_dir).read_failure()  # the launcher reads it and does not restart
+        saved = failure.message if failure else ""
         reported.append(all(re.match(MESSAGE.format(limited), text) for text in (results[limited], saved)))
     lower = stage.run(name="lower", optim__batch_size=8, optim__micro_batch=1, **large)
     (status,) = run_ranks(lambda world: _train(lower, world, 0), 1)

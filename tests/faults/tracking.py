@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cyclegan_dist.config.config import check_config
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.tracking.sender_state import SENDER_STATE
+from cyclegan_dist.storage.layout import RunFolder
 from tests.faults.matrix import Measured, Stage, row
 from tests.faults.mlflow_server import server_and_proxy
 from tests.faults.tracked_training import Delivery, Training, delivery, runs_of
@@ -183,8 +183,9 @@ def _killed_and_resumed(stage: Stage, name: str) -> Delivery:
         time.sleep(stage.random.uniform(0, 6))  # before, during or after logging the models
         training.signal_sender(signal.SIGKILL)
     training.wait()
-    (training.run_dir / SENDER_STATE).unlink()
-    (training.run_dir / SENDER_STATE).write_text(json.dumps({"store": proxy.uri}))
+    state = RunFolder(training.run_dir).sender_state
+    state.unlink()
+    state.write_text(json.dumps({"store": proxy.uri}))
     sync(training)
     return delivery(server, training.run_dir)
 
@@ -270,9 +271,7 @@ def slowdown(stage: Stage, mode: str) -> Slowdown:
     _, proxy = server_and_proxy()
     calls = proxy.set_mode(mode)
     training = Training(stage, proxy.uri, mode.replace(" ", "-"), epochs=10000)
-    training.until(
-        lambda: proxy.set_mode(mode) > calls or "keeps what it misses" in training.printed
-    )  # mlflow is imported
+    training.until(lambda: proxy.set_mode(mode) > calls or "keeps the rest" in training.printed)  # mlflow is imported
     pairs, began, used = 60, time.time(), training.sender_seconds()
     for second in range(2 * pairs):
         training.signal_sender(signal.SIGSTOP if second % 2 else signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""A cluster of a training's own: what it is told before Ray starts it."""
+"""Settings of a local cluster."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ import pytest
 from cyclegan_dist.orchestration.cluster import _own_cluster
 
 
-def test_the_port_that_ray_asks_with_the_token_is_closed_and_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_port_that_ray_sends_the_token_to_is_closed_and_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://another:1")
     with ExitStack() as stack:
         settings = _own_cluster(stack)

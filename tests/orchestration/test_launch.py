@@ -1,4 +1,4 @@
-"""The launcher starts itself anew where a fresh process helps."""
+"""The launcher restarts itself where a new process is needed."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.orchestration import launch
-from cyclegan_dist.orchestration.training import BrokenOffError
+from cyclegan_dist.orchestration.training import RestartNeededError
 
 
 class Replaced(Exception):  # noqa: N818 - what would be the end of this process
@@ -25,28 +25,28 @@ def execs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     monkeypatch.setattr(os, "execv", execv)
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "cyclegan_dist.train", "demo"])
-    monkeypatch.delenv(launch.AGAIN, raising=False)
-    monkeypatch.setitem(os.environ, launch.AGAIN, "")  # so that what the test sets does not stay
-    monkeypatch.delitem(os.environ, launch.AGAIN)
+    monkeypatch.delenv(launch.RESTARTED, raising=False)
+    monkeypatch.setitem(os.environ, launch.RESTARTED, "")  # so that what the test sets does not stay
+    monkeypatch.delitem(os.environ, launch.RESTARTED)
     return seen
 
 
-def test_a_training_that_broke_off_is_started_by_a_fresh_process(
+def test_the_launcher_restarts_in_a_new_process(
     tiny_run: Callable[..., Config],
     execs: list[list[str]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config, patient = tiny_run(), []
+    config, waits = tiny_run(), []
 
-    def breaks_off(config: Config, *, again: bool) -> tuple[str, int]:
-        patient.append(again)
-        raise BrokenOffError("there are too few nodes")
+    def needs_restart(config: Config, *, restarted: bool) -> tuple[str, int]:
+        waits.append(restarted)
+        raise RestartNeededError("there are too few nodes")
 
-    monkeypatch.setattr("cyclegan_dist.orchestration.training.train_on_ray", breaks_off)
+    monkeypatch.setattr("cyclegan_dist.orchestration.training.train_on_ray", needs_restart)
     for _ in range(2):
         with pytest.raises(Replaced):
             launch.launch(config, "ray")
     assert execs == 2 * [[sys.executable, "python", "-m", "cyclegan_dist.train", "demo"]]
-    assert patient == [False, True]  # the second waits for nodes, which the first would have refused to start without
-    assert "there are too few nodes; starting again from the last checkpoint" in capsys.readouterr().err
+    assert waits == [False, True]  # the second waits for nodes, which the first would have refused to start without
+    assert "there are too few nodes; restarting from the last checkpoint" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A training whose ranks are on nodes of their own: one node is lost, another comes. On addresses of this machine, so
+"""A training with its ranks on separate nodes: one node is lost, another joins. On addresses of this machine, so
 without root; tests/multinode has real networks.
 """
 
@@ -26,7 +26,7 @@ SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_health_check_initial_delay_ms": "500"
 
 
 class Nodes:
-    """A cluster that nodes come to and go from."""
+    """A cluster whose nodes can be added and removed."""
 
     def __init__(self, process: "subprocess.Popen[str]", environment: dict[str, str]):
         self._process, self._environment = process, environment
@@ -91,7 +91,7 @@ def wait_for_step(config: Config, step: int, process: "subprocess.Popen[str]") -
         time.sleep(0.05)
 
 
-def test_a_node_is_lost_and_another_takes_its_place(tiny_run: Callable[..., Config], cluster: Nodes) -> None:
+def test_a_run_continues_after_a_node_is_replaced(tiny_run: Callable[..., Config], cluster: Nodes) -> None:
     options = {"schedule__n_epochs": 16, "every__checkpoint": 20, "every__log": 2, "world__num_workers": 2}
     config, whole = (tiny_run(name=name, **options) for name in ("moved", "whole"))
     cluster.tell("add", "127.0.0.3")

@@ -61,7 +61,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         limit = time.monotonic() + 60
-        while time.monotonic() < limit and not _answers(f"{dashboard}/api/version"):
+        while time.monotonic() < limit and not _is_up(f"{dashboard}/api/version"):
             time.sleep(0.5)
         yield Head(process, environment)
     finally:
@@ -72,7 +72,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _answers(url: str) -> bool:
+def _is_up(url: str) -> bool:
     try:
         return requests.get(url, timeout=2).status_code in (200, 401, 403)
     except requests.ConnectionError:
@@ -107,8 +107,8 @@ def wait_for_step(config: Config, step: int, process: "subprocess.Popen[str]", t
 
 
 @pytest.mark.long  # short of it, tests/orchestration/test_nodes.py loses a node; rows A1 and A7 do it all
-def test_a_killed_rank_costs_nothing(tiny_run: Callable[..., Config], head: Head) -> None:
-    """SIGKILL of one of two ranks: started again from the checkpoint, and equal to the run nobody disturbed."""
+def test_a_run_with_a_killed_rank_equals_an_undisturbed_one(tiny_run: Callable[..., Config], head: Head) -> None:
+    """SIGKILL of one of two ranks: all restart from the last checkpoint."""
     whole = tiny_run(name="whole", **LONGER)
     go_on(2, whole)
     config = tiny_run(name="killed", **LONGER)
@@ -122,7 +122,7 @@ def test_a_killed_rank_costs_nothing(tiny_run: Callable[..., Config], head: Head
 
 
 @pytest.mark.long
-def test_sigterm_leaves_a_checkpoint_to_go_on_from(tiny_run: Callable[..., Config], head: Head) -> None:
+def test_a_run_resumes_after_sigterm(tiny_run: Callable[..., Config], head: Head) -> None:
     whole = tiny_run(name="whole", **LONGER)
     go_on(2, whole)
     config = tiny_run(name="stopped", **LONGER)
@@ -136,7 +136,7 @@ def test_sigterm_leaves_a_checkpoint_to_go_on_from(tiny_run: Callable[..., Confi
     assert differences(final_state(whole, 2), final_state(config, 2)) == []
 
 
-def test_what_starting_again_cannot_mend_ends_in_one_line(
+def test_an_error_that_a_restart_cannot_fix_is_one_line(
     tiny_run: Callable[..., Config], head: Head, tmp_path: Path
 ) -> None:
     config = tiny_run(world__num_workers=2)
@@ -150,7 +150,7 @@ def test_what_starting_again_cannot_mend_ends_in_one_line(
     assert "Traceback" not in err
 
 
-def test_ranks_that_are_started_again_after_that_end_in_good_order(tiny_run: Callable[..., Config]) -> None:
+def test_ranks_restarted_after_such_an_error_end_without_one(tiny_run: Callable[..., Config]) -> None:
     from cyclegan_dist.orchestration.training import _train_rank
 
     config = tiny_run()
@@ -158,7 +158,7 @@ def test_ranks_that_are_started_again_after_that_end_in_good_order(tiny_run: Cal
     assert _train_rank(dataclasses.asdict(config)) == "FAILED"
 
 
-def test_a_cluster_of_its_own_is_started_and_leaves_nothing_behind(tiny_run: Callable[..., Config]) -> None:
+def test_a_local_cluster_leaves_no_files(tiny_run: Callable[..., Config]) -> None:
     own = lambda: {path for path in Path("/tmp").glob("cgd*") if not path.name.startswith("cgdhead")}  # noqa: E731
     before = own()
     code, out, err = end(start(tiny_run(world__num_workers=2)))
@@ -167,7 +167,7 @@ def test_a_cluster_of_its_own_is_started_and_leaves_nothing_behind(tiny_run: Cal
     assert own() <= before
 
 
-def test_more_ranks_than_the_cluster_has_is_refused(tiny_run: Callable[..., Config], head: Head) -> None:
+def test_more_ranks_than_fit_on_the_cluster_are_refused(tiny_run: Callable[..., Config], head: Head) -> None:
     config = tiny_run(world__num_workers=64, optim__batch_size=64)
     code, _, err = end(start(config, head))
     assert code == 2

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.sweep.config import Values
 from cyclegan_dist.sweep.old_record import convert
 from cyclegan_dist.sweep.record import Record, Trial
@@ -95,7 +96,7 @@ def test_a_record_of_before_optuna_is_converted(path: Path) -> None:
         space={"lr": Values(uniform=(0, 1)), "betas": Values(choice=([0.5, 0.9], [0.9, 0.99]))},
     )
     values = {number: {"lr": 0.1 * number, "betas": [0.5, 0.9]} for number in range(4)}
-    with Journal(path.parent, path.name) as journal:  # as it was written then
+    with Journal(path.parent) as journal:  # in the format of that time
         journal.write("sweep", key="sweep-0123")
         for number, drawn in values.items():
             journal.write("trial", trial=number, values=drawn)
@@ -106,6 +107,7 @@ def test_a_record_of_before_optuna_is_converted(path: Path) -> None:
         journal.write("result", trial=0, nimg=900, step=450, value=0.25)
         journal.write("end", trial=0, status="finished", text="")
         journal.write("end", trial=2, status="failed", text="a shard is gone")
+    RunFolder(path.parent).journal.rename(path)
     with path.open("a") as file:
         file.write('{"kind": "end", "tri')  # it was killed
     expected = {

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from cyclegan_dist.config.config import Config
+from cyclegan_dist.data.reader import DataError
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.step.update import NonFiniteError
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.sweep.config import SweepConfig, Values
 from cyclegan_dist.sweep.state import open_sweep
 from cyclegan_dist.training.run_folder import read_config
@@ -65,8 +68,8 @@ def test_how_a_trial_ended(tiny_run: MakeRun) -> None:
         end_run(sweep, 0, 1.0)
         sweep.record.note(1, is_cut=True)
         end_run(sweep, 1, 1.0, status="KILLED")
-        for number, text in ((2, "step 4: a gradient of player G is not finite"), (3, "a shard is gone")):
-            (sweep.folder / f"trial-{number:04d}" / "FAILED").write_text(text)
+        for number, error in ((2, NonFiniteError("step 4: a gradient of player G")), (3, DataError("a shard is gone"))):
+            RunFolder(sweep.folder / f"trial-{number:04d}").write_failure(error, rank=0)
             end_run(sweep, number, 1.0, status="FAILED")
         sweep.finish(4, crash="rank 0 died")
         end_run(sweep, 5, 1.0, status="KILLED")  # interrupted

@@ -1,4 +1,4 @@
-"""An MLflow store of a test's own."""
+"""A separate MLflow store for each test."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -30,7 +30,7 @@ def show(run_dir: Path, terminal: bool) -> str:
     return out.getvalue()
 
 
-def test_without_a_terminal_there_are_plain_lines(tmp_path: Path) -> None:
+def test_without_a_terminal_plain_lines_are_printed(tmp_path: Path) -> None:
     lines = show(tmp_path, terminal=False).splitlines()
     assert lines == [
         "step 7 epoch 1.50 images 150/1000 12.3 img/s eta 1:02:05 wait 1.2% | G_AB 0.500 D_B 0.250",
@@ -39,7 +39,7 @@ def test_without_a_terminal_there_are_plain_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:install")
-def test_on_a_terminal_there_is_a_live_line(tmp_path: Path) -> None:
+def test_on_a_terminal_a_live_line_is_printed(tmp_path: Path) -> None:
     text = show(tmp_path, terminal=True)
     assert "step 7 epoch 1.50" in text
     assert "\x1b[" in text

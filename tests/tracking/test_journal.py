@@ -12,7 +12,7 @@ def steps(run_dir: Path) -> list[int]:
     return [record["step"] for record, _ in read_records(run_dir / JOURNAL, 0) if record["kind"] == "metrics"]
 
 
-def test_half_a_line_of_a_dead_process_is_cut_off(tmp_path: Path) -> None:
+def test_a_partial_line_of_a_killed_process_is_removed(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         journal.write("metrics", step=1)
     with (tmp_path / JOURNAL).open("a") as file:
@@ -23,7 +23,7 @@ def test_half_a_line_of_a_dead_process_is_cut_off(tmp_path: Path) -> None:
     assert steps(tmp_path) == [1, 2]
 
 
-def test_steps_that_are_repeated_after_a_resume_are_recorded_once(tmp_path: Path) -> None:
+def test_repeated_steps_of_a_resumed_run_are_recorded_once(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         journal.write("metrics", step=10)
     with Journal(tmp_path) as journal:
@@ -34,7 +34,7 @@ def test_steps_that_are_repeated_after_a_resume_are_recorded_once(tmp_path: Path
     assert steps(tmp_path) == [10, 15]
 
 
-def test_following_sees_what_is_written_later_and_ends_with_everything(tmp_path: Path) -> None:
+def test_following_yields_appended_records_until_done(tmp_path: Path) -> None:
     done, seen = threading.Event(), []
 
     def read() -> None:
@@ -50,7 +50,7 @@ def test_following_sees_what_is_written_later_and_ends_with_everything(tmp_path:
     assert seen == list(range(50))
 
 
-def test_following_from_an_offset_goes_on_there(tmp_path: Path) -> None:
+def test_following_starts_at_the_offset(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         for step in range(3):
             journal.write("metrics", step=step)
@@ -60,7 +60,7 @@ def test_following_from_an_offset_goes_on_there(tmp_path: Path) -> None:
     assert [record["step"] for record, _ in follow(tmp_path / JOURNAL, offset, done)] == [1, 2]
 
 
-def test_a_line_that_is_no_record_is_passed_over(tmp_path: Path) -> None:
+def test_invalid_lines_are_skipped(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         journal.write("metrics", step=1)
     with (tmp_path / JOURNAL).open("ab") as file:
@@ -70,7 +70,7 @@ def test_a_line_that_is_no_record_is_passed_over(tmp_path: Path) -> None:
     assert steps(tmp_path) == [1, 2]
 
 
-def test_an_image_of_the_last_step_is_not_taken_for_recorded(tmp_path: Path) -> None:
+def test_kinds_of_records_are_counted_separately(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         journal.write("metrics", step=10)
     with Journal(tmp_path) as journal:
@@ -79,7 +79,9 @@ def test_an_image_of_the_last_step_is_not_taken_for_recorded(tmp_path: Path) -> 
     assert [record["kind"] for record, _ in read_records(tmp_path / JOURNAL, 0)] == ["metrics", "image"]
 
 
-def test_a_full_disk_leaves_whole_lines_and_a_run_that_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_loses_whole_records_and_does_not_stop_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:

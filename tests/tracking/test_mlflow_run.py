@@ -1,4 +1,4 @@
-"""A run's journal in a real MLflow store: everything once, whoever dies in between."""
+"""A run's journal in a real MLflow store: everything is sent once, also after a sender was killed."""
 
 import base64
 import io
@@ -34,7 +34,7 @@ def finish(config: Config) -> None:
     train(config, world, StopRequest(config.run_dir, world))
 
 
-def test_a_run_arrives_whole_and_once(tiny_run: Callable[..., Config], store: str, own_home: Path) -> None:
+def test_a_run_is_sent_completely_and_once(tiny_run: Callable[..., Config], store: str, own_home: Path) -> None:
     import mlflow
     from mlflow import MlflowClient
 
@@ -50,9 +50,7 @@ def test_a_run_arrives_whole_and_once(tiny_run: Callable[..., Config], store: st
     sync(config.run_dir, SET)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     first = {model.model_id for model in client.search_logged_models(experiments)}
-    (config.run_dir / "mlflow.json").write_text(
-        json.dumps({"run_id": run_id, "offset": 0})
-    )  # a sender that lost its place
+    (config.run_dir / "mlflow.json").write_text(json.dumps({"run_id": run_id, "offset": 0}))  # the sender state is lost
     sync(config.run_dir, SET)
 
     (experiment,) = client.search_experiments(filter_string="name = 'cyclegan_dist'")
@@ -86,7 +84,7 @@ def test_a_run_arrives_whole_and_once(tiny_run: Callable[..., Config], store: st
     assert loaded.predict(asked)["image"][0] == there
 
 
-def test_a_server_that_is_away_is_named_and_loses_nothing(
+def test_an_unreachable_server_is_named_and_loses_nothing(
     tiny_run: Callable[..., Config], store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
@@ -97,7 +95,7 @@ def test_a_server_that_is_away_is_named_and_loses_nothing(
     finish(config)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     mlflow.set_tracking_uri("http://me:secret@127.0.0.1:9")
-    with pytest.raises(UsageError, match=r"MLflow at http://127\.0\.0\.1:9 did not take the run") as error:
+    with pytest.raises(UsageError, match=r"MLflow at http://127\.0\.0\.1:9 did not accept the run") as error:
         sync(config.run_dir, SET)
     assert "secret" not in str(error.value) and "\n" not in str(error.value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
@@ -107,7 +105,7 @@ def test_a_server_that_is_away_is_named_and_loses_nothing(
     assert len(mlflow.MlflowClient().get_metric_history(run_id, "loss/G_AB")) == 2
 
 
-def test_what_is_gone_from_the_disk_does_not_keep_the_rest(
+def test_missing_files_are_skipped(
     tiny_run: Callable[..., Config], store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import mlflow
@@ -125,7 +123,7 @@ def test_what_is_gone_from_the_disk_does_not_keep_the_rest(
     assert mlflow.MlflowClient().get_run(run_id).info.status == "FINISHED"
 
 
-def test_a_run_whose_making_was_not_noted_is_found_again(tiny_run: Callable[..., Config], store: str) -> None:
+def test_a_run_is_found_by_its_key_when_its_id_was_not_saved(tiny_run: Callable[..., Config], store: str) -> None:
     import mlflow
 
     from cyclegan_dist.training.sender import sync

@@ -1,4 +1,4 @@
-"""Whoever speaks to MLflow can fail; the run goes on and says what to type."""
+"""A sender may fail; the run continues and prints how to send the rest."""
 
 import os
 import subprocess
@@ -21,11 +21,11 @@ def observe(monkeypatch: pytest.MonkeyPatch, run_dir: Path, code: str) -> float:
     with observing(run_dir, TrackingConfig()):
         with Journal(run_dir) as journal:
             journal.message("trained")
-        began = time.monotonic()
-    return time.monotonic() - began
+        started = time.monotonic()
+    return time.monotonic() - started
 
 
-def test_a_sender_that_fails_is_told_with_the_command(
+def test_a_failed_sender_is_reported_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     observe(monkeypatch, tmp_path, "import sys; sys.stdin.read(1); sys.exit(2)")
@@ -34,15 +34,15 @@ def test_a_sender_that_fails_is_told_with_the_command(
     )
 
 
-def test_a_sender_that_does_not_end_is_ended(
+def test_a_sender_is_killed_after_the_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cyclegan_dist.training.observing.PATIENCE_S", 0.2)
+    monkeypatch.setattr("cyclegan_dist.training.observing.SENDER_TIMEOUT_S", 0.2)
     assert observe(monkeypatch, tmp_path, "import time; time.sleep(60)") < 10
     assert "python -m pipelines.sync" in capfd.readouterr().out
 
 
-def test_a_sender_hears_of_the_end_though_another_process_holds_its_pipe(
+def test_a_sender_ends_although_another_process_holds_its_pipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     start, held = subprocess.Popen, []
@@ -59,7 +59,7 @@ def test_a_sender_hears_of_the_end_though_another_process_holds_its_pipe(
     assert "'.'" in capfd.readouterr().out
 
 
-def test_a_sender_that_cannot_be_started_stops_no_run(
+def test_a_sender_that_cannot_be_started_does_not_stop_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*command: object, **how: object) -> None:

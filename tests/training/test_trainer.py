@@ -1,4 +1,4 @@
-"""The loop: resumed equals uninterrupted, bit for bit; and what it leaves for people."""
+"""The loop: a resumed run equals an uninterrupted one, bit for bit; and the files of a run."""
 
 import time
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.reader import DataError
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.distributed import World
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.training.run_folder import open_run
 from cyclegan_dist.training.stop import StopRequest
 from cyclegan_dist.training.trainer import build, loop
@@ -73,7 +74,7 @@ def test_the_comparison_above_can_fail(tiny_run: MakeRun) -> None:
     assert differences(final_state(one, 1), final_state(two, 1))
 
 
-def test_a_different_number_of_ranks_goes_on_from_the_same_place(tiny_run: MakeRun) -> None:
+def test_a_run_resumes_on_a_different_number_of_ranks(tiny_run: MakeRun) -> None:
     """History off, double precision: the same images in the same order, and outputs that agree to rounding."""
     options = {"method__pool_size": 0, "optim__precision": "fp64", "optim__batch_size": 4}
     whole = tiny_run(name="whole", **options)
@@ -85,7 +86,7 @@ def test_a_different_number_of_ranks_goes_on_from_the_same_place(tiny_run: MakeR
     assert max(float((one[key] - two[key]).abs().max()) for key in weights) < 1e-9
 
 
-def test_history_is_dealt_out_to_another_number_of_ranks(tiny_run: MakeRun) -> None:
+def test_history_is_redistributed_to_a_different_number_of_ranks(tiny_run: MakeRun) -> None:
     options = {"method__pool_size": 2, "optim__batch_size": 4}
     go_on(2, tiny_run(stop_after=8, **options))
     before = [state["method"]["A"]["images"] for state in final_state(tiny_run(**options), 2)[1:]]
@@ -96,14 +97,14 @@ def test_history_is_dealt_out_to_another_number_of_ranks(tiny_run: MakeRun) -> N
         parts.state.restore(parts.store, print)
         return parts.method.history["A"].images
 
-    dealt = run_ranks(look, 4)
-    together = [image for images in dealt for image in images]
+    redistributed = run_ranks(look, 4)
+    together = [image for images in redistributed for image in images]
     assert len(together) == 4
     for image in (image for images in before for image in images):
         assert any(torch.equal(image, other) for other in together)
 
 
-def test_a_run_leaves_metrics_samples_snapshots_and_checkpoints(tiny_run: MakeRun) -> None:
+def test_a_run_writes_metrics_samples_snapshots_and_checkpoints(tiny_run: MakeRun) -> None:
     config = tiny_run(every__samples=20, every__snapshot=20)
     go(config)
     kinds = [record["kind"] for record in records(config)]
@@ -140,7 +141,7 @@ def test_a_resumed_run_does_not_record_a_step_twice(tiny_run: MakeRun) -> None:
     assert any("resumed at step 8" in record.get("text", "") for record in records(config))
 
 
-def test_a_finished_run_ends_at_once_when_started_again(tiny_run: MakeRun) -> None:
+def test_a_finished_run_ends_immediately_when_started_again(tiny_run: MakeRun) -> None:
     config = tiny_run()
     go(config)
     before = final_state(config, 1)
@@ -148,7 +149,7 @@ def test_a_finished_run_ends_at_once_when_started_again(tiny_run: MakeRun) -> No
     assert differences(before, final_state(config, 1)) == []
 
 
-def test_a_stop_file_stops_all_ranks_at_one_step_with_a_checkpoint(tiny_run: MakeRun) -> None:
+def test_a_stop_file_stops_all_ranks_at_the_same_step_with_a_checkpoint(tiny_run: MakeRun) -> None:
     config = tiny_run(schedule__n_epochs=1000, every__checkpoint=0)
 
     def work(world: World) -> str:
@@ -160,7 +161,7 @@ def test_a_stop_file_stops_all_ranks_at_one_step_with_a_checkpoint(tiny_run: Mak
     assert len(list((config.run_dir / "checkpoints").glob("step-*"))) == 1
 
 
-def test_a_run_resumed_far_on_still_looks_for_a_stop_soon(tmp_path: Path) -> None:
+def test_a_resumed_run_checks_for_a_stop_soon(tmp_path: Path) -> None:
     stop = StopRequest(tmp_path, ALONE, interval_s=0.05)
     assert not stop.agreed(20_001)
     stop.signal = 15
@@ -179,7 +180,7 @@ def test_images_of_many_sizes_train_sample_and_translate(tmp_path: Path, tiny_ru
     assert list((config.run_dir / "samples").iterdir())
 
 
-def test_a_crop_larger_than_an_image_is_refused_before_anything_starts(tiny_run: MakeRun) -> None:
+def test_a_crop_larger_than_an_image_is_refused_on_opening(tiny_run: MakeRun) -> None:
     with pytest.raises(UsageError, match="24 pixels is smaller than crop_size 28"):
         tiny_run(data__preprocess="crop", data__crop_size=28)
 
@@ -193,25 +194,23 @@ def test_another_data_set_is_refused_on_resume(tiny_run: MakeRun, tmp_path: Path
         go(tiny_run(data__path=str(tmp_path / "other")))
 
 
-def test_a_rank_that_hangs_while_a_checkpoint_is_due_does_not_hold_the_others_up_for_long(tiny_run: MakeRun) -> None:
+def test_a_rank_that_hangs_in_a_save_delays_the_others_by_the_timeout_only(tiny_run: MakeRun) -> None:
     config = tiny_run(optim__batch_size=4, every__checkpoint=8, world__timeout_s=2.0)
 
     def work(world: World) -> float:
         parts = build(config, world, None)
         if world.rank == 1:
             parts.store.save = lambda *_, **__: time.sleep(14)  # type: ignore[method-assign]
-        began = time.monotonic()
+        started = time.monotonic()
         with pytest.raises(RuntimeError):
             loop(parts, StopRequest(config.run_dir, world))
-        return time.monotonic() - began
+        return time.monotonic() - started
 
     waiting, _ = run_ranks(work, 2)
     assert 2 < waiting < 13  # its time-out, and a few seconds for a checkpoint that will not be whole
 
 
-def test_damaged_data_ends_the_run_by_name_and_leaves_a_note_for_the_launcher(
-    tiny_run: MakeRun, tmp_path: Path
-) -> None:
+def test_damaged_data_ends_the_run_and_is_recorded_as_its_failure(tiny_run: MakeRun, tmp_path: Path) -> None:
     import shutil
 
     config = tiny_run()
@@ -221,14 +220,15 @@ def test_damaged_data_ends_the_run_by_name_and_leaves_a_note_for_the_launcher(
     config = tiny_run(data__path=str(copy))
     with pytest.raises(DataError, match=r"\.tar, sample"):
         go(config)
-    assert ".tar" in (config.run_dir / "FAILED").read_text()
+    failure = RunFolder(config.run_dir).read_failure()
+    assert failure is not None and failure.error == "DataError" and ".tar" in failure.message
     config = tiny_run(name="workers", data__path=str(copy), data__workers=2)
     with pytest.raises(DataError, match=r"\.tar, sample") as error:
         go(config)
     assert "\n" not in str(error.value)  # not the loader process's traceback
 
 
-def test_opening_refuses_what_cannot_work(tiny_run: MakeRun, tmp_path: Path) -> None:
+def test_opening_refuses_bad_configs(tiny_run: MakeRun, tmp_path: Path) -> None:
     tiny_run()
     with pytest.raises(UsageError, match=r"optim\.lr: 0\.0002 -> 0\.1"):
         tiny_run(optim__lr=0.1)
@@ -250,7 +250,7 @@ def test_the_saved_config_is_a_preset(tiny_run: MakeRun) -> None:
     assert open_run(load_config(str(config.run_dir / "config.yaml"))) == config
 
 
-def test_a_value_that_is_not_finite_is_told_with_its_images_and_what_is_left(tiny_run: MakeRun) -> None:
+def test_a_value_that_is_not_finite_is_reported_with_its_images_and_the_last_checkpoint(tiny_run: MakeRun) -> None:
     from cyclegan_dist.data.loader import Batch
     from cyclegan_dist.step.update import NonFiniteError
 

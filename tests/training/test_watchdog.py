@@ -41,10 +41,10 @@ def quick() -> None:
 
 
 @pytest.mark.parametrize("hang", [lambda: time.sleep(30), holds_the_lock])
-def test_a_step_that_hangs_ends_the_process_and_leaves_the_stacks(tmp_path: Path, hang: Callable[[], None]) -> None:
-    began = time.monotonic()
+def test_a_hanging_step_ends_the_process_and_writes_the_stacks(tmp_path: Path, hang: Callable[[], None]) -> None:
+    started = time.monotonic()
     assert in_fork(supervised(tmp_path, [quick, hang])) == 1
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - started < 15
     text = (tmp_path / "stacks-rank-0.txt").read_text()
     assert "Timeout" in text and "in supervised" not in text and "in rank" in text
 
@@ -55,11 +55,11 @@ def test_the_first_step_and_pauses_between_steps_may_take_long(tmp_path: Path, f
     assert not list(tmp_path.glob("stacks*"))
 
 
-def test_slow_steps_are_no_hang(tmp_path: Path) -> None:
+def test_slow_steps_are_allowed(tmp_path: Path) -> None:
     assert in_fork(supervised(tmp_path, [lambda: time.sleep(0.2), lambda: time.sleep(0.8)])) == 0
 
 
-def test_a_process_that_nobody_would_start_again_is_not_watched(tmp_path: Path) -> None:
+def test_a_single_process_is_not_watched(tmp_path: Path) -> None:
     def alone() -> None:
         with Watchdog(tmp_path, ALONE, 0.01) as watchdog:
             for seconds in (0.01, 1):
@@ -70,16 +70,16 @@ def test_a_process_that_nobody_would_start_again_is_not_watched(tmp_path: Path) 
     assert not list(tmp_path.glob("stacks*"))
 
 
-def test_ranks_wait_for_each_other_as_long_as_they_are_told(tmp_path: Path) -> None:
+def test_exchanges_time_out_after_the_first_step(tmp_path: Path) -> None:
     def wait(world: World) -> float:
         with Watchdog(tmp_path, world, 1.0) as watchdog, watchdog.watching():
             world.max([1.0])
         if world.rank:
             time.sleep(4)
             return 0.0
-        began = time.monotonic()
+        started = time.monotonic()
         with pytest.raises(RuntimeError, match=r"(?i)timed out"):
             world.max([1.0])
-        return time.monotonic() - began
+        return time.monotonic() - started
 
     assert 0.5 < run_ranks(wait, 2)[0] < 3

@@ -1,4 +1,4 @@
-"""Training runs to their end, and looking at what they leave."""
+"""Helpers that train runs to their end and read their files."""
 
 import itertools
 import json

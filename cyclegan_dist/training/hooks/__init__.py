@@ -1,1 +1,1 @@
-"""What happens now and then while a run goes on."""
+"""Hooks: called after every step."""

@@ -1,4 +1,4 @@
-"""Where a run stands, and the one rule that decides what is due."""
+"""Progress of a run, and the hooks that are called with it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Progress:
-    """The moment after a step.
+    """The state of a run after a step.
 
     Attributes:
         step: optimizer steps done.
@@ -21,7 +21,7 @@ class Progress:
         losses: this rank's scalars of the step just done.
         step_s: seconds the step took, waiting for data included.
         wait_s: seconds of it spent waiting for data.
-        bad_samples: damaged samples that are known so far, over all ranks.
+        bad_samples: damaged samples found so far, over all ranks.
     """
 
     step: int
@@ -37,7 +37,7 @@ class Progress:
 
     @property
     def epoch(self) -> int:
-        """Whole epochs done."""
+        """Complete epochs."""
         return self.nimg // self.epoch_size
 
     @property
@@ -45,7 +45,7 @@ class Progress:
         return self.nimg >= self.total
 
     def due(self, every: int) -> bool:
-        """Whether a multiple of `every` images was passed in this step; never for 0."""
+        """Whether this step passed a multiple of `every` images; never for 0."""
         return bool(every) and self.nimg // every > (self.nimg - self.batch_size) // every
 
 
@@ -55,18 +55,18 @@ class Hook(Protocol):
     def __call__(self, at: Progress) -> None: ...
 
     def end(self, at: Progress) -> None:
-        """The run has finished or was stopped."""
+        """Called when the run has finished or was stopped."""
         ...
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """What follows each step, group after group.
+    """The hooks to call after each step, group after group.
 
     Attributes:
-        consistency: find ranks that differ and data that is damaged, before anything is saved.
+        consistency: detect diverged ranks and damaged data, before anything is saved.
         saving: checkpoints and snapshots.
-        reporting: losses, pictures, evaluations; they may take longer.
+        reporting: losses, sample images, evaluations; these may take longer.
     """
 
     consistency: list[Hook]

@@ -1,4 +1,4 @@
-"""Damaged samples that others took the place of: which they are, and whether there are too many."""
+"""Damaged samples that were skipped: a list of them, and a limit on their number."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -6,23 +6,23 @@ from pathlib import Path
 
 from cyclegan_dist.data.reader import BadSample, DataError
 from cyclegan_dist.step.distributed import World
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.hooks.progress import Progress
 
-BAD_SAMPLES = "bad_samples.jsonl"
-
 
 class Quarantine:
-    """Every `every` images, ranks tell each other what they met; rank 0 writes each sample once to `bad_samples.jsonl`
-    of the run's folder.
+    """Every `every` images, the ranks exchange the damaged samples they found; rank 0 writes each once to
+    `bad_samples.jsonl` in the run folder.
 
     Args:
         every: images between two exchanges.
-        run_dir: the run's folder.
+        run_dir: the run folder.
         world: this rank among all.
         samples: number of samples of each domain.
-        max_fraction: share of them that may be bad; 0 switches the exchange off, the loader has raised then.
-        journal: rank 0's.
+        max_fraction: share of them that may be damaged; with 0 the loader raises at the first, and nothing is
+            exchanged.
+        journal: on rank 0, else None.
     """
 
     def __init__(
@@ -35,33 +35,33 @@ class Quarantine:
         journal: Journal | None,
     ):
         self.every, self.world, self.samples, self.journal = every, world, samples, journal
-        self.max_fraction, self._path = max_fraction, run_dir / BAD_SAMPLES
-        self._met: dict[tuple[str, str], BadSample] = {}
+        self.max_fraction, self._path = max_fraction, RunFolder(run_dir).bad_samples
+        self._found: dict[tuple[str, str], BadSample] = {}
         self.known: set[tuple[str, str]] = world.broadcast(_read(self._path)) if max_fraction else set()
 
     def add(self, bad: Iterable[BadSample]) -> None:
-        """Take note of what this rank met."""
+        """Add damaged samples that this rank found."""
         for sample in bad:
             if (sample.domain, sample.key) not in self.known:
-                self._met[sample.domain, sample.key] = sample
+                self._found[sample.domain, sample.key] = sample
 
     def __call__(self, at: Progress) -> None:
         if self.max_fraction and at.due(self.every):
-            self._tell()
+            self._exchange()
 
     def end(self, at: Progress) -> None:
         if self.max_fraction:
-            self._tell()
+            self._exchange()
 
-    def _tell(self) -> None:
-        """Exchange, so that all ranks know the same.
+    def _exchange(self) -> None:
+        """Merge the findings of all ranks.
 
         Raises:
-            DataError: on all ranks, if a domain has more than its share of bad samples.
+            DataError: on all ranks, if a domain has too many damaged samples.
         """
-        told = {(s.domain, s.key): s for samples in self.world.gather(list(self._met.values())) for s in samples}
-        new = [sample for name, sample in sorted(told.items()) if name not in self.known]
-        self.known, self._met = self.known | told.keys(), {}
+        found = {(s.domain, s.key): s for samples in self.world.gather(list(self._found.values())) for s in samples}
+        new = [sample for name, sample in sorted(found.items()) if name not in self.known]
+        self.known, self._found = self.known | found.keys(), {}
         if self.journal is not None and new:
             with self._path.open("a") as file:
                 file.writelines(json.dumps(sample._asdict()) + "\n" for sample in new)

@@ -1,4 +1,4 @@
-"""Checkpoints to resume from and snapshots to use, when they are due."""
+"""Hooks that save checkpoints, to resume from, and snapshots, for users."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +11,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.snapshot import save_snapshot
 from cyclegan_dist.step.update import Step
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.hooks.progress import Progress
 
@@ -18,7 +19,7 @@ State = Callable[[], tuple[dict[str, Any], dict[str, Any]]]
 
 
 class SaveCheckpoint:
-    """Every `every` images and at the end, `state()` into the store. All ranks take part.
+    """Every `every` images and at the end, save `state()` to the store. All ranks take part.
 
     With `best_loss`, the name of a loss, its mean since the last checkpoint is the score of the next.
     """
@@ -56,7 +57,7 @@ class SaveCheckpoint:
 
 
 class SaveSnapshot:
-    """Every `every` images and at the end of the run, the generators as files for users. On rank 0 only."""
+    """Every `every` images and at the end of the run, save the generators for users. On rank 0 only."""
 
     def __init__(self, every: int, run_dir: Path, step: Step, config: Config, facts: dict[str, Any], journal: Journal):
         self.every, self.run_dir, self.journal = every, run_dir, journal
@@ -70,8 +71,8 @@ class SaveSnapshot:
         self._write(at)
 
     def _write(self, at: Progress) -> None:
-        folder = self.run_dir / "snapshots" / f"nimg-{at.nimg:09d}"
-        if folder.exists():  # written before the run was resumed or, finished, started again
+        folder = RunFolder(self.run_dir).snapshot(at.nimg)
+        if folder.exists():  # of an earlier attempt, or the run had finished
             return
         facts = {
             "run": self.config.name,

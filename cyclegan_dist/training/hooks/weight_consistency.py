@@ -1,4 +1,4 @@
-"""Have all ranks still the same weights? A flipped bit in one rank's memory raises no error by itself."""
+"""Check that all ranks have equal weights. A flipped bit in one rank's memory raises no error by itself."""
 
 from collections.abc import Callable, Iterable
 
@@ -10,17 +10,17 @@ from cyclegan_dist.training.hooks.progress import Progress
 
 
 class DivergedError(RuntimeError):
-    """Ranks have different weights. Starting again from the last checkpoint mends it."""
+    """Ranks have different weights. A restart from the last checkpoint fixes it."""
 
 
 class WeightConsistency:
-    """Every `every` images, and before anything is kept of the last step, compare a digest of all ranks' weights.
+    """Every `every` images and at the end, before anything is saved, compare a digest of all ranks' weights.
 
     Args:
         every: images between two comparisons.
         world: this rank among all.
         weights: the tensors that must be equal.
-        last_good: what to go back to, for the message.
+        last_good: describes the last checkpoint, for the message.
     """
 
     def __init__(self, every: int, world: World, weights: Callable[[], Iterable[Tensor]], last_good: Callable[[], str]):
@@ -46,21 +46,21 @@ class WeightConsistency:
         others = [rank for rank, other in enumerate(digests) if other != digests[0]]
         if others:
             raise DivergedError(
-                f"step {at.step}: the weights of rank {', '.join(map(str, others))} are not those of rank 0; "
-                f"memory or an exchange failed. Start again from {self.last_good()}: the same command does"
+                f"step {at.step}: the weights of rank {', '.join(map(str, others))} differ from those of rank 0: "
+                f"a memory or network error. Run the same command again, which resumes from {self.last_good()}"
             )
 
 
 @torch.no_grad()
 def digest(tensors: Iterable[Tensor]) -> int:
-    """A number that any single changed bit changes: the bit patterns as 64-bit integers, each times its odd place,
-    summed modulo 2**64. Computed where the tensors are, in integers, so the order of summation does not matter.
+    """A hash that any single flipped bit changes: the bit patterns as 64-bit integers, each times its odd position,
+    summed modulo 2**64. Computed on the tensors' device, in integers, so the order of summation does not matter.
     """
     total = 0
     for number, tensor in enumerate(tensors):
         raw = tensor.clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8)  # aligned to 8 bytes
         whole = len(raw) // 8 * 8
         for part, bits in enumerate((raw[:whole].view(torch.int64), raw[whole:].to(torch.int64))):
-            places = 2 * torch.arange(len(bits), device=bits.device) + 1
-            total += (4 * number + 2 * part + 1) * int((bits * places).sum())
+            positions = 2 * torch.arange(len(bits), device=bits.device) + 1
+            total += (4 * number + 2 * part + 1) * int((bits * positions).sum())
     return total % 2**64

@@ -1,4 +1,4 @@
-"""Damaged samples within a budget: replaced, named once, and too many of them end the run on all ranks."""
+"""Damaged samples within the limit are replaced and reported once; too many end the run on all ranks."""
 
 import json
 import shutil
@@ -18,9 +18,9 @@ MakeRun = Callable[..., Config]
 
 
 @pytest.fixture
-def hurt(dataset: Path, tmp_path: Path) -> Path:
+def damaged(dataset: Path, tmp_path: Path) -> Path:
     """The data set with samples 2 of A and 1 and 5 of B damaged."""
-    copy = Path(shutil.copytree(dataset, tmp_path / "hurt"))
+    copy = Path(shutil.copytree(dataset, tmp_path / "damaged"))
     damage(copy, "A", 2), damage(copy, "B", 1), damage(copy, "B", 5)
     return copy
 
@@ -40,21 +40,23 @@ def listed(config: Config) -> list[str]:
 
 
 @pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (1, 2), (2, 0)])
-def test_each_is_named_once_and_the_run_goes_on(tiny_run: MakeRun, hurt: Path, ranks: int, workers: int) -> None:
-    config = tiny_run(data__path=str(hurt), data__max_bad_fraction=0.3, data__workers=workers)
+def test_each_damaged_sample_is_reported_once_and_the_run_continues(
+    tiny_run: MakeRun, damaged: Path, ranks: int, workers: int
+) -> None:
+    config = tiny_run(data__path=str(damaged), data__max_bad_fraction=0.3, data__workers=workers)
     if ranks == 1:
         assert go(config) == "FINISHED"
     else:
         assert run_ranks(lambda world: go(config, world), ranks) == ["FINISHED"] * ranks
     assert sorted(listed(config)) == ["A/2", "B/1", "B/5"]
-    said = [record["text"] for record in records(config) if record["kind"] == "message"]
-    assert sum("left out A/000000002" in text for text in said) == 1
+    messages = [record["text"] for record in records(config) if record["kind"] == "message"]
+    assert sum("left out A/000000002" in text for text in messages) == 1
     last = [record for record in records(config) if record["kind"] == "metrics"][-1]
     assert last["values"]["data/bad_samples"] == 3
 
 
-def test_a_resumed_run_replaces_them_alike_and_does_not_name_them_again(tiny_run: MakeRun, hurt: Path) -> None:
-    options = {"data__path": str(hurt), "data__max_bad_fraction": 0.3}
+def test_a_resumed_run_replaces_them_equally_and_does_not_report_them_again(tiny_run: MakeRun, damaged: Path) -> None:
+    options = {"data__path": str(damaged), "data__max_bad_fraction": 0.3}
     whole = tiny_run(name="whole", **options)
     go(whole)
     go(tiny_run(name="cut", stop_after=26, **options))
@@ -64,18 +66,18 @@ def test_a_resumed_run_replaces_them_alike_and_does_not_name_them_again(tiny_run
     assert differences(final_state(whole, 1), final_state(resumed, 1)) == []
 
 
-def test_without_a_budget_the_first_ends_the_run(tiny_run: MakeRun, hurt: Path) -> None:
+def test_by_default_the_first_damaged_sample_ends_the_run(tiny_run: MakeRun, damaged: Path) -> None:
     with pytest.raises(DataError, match=r"\.tar, sample [AB]/\d+: its bytes are not"):
-        go(tiny_run(data__path=str(hurt)))
+        go(tiny_run(data__path=str(damaged)))
 
 
-def test_too_many_end_the_run_on_all_ranks(tiny_run: MakeRun, hurt: Path) -> None:
-    config = tiny_run(data__path=str(hurt), data__max_bad_fraction=0.15)  # one of A, one of B
+def test_too_many_damaged_samples_end_the_run_on_all_ranks(tiny_run: MakeRun, damaged: Path) -> None:
+    config = tiny_run(data__path=str(damaged), data__max_bad_fraction=0.15)  # one of A, one of B
 
     def work(world: World) -> str:
         with pytest.raises(DataError) as error:
             go(config, world)
         return str(error.value)
 
-    said = run_ranks(work, 2)
-    assert all("2 of 10 samples of domain B are damaged" in text for text in said)
+    messages = run_ranks(work, 2)
+    assert all("2 of 10 samples of domain B are damaged" in text for text in messages)

@@ -1,4 +1,4 @@
-"""Ranks that have parted are found, whichever bit it is."""
+"""Diverged ranks are detected, whichever bit differs."""
 
 from collections.abc import Callable
 
@@ -29,7 +29,7 @@ def test_every_single_bit_changes_the_digest(dtype: torch.dtype) -> None:
     assert digest(weights[::-1]) != before
 
 
-def test_a_flipped_bit_on_one_rank_stops_all_before_the_next_checkpoint(
+def test_a_flipped_bit_on_one_rank_stops_all_ranks_before_the_next_checkpoint(
     tiny_run: Callable[..., Config],
 ) -> None:
     config = tiny_run(every__compare=8, every__checkpoint=8)
@@ -43,7 +43,7 @@ def test_a_flipped_bit_on_one_rank_stops_all_before_the_next_checkpoint(
             go(config, world, before_step(6, 1, flip))
         return str(error.value)
 
-    said = run_ranks(work, 2)
-    assert said[0] == said[1]
-    assert said[0].startswith("step 8: the weights of rank 1 are not those of rank 0")
-    assert "Start again from the checkpoint of step 4" in said[0]
+    messages = run_ranks(work, 2)
+    assert messages[0] == messages[1]
+    assert messages[0].startswith("step 8: the weights of rank 1 differ from those of rank 0")
+    assert "which resumes from the checkpoint of step 4" in messages[0]

@@ -1,0 +1,117 @@
+"""Atomic, durable writes, and locks between processes."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from cyclegan_dist.errors import UsageError
+
+LONGEST_NAME = 255  # bytes, on all common file systems
+UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # from file systems that lack an operation
+
+
+def write_atomic(path: Path, content: str | bytes, *, writer: str = "") -> None:
+    """Replace a file. Readers see the old content or the new, also after a kill or a power cut.
+
+    Args:
+        path: the file.
+        content: text is written as UTF-8.
+        writer: as for `atomic`.
+
+    Raises:
+        OSError: if it cannot be written; the old file stays.
+    """
+    with atomic(path, writer=writer) as draft:
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def atomic(path: Path, *, writer: str = "", durable: bool = True) -> Iterator[Path]:
+    """Give a hidden path beside `path`, with the same suffix, to write; rename it to `path` when the block ends.
+
+    An exception removes the draft. A killed process leaves it, and the next write of `path` replaces it.
+
+    Args:
+        path: the file to replace.
+        writer: must differ between processes that write `path` at the same time.
+        durable: flush to disk first. Without, a power cut may lose the content, but a kill may not.
+
+    Raises:
+        OSError: if the rename fails; the old file stays.
+    """
+    draft = path.with_name(_draft_name(path, writer))
+    draft.unlink(missing_ok=True)  # of a killed process; it may be a link
+    try:
+        yield draft
+        if durable:
+            sync(draft)
+        os.replace(draft, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
+    if durable:
+        sync(path.parent)
+
+
+def _draft_name(path: Path, writer: str) -> str:
+    name = f".{writer}{path.name}"
+    if len(os.fsencode(name)) <= LONGEST_NAME:
+        return name
+    suffix = path.suffix if len(os.fsencode(path.suffix)) < 16 else ""
+    return f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}{suffix}"
+
+
+def sync(path: Path) -> None:
+    """Flush a file's content, or a folder's names, to disk, where the file system supports it.
+
+    Raises:
+        OSError: if the flush fails.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in (*UNSUPPORTED, errno.EACCES):  # a folder may be writable and not readable
+            raise
+
+
+@contextlib.contextmanager
+def lock(path: Path, *, held: str = "", wait: bool = False) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path`, until the block ends or the process dies. The file stays.
+
+    Args:
+        path: created if it does not exist; its folder must exist.
+        held: the message if another process holds the lock.
+        wait: print `held`, if given, and wait for the lock instead of raising.
+
+    Raises:
+        UsageError: with the message `held`; or if the file system does not support locks.
+        OSError: if `path` cannot be opened.
+    """
+    with path.open("w") as file:
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not wait:
+                    raise UsageError(held or f"{path} is locked by another process: try again later") from None
+                if held:
+                    print(held, file=sys.stderr)
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+            raise UsageError(
+                f"{path} cannot be locked: {error.strerror}; choose a folder on a file system with file locks, or "
+                "mount this one with them (Lustre: -o flock; NFS: a running lock server, or -o local_lock=flock)"
+            ) from error
+        yield
