@@ -17,7 +17,6 @@ import tyro
 
 from cyclegan_dist.data.images import MAX_FILE_BYTES, MAX_PIXELS
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.models.snapshot import DIRECTIONS, load_generator, read_card
 from cyclegan_dist.registry.sources import open_source
 from cyclegan_dist.service.server import is_loopback, listen
 
@@ -48,10 +47,10 @@ def serve(command: Serve) -> None:
     """Answer until a signal comes."""
     _check(command)
     snapshot = open_source(command.model)
-    for direction in read_card(snapshot).get("directions", DIRECTIONS):
-        load_generator(snapshot, direction)  # a damaged one is better told here than by a replica
-    door = listen(command.host, command.port)
-    if not is_loopback(door):
+    for direction in snapshot.directions:
+        snapshot.generator(direction)  # a damaged one is reported here, before replicas start
+    listener = listen(command.host, command.port)
+    if not is_loopback(listener):
         print(f"warning: whoever reaches {command.host} can use this: there is no authentication", file=sys.stderr)
     from cyclegan_dist.orchestration.serving import ServingOptions, serve_snapshot  # Ray is loaded from here on
 
@@ -62,8 +61,8 @@ def serve(command: Serve) -> None:
         batch_size=command.batch_size,
         batch_wait_s=command.batch_wait_ms / 1000,
     )
-    with door:
-        serve_snapshot(command.model, snapshot, door, options)
+    with listener:
+        serve_snapshot(command.model, snapshot, listener, options)
 
 
 def _check(command: Serve) -> None:

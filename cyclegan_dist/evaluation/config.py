@@ -14,11 +14,12 @@ METRICS = ("distances", "cycle", "identity", "content", "paired", "segmentation"
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What is measured of a pair of generators."""
+    """What is measured of a model."""
 
     metrics: tuple[str, ...] = METRICS
     """Groups of figures. distances: kernel and Frechet distance between translations and real images. cycle: L1 and
-    SSIM of reconstructions. identity: L1 of what a generator makes of images that are of its domain already. content:
+    SSIM of reconstructions. identity: L1 of what a generator makes of images that are of its domain already. Both need
+    a model of both directions. content:
     SSIM of the grey values of input and translation. paired: L1, PSNR, SSIM, pixel accuracy, where the data set has
     pairs. segmentation: pixel accuracy, class accuracy, class IoU, where a palette is given."""
     features: str = "untrained"

@@ -27,7 +27,7 @@ def evaluate_snapshots(parts: Parts, hooks: Hooks, at: Progress, loader: Iterato
 
 class SnapshotEvaluations:
     """Every snapshot's figures on held-out images, into the journal when they are there; `best.json` names the
-    snapshot whose `held_out.best`, the mean of both directions, is lowest. On rank 0 only.
+    snapshot whose `held_out.best`, the mean over directions, is lowest. On rank 0 only.
 
     A run that is stopped does not wait for them; what is missing is caught up when it is resumed.
     """

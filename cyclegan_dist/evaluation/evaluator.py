@@ -1,9 +1,7 @@
-"""One direction: translate a domain's images there and back, each rank a share of them, and note what each shows."""
+"""Evaluation of one direction: translations of a domain's images and the scores of each, shared among ranks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,9 +12,9 @@ from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.features import open_features
 from cyclegan_dist.evaluation.images import DomainImages, whole_images
 from cyclegan_dist.evaluation.scores import Scores, comparable, correlation, grey, l1, paired, ssim
-from cyclegan_dist.evaluation.segmentation import confusion, open_segmenter, read_palette, seen
-from cyclegan_dist.models.inference import translate
-from cyclegan_dist.models.snapshot import load_generator, read_card
+from cyclegan_dist.evaluation.segmentation import confusion, open_segmenter, read_palette, segmented
+from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.models.translator import open_translators
 from cyclegan_dist.step.distributed import World
 
 SHOWN = 8  # first images of each direction, for a report
@@ -24,7 +22,7 @@ SHOWN = 8  # first images of each direction, for a report
 
 @dataclass(frozen=True)
 class Direction:
-    """What was found, of all ranks, in the order of the images.
+    """Results for one direction, of all ranks, in the order of the images.
 
     Attributes:
         name: AB or BA.
@@ -33,7 +31,7 @@ class Direction:
         fake: n x D features of their translations.
         confusion: pixels by true and found class, if there are label maps.
         names: of the first images.
-        shown: these themselves, C x H x W uint8: input, translation, reconstruction and, if known, truth.
+        shown: these images, C x H x W uint8: input, translation and, where there are any, reconstruction and truth.
     """
 
     name: str
@@ -46,8 +44,8 @@ class Direction:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What one image shows."""
+class _Result:
+    """Results for one image."""
 
     scores: dict[str, float]
     features: tuple[Tensor, Tensor]
@@ -56,10 +54,10 @@ class _Seen:
 
 
 class Evaluator:
-    """Both generators of a snapshot, and everything they are judged with."""
+    """The generators of a snapshot, and everything they are evaluated with."""
 
-    def __init__(self, snapshot: Path, manifest: Manifest, config: EvaluationConfig, world: World):
-        self.config, self.world, self.card = config, world, read_card(snapshot)
+    def __init__(self, snapshot: Snapshot, manifest: Manifest, config: EvaluationConfig, world: World):
+        self.config, self.world = config, world
         wanted = set(config.metrics)
         self.features = open_features(config, world.device) if "distances" in wanted else None
         self.palette, self.segmenter = None, None
@@ -67,38 +65,59 @@ class Evaluator:
             self.palette = read_palette(config.palette)
             if config.segmenter:
                 self.segmenter = open_segmenter(config.segmenter, len(self.palette.classes), world.device)
-        self.networks = {name: load_generator(snapshot, name, world.device) for name in ("AB", "BA")}
-        geometry, multiple = whole_images(self.card, config.size), self.networks["AB"].multiple
-        self.channels = {"A": self.card["input_nc"], "B": self.card["output_nc"]}
+        self.translators = open_translators(snapshot, world.device)
+        geometry, multiple = whole_images(snapshot.preprocess, config.size), snapshot.generator_config.multiple
+        direction = snapshot.directions[0]
+        self.channels = dict(zip(direction, snapshot.channels(direction), strict=True))
         self.images = {d: DomainImages(manifest, d, self.channels[d], geometry, multiple) for d in "AB"}
         # Images that are not all of one size are computed one by one.
         self.batch_size = config.batch_size if geometry.preprocess == "resize_and_crop" else 1
         self.pairs = manifest.paired and bool(wanted & {"paired", "segmentation"})
 
     def direction(self, name: str) -> Direction:
-        """Evaluator one direction. All ranks call it and all get the whole."""
+        """Evaluate one direction. All ranks call it and all get the whole."""
         images = self.images[name[0]]
         partners = self.images[name[1]].partners() if self.pairs else {}
-        n = min(len(images), self.config.count or len(images))
+        n = self._count(name[0])
         mine = range(self.world.rank, n, self.world.size)
-        found: dict[int, _Seen] = {}
+        found: dict[int, _Result] = {}
         for start in range(0, len(mine), self.batch_size):
             indices = mine[start : start + self.batch_size]
             truth = [partners[images.name(i)] for i in indices] if self.pairs else []
-            found |= dict(zip(indices, self._judge(name, list(indices), truth), strict=True))
-        everything = {i: seen for rank in self.world.gather(found) for i, seen in rank.items()}
+            found |= dict(zip(indices, self._evaluate(name, list(indices), truth), strict=True))
+        everything = {i: result for rank in self.world.gather(found) for i, result in rank.items()}
         return _direction(name, [everything[i] for i in range(n)], [images.name(i) for i in range(min(n, SHOWN))])
 
-    def _judge(self, name: str, indices: list[int], partners: list[int]) -> list[_Seen]:
+    def real_features(self, domain: str) -> Tensor:
+        """N x D features of the real images of a domain that no direction starts from; `Direction.real` holds the
+        others'. All ranks call it and all get the whole.
+        """
+        if self.features is None:
+            return torch.empty(0, 0)
+        n = self._count(domain)
+        mine = range(self.world.rank, n, self.world.size)
+        found: dict[int, Tensor] = {}
+        for start in range(0, len(mine), self.batch_size):
+            indices = mine[start : start + self.batch_size]
+            images = torch.stack([self.images[domain][i] for i in indices])
+            found |= dict(zip(indices, self._features(images), strict=True))
+        everything = {i: features for rank in self.world.gather(found) for i, features in rank.items()}
+        return torch.stack([everything[i] for i in range(n)])
+
+    def _count(self, domain: str) -> int:
+        images = len(self.images[domain])
+        return min(images, self.config.count or images)
+
+    def _evaluate(self, name: str, indices: list[int], partners: list[int]) -> list[_Result]:
         """Some images of one size."""
-        pictures = self._there_and_back(name, indices)
+        pictures = self._translated(name, indices)
         if partners:
             pictures["truth"] = torch.stack([self.images[name[1]][i] for i in partners])
         scores = self._scores(name, pictures)
         real, fake = (self._features(pictures[kind]) for kind in ("input", "translation"))
         labels = self._labels(name, pictures)
         return [
-            _Seen(
+            _Result(
                 {key: values[k] for key, values in scores.items()},
                 (real[k], fake[k]),
                 self._confusion(labels, k),
@@ -107,21 +126,25 @@ class Evaluator:
             for k, i in enumerate(indices)
         ]
 
-    def _there_and_back(self, name: str, indices: list[int]) -> dict[str, Tensor]:
-        """Through 8 bits, as users of the files see it."""
+    def _translated(self, name: str, indices: list[int]) -> dict[str, Tensor]:
+        """Input, translation and, if the snapshot also translates back, reconstruction and identity: n x C x H x W
+        uint8, since users of the files get 8 bits.
+        """
         real = torch.stack([self.images[name[0]][i] for i in indices])
-        fake, back = translate(self.networks[name], real), self.networks[name[::-1]]
-        pictures = {"input": real, "translation": fake, "reconstruction": translate(back, fake)}
-        if "identity" in self.config.metrics and self.channels["A"] == self.channels["B"]:
-            pictures["identity"] = translate(back, real)  # `back` makes images of this domain
+        fake = torch.stack(self.translators[name].translate_batch(real))
+        pictures = {"input": real, "translation": fake}
+        if back := self.translators.get(name[::-1]):
+            pictures["reconstruction"] = torch.stack(back.translate_batch(fake))
+            if "identity" in self.config.metrics and self.channels["A"] == self.channels["B"]:
+                pictures["identity"] = torch.stack(back.translate_batch(real))  # `back` makes images of this domain
         return pictures
 
     def _scores(self, name: str, pictures: Mapping[str, Tensor]) -> Scores:
-        real, fake, rec = (pictures[kind] for kind in ("input", "translation", "reconstruction"))
+        real, fake, rec = pictures["input"], pictures["translation"], pictures.get("reconstruction")
         domain, wanted, found = name[0], self.config.metrics, {"correlation": correlation(real, fake)}
         if comparable(real.shape[1], fake.shape[1]):
             found["change"] = l1(real, fake)
-        if "cycle" in wanted:
+        if rec is not None and "cycle" in wanted:
             found |= {f"eval/cycle_l1_{domain}": l1(real, rec), f"eval/cycle_ssim_{domain}": ssim(real, rec)}
         if "identity" in pictures:
             found[f"eval/identity_l1_{domain}"] = l1(real, pictures["identity"])
@@ -143,7 +166,7 @@ class Evaluator:
         if name[1] == self.palette.domain and "truth" in pictures:
             return self.palette.labels(pictures["truth"]), self.palette.labels(pictures["translation"])
         if name[0] == self.palette.domain and self.segmenter is not None:
-            return self.palette.labels(pictures["input"]), seen(
+            return self.palette.labels(pictures["input"]), segmented(
                 self.segmenter, pictures["translation"], self.world.device
             )
         return None
@@ -154,14 +177,14 @@ class Evaluator:
         return confusion(labels[0][k], labels[1][k], len(self.palette.classes))
 
 
-def _direction(name: str, found: list[Any], names: list[str]) -> Direction:
-    counts = [seen.confusion for seen in found if seen.confusion is not None]
-    first = [seen.pictures for seen in found[: len(names)]]
+def _direction(name: str, found: list[_Result], names: list[str]) -> Direction:
+    counts = [result.confusion for result in found if result.confusion is not None]
+    first = [result.pictures for result in found[: len(names)]]
     return Direction(
         name,
-        {key: [seen.scores[key] for seen in found] for key in found[0].scores},
-        torch.stack([seen.features[0] for seen in found]),
-        torch.stack([seen.features[1] for seen in found]),
+        {key: [result.scores[key] for result in found] for key in found[0].scores},
+        torch.stack([result.features[0] for result in found]),
+        torch.stack([result.features[1] for result in found]),
         torch.stack(counts).sum(0) if counts else None,
         names,
         {kind: [pictures[kind] for pictures in first] for kind in first[0]},

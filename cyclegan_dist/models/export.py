@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cyclegan_dist import __version__
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.models.snapshot import CARD, DIRECTIONS, load_generator, read_card
+from cyclegan_dist.models.snapshot import CARD, Snapshot, weights_name
 from cyclegan_dist.networks.build import Generator
 
 FORMATS = ("safetensors", "pt2", "onnx")
@@ -31,11 +31,11 @@ _REPEATS = 3  # of timed calls, of which the fastest counts
 Network = Callable[[Tensor], Tensor]
 
 
-def export_generators(snapshot: Path, out: Path, formats: Sequence[str] = FORMATS) -> dict[str, Any]:
-    """Write both generators of a snapshot into `out` in every format, load each file again and compare.
+def export_generators(snapshot: Snapshot, out: Path, formats: Sequence[str] = FORMATS) -> dict[str, Any]:
+    """Write the generators of a snapshot into `out` in every format, load each file again and compare.
 
     Args:
-        snapshot: folder of the generators.
+        snapshot: of the generators.
         out: folder to make or to add to; with safetensors it becomes a snapshot itself.
         formats: of `FORMATS`.
 
@@ -47,20 +47,15 @@ def export_generators(snapshot: Path, out: Path, formats: Sequence[str] = FORMAT
         UsageError: if a format is not known, its libraries are not installed, or `out` cannot be written.
     """
     _refuse_formats(formats)
-    directions = read_card(snapshot).get("directions", list(DIRECTIONS))
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / EXPORTS).unlink(missing_ok=True)  # what it says of the files will not hold any more
         if "safetensors" in formats:
-            _copy_card(snapshot, out)
-        files = [
-            _export(load_generator(snapshot, direction), direction, kind, snapshot, out)
-            for direction in directions
-            for kind in formats
-        ]
+            _copy_card(snapshot.folder, out)
+        files = [_export(snapshot, direction, kind, out) for direction in snapshot.directions for kind in formats]
         exports = {
             "program": f"cyclegan_dist {__version__}, torch {torch.__version__}",
-            "card": read_card(snapshot),
+            "card": snapshot.card,
             "values": "images N x C x H x W in [-1, 1] in and out",
             "tolerance": TOLERANCE,
             "files": files,
@@ -104,12 +99,12 @@ def _copy_card(snapshot: Path, out: Path) -> None:
     shutil.copyfile(snapshot / CARD, out / CARD)
 
 
-def _export(network: Generator, direction: str, kind: str, snapshot: Path, out: Path) -> dict[str, Any]:
+def _export(snapshot: Snapshot, direction: str, kind: str, out: Path) -> dict[str, Any]:
     """Write one file, and say what is in it and how far it is from the original."""
-    path = out / f"{DIRECTIONS[direction]}.{kind}"
+    network, path = snapshot.generator(direction), (out / weights_name(direction)).with_suffix(f".{kind}")
     if kind == "safetensors":
-        shutil.copyfile(snapshot / path.name, path)
-        exported: Network = load_generator(out, direction)
+        shutil.copyfile(snapshot.folder / path.name, path)
+        exported: Network = Snapshot.open(out).generator(direction)
     elif kind == "pt2":
         exported = _to_pt2(network, path)
     else:

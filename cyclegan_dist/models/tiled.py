@@ -63,9 +63,9 @@ def tileable(network: Generator, tile: int) -> ResnetGenerator:
         UsageError: if not.
     """
     if not isinstance(network, ResnetGenerator):
-        raise UsageError("--tile: only ResNet generators are computed in tiles, and this one is a U-Net; leave it out")
+        raise UsageError("tile: only ResNet generators are computed in tiles, and this one is a U-Net; leave it out")
     if tile < SMALLEST:
-        raise UsageError(f"--tile {tile}: give at least {SMALLEST} pixels")
+        raise UsageError(f"tile {tile}: give at least {SMALLEST} pixels")
     return network
 
 

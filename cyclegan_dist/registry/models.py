@@ -1,6 +1,6 @@
 """Generators as MLflow models: image bytes in, image bytes out, no pickle anywhere.
 
-A model holds both generators of a snapshot, so that whatever names it, an alias of the registry above all, names both
+A model holds all generators of a snapshot, so that whatever names it, an alias of the registry above all, names all
 directions at once.
 """
 
@@ -25,29 +25,23 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 
 from cyclegan_dist.data.encode import encode_image
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.models.snapshot import CARD, read_card
+from cyclegan_dist.models.snapshot import CARD, Snapshot
 from cyclegan_dist.tracking.sender_state import first_line
 
 MODEL_NAME = "generators"
 _PACKAGE = Path(__file__).parents[1]
 _NEEDS = ("mlflow", "torch", "torchvision", "safetensors", "pydantic", "numpy", "pandas", "pillow", "fsspec", "pyarrow")
 
-SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(DataType.binary, "image")]),
-    outputs=Schema([ColSpec(DataType.string, "image")]),
-    params=ParamSchema([ParamSpec("direction", DataType.string, "AB")]),
-)
-
 
 def log_generators(
     run_id: str, snapshot: Path, step: int, *, name: str = MODEL_NAME, files: Mapping[str, Path] | None = None
 ) -> str:
-    """Log G_AB and G_BA of a snapshot as one model of an MLflow run. Returns its URI.
+    """Log the generators of a snapshot as one model of an MLflow run. Returns its URI.
 
     It is a pyfunc model made from code and safetensors: a column `image` of the bytes of image files (base64 over
     HTTP) and the parameter `direction` in, PNGs in base64 out, or `.npy` files where the channels are not 1 or 3. It
     carries this package's source, so that it loads where the package is not installed. What an earlier call has logged
-    stays; what it has begun and not ended goes.
+    stays; what it has begun and not ended is deleted.
 
     Args:
         run_id: of the MLflow run.
@@ -56,8 +50,9 @@ def log_generators(
         name: of the model within the run.
         files: further files that the model carries, by their names.
     """
-    card = read_card(snapshot)
-    whole = _keep_whole(run_id, name, card["nimg"])
+    opened = Snapshot.open(snapshot)
+    direction, nimg = opened.directions[0], opened.card["nimg"]
+    whole = _keep_whole(run_id, name, nimg)
     if whole:
         return whole
     with mlflow.start_run(run_id=run_id):
@@ -66,11 +61,15 @@ def log_generators(
             python_model=str(_PACKAGE / "models" / "mlflow_model.py"),
             artifacts={"snapshot": str(snapshot), **{key: str(path) for key, path in (files or {}).items()}},
             code_paths=[str(_PACKAGE)],
-            signature=SIGNATURE,
+            signature=ModelSignature(
+                inputs=Schema([ColSpec(DataType.binary, "image")]),
+                outputs=Schema([ColSpec(DataType.string, "image")]),
+                params=ParamSchema([ParamSpec("direction", DataType.string, direction)]),
+            ),
             pip_requirements=[f"{need}=={importlib.metadata.version(need)}" for need in _NEEDS],
-            input_example=_example(card["input_nc"]),
+            input_example=_example(opened.channels(direction)[0]),
             step=step,
-            params={"nimg": card["nimg"]},
+            params={"nimg": nimg},
         )
     return logged.model_uri
 

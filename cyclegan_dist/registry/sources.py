@@ -3,10 +3,12 @@
 import logging
 import os
 import warnings
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cyclegan_dist.config.config import home
-from cyclegan_dist.models.snapshot import find_snapshot
+
+if TYPE_CHECKING:
+    from cyclegan_dist.models.snapshot import Snapshot
 
 REGISTRY = "models:/"
 SETTINGS = {
@@ -22,26 +24,28 @@ SETTINGS = {
 }
 
 
-def open_source(source: str) -> Path:
-    """The folder of a snapshot: both generators and their card.
+def open_source(source: str) -> "Snapshot":
+    """The snapshot of a run, of a folder, or of a registered model.
 
     Args:
         source: a run's folder, whose newest snapshot is taken; a snapshot's; or a registered model,
             `models:/NAME@ALIAS` or `models:/NAME/VERSION`, out of the store of MLFLOW_TRACKING_URI.
 
     Raises:
-        UsageError: if there is nothing of that name, or MLflow is away.
+        UsageError: if there is nothing of that name, it is damaged, or MLflow cannot be reached.
     """
+    from cyclegan_dist.models.snapshot import Snapshot  # loads torch
+
     if not source.startswith(REGISTRY):
-        return find_snapshot(Path(source))
+        return Snapshot.open(source)
     use_store()
     from cyclegan_dist.registry.models import download  # loads mlflow
 
-    return download(source, home() / "models")
+    return Snapshot.open(download(source, home() / "models"))
 
 
 def use_store(known: str = "") -> str:
-    """Speak to the MLflow of MLFLOW_TRACKING_URI, or else to the one that is `known`, or else to the database beside
+    """Use the MLflow of MLFLOW_TRACKING_URI, or else to the one that is `known`, or else to the database beside
     the runs. Returns its URI. Call it before mlflow is loaded.
     """
     # MLflow remarks on its own migrations and on ambiguous sources; what matters comes as an exception.

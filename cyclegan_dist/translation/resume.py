@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.models.snapshot import DIRECTIONS
+from cyclegan_dist.models.snapshot import weights_name
 from cyclegan_dist.translation.job import Job, Task
 
 MARK = ".translation.json"
@@ -58,7 +58,7 @@ def unfinished(output: Path, job: Job, source: str, tasks: list[Task]) -> Iterat
 
 def _facts(job: Job, source: str) -> dict[str, Any]:
     """What decides about the bytes that are written."""
-    weights = Path(job.snapshot, f"{DIRECTIONS[job.direction]}.safetensors")
+    weights = Path(job.snapshot, weights_name(job.direction))
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
     options = {key: value for key, value in asdict(job).items() if key not in ("snapshot", "device")}
     return {**options, "weights": sha256, "source": os.path.abspath(source)}
