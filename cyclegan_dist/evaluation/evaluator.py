@@ -1,7 +1,8 @@
 """Evaluation of one direction: translations of a domain's images and the scores of each, shared among ranks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,17 +77,19 @@ class Evaluator:
 
     def direction(self, name: str) -> Direction:
         """Evaluate one direction. All ranks call it and all get the whole."""
-        images = self.images[name[0]]
         partners = self.images[name[1]].partners() if self.pairs else {}
-        n = self._count(name[0])
-        mine = range(self.world.rank, n, self.world.size)
-        found: dict[int, _Result] = {}
-        for start in range(0, len(mine), self.batch_size):
-            indices = mine[start : start + self.batch_size]
-            truth = [partners[images.name(i)] for i in indices] if self.pairs else []
-            found |= dict(zip(indices, self._evaluate(name, list(indices), truth), strict=True))
-        everything = {i: result for rank in self.world.gather(found) for i, result in rank.items()}
-        return _direction(name, [everything[i] for i in range(n)], [images.name(i) for i in range(min(n, SHOWN))])
+        found: list[_Result] = self._shared(name[0], lambda indices: self._evaluate(name, indices, partners))
+        counts = [result.confusion for result in found if result.confusion is not None]
+        pictures = [result.pictures for result in found[:SHOWN]]
+        return Direction(
+            name,
+            {key: [result.scores[key] for result in found] for key in found[0].scores},
+            torch.stack([result.features[0] for result in found]),
+            torch.stack([result.features[1] for result in found]),
+            torch.stack(counts).sum(0) if counts else None,
+            [self.images[name[0]].name(i) for i in range(len(pictures))],
+            {kind: [shown[kind] for shown in pictures] for kind in pictures[0]},
+        )
 
     def real_features(self, domain: str) -> Tensor:
         """N x D features of the real images of a domain that no direction starts from; `Direction.real` holds the
@@ -94,43 +97,47 @@ class Evaluator:
         """
         if self.features is None:
             return torch.empty(0, 0)
-        n = self._count(domain)
+        return torch.stack(self._shared(domain, lambda indices: list(self._features(self._stacked(domain, indices)))))
+
+    def _shared(self, domain: str, evaluate: Callable[[Sequence[int]], list[Any]]) -> list[Any]:
+        """The results of `evaluate` for all images of a domain, in their order; each rank evaluates its share, batch by
+        batch.
+        """
+        n = min(len(self.images[domain]), self.config.count or len(self.images[domain]))
         mine = range(self.world.rank, n, self.world.size)
-        found: dict[int, Tensor] = {}
+        found: dict[int, Any] = {}
         for start in range(0, len(mine), self.batch_size):
             indices = mine[start : start + self.batch_size]
-            images = torch.stack([self.images[domain][i] for i in indices])
-            found |= dict(zip(indices, self._features(images), strict=True))
-        everything = {i: features for rank in self.world.gather(found) for i, features in rank.items()}
-        return torch.stack([everything[i] for i in range(n)])
+            found |= dict(zip(indices, evaluate(indices), strict=True))
+        everything = {i: result for rank in self.world.gather(found) for i, result in rank.items()}
+        return [everything[i] for i in range(n)]
 
-    def _count(self, domain: str) -> int:
-        images = len(self.images[domain])
-        return min(images, self.config.count or images)
+    def _stacked(self, domain: str, indices: Sequence[int]) -> Tensor:
+        return torch.stack([self.images[domain][i] for i in indices])
 
-    def _evaluate(self, name: str, indices: list[int], partners: list[int]) -> list[_Result]:
-        """Some images of one size."""
+    def _evaluate(self, name: str, indices: Sequence[int], partners: Mapping[str, int]) -> list[_Result]:
+        """Some images of one size; `partners` are indices of the other domain by name, if there are pairs."""
         pictures = self._translated(name, indices)
         if partners:
-            pictures["truth"] = torch.stack([self.images[name[1]][i] for i in partners])
+            pictures["truth"] = self._stacked(name[1], [partners[self.images[name[0]].name(i)] for i in indices])
         scores = self._scores(name, pictures)
         real, fake = (self._features(pictures[kind]) for kind in ("input", "translation"))
-        labels = self._labels(name, pictures)
+        confusions = self._confusions(name, pictures)
         return [
             _Result(
                 {key: values[k] for key, values in scores.items()},
                 (real[k], fake[k]),
-                self._confusion(labels, k),
+                confusions[k] if confusions else None,
                 {kind: x[k] for kind, x in pictures.items() if kind != "identity"} if i < SHOWN else {},
             )
             for k, i in enumerate(indices)
         ]
 
-    def _translated(self, name: str, indices: list[int]) -> dict[str, Tensor]:
+    def _translated(self, name: str, indices: Sequence[int]) -> dict[str, Tensor]:
         """Input, translation and, if the snapshot also translates back, reconstruction and identity: n x C x H x W
         uint8, since users of the files get 8 bits.
         """
-        real = torch.stack([self.images[name[0]][i] for i in indices])
+        real = self._stacked(name[0], indices)
         fake = torch.stack(self.translators[name].translate_batch(real))
         pictures = {"input": real, "translation": fake}
         if back := self.translators.get(name[::-1]):
@@ -159,33 +166,15 @@ class Evaluator:
             return torch.empty(len(images), 0)
         return self.features.of(visible(images).to(self.world.device))
 
-    def _labels(self, name: str, pictures: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
-        """True and found classes, n x H x W, where both are known."""
+    def _confusions(self, name: str, pictures: Mapping[str, Tensor]) -> list[Tensor]:
+        """For each image its pixels by true and found class; empty where these are not known."""
         if self.palette is None:
-            return None
+            return []
         if name[1] == self.palette.domain and "truth" in pictures:
-            return self.palette.labels(pictures["truth"]), self.palette.labels(pictures["translation"])
-        if name[0] == self.palette.domain and self.segmenter is not None:
-            return self.palette.labels(pictures["input"]), segmented(
-                self.segmenter, pictures["translation"], self.world.device
-            )
-        return None
-
-    def _confusion(self, labels: tuple[Tensor, Tensor] | None, k: int) -> Tensor | None:
-        if labels is None or self.palette is None:
-            return None
-        return confusion(labels[0][k], labels[1][k], len(self.palette.classes))
-
-
-def _direction(name: str, found: list[_Result], names: list[str]) -> Direction:
-    counts = [result.confusion for result in found if result.confusion is not None]
-    first = [result.pictures for result in found[: len(names)]]
-    return Direction(
-        name,
-        {key: [result.scores[key] for result in found] for key in found[0].scores},
-        torch.stack([result.features[0] for result in found]),
-        torch.stack([result.features[1] for result in found]),
-        torch.stack(counts).sum(0) if counts else None,
-        names,
-        {kind: [pictures[kind] for pictures in first] for kind in first[0]},
-    )
+            true, found = self.palette.labels(pictures["truth"]), self.palette.labels(pictures["translation"])
+        elif name[0] == self.palette.domain and self.segmenter is not None:
+            true = self.palette.labels(pictures["input"])
+            found = segmented(self.segmenter, pictures["translation"], self.world.device)
+        else:
+            return []
+        return [confusion(*labels, len(self.palette.classes)) for labels in zip(true, found, strict=True)]

@@ -41,7 +41,7 @@ def export_generators(snapshot: Snapshot, out: Path, formats: Sequence[str] = FO
 
     Returns:
         What `out/exports.json` holds: for each file its sha256, bytes, milliseconds per image, and the largest absolute
-        difference of its answers to the original's at three sizes. Whether that is small enough, `disagreeing` says.
+        difference of its outputs to the original's at three sizes; `disagreeing` compares it with the tolerance.
 
     Raises:
         UsageError: if a format is not known, its libraries are not installed, or `out` cannot be written.
@@ -49,9 +49,11 @@ def export_generators(snapshot: Snapshot, out: Path, formats: Sequence[str] = FO
     _refuse_formats(formats)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / EXPORTS).unlink(missing_ok=True)  # what it says of the files will not hold any more
+        (out / EXPORTS).unlink(missing_ok=True)  # it describes files that are about to be replaced
         if "safetensors" in formats:
-            _copy_card(snapshot.folder, out)
+            if snapshot.folder.resolve() == out.resolve():
+                raise UsageError(f"{out} is the snapshot itself: choose another OUT")
+            shutil.copyfile(snapshot.folder / CARD, out / CARD)
         files = [_export(snapshot, direction, kind, out) for direction in snapshot.directions for kind in formats]
         exports = {
             "program": f"cyclegan_dist {__version__}, torch {torch.__version__}",
@@ -67,7 +69,7 @@ def export_generators(snapshot: Snapshot, out: Path, formats: Sequence[str] = FO
 
 
 def disagreeing(exports: dict[str, Any]) -> list[str]:
-    """The files whose answers differ from the original's by more than the tolerance, or are not finite."""
+    """The files whose outputs differ from the original's by more than the tolerance, or are not finite."""
     return [
         entry["file"]
         for entry in exports["files"]
@@ -93,14 +95,8 @@ def _refuse_formats(formats: Sequence[str]) -> None:
         raise UsageError(f"format onnx needs {', '.join(_missing())}: pip install 'cyclegan_dist[onnx]'")
 
 
-def _copy_card(snapshot: Path, out: Path) -> None:
-    if snapshot.resolve() == out.resolve():
-        raise UsageError(f"{out} is the snapshot itself: choose another OUT")
-    shutil.copyfile(snapshot / CARD, out / CARD)
-
-
 def _export(snapshot: Snapshot, direction: str, kind: str, out: Path) -> dict[str, Any]:
-    """Write one file, and say what is in it and how far it is from the original."""
+    """Write one file. Returns its entry in exports.json."""
     network, path = snapshot.generator(direction), (out / weights_name(direction)).with_suffix(f".{kind}")
     if kind == "safetensors":
         shutil.copyfile(snapshot.folder / path.name, path)
@@ -146,7 +142,7 @@ def _to_onnx(network: Generator, path: Path) -> Network:
 
 
 def _free() -> tuple[dict[int, Any]]:
-    """Batch, height and width are left to the caller."""
+    """Batch, height and width are dynamic."""
     return (dict.fromkeys((0, 2, 3), torch.export.Dim.AUTO),)
 
 

@@ -148,21 +148,11 @@ class Translator:
 def open_translators(
     snapshot: Snapshot, device: torch.device | str = "auto", *, tile: int = 0, whole_pixels: int = 0
 ) -> dict[str, Translator]:
-    """A translator for each direction that the snapshot has. With both, one reconstructs what the other translated.
-
-    Args:
-        snapshot: of the generators.
-        device: as of `Translator`.
-        tile: as of `Translator`.
-        whole_pixels: as of `Translator`.
-
-    Raises:
-        UsageError: as `Translator`.
+    """For each direction that the snapshot has its `Translator`: where there are both, one reconstructs images that the
+    other has translated.
     """
-    return {
-        direction: Translator(snapshot, direction, device, tile=tile, whole_pixels=whole_pixels)
-        for direction in snapshot.directions
-    }
+    options = {"tile": tile, "whole_pixels": whole_pixels}
+    return {direction: Translator(snapshot, direction, device, **options) for direction in snapshot.directions}
 
 
 def _usable(device: torch.device | str) -> torch.device:

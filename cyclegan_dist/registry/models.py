@@ -9,8 +9,9 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -78,7 +79,7 @@ def log_evaluation(run_id: str, step: int, values: Mapping[str, float], folder: 
     """Add an evaluation's figures and files to a run: the same again changes nothing.
 
     Raises:
-        UsageError: if MLflow is away.
+        UsageError: if MLflow cannot be reached.
     """
     client = MlflowClient()
     try:
@@ -108,34 +109,26 @@ def download(uri: str, cache: Path) -> Path:
 
     Args:
         uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
-        cache: folder for versions that were fetched.
+        cache: folder for versions that were downloaded.
 
     Raises:
-        UsageError: if there is none of that name, its bytes are away, or MLflow is.
+        UsageError: if there is no such model, its files are missing, or MLflow cannot be reached.
     """
     try:
         name, version = _version(uri.removeprefix("models:/"))
-        folder = cache / name / version
-        if not (folder / CARD).exists():
-            cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache) as draft:
-                model = download_artifacts(artifact_uri=f"models:/{name}/{version}", dst_path=draft)
-                found = next(Path(model).glob(f"artifacts/*/{CARD}"), None)
-                if found is None:
-                    raise UsageError(f"{uri} is no model of this program: {CARD} is missing")
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                shutil.rmtree(folder, ignore_errors=True)
-                os.rename(found.parent, folder)
-        return folder
+        return _cached(
+            cache / name / version,
+            lambda draft: download_artifacts(artifact_uri=f"models:/{name}/{version}", dst_path=draft),
+        )
     except (MlflowException, OSError) as error:
-        raise UsageError(f"{uri} cannot be had: {first_line(error)}") from error
+        raise UsageError(f"{uri} cannot be loaded: {first_line(error)}") from error
 
 
 def fetch_snapshot(run_id: str, cache: Path) -> tuple[Path, str]:
     """The newest snapshot that an MLflow run has, kept in `cache`, and the run's configuration as YAML.
 
     Raises:
-        UsageError: if there is no such run, it has none, or MLflow is away.
+        UsageError: if there is no such run, it has none, or MLflow cannot be reached.
     """
     client = MlflowClient()
     try:
@@ -144,15 +137,24 @@ def fetch_snapshot(run_id: str, cache: Path) -> tuple[Path, str]:
         if not found:
             raise UsageError(f"MLflow run {run_id} has no snapshots: it must be one of this program that has ended")
         folder = cache / run_id / Path(found[-1]).name
-        if not (folder / CARD).exists():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache) as draft:
-                got = client.download_artifacts(run_id, found[-1], draft)
-                shutil.rmtree(folder, ignore_errors=True)
-                os.rename(got, folder)
+        _cached(folder, lambda draft: client.download_artifacts(run_id, found[-1], draft))
         return folder, yaml.safe_dump(dict(params))
     except (MlflowException, OSError) as error:
-        raise UsageError(f"MLflow run {run_id} cannot be had: {first_line(error)}") from error
+        raise UsageError(f"MLflow run {run_id} cannot be loaded: {first_line(error)}") from error
+
+
+def _cached(folder: Path, fetch: Callable[[str], Any]) -> Path:
+    """`folder` with a snapshot, which `fetch` puts somewhere below a temporary folder if it is not there yet."""
+    if not (folder / CARD).exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
+            fetch(draft)
+            found = next(Path(draft).rglob(CARD), None)
+            if found is None:
+                raise FileNotFoundError(f"{CARD} is missing, so that it is no model of this program")
+            shutil.rmtree(folder, ignore_errors=True)
+            os.rename(found.parent, folder)
+    return folder
 
 
 def _version(name: str) -> tuple[str, str]:

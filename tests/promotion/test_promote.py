@@ -88,7 +88,7 @@ def test_a_run_is_promoted_by_its_id_too(setting: Setting) -> None:
     run_id = setting.candidate().run_id
     fetched = find_candidate(run_id)
     assert fetched.run_id == run_id and "method.lambda_cycle_A: '10.0'" in fetched.config
-    with pytest.raises(UsageError, match="cannot be had"):
+    with pytest.raises(UsageError, match="cannot be loaded"):
         find_candidate("0" * 32)
 
 
