@@ -19,8 +19,7 @@ import torch
 import tyro
 
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
-from cyclegan_dist.models.reference_weights import Published, published_names, published_options, read_published
+from cyclegan_dist.models.reference_weights import common_config, published_names, published_options, read_published
 from cyclegan_dist.models.snapshot import CARD, Snapshot, save_snapshot
 from cyclegan_dist.registry.sources import open_source
 
@@ -56,10 +55,10 @@ def convert(command: Convert) -> Path:
     _refuse_taken(command.out, overwrite=command.overwrite)
     files = _files(command)
     read = {direction: read_published(path) for direction, path in files.items()}
-    config = _common_config(read)
+    config = common_config(read)
     networks = {direction: one.network for direction, one in read.items()}
     facts: dict[str, Any] = {
-        "nimg": 0,  # how many images trained it is not in the files
+        "nimg": 0,  # the files do not have the number of images they were trained on
         "converted_from": {
             direction: {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
             for direction, path in files.items()
@@ -71,7 +70,7 @@ def convert(command: Convert) -> Path:
         raise UsageError(f"cannot write {command.out}: {error.strerror or error}") from error
     for direction, path in files.items():
         dropped = f", {read[direction].dropped} unused running statistics dropped" * bool(read[direction].dropped)
-        print(f"{path} -> G_{direction}: {_describe(read[direction])}{dropped}")
+        print(f"{path} -> G_{direction}: {read[direction].description}{dropped}")
     return command.out
 
 
@@ -107,26 +106,8 @@ def _files(command: Convert) -> dict[str, Path]:
     endings = {f"G_{letter}": direction for direction, letter in LETTERS.items()}
     direction = command.direction or endings.get(source.stem[-3:])
     if direction is None:
-        raise UsageError(f"{source.name} does not say which generator it is: add --direction AB (their G_A) or BA")
+        raise UsageError(f"{source.name} may be either generator: add --direction AB (their G_A) or BA")
     return {direction: source}
-
-
-def _common_config(read: dict[str, Published]) -> CycleGANConfig:
-    """The configuration that all generators have in common."""
-    kinds = {
-        direction: (one.config, *(one.in_channels, one.out_channels)[:: 1 if direction == "AB" else -1])
-        for direction, one in read.items()
-    }
-    first, *others = kinds.values()
-    if any(other != first for other in others):
-        found = " and ".join(f"G_{direction} is {_describe(one)}" for direction, one in read.items())
-        raise UsageError(f"the two generators do not fit each other: {found}")
-    config, input_nc, output_nc = first
-    return CycleGANConfig(input_nc=input_nc, output_nc=output_nc, generator=config, lambda_identity=0)
-
-
-def _describe(one: Published) -> str:
-    return f"{published_options(one.config)}, {one.in_channels} to {one.out_channels} channels"
 
 
 def _refuse_taken(out: Path, *, overwrite: bool) -> None:

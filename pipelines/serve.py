@@ -7,7 +7,7 @@ The model is a registered one, the folder of a run (its newest snapshot is taken
     curl --data-binary @image.jpg "http://127.0.0.1:8000/translate?direction=AB" --output translation.png
 
 with the header `Accept: image/jpeg` for a JPEG, or POST {"image": BASE64, "direction": "AB", "reconstruction": true} as
-JSON to /v1/translate. /card describes the model, /health says that the service runs. Images are not kept.
+JSON to /v1/translate. /card describes the model, /health answers while the service runs. Images are not kept.
 """
 
 import sys
@@ -28,7 +28,7 @@ class Serve:
     model: tyro.conf.Positional[str]
     """models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a run or of a snapshot."""
     host: str = "127.0.0.1"
-    """Address to listen on. There is no authentication: whoever reaches it can use it."""
+    """Address to listen on. There is no authentication: everyone who reaches it can use it."""
     port: int = 8000
     """Port to listen on; 0 takes a free one."""
     max_megabytes: float = 20
@@ -51,7 +51,7 @@ def serve(command: Serve) -> None:
         snapshot.generator(direction)  # a damaged one is reported here, before replicas start
     listener = listen(command.host, command.port)
     if not is_loopback(listener):
-        print(f"warning: whoever reaches {command.host} can use this: there is no authentication", file=sys.stderr)
+        print(f"warning: everyone who reaches {command.host} can use this: there is no authentication", file=sys.stderr)
     from cyclegan_dist.orchestration.serving import ServingOptions, serve_snapshot  # Ray is loaded from here on
 
     options = ServingOptions(

@@ -25,7 +25,7 @@ class EvaluationConfig:
     features: str = "untrained"
     """Network whose features distances are taken between. `inception:FILE`: the FID Inception's weights, for KID and
     FID proper; `NAME:FILE`: a torchvision network and its weights (resnet18:weights.pth); `untrained`: a small random
-    one, which sees colour and texture only."""
+    one, which depends on colour and texture only."""
     features_sha256: str = ""
     """What FILE must hash to. Required for inception."""
     size: Annotated[int, Ge(0)] = 0
@@ -37,7 +37,7 @@ class EvaluationConfig:
     subsets: Annotated[int, Gt(1)] = 10
     """Parts that images are split into for the interval of the kernel distance."""
     palette: str = ""
-    """YAML file of class names and their colours, `road: [128, 64, 128]`, that says which domain holds label maps."""
+    """YAML file of class names and their colours, `road: [128, 64, 128]`, and which domain has label maps."""
     segmenter: str = ""
     """Torchvision network that segments photographs into the palette's classes, and its weights, for the FCN score:
     fcn_resnet50:weights.pth."""
@@ -50,4 +50,4 @@ class EvaluationConfig:
                 raise UsageError(f"unknown metric {name!r}: {guess}there are {', '.join(METRICS)}")
         refuse_unpinned(self.features, self.features_sha256)
         if self.segmenter and not self.palette:
-            raise UsageError("a segmenter needs a palette: the classes it tells apart, in the order of its outputs")
+            raise UsageError("a segmenter needs a palette: its classes in the order of its outputs")

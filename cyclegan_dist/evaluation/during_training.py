@@ -29,14 +29,14 @@ class SnapshotEvaluations:
     """Every snapshot's figures on held-out images, into the journal when they are there; `best.json` names the
     snapshot whose `held_out.best`, the mean over directions, is lowest. On rank 0 only.
 
-    A run that is stopped does not wait for them; what is missing is caught up when it is resumed.
+    A run that is stopped does not wait for them; missing ones follow when it is resumed.
     """
 
     def __init__(self, config: Config, journal: Journal):
         self.config, self.run_dir, self.journal = config, config.run_dir, journal
         self._process: subprocess.Popen[bytes] | None = None
         self._snapshot = Path()
-        # By the journal, not by what lies in `evaluations`: a process may have ended after its training was killed.
+        # By the journal, not by the folder `evaluations`: a process may have ended after its training was killed.
         evaluated = (record for record, _ in read_records(self.run_dir / JOURNAL, 0) if record["kind"] == "evaluation")
         self._done = {f"nimg-{record['nimg']:09d}" for record in evaluated}
         self._may_wait = True
@@ -95,8 +95,8 @@ class SnapshotEvaluations:
         code, self._process = self._process.wait(), None
         self._done.add(self._snapshot.name)
         if code or not self._result(self._snapshot).exists():
-            said = (self.run_dir / "evaluation.log").read_text().strip().splitlines() or [f"exit code {code}"]
-            self.journal.message(f"snapshot {self._snapshot.name} was not evaluated: {said[-1]}")
+            lines = (self.run_dir / "evaluation.log").read_text().strip().splitlines() or [f"exit code {code}"]
+            self.journal.message(f"snapshot {self._snapshot.name} was not evaluated: {lines[-1]}")
             return
         result = json.loads(self._result(self._snapshot).read_text())
         values = {key: figure["value"] for key, figure in result["figures"].items()}

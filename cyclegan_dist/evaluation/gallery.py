@@ -69,7 +69,7 @@ def write_gallery(
     Args:
         out: folder to make or to fill.
         title: heading.
-        facts: what to say above the pictures.
+        facts: shown above the pictures.
         sections: the pictures.
         journal: the run's `metrics.jsonl`, for the curves.
         panels: titles of curves and the losses in each, as a method's configuration has them.

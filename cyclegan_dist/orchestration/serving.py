@@ -55,7 +55,7 @@ class ServingOptions:
 
     @property
     def limits(self) -> Limits:
-        """Of the service: what the replicas and their queue hold."""
+        """Of the service: as many requests as the replicas and their queues take."""
         requests = self.replicas * (self.max_ongoing + QUEUE)
         return Limits(max_bytes=self.max_bytes, max_pixels=self.max_pixels, max_requests=requests)
 

@@ -1,7 +1,6 @@
 """Generators as MLflow models: image bytes in, image bytes out, no pickle anywhere.
 
-A model holds all generators of a snapshot, so that whatever names it, an alias of the registry above all, names all
-directions at once.
+A model has all generators of a snapshot, so that an alias of the registry changes all directions at once.
 """
 
 import importlib.metadata
@@ -163,7 +162,7 @@ def _version(name: str) -> tuple[str, str]:
         return name, str(MlflowClient().get_model_version_by_alias(name, alias).version)
     name, _, version = name.partition("/")
     if not version:
-        raise UsageError(f"models:/{name}: say which version, models:/{name}@champion or models:/{name}/1")
+        raise UsageError(f"models:/{name}: give a version, models:/{name}@champion or models:/{name}/1")
     return name, version
 
 

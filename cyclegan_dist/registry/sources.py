@@ -1,4 +1,4 @@
-"""Where generators come from: a run, a snapshot, or the registry."""
+"""Sources of models: a run, a snapshot, or the registry."""
 
 import logging
 import os
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 REGISTRY = "models:/"
 SETTINGS = {
-    # A dead server must answer quickly; with MLflow's own settings one call blocks for four minutes. It may not repeat
-    # a call by itself: a run whose making was answered too late would be made twice.
+    # A server that is down must be noticed quickly; with MLflow's own settings one call blocks for four minutes. Calls
+    # are not retried by MLflow: a run whose creation was answered too late would be created twice.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # we call nobody but the user's own server
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # no server but the user's own is called
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
@@ -48,7 +48,7 @@ def use_store(known: str = "") -> str:
     """Use the MLflow of MLFLOW_TRACKING_URI, or else to the one that is `known`, or else to the database beside
     the runs. Returns its URI. Call it before mlflow is loaded.
     """
-    # MLflow remarks on its own migrations and on ambiguous sources; what matters comes as an exception.
+    # MLflow warns of its own migrations and of ambiguous sources; errors come as exceptions.
     warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)

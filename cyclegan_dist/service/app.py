@@ -101,7 +101,7 @@ class _Service:
 
     @contextmanager
     def _place(self) -> Iterator[None]:
-        """A place among those that are read or answered: all of them together are what the service holds in memory."""
+        """A place among the requests that are read or answered, which limits the memory that they take."""
         if self._requests >= self.limits.max_requests:
             raise Refusal(503, f"{self._requests} requests are being answered: try again in a moment")
         self._requests += 1

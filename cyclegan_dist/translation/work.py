@@ -78,7 +78,7 @@ class JobWorker:
         return self._read(data, f"{shard}, sample {self._reader.key(index)}")
 
     def _read(self, source: Path | bytes, name: str) -> Tensor | None:
-        """C x H x W uint8 with the generator's channels, or None and a line that says why."""
+        """C x H x W uint8 with the generator's channels, or None and a line with the reason."""
         try:
             picture = read_image(source)
             image = self._translator.decode(picture.pixels)
@@ -91,7 +91,7 @@ class JobWorker:
 
 
 def _save(image: Tensor, path: Path) -> None:
-    draft = path.with_name(f".{path.name}")  # the ending says the format
+    draft = path.with_name(f".{path.name}")  # the ending decides the format
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.unlink(missing_ok=True)  # it may be a link
