@@ -84,15 +84,15 @@ def _tasks(command: Translate, job: Job, snapshot: Snapshot) -> list[Task]:
 
 
 def _do(command: Translate, job: Job, tasks: list[Task], done_before: int) -> int:
-    """Do tasks and report them. Returns the number of images that could not be read."""
+    """Do tasks and tell of them. Returns the number of images that could not be read."""
     written = left_out = 0
     progress = Progress(console=CONSOLE, disable=not CONSOLE.is_terminal)
-    with progress as bar, closing(_results(command, job, tasks)) as results:
+    with progress as bar, closing(_outcomes(command, job, tasks)) as outcomes:
         task = bar.add_task(f"{Path(job.snapshot).name} {job.direction}", total=len(tasks))
-        for count, result in results:
-            for line in (*result.left_out, *result.notes):
+        for count, outcome in outcomes:
+            for line in (*outcome.left_out, *outcome.notes):
                 CONSOLE.print(line, soft_wrap=True, markup=False, highlight=False)
-            written, left_out = written + result.written, left_out + len(result.left_out)
+            written, left_out = written + outcome.written, left_out + len(outcome.left_out)
             bar.update(task, advance=count)
     kind = "shards" if job.dataset else "images"
     print(
@@ -101,14 +101,14 @@ def _do(command: Translate, job: Job, tasks: list[Task], done_before: int) -> in
     return left_out
 
 
-def _results(command: Translate, job: Job, tasks: list[Task]) -> Generator[tuple[int, TranslationResult]]:
-    """Results, each with its number of tasks."""
+def _outcomes(command: Translate, job: Job, tasks: list[Task]) -> Generator[tuple[int, TranslationResult]]:
+    """How many tasks were done together, and what became of them."""
     if command.workers < 0:
         raise UsageError(f"--workers {command.workers}: give 0 or more")
     if command.workers:
         from cyclegan_dist.orchestration.translating import translate_on_ray  # loads ray
 
-        yield from ((1, result) for result in translate_on_ray(job, tasks, command.workers))
+        yield from ((1, outcome) for outcome in translate_on_ray(job, tasks, command.workers))
         return
     worker = JobWorker(job)
     together = 1 if job.dataset else job.batch_size

@@ -50,4 +50,4 @@ class EvaluationConfig:
                 raise UsageError(f"unknown metric {name!r}: {guess}there are {', '.join(METRICS)}")
         refuse_unpinned(self.features, self.features_sha256)
         if self.segmenter and not self.palette:
-            raise UsageError("a segmenter needs a palette: its classes in the order of its outputs")
+            raise UsageError("a segmenter needs a palette: the classes it tells apart, in the order of its outputs")

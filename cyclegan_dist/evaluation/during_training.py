@@ -95,8 +95,8 @@ class SnapshotEvaluations:
         code, self._process = self._process.wait(), None
         self._done.add(self._snapshot.name)
         if code or not self._result(self._snapshot).exists():
-            lines = (self.run_dir / "evaluation.log").read_text().strip().splitlines() or [f"exit code {code}"]
-            self.journal.message(f"snapshot {self._snapshot.name} was not evaluated: {lines[-1]}")
+            said = (self.run_dir / "evaluation.log").read_text().strip().splitlines() or [f"exit code {code}"]
+            self.journal.message(f"snapshot {self._snapshot.name} was not evaluated: {said[-1]}")
             return
         result = json.loads(self._result(self._snapshot).read_text())
         values = {key: figure["value"] for key, figure in result["figures"].items()}

@@ -91,7 +91,7 @@ class JobWorker:
 
 
 def _save(image: Tensor, path: Path) -> None:
-    draft = path.with_name(f".{path.name}")  # the ending decides the format
+    draft = path.with_name(f".{path.name}")  # the ending says the format
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.unlink(missing_ok=True)  # it may be a link
