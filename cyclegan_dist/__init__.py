@@ -1,3 +1,38 @@
-"""Unpaired image-to-image translation (CycleGAN, Zhu et al. 2017) on many machines."""
+"""Image-to-image translation on many machines: CycleGAN (Zhu et al. 2017) for images without pairs, and pix2pix.
+
+import cyclegan_dist
+cyclegan_dist.load("models:/horse2zebra@champion").translate("horse.jpg").save("zebra.png")
+"""
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cyclegan_dist.models.translator import Translator
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def load(
+    source: str | os.PathLike[str], direction: str | None = None, device: str = "auto", *, tile: int = 0
+) -> "Translator":
+    """Load one direction of a trained model.
+
+    Args:
+        source: folder of a run, whose newest snapshot is taken, folder of a snapshot, or a registered model,
+            `models:/NAME@ALIAS` or `models:/NAME/VERSION`, in the MLflow of MLFLOW_TRACKING_URI.
+        direction: AB or BA; by default AB if the model has it.
+        device: `cpu`, `cuda`, `cuda:1`, ...; `auto` takes a GPU if there is one.
+        tile: images with a longer side, in pixels, are computed in tiles of this side, in less memory; 0: none are.
+
+    Returns:
+        A translator: `load(...).translate(image)` takes a path, bytes, a PIL image, an array or a tensor.
+
+    Raises:
+        UsageError: if there is no such model, it is damaged or lacks the direction, or device or tile cannot be used.
+    """
+    from cyclegan_dist.models.translator import Translator  # loads torch
+    from cyclegan_dist.registry.sources import open_source
+
+    return Translator(open_source(os.fspath(source)), direction, device, tile=tile)

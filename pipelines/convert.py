@@ -18,9 +18,8 @@ import torch
 import tyro
 
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
-from cyclegan_dist.models.reference_weights import Published, published_names, published_options, read_published
-from cyclegan_dist.models.snapshot import CARD, DIRECTIONS, generator_config, load_generator, read_card, save_snapshot
+from cyclegan_dist.models.reference_weights import common_config, published_names, published_options, read_published
+from cyclegan_dist.models.snapshot import CARD, Snapshot, save_snapshot
 from cyclegan_dist.registry.sources import open_source
 from cyclegan_dist.storage.files import atomic
 
@@ -56,10 +55,10 @@ def convert(command: Convert) -> Path:
     _refuse_taken(command.out, overwrite=command.overwrite)
     files = _files(command)
     read = {direction: read_published(path) for direction, path in files.items()}
-    config = _common_config(read)
+    config = common_config(read)
     networks = {direction: one.network for direction, one in read.items()}
     facts: dict[str, Any] = {
-        "nimg": 0,  # how many images trained it is not in the files
+        "nimg": 0,  # the files do not have the number of images they were trained on
         "converted_from": {
             direction: {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
             for direction, path in files.items()
@@ -71,7 +70,7 @@ def convert(command: Convert) -> Path:
         raise UsageError(f"cannot write {command.out}: {error.strerror or error}") from error
     for direction, path in files.items():
         dropped = f", {read[direction].dropped} unused running statistics dropped" * bool(read[direction].dropped)
-        print(f"{path} -> {DIRECTIONS[direction]}: {_describe(read[direction])}{dropped}")
+        print(f"{path} -> G_{direction}: {read[direction].description}{dropped}")
     return command.out
 
 
@@ -82,15 +81,15 @@ def convert_back(command: Convert) -> list[Path]:
         UsageError: if the published implementation has no such generator, or a file is there already.
     """
     snapshot = open_source(command.source)
-    config = generator_config(snapshot)
+    config = snapshot.generator_config
     names, written = published_names(config), []
-    for direction in read_card(snapshot).get("directions", DIRECTIONS):
-        state = load_generator(snapshot, direction).state_dict()
+    for direction in snapshot.directions:
+        state = snapshot.generator(direction).state_dict()
         target = command.out / f"latest_net_G_{LETTERS[direction]}.pth"
         if target.exists() and not command.overwrite:
             raise UsageError(f"{target} exists: choose another OUT, or pass --overwrite")
         _save({names[key]: value for key, value in state.items()}, target)
-        print(f"{DIRECTIONS[direction]} -> {target}: {published_options(config)}")
+        print(f"G_{direction} -> {target}: {published_options(config)}")
         written.append(target)
     return written
 
@@ -107,33 +106,15 @@ def _files(command: Convert) -> dict[str, Path]:
     endings = {f"G_{letter}": direction for direction, letter in LETTERS.items()}
     direction = command.direction or endings.get(source.stem[-3:])
     if direction is None:
-        raise UsageError(f"{source.name} does not say which generator it is: add --direction AB (their G_A) or BA")
+        raise UsageError(f"{source.name} may be either generator: add --direction AB (their G_A) or BA")
     return {direction: source}
-
-
-def _common_config(read: dict[str, Published]) -> CycleGANConfig:
-    """The one configuration of both generators."""
-    kinds = {
-        direction: (one.config, *(one.in_channels, one.out_channels)[:: 1 if direction == "AB" else -1])
-        for direction, one in read.items()
-    }
-    first, *others = kinds.values()
-    if any(other != first for other in others):
-        told = " and ".join(f"{DIRECTIONS[direction]} is {_describe(one)}" for direction, one in read.items())
-        raise UsageError(f"the two generators do not fit each other: {told}")
-    config, input_nc, output_nc = first
-    return CycleGANConfig(input_nc=input_nc, output_nc=output_nc, generator=config, lambda_identity=0)
-
-
-def _describe(one: Published) -> str:
-    return f"{published_options(one.config)}, {one.in_channels} to {one.out_channels} channels"
 
 
 def _refuse_taken(out: Path, *, overwrite: bool) -> None:
     """Nothing but an earlier conversion is replaced."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    converted = (out / CARD).exists() and "converted_from" in read_card(out)
+    converted = (out / CARD).exists() and "converted_from" in Snapshot.open(out).card
     if not (overwrite and converted):
         advice = ", or pass --overwrite" if converted else ""
         raise UsageError(f"{out} is not empty: choose another folder{advice}")

@@ -18,8 +18,9 @@ from torchvision.utils import make_grid
 from cyclegan_dist.config.config import load_config
 from cyclegan_dist.data.synthetic import draw_scene
 from cyclegan_dist.errors import run_command
-from cyclegan_dist.evaluation.gallery import Section, mean_absolute_error, there_and_back, write_gallery
-from cyclegan_dist.models.snapshot import find_snapshot, load_generator
+from cyclegan_dist.evaluation.gallery import Section, mean_absolute_error, translated, write_gallery
+from cyclegan_dist.models.snapshot import Snapshot, describe_directions
+from cyclegan_dist.models.translator import open_translators
 from cyclegan_dist.orchestration.launch import launch, mlflow_ui
 
 HELD_OUT = 48
@@ -49,25 +50,27 @@ def main() -> int:
 
 def show(out: Path, run_dir: Path, size: int, seed: int) -> int:
     """Translate held-out scenes, print the errors and the paths. Returns 1 if nothing was learned."""
-    snapshot = find_snapshot(run_dir)
-    G_AB, G_BA = (load_generator(snapshot, direction) for direction in ("AB", "BA"))
+    translators = open_translators(Snapshot.open(run_dir))
     scenes = [
         draw_scene(i, seed=seed + 1, size=size) for i in range(HELD_OUT)
     ]  # another seed: none of them was trained on
     domain = {d: [torch.from_numpy(getattr(scene, d)).permute(2, 0, 1) for scene in scenes] for d in "AB"}
-    there = there_and_back(G_AB, G_BA, domain["A"]) | {"truth": domain["B"]}
-    back = there_and_back(G_BA, G_AB, domain["B"]) | {"truth": domain["A"]}
-    lines = {name: _errors(pictures) for name, pictures in (("A to B", there), ("B to A", back))}
+    pictures = {
+        describe_directions(way): translated(translators, way, domain[way[0]]) | {"truth": domain[way[1]]}
+        for way in translators
+    }
+    lines = {name: _errors(images) for name, images in pictures.items()}
     names = [f"held-out scene {i}" for i in range(HELD_OUT)]
     page = write_gallery(
         out / "gallery",
-        title="CycleGAN demo: brown shapes and striped ones",
+        title="Demo: brown shapes and striped ones",
         facts={f"mean absolute error {name}": line for name, (line, _) in lines.items()},
-        sections=[Section("A to B", names[:12], _first(there)), Section("B to A", names[:12], _first(back))],
+        sections=[Section(name, names[:12], _first(images)) for name, images in pictures.items()],
         journal=run_dir / "metrics.jsonl",
+        panels=load_config("demo").method.panels,
     )
     picture = out / "demo.png"
-    rows = [image for images in there.values() for image in images[:8]]
+    rows = [image for images in next(iter(pictures.values())).values() for image in images[:8]]
     to_pil_image(make_grid(torch.stack(rows), nrow=8, pad_value=255)).save(picture)
     for name, (line, _) in lines.items():
         print(f"mean absolute error {name} on {HELD_OUT} held-out images: {line}")

@@ -40,8 +40,8 @@ def _table(exports: dict[str, Any]) -> Table:
         table.add_column(heading, justify="left" if heading in ("file", "sha256") else "right")
     for entry in exports["files"]:
         differences = (f"{value:.1e}" for value in entry["max_difference"].values())
-        told = (entry["file"], f"{entry['bytes']:,}", f"{entry['ms_per_image']:.1f}", *differences)
-        table.add_row(*told, entry["sha256"][:16])
+        cells = (entry["file"], f"{entry['bytes']:,}", f"{entry['ms_per_image']:.1f}", *differences)
+        table.add_row(*cells, entry["sha256"][:16])
     return table
 
 

@@ -2,7 +2,8 @@
 
     python -m pipelines.gallery RUN_DIR A_DIR B_DIR OUT [--count 24]
 
-Give images that were not trained on. The page opens in any browser, without a server.
+Give images that were not trained on. Of a model of one direction, only that domain's images are shown. The page opens
+in any browser, without a server.
 """
 
 from dataclasses import dataclass
@@ -12,11 +13,14 @@ import tyro
 from torch import Tensor
 
 from cyclegan_dist.data.files import list_images, printable
-from cyclegan_dist.data.images import UnreadableImageError, decode
+from cyclegan_dist.data.images import UnreadableImageError
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.evaluation.gallery import Section, there_and_back, write_gallery
-from cyclegan_dist.models.snapshot import find_snapshot, load_generator, read_card
+from cyclegan_dist.evaluation.gallery import Section, translated, write_gallery
+from cyclegan_dist.models.snapshot import Snapshot, describe_directions
+from cyclegan_dist.models.translator import Translator, open_translators
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import JOURNAL
+from cyclegan_dist.training.run_folder import read_config
 
 
 @dataclass(frozen=True)
@@ -37,38 +41,36 @@ class Gallery:
 
 def gallery(command: Gallery) -> Path:
     """Write the page. Returns the path of index.html."""
-    snapshot = find_snapshot(command.run_dir)
-    card = read_card(snapshot)
-    G_AB, G_BA = (load_generator(snapshot, direction) for direction in ("AB", "BA"))
-    sections = []
-    for title, folder, channels, forth, back in (
-        ("A to B", command.a_dir, card["input_nc"], G_AB, G_BA),
-        ("B to A", command.b_dir, card["output_nc"], G_BA, G_AB),
-    ):
-        images = _images(folder, command.count, channels)
-        sections.append(Section(title, list(images), there_and_back(forth, back, list(images.values()))))
+    snapshot = Snapshot.open(command.run_dir)
+    translators, sections = open_translators(snapshot), []
+    for direction, translator in translators.items():
+        images = _images(command.a_dir if direction == "AB" else command.b_dir, command.count, translator)
+        pictures = translated(translators, direction, list(images.values()))
+        sections.append(Section(describe_directions(direction), list(images), pictures))
     journal = command.run_dir / JOURNAL
+    is_run = RunFolder(command.run_dir).config.exists()
     return write_gallery(
         command.out,
-        title=str(card.get("run", snapshot.name)),
-        facts={"snapshot": snapshot.name, "images seen": str(card.get("nimg", "unknown"))},
+        title=str(snapshot.card.get("run", snapshot.folder.name)),
+        facts={"snapshot": snapshot.folder.name, "images seen": str(snapshot.card.get("nimg", "unknown"))},
         sections=sections,
         journal=journal if journal.exists() else None,
+        panels=read_config(command.run_dir).method.panels if is_run else None,
     )
 
 
-def _images(folder: Path, count: int, channels: int) -> dict[str, Tensor]:
+def _images(folder: Path, count: int, translator: Translator) -> dict[str, Tensor]:
     """Up to `count` images by name, C x H x W uint8."""
     names = list_images(folder) if folder.is_dir() else []
     if not names:
         raise UsageError(f"{folder} holds no images: give a folder of images")
     chosen = names[:: max(1, len(names) // max(1, count))][:count]
-    return {printable(name): _decoded(folder / name, channels) for name in chosen}
+    return {printable(name): _decoded(folder / name, translator) for name in chosen}
 
 
-def _decoded(path: Path, channels: int) -> Tensor:
+def _decoded(path: Path, translator: Translator) -> Tensor:
     try:
-        return decode(path, channels)
+        return translator.decode(path)
     except UnreadableImageError as error:
         raise UsageError(f"{printable(path)} cannot be shown: {error}; or remove it") from error
 

@@ -7,7 +7,7 @@ The model is a registered one, the folder of a run (its newest snapshot is taken
     curl --data-binary @image.jpg "http://127.0.0.1:8000/translate?direction=AB" --output translation.png
 
 with the header `Accept: image/jpeg` for a JPEG, or POST {"image": BASE64, "direction": "AB", "reconstruction": true} as
-JSON to /v1/translate. /card describes the model, /health says that the service runs. Images are not kept.
+JSON to /v1/translate. /card describes the model, /health answers while the service runs. Images are not kept.
 """
 
 import sys
@@ -17,7 +17,6 @@ import tyro
 
 from cyclegan_dist.data.images import MAX_FILE_BYTES, MAX_PIXELS
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.models.snapshot import DIRECTIONS, load_generator, read_card
 from cyclegan_dist.registry.sources import open_source
 from cyclegan_dist.service.server import is_loopback, listen
 
@@ -29,7 +28,7 @@ class Serve:
     model: tyro.conf.Positional[str]
     """models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a run or of a snapshot."""
     host: str = "127.0.0.1"
-    """Address to listen on. There is no authentication: whoever reaches it can use it."""
+    """Address to listen on. There is no authentication: everyone who reaches it can use it."""
     port: int = 8000
     """Port to listen on; 0 takes a free one."""
     max_megabytes: float = 20
@@ -48,11 +47,11 @@ def serve(command: Serve) -> None:
     """Answer until a signal comes."""
     _check(command)
     snapshot = open_source(command.model)
-    for direction in read_card(snapshot).get("directions", DIRECTIONS):
-        load_generator(snapshot, direction)  # a damaged one is better told here than by a replica
-    door = listen(command.host, command.port)
-    if not is_loopback(door):
-        print(f"warning: whoever reaches {command.host} can use this: there is no authentication", file=sys.stderr)
+    for direction in snapshot.directions:
+        snapshot.generator(direction)  # a damaged one is reported here, before replicas start
+    listener = listen(command.host, command.port)
+    if not is_loopback(listener):
+        print(f"warning: everyone who reaches {command.host} can use this: there is no authentication", file=sys.stderr)
     from cyclegan_dist.orchestration.serving import ServingOptions, serve_snapshot  # Ray is loaded from here on
 
     options = ServingOptions(
@@ -62,8 +61,8 @@ def serve(command: Serve) -> None:
         batch_size=command.batch_size,
         batch_wait_s=command.batch_wait_ms / 1000,
     )
-    with door:
-        serve_snapshot(command.model, snapshot, door, options)
+    with listener:
+        serve_snapshot(command.model, snapshot, listener, options)
 
 
 def _check(command: Serve) -> None:

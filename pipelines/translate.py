@@ -22,12 +22,12 @@ from rich.progress import Progress
 
 from cyclegan_dist.data.manifest import MANIFEST, open_manifest
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.models.snapshot import read_card
+from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.registry.sources import open_source
 from cyclegan_dist.translation.job import Job, Task, TranslationResult
 from cyclegan_dist.translation.resume import unfinished
 from cyclegan_dist.translation.targets import file_tasks, shard_tasks
-from cyclegan_dist.translation.work import Translator
+from cyclegan_dist.translation.work import JobWorker
 
 CONSOLE = Console(stderr=True)
 
@@ -58,14 +58,14 @@ def run(command: Translate) -> int:
     """Translate. Returns the number of images that could not be read."""
     snapshot = open_source(command.model)
     job = Job(
-        snapshot=str(snapshot.absolute()),
+        snapshot=str(snapshot.folder.absolute()),
         direction=command.direction,
         device=command.device,
         batch_size=max(1, command.batch_size),
         tile=command.tile,
         dataset=command.input if _is_dataset(command.input) else "",
     )
-    tasks = _tasks(command, job)
+    tasks = _tasks(command, job, snapshot)
     if not job.dataset and Path(command.input).is_file():
         return _do(command, job, tasks, done_before=0)
     with unfinished(command.output, job, command.input, tasks) as left:
@@ -76,11 +76,11 @@ def _is_dataset(source: str) -> bool:
     return "://" in source or Path(source).name == MANIFEST or (Path(source) / MANIFEST).exists()
 
 
-def _tasks(command: Translate, job: Job) -> list[Task]:
+def _tasks(command: Translate, job: Job, snapshot: Snapshot) -> list[Task]:
+    _, channels = snapshot.channels(job.direction)
     if job.dataset:
         return shard_tasks(open_manifest(job.dataset), job.domain, command.output)
-    card = read_card(Path(job.snapshot))
-    return file_tasks(Path(command.input), command.output, card["output_nc" if job.direction == "AB" else "input_nc"])
+    return file_tasks(Path(command.input), command.output, channels)
 
 
 def _do(command: Translate, job: Job, tasks: list[Task], done_before: int) -> int:
@@ -110,11 +110,11 @@ def _outcomes(command: Translate, job: Job, tasks: list[Task]) -> Generator[tupl
 
         yield from ((1, outcome) for outcome in translate_on_ray(job, tasks, command.workers))
         return
-    translator = Translator(job)
+    worker = JobWorker(job)
     together = 1 if job.dataset else job.batch_size
     for start in range(0, len(tasks), together):
         part = tasks[start : start + together]
-        yield len(part), translator(part)
+        yield len(part), worker(part)
 
 
 def main() -> int:

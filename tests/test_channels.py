@@ -14,7 +14,7 @@ from PIL import Image
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.images import decode
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.models.snapshot import find_snapshot
+from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.training.stop import StopRequest
 from cyclegan_dist.training.trainer import train
@@ -66,15 +66,15 @@ def test_four_channels_and_one(tiny_run: Callable[..., Config], four_and_one: Pa
 
     page = gallery(Gallery(config.run_dir, tmp_path / "A", tmp_path / "B", tmp_path / "page"))
     assert page.read_text().count("<figure>") == 8
-    serve(find_snapshot(config.run_dir), tmp_path)
+    serve(Snapshot.open(config.run_dir), tmp_path)
 
 
-def serve(snapshot: Path, folder: Path) -> None:
+def serve(snapshot: Snapshot, folder: Path) -> None:
     from cyclegan_dist.models.mlflow_model import ImageTranslator
     from cyclegan_dist.registry.models import _example
 
     model = ImageTranslator()
-    model.load_context(SimpleNamespace(artifacts={"snapshot": str(snapshot)}))  # pyright: ignore
+    model.load_context(SimpleNamespace(artifacts={"snapshot": str(snapshot.folder)}))  # pyright: ignore
     for direction, source, channels in (("AB", "A/0.npy", (4, 1)), ("BA", "B/0.png", (1, 4))):
         which = {"direction": direction}
         data = (folder / source).read_bytes()

@@ -1,1 +1,1 @@
-"""How good a pair of generators is: distances between piles of images, errors image by image, and what went wrong."""
+"""Evaluation of a model: distances between sets of images, errors image by image, and known failures."""

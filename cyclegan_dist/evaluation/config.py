@@ -14,17 +14,18 @@ METRICS = ("distances", "cycle", "identity", "content", "paired", "segmentation"
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What is measured of a pair of generators."""
+    """What is measured of a model."""
 
     metrics: tuple[str, ...] = METRICS
     """Groups of figures. distances: kernel and Frechet distance between translations and real images. cycle: L1 and
-    SSIM of reconstructions. identity: L1 of what a generator makes of images that are of its domain already. content:
+    SSIM of reconstructions. identity: L1 of what a generator makes of images that are of its domain already. Both need
+    a model of both directions. content:
     SSIM of the grey values of input and translation. paired: L1, PSNR, SSIM, pixel accuracy, where the data set has
     pairs. segmentation: pixel accuracy, class accuracy, class IoU, where a palette is given."""
     features: str = "untrained"
     """Network whose features distances are taken between. `inception:FILE`: the FID Inception's weights, for KID and
     FID proper; `NAME:FILE`: a torchvision network and its weights (resnet18:weights.pth); `untrained`: a small random
-    one, which sees colour and texture only."""
+    one, which depends on colour and texture only."""
     features_sha256: str = ""
     """What FILE must hash to. Required for inception."""
     size: Annotated[int, Ge(0)] = 0
@@ -36,7 +37,7 @@ class EvaluationConfig:
     subsets: Annotated[int, Gt(1)] = 10
     """Parts that images are split into for the interval of the kernel distance."""
     palette: str = ""
-    """YAML file of class names and their colours, `road: [128, 64, 128]`, that says which domain holds label maps."""
+    """YAML file of class names and their colours, `road: [128, 64, 128]`, and which domain has label maps."""
     segmenter: str = ""
     """Torchvision network that segments photographs into the palette's classes, and its weights, for the FCN score:
     fcn_resnet50:weights.pth."""

@@ -1,4 +1,4 @@
-"""What goes wrong with a CycleGAN, in words. A finding is a doubt for a person to look at, and may veto a promotion."""
+"""Known failures of image translation. A finding is for a person to look at, and may veto a promotion."""
 
 import statistics
 from collections.abc import Iterable, Mapping
@@ -7,11 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
-NOTHING_LEVELS = 3.0  # grey levels: less is not seen
+from cyclegan_dist.models.snapshot import describe_directions
+
+NOTHING_LEVELS = 3.0  # grey levels: less is not visible
 COLLAPSED_SHARE = 0.2  # of the real images' spread
 INVERTED_CORRELATION = -0.3
-WON_LOSS = 0.02  # of a least-squares discriminator, which is 0.25 where it cannot tell
+WON_LOSS = 0.02  # of a least-squares discriminator; it is 0.25 where real and generated look the same
 LAST_RECORDS = 20
+DETECTORS = ("do-nothing", "collapsed", "inverted", "discriminator-won")
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,14 @@ class Detection:
     text: str
 
 
-DETECTORS = ("do-nothing", "collapsed", "inverted", "discriminator-won")
-
-
 def do_nothing(direction: str, change: float) -> list[Detection]:
     """`change`: mean absolute difference of translations to their inputs, in grey levels."""
     if change >= NOTHING_LEVELS:
         return []
-    text = f"G_{direction} changes its input by {change:.1f} grey levels of 255: lower lambda_identity, or train longer"
+    text = (
+        f"translation {describe_directions(direction)} changes its input by {change:.1f} grey levels of 255: train "
+        "longer, or lower the weight of the identity loss if there is one"
+    )
     return [Detection("do-nothing", direction, text)]
 
 
@@ -47,8 +50,8 @@ def collapsed(direction: str, fake: Tensor, real: Tensor) -> list[Detection]:
         return []
     share = spread / wanted if wanted else 0.0
     text = (
-        f"translations of G_{direction} differ {100 * share:.0f} % as much as real images do: all inputs give nearly "
-        "one output; raise the cycle weight, or start with another seed"
+        f"translations {describe_directions(direction)} differ {100 * share:.0f} % as much as real images do: all "
+        "inputs give nearly one output; lower the weight of the adversarial loss, or start with another seed"
     )
     return [Detection("collapsed", direction, text)]
 
@@ -58,22 +61,23 @@ def inverted(direction: str, correlation: float) -> list[Detection]:
     if correlation > INVERTED_CORRELATION:
         return []
     text = (
-        f"G_{direction} turns dark into bright (correlation {correlation:.2f}): raise lambda_identity, or start with "
-        "another seed"
+        f"translation {describe_directions(direction)} turns dark into bright (correlation {correlation:.2f}): raise "
+        "the weight of the identity loss if there is one, or start with another seed"
     )
     return [Detection("inverted", direction, text)]
 
 
-def discriminator_won(records: Iterable[Mapping[str, Any]], gan_mode: str) -> list[Detection]:
-    """From a journal's `metrics` records; only least-squares losses have a scale to judge by."""
+def discriminator_won(records: Iterable[Mapping[str, Any]], least_squares: Mapping[str, str]) -> list[Detection]:
+    """From a journal's `metrics` records, and the `least_squares` of the method's configuration."""
     last = [record["values"] for record in records if record["kind"] == "metrics"][-LAST_RECORDS:]
     found = []
-    for domain, direction in (("B", "AB"), ("A", "BA")) if gan_mode == "lsgan" else ():
-        losses = [values[f"loss/D_{domain}"] for values in last if f"loss/D_{domain}" in values]
+    for name, direction in least_squares.items():
+        losses = [values[f"loss/{name}"] for values in last if f"loss/{name}" in values]
         if losses and (loss := statistics.fmean(losses)) < WON_LOSS:
             text = (
-                f"D_{domain} tells all translations of G_{direction} apart (loss {loss:.3f}), which teaches little: "
-                "raise pool_size, lower optim.lr, or look at the data for what gives a domain away"
+                f"discriminator {name} separates all translations {describe_directions(direction)} from real images "
+                f"(loss {loss:.3f}), so that little can be learned from it: lower optim.lr_D, or look for what gives a "
+                "domain away in the data"
             )
             found.append(Detection("discriminator-won", direction, text))
     return found

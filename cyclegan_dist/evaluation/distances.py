@@ -15,7 +15,7 @@ from cyclegan_dist.evaluation.figures import Figure
 
 
 class _Given(nn.Module):
-    """What torchmetrics takes for a feature extractor, where features are at hand."""
+    """A feature extractor for torchmetrics that returns features which were computed before."""
 
     def __init__(self, num_features: int):
         super().__init__()

@@ -28,16 +28,16 @@ def evaluate_snapshots(parts: Parts, hooks: Hooks, at: Progress, loader: Iterato
 
 class SnapshotEvaluations:
     """Every snapshot's figures on held-out images, into the journal when they are there; `best.json` names the
-    snapshot whose `held_out.best`, the mean of both directions, is lowest. On rank 0 only.
+    snapshot whose `held_out.best`, the mean over directions, is lowest. On rank 0 only.
 
-    A run that is stopped does not wait for them; what is missing is caught up when it is resumed.
+    A run that is stopped does not wait for them; missing ones follow when it is resumed.
     """
 
     def __init__(self, config: Config, journal: Journal):
         self.config, self.run_dir, self.journal = config, config.run_dir, journal
         self._process: subprocess.Popen[bytes] | None = None
         self._snapshot = Path()
-        # By the journal, not by what lies in `evaluations`: a process may have ended after its training was killed.
+        # By the journal, not by the folder `evaluations`: a process may have ended after its training was killed.
         evaluated = (record for record, _ in read_records(self.run_dir / JOURNAL, 0) if record["kind"] == "evaluation")
         self._done = {f"nimg-{record['nimg']:09d}" for record in evaluated}
         self._may_wait = True

@@ -1,4 +1,4 @@
-"""Measure how good generators are, both directions at once.
+"""Measure how good generators are, all directions of a model at once.
 
     python -m pipelines.evaluate SOURCE --data DATA [--split test] [--out OUT]
 
@@ -22,6 +22,7 @@ from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.detectors import discriminator_won
 from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.evaluation.report import table, write_report
+from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.registry.sources import open_source, use_store
 from cyclegan_dist.step import distributed
 from cyclegan_dist.storage.layout import RunFolder
@@ -71,12 +72,12 @@ def run(command: Evaluate) -> Evaluation:
     snapshot = open_source(command.source)
     manifest = open_manifest(data_path(command.data, command.split), (*READING, "name"))
     evaluation = evaluate(snapshot, manifest, command.what, world)
-    run_dir = run_of(snapshot)
+    run_dir = run_of(snapshot.folder)
     if run_dir is not None:
         records = (record for record, _ in read_records(run_dir / JOURNAL, 0))
-        evaluation.findings.extend(discriminator_won(records, read_config(run_dir).method.gan_mode))
+        evaluation.findings.extend(discriminator_won(records, read_config(run_dir).method.least_squares))
     if world.is_first:
-        _tell(command, evaluation, snapshot, run_dir)
+        _report(command, evaluation, snapshot, run_dir)
     distributed.leave()
     return evaluation
 
@@ -87,8 +88,8 @@ def run_of(snapshot: Path) -> Path | None:
     return run_dir if RunFolder(run_dir).config.exists() and (run_dir / JOURNAL).exists() else None
 
 
-def _tell(command: Evaluate, evaluation: Evaluation, snapshot: Path, run_dir: Path | None) -> None:
-    out = command.out or (run_dir / "evaluations" / snapshot.name if run_dir else Path("evaluation"))
+def _report(command: Evaluate, evaluation: Evaluation, snapshot: Snapshot, run_dir: Path | None) -> None:
+    out = command.out or (run_dir / "evaluations" / snapshot.folder.name if run_dir else Path("evaluation"))
     try:
         page = write_report(evaluation, out)
     except OSError as error:
@@ -103,18 +104,18 @@ def _tell(command: Evaluate, evaluation: Evaluation, snapshot: Path, run_dir: Pa
         console.print(f"{finding.name}: {finding.text}", soft_wrap=True, markup=False, highlight=False)
     print(f"page: {page}")
     if command.mlflow and run_dir is not None and SenderState.read(run_dir).run_id:
-        _send(run_dir, evaluation, out)
+        _log_to_mlflow(run_dir, evaluation, out)
 
 
-def _send(run_dir: Path, evaluation: Evaluation, out: Path) -> None:
-    """To the run's place in MLflow; a server that is away costs its figures there and nothing else."""
-    mark = SenderState.read(run_dir)
-    use_store(mark.store)
+def _log_to_mlflow(run_dir: Path, evaluation: Evaluation, out: Path) -> None:
+    """Add figures and files to the run in MLflow. A server that cannot be reached is no reason to fail."""
+    sent = SenderState.read(run_dir)
+    use_store(sent.store)
     from cyclegan_dist.registry.models import log_evaluation  # loads mlflow
 
     values = {key: figure.value for key, figure in evaluation.figures.items()}
     try:
-        log_evaluation(mark.run_id, evaluation.facts["step"], values, out)
+        log_evaluation(sent.run_id, evaluation.facts["step"], values, out)
     except UsageError as error:
         print(f"not added to MLflow: {error}", file=sys.stderr)
 

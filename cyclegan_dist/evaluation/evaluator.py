@@ -1,8 +1,7 @@
-"""One direction: translate a domain's images there and back, each rank a share of them, and note what each shows."""
+"""Evaluation of one direction: translations of a domain's images and the scores of each, shared among ranks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +13,9 @@ from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.features import open_features
 from cyclegan_dist.evaluation.images import DomainImages, whole_images
 from cyclegan_dist.evaluation.scores import Scores, comparable, correlation, grey, l1, paired, ssim
-from cyclegan_dist.evaluation.segmentation import confusion, open_segmenter, read_palette, seen
-from cyclegan_dist.models.inference import translate
-from cyclegan_dist.models.snapshot import load_generator, read_card
+from cyclegan_dist.evaluation.segmentation import confusion, open_segmenter, read_palette, segmented
+from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.models.translator import open_translators
 from cyclegan_dist.step.distributed import World
 
 SHOWN = 8  # first images of each direction, for a report
@@ -24,7 +23,7 @@ SHOWN = 8  # first images of each direction, for a report
 
 @dataclass(frozen=True)
 class Direction:
-    """What was found, of all ranks, in the order of the images.
+    """Results for one direction, of all ranks, in the order of the images.
 
     Attributes:
         name: AB or BA.
@@ -33,7 +32,7 @@ class Direction:
         fake: n x D features of their translations.
         confusion: pixels by true and found class, if there are label maps.
         names: of the first images.
-        shown: these themselves, C x H x W uint8: input, translation, reconstruction and, if known, truth.
+        shown: these images, C x H x W uint8: input, translation and, where there are any, reconstruction and truth.
     """
 
     name: str
@@ -46,8 +45,8 @@ class Direction:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What one image shows."""
+class _Result:
+    """Results for one image."""
 
     scores: dict[str, float]
     features: tuple[Tensor, Tensor]
@@ -56,10 +55,10 @@ class _Seen:
 
 
 class Evaluator:
-    """Both generators of a snapshot, and everything they are judged with."""
+    """The generators of a snapshot, and everything they are evaluated with."""
 
-    def __init__(self, snapshot: Path, manifest: Manifest, config: EvaluationConfig, world: World):
-        self.config, self.world, self.card = config, world, read_card(snapshot)
+    def __init__(self, snapshot: Snapshot, manifest: Manifest, config: EvaluationConfig, world: World):
+        self.config, self.world = config, world
         wanted = set(config.metrics)
         self.features = open_features(config, world.device) if "distances" in wanted else None
         self.palette, self.segmenter = None, None
@@ -67,61 +66,92 @@ class Evaluator:
             self.palette = read_palette(config.palette)
             if config.segmenter:
                 self.segmenter = open_segmenter(config.segmenter, len(self.palette.classes), world.device)
-        self.networks = {name: load_generator(snapshot, name, world.device) for name in ("AB", "BA")}
-        geometry, multiple = whole_images(self.card, config.size), self.networks["AB"].multiple
-        self.channels = {"A": self.card["input_nc"], "B": self.card["output_nc"]}
+        self.translators = open_translators(snapshot, world.device)
+        geometry, multiple = whole_images(snapshot.preprocess, config.size), snapshot.generator_config.multiple
+        direction = snapshot.directions[0]
+        self.channels = dict(zip(direction, snapshot.channels(direction), strict=True))
         self.images = {d: DomainImages(manifest, d, self.channels[d], geometry, multiple) for d in "AB"}
         # Images that are not all of one size are computed one by one.
         self.batch_size = config.batch_size if geometry.preprocess == "resize_and_crop" else 1
         self.pairs = manifest.paired and bool(wanted & {"paired", "segmentation"})
 
     def direction(self, name: str) -> Direction:
-        """Evaluator one direction. All ranks call it and all get the whole."""
-        images = self.images[name[0]]
+        """Evaluate one direction. All ranks call it and all get the whole."""
         partners = self.images[name[1]].partners() if self.pairs else {}
-        n = min(len(images), self.config.count or len(images))
+        found: list[_Result] = self._shared(name[0], lambda indices: self._evaluate(name, indices, partners))
+        counts = [result.confusion for result in found if result.confusion is not None]
+        pictures = [result.pictures for result in found[:SHOWN]]
+        return Direction(
+            name,
+            {key: [result.scores[key] for result in found] for key in found[0].scores},
+            torch.stack([result.features[0] for result in found]),
+            torch.stack([result.features[1] for result in found]),
+            torch.stack(counts).sum(0) if counts else None,
+            [self.images[name[0]].name(i) for i in range(len(pictures))],
+            {kind: [shown[kind] for shown in pictures] for kind in pictures[0]},
+        )
+
+    def real_features(self, domain: str) -> Tensor:
+        """N x D features of the real images of a domain that no direction starts from; `Direction.real` holds the
+        others'. All ranks call it and all get the whole.
+        """
+        if self.features is None:
+            return torch.empty(0, 0)
+        return torch.stack(self._shared(domain, lambda indices: list(self._features(self._stacked(domain, indices)))))
+
+    def _shared(self, domain: str, evaluate: Callable[[Sequence[int]], list[Any]]) -> list[Any]:
+        """The results of `evaluate` for all images of a domain, in their order; each rank evaluates its share, batch by
+        batch.
+        """
+        n = min(len(self.images[domain]), self.config.count or len(self.images[domain]))
         mine = range(self.world.rank, n, self.world.size)
-        found: dict[int, _Seen] = {}
+        found: dict[int, Any] = {}
         for start in range(0, len(mine), self.batch_size):
             indices = mine[start : start + self.batch_size]
-            truth = [partners[images.name(i)] for i in indices] if self.pairs else []
-            found |= dict(zip(indices, self._judge(name, list(indices), truth), strict=True))
-        everything = {i: seen for rank in self.world.gather(found) for i, seen in rank.items()}
-        return _direction(name, [everything[i] for i in range(n)], [images.name(i) for i in range(min(n, SHOWN))])
+            found |= dict(zip(indices, evaluate(indices), strict=True))
+        everything = {i: result for rank in self.world.gather(found) for i, result in rank.items()}
+        return [everything[i] for i in range(n)]
 
-    def _judge(self, name: str, indices: list[int], partners: list[int]) -> list[_Seen]:
-        """Some images of one size."""
-        pictures = self._there_and_back(name, indices)
+    def _stacked(self, domain: str, indices: Sequence[int]) -> Tensor:
+        return torch.stack([self.images[domain][i] for i in indices])
+
+    def _evaluate(self, name: str, indices: Sequence[int], partners: Mapping[str, int]) -> list[_Result]:
+        """Some images of one size; `partners` are indices of the other domain by name, if there are pairs."""
+        pictures = self._translated(name, indices)
         if partners:
-            pictures["truth"] = torch.stack([self.images[name[1]][i] for i in partners])
+            pictures["truth"] = self._stacked(name[1], [partners[self.images[name[0]].name(i)] for i in indices])
         scores = self._scores(name, pictures)
         real, fake = (self._features(pictures[kind]) for kind in ("input", "translation"))
-        labels = self._labels(name, pictures)
+        confusions = self._confusions(name, pictures)
         return [
-            _Seen(
+            _Result(
                 {key: values[k] for key, values in scores.items()},
                 (real[k], fake[k]),
-                self._confusion(labels, k),
+                confusions[k] if confusions else None,
                 {kind: x[k] for kind, x in pictures.items() if kind != "identity"} if i < SHOWN else {},
             )
             for k, i in enumerate(indices)
         ]
 
-    def _there_and_back(self, name: str, indices: list[int]) -> dict[str, Tensor]:
-        """Through 8 bits, as users of the files see it."""
-        real = torch.stack([self.images[name[0]][i] for i in indices])
-        fake, back = translate(self.networks[name], real), self.networks[name[::-1]]
-        pictures = {"input": real, "translation": fake, "reconstruction": translate(back, fake)}
-        if "identity" in self.config.metrics and self.channels["A"] == self.channels["B"]:
-            pictures["identity"] = translate(back, real)  # `back` makes images of this domain
+    def _translated(self, name: str, indices: Sequence[int]) -> dict[str, Tensor]:
+        """Input, translation and, if the snapshot also translates back, reconstruction and identity: n x C x H x W
+        uint8, since users of the files get 8 bits.
+        """
+        real = self._stacked(name[0], indices)
+        fake = torch.stack(self.translators[name].translate_batch(real))
+        pictures = {"input": real, "translation": fake}
+        if back := self.translators.get(name[::-1]):
+            pictures["reconstruction"] = torch.stack(back.translate_batch(fake))
+            if "identity" in self.config.metrics and self.channels["A"] == self.channels["B"]:
+                pictures["identity"] = torch.stack(back.translate_batch(real))  # `back` makes images of this domain
         return pictures
 
     def _scores(self, name: str, pictures: Mapping[str, Tensor]) -> Scores:
-        real, fake, rec = (pictures[kind] for kind in ("input", "translation", "reconstruction"))
+        real, fake, rec = pictures["input"], pictures["translation"], pictures.get("reconstruction")
         domain, wanted, found = name[0], self.config.metrics, {"correlation": correlation(real, fake)}
         if comparable(real.shape[1], fake.shape[1]):
             found["change"] = l1(real, fake)
-        if "cycle" in wanted:
+        if rec is not None and "cycle" in wanted:
             found |= {f"eval/cycle_l1_{domain}": l1(real, rec), f"eval/cycle_ssim_{domain}": ssim(real, rec)}
         if "identity" in pictures:
             found[f"eval/identity_l1_{domain}"] = l1(real, pictures["identity"])
@@ -136,33 +166,15 @@ class Evaluator:
             return torch.empty(len(images), 0)
         return self.features.of(visible(images).to(self.world.device))
 
-    def _labels(self, name: str, pictures: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
-        """True and found classes, n x H x W, where both are known."""
+    def _confusions(self, name: str, pictures: Mapping[str, Tensor]) -> list[Tensor]:
+        """For each image its pixels by true and found class; empty where these are not known."""
         if self.palette is None:
-            return None
+            return []
         if name[1] == self.palette.domain and "truth" in pictures:
-            return self.palette.labels(pictures["truth"]), self.palette.labels(pictures["translation"])
-        if name[0] == self.palette.domain and self.segmenter is not None:
-            return self.palette.labels(pictures["input"]), seen(
-                self.segmenter, pictures["translation"], self.world.device
-            )
-        return None
-
-    def _confusion(self, labels: tuple[Tensor, Tensor] | None, k: int) -> Tensor | None:
-        if labels is None or self.palette is None:
-            return None
-        return confusion(labels[0][k], labels[1][k], len(self.palette.classes))
-
-
-def _direction(name: str, found: list[Any], names: list[str]) -> Direction:
-    counts = [seen.confusion for seen in found if seen.confusion is not None]
-    first = [seen.pictures for seen in found[: len(names)]]
-    return Direction(
-        name,
-        {key: [seen.scores[key] for seen in found] for key in found[0].scores},
-        torch.stack([seen.features[0] for seen in found]),
-        torch.stack([seen.features[1] for seen in found]),
-        torch.stack(counts).sum(0) if counts else None,
-        names,
-        {kind: [pictures[kind] for pictures in first] for kind in first[0]},
-    )
+            true, found = self.palette.labels(pictures["truth"]), self.palette.labels(pictures["translation"])
+        elif name[0] == self.palette.domain and self.segmenter is not None:
+            true = self.palette.labels(pictures["input"])
+            found = segmented(self.segmenter, pictures["translation"], self.world.device)
+        else:
+            return []
+        return [confusion(*labels, len(self.palette.classes)) for labels in zip(true, found, strict=True)]

@@ -1,4 +1,4 @@
-"""A run as a static page: held-out images with their translation and reconstruction, and how training went.
+"""Galleries: static pages of a run, with held-out images, their translations and reconstructions, and loss curves.
 
 One folder with `index.html` and PNG files: it opens from disk, without a server, scripts or a network.
 """
@@ -18,8 +18,7 @@ from torch import Tensor
 
 from cyclegan_dist.data.encode import write_image
 from cyclegan_dist.data.images import visible
-from cyclegan_dist.models.inference import translate
-from cyclegan_dist.networks.build import Generator
+from cyclegan_dist.models.translator import Translator
 from cyclegan_dist.tracking.journal import read_records
 
 
@@ -38,11 +37,20 @@ class Section:
     pictures: Mapping[str, Sequence[Tensor]]
 
 
-def there_and_back(forth: Generator, back: Generator, images: Sequence[Tensor]) -> dict[str, list[Tensor]]:
-    """Input, translation and reconstruction of C x H x W uint8 images of any sizes."""
-    translations = [translate(forth, image[None])[0] for image in images]
-    reconstructions = [translate(back, image[None])[0] for image in translations]
-    return {"input": list(images), "translation": translations, "reconstruction": reconstructions}
+def translated(
+    translators: Mapping[str, Translator], direction: str, images: Sequence[Tensor]
+) -> dict[str, list[Tensor]]:
+    """Pictures for a `Section`: input, translation and, if there is a translator back, reconstruction.
+
+    Args:
+        translators: by direction.
+        direction: of the translations.
+        images: C x H x W uint8 of any sizes.
+    """
+    pictures = {"input": list(images), "translation": [translators[direction].translate(image) for image in images]}
+    if back := translators.get(direction[::-1]):
+        pictures["reconstruction"] = [back.translate(image) for image in pictures["translation"]]
+    return pictures
 
 
 def write_gallery(
@@ -52,6 +60,7 @@ def write_gallery(
     facts: Mapping[str, str],
     sections: Sequence[Section],
     journal: Path | None = None,
+    panels: Mapping[str, Sequence[str]] | None = None,
     figures: Sequence[Sequence[str]] = (),
     warnings: Sequence[str] = (),
 ) -> Path:
@@ -60,9 +69,10 @@ def write_gallery(
     Args:
         out: folder to make or to fill.
         title: heading.
-        facts: what to say above the pictures.
+        facts: shown above the pictures.
         sections: the pictures.
         journal: the run's `metrics.jsonl`, for the curves.
+        panels: titles of curves and the losses in each, as a method's configuration has them.
         figures: a table, its first row the headings.
         warnings: sentences about what looks wrong.
 
@@ -70,7 +80,7 @@ def write_gallery(
         The path of index.html.
     """
     (out / "images").mkdir(parents=True, exist_ok=True)
-    curves = _draw_curves(journal, out) if journal is not None else []
+    curves = _draw_curves(journal, panels or {}, out) if journal is not None else []
     template = jinja2.Environment(autoescape=True).from_string(
         importlib.resources.files("cyclegan_dist.evaluation").joinpath("gallery.html").read_text()
     )
@@ -93,20 +103,19 @@ def _rows(out: Path, number: int, section: Section) -> list[dict[str, object]]:
     return rows
 
 
-def _draw_curves(journal: Path, out: Path) -> list[str]:
-    """Losses of generators, discriminators, and the learning rate, over images seen."""
+def _draw_curves(journal: Path, panels: Mapping[str, Sequence[str]], out: Path) -> list[str]:
+    """Losses and learning rates over images seen."""
     points = [record for record, _ in read_records(journal, 0) if record["kind"] == "metrics"]
     if not points:
         return []
-    names = list(points[0]["values"])
-    panels = {
-        "adversarial": [n for n in names if n in ("loss/G_AB", "loss/G_BA", "loss/D_A", "loss/D_B")],
-        "cycle and identity": [n for n in names if n.startswith(("loss/cycle", "loss/idt"))],
-        "learning rate": ["lr/G"],
-    }
-    panels = {title: keys for title, keys in panels.items() if keys}
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 2.8), squeeze=False)
-    for axis, (title, keys) in zip(axes[0], panels.items(), strict=True):
+    found = list(points[0]["values"])
+    keys_by_title = {title: [f"loss/{name}" for name in names] for title, names in panels.items()}
+    keys_by_title["learning rate"] = [key for key in found if key.startswith("lr/")]
+    shown = {title: kept for title, keys in keys_by_title.items() if (kept := [key for key in keys if key in found])}
+    if not shown:
+        return []
+    figure, axes = plt.subplots(1, len(shown), figsize=(4.2 * len(shown), 2.8), squeeze=False)
+    for axis, (title, keys) in zip(axes[0], shown.items(), strict=True):
         for key in keys:
             axis.plot(
                 [p["nimg"] for p in points], [p["values"][key] for p in points], label=key.split("/")[1], linewidth=1.2

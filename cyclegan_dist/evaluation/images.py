@@ -42,11 +42,11 @@ class DomainImages:
         return {self.name(index): index for index in range(len(self))}
 
 
-def whole_images(card: dict[str, Any], size: int) -> DataConfig:
-    """How images are brought to the size that the generators of `card` were trained on, or to `size`: what training
-    crops is resized to the crop's size instead, as the reference implementation does when it tests.
+def whole_images(preprocess: dict[str, Any], size: int) -> DataConfig:
+    """How images are brought to the size that generators were trained on with `preprocess`, or to `size`: what
+    training crops is resized to the crop's size instead, as the reference implementation does when it tests.
     """
-    trained = {key: value for key, value in card.get("preprocess", {}).items() if key in _GEOMETRY}
+    trained = {key: value for key, value in preprocess.items() if key in _GEOMETRY}
     config = DataConfig(**trained)
     if size or config.preprocess in ("resize_and_crop", "scale_width_and_crop"):
         side = size or config.crop_size

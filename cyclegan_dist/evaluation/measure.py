@@ -1,9 +1,9 @@
-"""Measure a snapshot on a data set: both directions' figures, and what looks wrong."""
+"""Measure a snapshot on a data set: the figures of each direction, and what looks wrong."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -17,6 +17,7 @@ from cyclegan_dist.evaluation.evaluator import Direction, Evaluator
 from cyclegan_dist.evaluation.features import Features
 from cyclegan_dist.evaluation.figures import Figure
 from cyclegan_dist.evaluation.segmentation import scores_of
+from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.step.distributed import World
 
 
@@ -39,37 +40,40 @@ class Evaluation:
 
     def to_json(self) -> str:
         """Figures with their intervals, findings and facts."""
-        return json.dumps({**self.facts, "figures": _rows(self.figures), "findings": _told(self.findings)}, indent=1)
+        findings = [dataclasses.asdict(finding) for finding in self.findings]
+        return json.dumps({**self.facts, "figures": _rows(self.figures), "findings": findings}, indent=1)
 
 
-def evaluate(snapshot: Path, manifest: Manifest, config: EvaluationConfig, world: World) -> Evaluation:
-    """Measure both directions. All ranks call it and all get the whole, the same whatever their number, but for
-    rounding.
+def evaluate(snapshot: Snapshot, manifest: Manifest, config: EvaluationConfig, world: World) -> Evaluation:
+    """Measure the directions that a snapshot has; what takes the reverse generator is left out where there is none. All
+    ranks call it and all get the whole, the same whatever their number, but for rounding.
 
     Args:
-        snapshot: folder of the generators.
+        snapshot: of the generators.
         manifest: the data set, opened with its column `name`.
         config: what to measure.
         world: this rank among all.
 
     Raises:
-        UsageError: if an image is damaged, a weights file is not what it should be, or too few images are there.
+        UsageError: if an image is damaged, a weights file is not what it should be, or there are too few images.
     """
     evaluator = Evaluator(snapshot, manifest, config, world)
-    there, back = evaluator.direction("AB"), evaluator.direction("BA")
+    directions = [evaluator.direction(name) for name in snapshot.directions]
+    real = {direction.name[0]: direction.real for direction in directions}
+    real |= {domain: evaluator.real_features(domain) for domain in "AB" if domain not in real}
     figures: dict[str, Figure] = {}
     findings: list[Detection] = []
-    for direction, real in ((there, back.real), (back, there.real)):
-        figures |= _figures(direction, real, evaluator.features, config.subsets)
-        findings += _findings(direction, real)
+    for direction in directions:
+        figures |= _figures(direction, real[direction.name[1]], evaluator.features, config.subsets)
+        findings += _findings(direction, real[direction.name[1]])
     facts = {
-        **{key: evaluator.card.get(key) for key in ("run", "step", "nimg")},
-        "snapshot": str(snapshot),
+        **{key: snapshot.card.get(key) for key in ("run", "step", "nimg")},
+        "snapshot": str(snapshot.folder),
         "data": {d: {"digest": manifest.domain_digest(d), "samples": manifest.samples[d]} for d in "AB"},
         "source": manifest.root,
-        "images": {"A": len(there.real), "B": len(back.real)},
+        "images": {domain: len(features) for domain, features in sorted(real.items()) if len(features)},
     }
-    return Evaluation(dict(sorted(figures.items())), findings, facts, [there, back])
+    return Evaluation(dict(sorted(figures.items())), findings, facts, directions)
 
 
 def _figures(direction: Direction, real: Tensor, features: Features | None, subsets: int) -> dict[str, Figure]:
@@ -103,7 +107,3 @@ def _rows(figures: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
         }
         for key, figure in figures.items()
     }
-
-
-def _told(findings: list[Detection]) -> list[dict[str, str]]:
-    return [{"name": finding.name, "direction": finding.direction, "text": finding.text} for finding in findings]

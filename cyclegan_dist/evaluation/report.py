@@ -1,4 +1,4 @@
-"""An evaluation as files: `metrics.json`, and a page to look at."""
+"""Reports of evaluations: `metrics.json`, and a page to look at."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from cyclegan_dist.evaluation.figures import Figure
 from cyclegan_dist.evaluation.gallery import Section, write_gallery
 from cyclegan_dist.evaluation.measure import Evaluation
+from cyclegan_dist.models.snapshot import describe_directions
 from cyclegan_dist.storage.files import write_atomic
 
 METRICS = "metrics.json"
@@ -33,12 +34,11 @@ def write_report(evaluation: Evaluation, out: Path) -> Path:
     """
     facts = evaluation.facts
     data = {f"domain {d}": f"{n} of {facts['data'][d]['samples']} images" for d, n in facts["images"].items()}
-    titles = {"AB": "A to B", "BA": "B to A"}
     page = write_gallery(
         out,
         title=f"Evaluation of {facts['run'] or Path(facts['snapshot']).name}",
         facts={"images seen in training": str(facts["nimg"]), "data set": facts["source"], **data},
-        sections=[Section(titles[d.name], d.names, d.shown) for d in evaluation.directions],
+        sections=[Section(describe_directions(d.name), d.names, d.shown) for d in evaluation.directions],
         figures=table(evaluation.figures),
         warnings=[finding.text for finding in evaluation.findings],
     )

@@ -1,7 +1,7 @@
 """Label maps: the FCN score's three figures (Long et al. 2015; section 5.1.1 of the paper).
 
-Into label maps, each pixel's class is that of the nearest colour of the palette, compared with the true map's. Into
-photographs, a segmentation network says what it sees in them, compared with the map they were made from.
+In translations to label maps, each pixel has the class of the nearest colour of the palette, which is compared with the
+true map. Translations to photographs are segmented by a network, and compared with the map they were made from.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class Palette:
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
-            raise UsageError("a palette needs two classes at the least")
+            raise UsageError("a palette needs at least two classes")
 
     def labels(self, maps: Tensor) -> Tensor:
         """The class of each pixel of n x C x H x W uint8 maps: n x H x W."""
@@ -82,7 +82,7 @@ def open_segmenter(name_and_file: str, classes: int, device: torch.device) -> nn
 
 
 @torch.inference_mode()
-def seen(segmenter: nn.Module, photographs: Tensor, device: torch.device) -> Tensor:
+def segmented(segmenter: nn.Module, photographs: Tensor, device: torch.device) -> Tensor:
     """The class that a segmenter gives each pixel of n x C x H x W uint8 photographs: n x H x W."""
     return segmenter(for_imagenet(photographs.expand(-1, 3, -1, -1).to(device)))["out"].argmax(1).cpu()
 
@@ -94,8 +94,8 @@ def confusion(truth: Tensor, found: Tensor, classes: int) -> Tensor:
 
 def scores_of(counts: Tensor, images: int) -> Mapping[str, Figure]:
     """Pixel accuracy, class accuracy and class IoU, the latter two as means over the classes that occur."""
-    right, true, told = counts.diag().double(), counts.sum(1).double(), counts.sum(0).double()
-    union = true + told - right
+    right, true, predicted = counts.diag().double(), counts.sum(1).double(), counts.sum(0).double()
+    union = true + predicted - right
     values = {
         "pixel_accuracy": right.sum() / true.sum(),
         "class_accuracy": (right / true)[true > 0].mean(),

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cyclegan_dist import __version__
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.models.snapshot import CARD, DIRECTIONS, load_generator, read_card
+from cyclegan_dist.models.snapshot import CARD, Snapshot, weights_name
 from cyclegan_dist.networks.build import Generator
 
 FORMATS = ("safetensors", "pt2", "onnx")
@@ -31,36 +31,33 @@ _REPEATS = 3  # of timed calls, of which the fastest counts
 Network = Callable[[Tensor], Tensor]
 
 
-def export_generators(snapshot: Path, out: Path, formats: Sequence[str] = FORMATS) -> dict[str, Any]:
-    """Write both generators of a snapshot into `out` in every format, load each file again and compare.
+def export_generators(snapshot: Snapshot, out: Path, formats: Sequence[str] = FORMATS) -> dict[str, Any]:
+    """Write the generators of a snapshot into `out` in every format, load each file again and compare.
 
     Args:
-        snapshot: folder of the generators.
+        snapshot: of the generators.
         out: folder to make or to add to; with safetensors it becomes a snapshot itself.
         formats: of `FORMATS`.
 
     Returns:
         What `out/exports.json` holds: for each file its sha256, bytes, milliseconds per image, and the largest absolute
-        difference of its answers to the original's at three sizes. Whether that is small enough, `disagreeing` says.
+        difference of its outputs to the original's at three sizes; `disagreeing` compares it with the tolerance.
 
     Raises:
         UsageError: if a format is not known, its libraries are not installed, or `out` cannot be written.
     """
     _refuse_formats(formats)
-    directions = read_card(snapshot).get("directions", list(DIRECTIONS))
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / EXPORTS).unlink(missing_ok=True)  # what it says of the files will not hold any more
+        (out / EXPORTS).unlink(missing_ok=True)  # it describes files that are about to be replaced
         if "safetensors" in formats:
-            _copy_card(snapshot, out)
-        files = [
-            _export(load_generator(snapshot, direction), direction, kind, snapshot, out)
-            for direction in directions
-            for kind in formats
-        ]
+            if snapshot.folder.resolve() == out.resolve():
+                raise UsageError(f"{out} is the snapshot itself: choose another OUT")
+            shutil.copyfile(snapshot.folder / CARD, out / CARD)
+        files = [_export(snapshot, direction, kind, out) for direction in snapshot.directions for kind in formats]
         exports = {
             "program": f"cyclegan_dist {__version__}, torch {torch.__version__}",
-            "card": read_card(snapshot),
+            "card": snapshot.card,
             "values": "images N x C x H x W in [-1, 1] in and out",
             "tolerance": TOLERANCE,
             "files": files,
@@ -72,7 +69,7 @@ def export_generators(snapshot: Path, out: Path, formats: Sequence[str] = FORMAT
 
 
 def disagreeing(exports: dict[str, Any]) -> list[str]:
-    """The files whose answers differ from the original's by more than the tolerance, or are not finite."""
+    """The files whose outputs differ from the original's by more than the tolerance, or are not finite."""
     return [
         entry["file"]
         for entry in exports["files"]
@@ -98,18 +95,12 @@ def _refuse_formats(formats: Sequence[str]) -> None:
         raise UsageError(f"format onnx needs {', '.join(_missing())}: pip install 'cyclegan_dist[onnx]'")
 
 
-def _copy_card(snapshot: Path, out: Path) -> None:
-    if snapshot.resolve() == out.resolve():
-        raise UsageError(f"{out} is the snapshot itself: choose another OUT")
-    shutil.copyfile(snapshot / CARD, out / CARD)
-
-
-def _export(network: Generator, direction: str, kind: str, snapshot: Path, out: Path) -> dict[str, Any]:
-    """Write one file, and say what is in it and how far it is from the original."""
-    path = out / f"{DIRECTIONS[direction]}.{kind}"
+def _export(snapshot: Snapshot, direction: str, kind: str, out: Path) -> dict[str, Any]:
+    """Write one file. Returns its entry in exports.json."""
+    network, path = snapshot.generator(direction), (out / weights_name(direction)).with_suffix(f".{kind}")
     if kind == "safetensors":
-        shutil.copyfile(snapshot / path.name, path)
-        exported: Network = load_generator(out, direction)
+        shutil.copyfile(snapshot.folder / path.name, path)
+        exported: Network = Snapshot.open(out).generator(direction)
     elif kind == "pt2":
         exported = _to_pt2(network, path)
     else:
@@ -151,7 +142,7 @@ def _to_onnx(network: Generator, path: Path) -> Network:
 
 
 def _free() -> tuple[dict[int, Any]]:
-    """Batch, height and width are left to the caller."""
+    """Batch, height and width are dynamic."""
     return (dict.fromkeys((0, 2, 3), torch.export.Dim.AUTO),)
 
 

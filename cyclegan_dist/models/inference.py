@@ -10,7 +10,7 @@ from cyclegan_dist.networks.build import Generator
 
 @torch.inference_mode()
 def translate(network: Generator, images: Tensor) -> Tensor:
-    """Translate n x C x H x W uint8 images of one size; the answer is n x C' x H x W uint8 on the CPU.
+    """Translate n x C x H x W uint8 images of one size; the result is n x C' x H x W uint8 on the CPU.
 
     Sides are padded to what the network needs, by reflection where the image is large enough, and cropped back.
     """
@@ -22,7 +22,7 @@ def translate(network: Generator, images: Tensor) -> Tensor:
 
 def padding(height: int, width: int, multiple: int) -> tuple[int, int, str]:
     """Rows to add below and columns to add on the right of an image, and the mode of `torch.nn.functional.pad`."""
-    # Two cells at the coarsest scale: instance norm and reflection have nothing to work on in one.
+    # Two cells at the coarsest scale: instance norm and reflection need more than one.
     down, right = (
         max(2 * multiple if multiple == 4 else multiple, -(-side // multiple) * multiple) - side
         for side in (height, width)

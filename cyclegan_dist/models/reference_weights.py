@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.networks.build import Generator, build_generator
 from cyclegan_dist.networks.config import GeneratorConfig, InitConfig
 
@@ -41,12 +42,17 @@ class Published:
     network: Generator
     dropped: int
 
+    @property
+    def description(self) -> str:
+        """Architecture, as options of the published programs, and channels."""
+        return f"{published_options(self.config)}, {self.in_channels} to {self.out_channels} channels"
+
 
 def read_published(path: Path) -> Published:
     """Read a `*_net_G*.pth` file. Nothing in it is executed.
 
     Raises:
-        UsageError: if it cannot be read, holds more than tensors, or a network we do not have; names the keys.
+        UsageError: if it cannot be read, holds more than tensors, or another network; names the keys.
     """
     state = _load(path)
     kept = {key: value.float() for key, value in state.items() if not _STATISTICS.search(key)}
@@ -70,6 +76,23 @@ def read_published(path: Path) -> Published:
         network=network.eval().requires_grad_(False),
         dropped=len(state) - len(kept),
     )
+
+
+def common_config(published: Mapping[str, Published]) -> CycleGANConfig:
+    """The configuration of a model of one or two published generators, by direction.
+
+    Raises:
+        UsageError: if one does not translate back what the other makes.
+    """
+    kinds = [
+        (one.config, *(one.in_channels, one.out_channels)[:: 1 if direction == "AB" else -1])
+        for direction, one in published.items()
+    ]
+    if any(kind != kinds[0] for kind in kinds):
+        found = " and ".join(f"G_{direction} is {one.description}" for direction, one in published.items())
+        raise UsageError(f"the two generators do not fit each other: {found}")
+    config, input_nc, output_nc = kinds[0]
+    return CycleGANConfig(input_nc=input_nc, output_nc=output_nc, generator=config, lambda_identity=0)
 
 
 def published_names(config: GeneratorConfig) -> dict[str, str]:
@@ -99,7 +122,7 @@ def published_names(config: GeneratorConfig) -> dict[str, str]:
 
 
 def published_options(config: GeneratorConfig) -> str:
-    """What to tell the published programs, so that they build this generator."""
+    """The options with which the published programs build this generator."""
     kind = f"resnet_{config.n_blocks}blocks" if config.arch == "resnet" else f"unet_{2**config.n_downs}"
     drop = "" if config.dropout else " --no_dropout"
     known = "" if kind in ("resnet_6blocks", "resnet_9blocks", "unet_128", "unet_256") else ", which they lack"
@@ -164,6 +187,6 @@ def _refuse_differences(path: Path, ours: Mapping[str, Tensor], theirs: Mapping[
         "of another shape": [key for key in ours if key in common and ours[key].shape != theirs[key].shape],
     }
     found = {kind: keys for kind, keys in differences.items() if keys}
-    told = [f"{kind}: {', '.join(keys[:_SHOWN])}{' ...' * (len(keys) > _SHOWN)}" for kind, keys in found.items()]
-    if told:
-        raise UsageError(f"{path} holds a network that is not one of the published generators; {'; '.join(told)}")
+    lines = [f"{kind}: {', '.join(keys[:_SHOWN])}{' ...' * (len(keys) > _SHOWN)}" for kind, keys in found.items()]
+    if lines:
+        raise UsageError(f"{path} holds a network that is not one of the published generators; {'; '.join(lines)}")

@@ -1,41 +1,156 @@
-"""A snapshot is what users of a trained model get: both generators as safetensors, and a JSON card that says how to use
-them.
+"""Snapshots: what users get of a trained model, one safetensors file for each direction and a JSON card that says how
+to use them.
 """
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Ge
-from pydantic import TypeAdapter, ValidationError
+from annotated_types import Ge, MinLen
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from cyclegan_dist import __version__
-from cyclegan_dist.config.yaml_tree import refuse_unknown
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.methods.available import DEFAULT
 from cyclegan_dist.methods.contract import MethodConfig
 from cyclegan_dist.networks.build import Generator, build_generator
 from cyclegan_dist.networks.config import GeneratorConfig, InitConfig
 
 CARD = "card.json"
-DIRECTIONS = {"AB": "G_AB", "BA": "G_BA"}
+FORMAT = 1  # of the card; the first cards, which do not say so, have format 0
+
+
+def weights_name(direction: str) -> str:
+    """The file name of a direction's weights."""
+    return f"G_{direction}.safetensors"
+
+
+def describe_directions(*directions: str) -> str:
+    """Directions for people: `A to B`, or `A to B and B to A`."""
+    return " and ".join(f"{direction[0]} to {direction[1]}" for direction in directions)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Card:
-    """What of a card decides how weights are read; the rest is for people."""
+    """The part of a card that is read by the program. Defaults are for cards that were written before the key."""
 
     input_nc: Annotated[int, Ge(1)]
     output_nc: Annotated[int, Ge(1)]
     generator: GeneratorConfig
-    directions: tuple[Literal["AB", "BA"], ...] = ("AB", "BA")
+    method: str = DEFAULT
+    directions: Annotated[tuple[Literal["AB", "BA"], ...], MinLen(1)] = ("AB", "BA")
+    preprocess: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot on disk. Weights are read by `generator`, not before.
+
+    Attributes:
+        folder: that holds it.
+        card: all of its JSON card.
+        method: name of the method that trained it.
+        directions: that it translates: AB, BA or both.
+        generator_config: architecture of its generators.
+        preprocess: how images were prepared in training; empty if that is not known.
+    """
+
+    folder: Path
+    card: dict[str, Any]
+    method: str
+    directions: tuple[str, ...]
+    generator_config: GeneratorConfig
+    preprocess: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Snapshot":
+        """The snapshot in the folder `path`, or the newest one of the run in the folder `path`.
+
+        Raises:
+            UsageError: if there is none, it is damaged, or was written by a newer version of this program.
+        """
+        from pydantic import TypeAdapter, ValidationError  # not needed for training, which saves snapshots
+
+        from cyclegan_dist.config.yaml_tree import refuse_unknown  # loads pydantic
+
+        folder = _newest(Path(path))
+        damaged = f"snapshot {folder} is damaged: {CARD}"
+        try:
+            card = json.loads((folder / CARD).read_text())
+            if isinstance(card, dict) and isinstance(found := card.get("format"), int) and found > FORMAT:
+                raise UsageError(
+                    f"snapshot {folder} has format {found}, and this program reads formats up to {FORMAT}: "
+                    "update cyclegan_dist"
+                )
+            checked = TypeAdapter(_Card).validate_python(card)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UsageError(f"{damaged}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise UsageError(f"{folder} is no snapshot: {CARD} cannot be read ({error})") from error
+        refuse_unknown(card["generator"], [field.name for field in fields(GeneratorConfig)], f"{damaged}: generator")
+        return cls(folder, card, checked.method, checked.directions, checked.generator, checked.preprocess)
+
+    def channels(self, direction: str) -> tuple[int, int]:
+        """Channels of the images that `direction` takes, and of those it makes.
+
+        Raises:
+            UsageError: if the snapshot lacks that direction.
+        """
+        if direction not in self.directions:
+            raise UsageError(
+                f"direction {direction}: snapshot {self.folder} translates {describe_directions(*self.directions)} "
+                f"only; choose direction {' or '.join(self.directions)}"
+            )
+        a_and_b = self.card["input_nc"], self.card["output_nc"]
+        return a_and_b if direction == "AB" else a_and_b[::-1]
+
+    def generator(self, direction: str, device: torch.device | str = "cpu") -> Generator:
+        """The generator of `direction`, in evaluation mode and without gradients.
+
+        Raises:
+            UsageError: if the snapshot lacks that direction, or its weights are damaged.
+        """
+        channels, config = self.channels(direction), self.generator_config
+        name = weights_name(direction)
+        try:
+            weights = load_file(self.folder / name)
+            if len(weights) < (config.n_blocks if config.arch == "resnet" else config.n_downs):
+                raise RuntimeError(f"{CARD} promises more layers than {name} holds")
+            with torch.device("meta"):  # it may promise wider ones as well: no memory is taken for what the file lacks
+                network = build_generator(*channels, config, InitConfig())
+            network.load_state_dict(weights, assign=True)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise UsageError(f"snapshot {self.folder} is damaged: {str(error).splitlines()[0]}") from error
+        return network.to(device).eval().requires_grad_(False)
+
+    def digest(self) -> str:
+        """sha256 over the weights and the card: equal for equal snapshots in different folders. It is a tag of
+        registered models, so what it is computed from must not change.
+        """
+        together = hashlib.sha256()
+        for name in (*map(weights_name, sorted(self.directions)), CARD):
+            together.update(hashlib.sha256((self.folder / name).read_bytes()).digest())
+        return together.hexdigest()
+
+
+def _newest(path: Path) -> Path:
+    if (path / CARD).exists():
+        return path
+    found = sorted(folder.parent for folder in (path / "snapshots").glob(f"nimg-*/{CARD}"))
+    if not found:
+        raise UsageError(
+            f"{path} is neither a snapshot nor a run with snapshots: train first, or name the folder with {CARD}"
+        )
+    return found[-1]
 
 
 def save_snapshot(
@@ -44,10 +159,13 @@ def save_snapshot(
     """Write weights, one file for each direction, and card.json into `folder`: atomic.
 
     Args:
-        folder: to make; replaced if it is there.
+        folder: to make; replaced if it exists.
         translators: by direction: AB, BA or both.
         config: the method they were built from.
         facts: JSON values for the card (nimg, run, data digests, preprocessing).
+
+    Returns:
+        `folder`.
 
     Raises:
         OSError: if it cannot be written.
@@ -56,13 +174,18 @@ def save_snapshot(
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     for direction, network in translators.items():
-        name = DIRECTIONS[direction]
+        path = draft / weights_name(direction)
         weights = {
             key: value.detach().to("cpu", torch.float32).contiguous() for key, value in network.state_dict().items()
         }
-        _save(weights, draft / f"{name}.safetensors", name)
+        try:
+            save_file(weights, path, metadata={"network": path.stem})
+        except SafetensorError as error:  # how it reports a full disk
+            shutil.rmtree(draft, ignore_errors=True)
+            raise OSError(str(error)) from error
     card = {
         "what": "generators: images N x C x H x W in [-1, 1] in and out",
+        "format": FORMAT,
         "program": f"cyclegan_dist {__version__}",
         "method": config.name,
         "input_nc": config.channels["A"],
@@ -75,78 +198,3 @@ def save_snapshot(
     shutil.rmtree(folder, ignore_errors=True)
     os.rename(draft, folder)
     return folder
-
-
-def _save(weights: dict[str, torch.Tensor], path: Path, network: str) -> None:
-    try:
-        save_file(weights, path, metadata={"network": network})
-    except SafetensorError as error:  # how it reports a full disk
-        shutil.rmtree(path.parent, ignore_errors=True)
-        raise OSError(str(error)) from error
-
-
-def load_generator(folder: Path, direction: str, device: torch.device | str = "cpu") -> Generator:
-    """The generator of `direction` ("AB" or "BA") of a snapshot, ready to translate.
-
-    Raises:
-        UsageError: if `folder` is no snapshot, a damaged one, or one without that direction.
-    """
-    card, name = read_card(folder), DIRECTIONS[direction]
-    if direction not in (found := card.get("directions", DIRECTIONS)):
-        raise UsageError(f"snapshot {folder} holds no {name}, only direction {' '.join(found)}: take that one")
-    channels = (card["input_nc"], card["output_nc"]) if direction == "AB" else (card["output_nc"], card["input_nc"])
-    try:
-        weights, config = load_file(folder / f"{name}.safetensors"), generator_config(folder)
-        if len(weights) < (config.n_blocks if config.arch == "resnet" else config.n_downs):
-            raise RuntimeError(f"{CARD} promises more layers than {name}.safetensors holds")
-        with torch.device("meta"):  # it may promise wider ones as well: no memory is taken for what the file lacks
-            network = build_generator(*channels, config, InitConfig())
-        network.load_state_dict(weights, assign=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise UsageError(f"snapshot {folder} is damaged: {str(error).splitlines()[0]}") from error
-    return network.to(device).eval().requires_grad_(False)
-
-
-def generator_config(folder: Path) -> GeneratorConfig:
-    """The architecture of a snapshot's generators.
-
-    Raises:
-        UsageError: if `folder` is no snapshot, or a damaged one.
-    """
-    return TypeAdapter(GeneratorConfig).validate_python(read_card(folder)["generator"])
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """The JSON card of a snapshot.
-
-    Raises:
-        UsageError: if it cannot be read, or says not what `save_snapshot` writes.
-    """
-    try:
-        card = json.loads((folder / CARD).read_text())
-        TypeAdapter(_Card).validate_python(card)
-    except ValidationError as error:
-        first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise UsageError(f"snapshot {folder} is damaged: {CARD}: {reason}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{folder} is no snapshot: {CARD} cannot be read ({error})") from error
-    known = [field.name for field in fields(GeneratorConfig)]
-    refuse_unknown(card["generator"], known, f"snapshot {folder} is damaged: {CARD}: generator")
-    return card
-
-
-def find_snapshot(path: Path) -> Path:
-    """`path` itself if it is a snapshot, or the newest one of the run folder `path`.
-
-    Raises:
-        UsageError: if there is none.
-    """
-    if (path / CARD).exists():
-        return path
-    found = sorted(folder.parent for folder in (path / "snapshots").glob(f"nimg-*/{CARD}"))
-    if not found:
-        raise UsageError(
-            f"{path} is neither a snapshot nor a run with snapshots: train first, or name the folder with {CARD}"
-        )
-    return found[-1]

@@ -1,4 +1,4 @@
-"""Images and layers of a network that are read and written window by window, and statistics gathered on the way."""
+"""Images and layers of a network that are read and written window by window, with running statistics."""
 
 import os
 import tempfile
@@ -48,11 +48,11 @@ class Pixels:
         return to_unit_range(torch.from_numpy(part), self._like.device, self._like.dtype)
 
     def close(self) -> None:
-        """Nothing lies on disk."""
+        """There is no file."""
 
 
 class StoredLayer:
-    """Activations in a file, height x width x channels, and what is to be done to them after they are read.
+    """Activations in a file, height x width x channels, and functions to apply to them after they are read.
 
     The file is mapped anew for each window: pages that stay mapped would count as memory of this process.
     """
@@ -64,7 +64,7 @@ class StoredLayer:
         self._statistics = Statistics(shape[0], like)
         handle, self._path = tempfile.mkstemp(dir=folder)
         try:
-            # Room for all of it now: writing to a mapped file on a full disk would end the process.
+            # All of its space now: writing to a mapped file on a full disk would end the process.
             os.posix_fallocate(handle, 0, int(np.prod(shape)) * self._dtype.itemsize)
         finally:
             os.close(handle)
@@ -82,7 +82,7 @@ class StoredLayer:
         self._statistics.add(values)
 
     def then(self, change: Callable[[Tensor], Tensor]) -> None:
-        """Apply `change`, which looks at each pixel alone, to what is read from now on."""
+        """Apply `change`, a function of each pixel alone, to what is read from now on."""
         self._then.append(change)
 
     def normalise(self, eps: float) -> None:
@@ -91,7 +91,7 @@ class StoredLayer:
         self.then(lambda x: (x - mean) * scale)
 
     def close(self) -> None:
-        """Free the disk."""
+        """Delete the file."""
         os.unlink(self._path)
 
     def _mapped(self, mode: Literal["r", "r+"]) -> np.ndarray:

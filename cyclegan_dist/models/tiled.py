@@ -1,9 +1,9 @@
 """Translating images that are too large for memory, tile by tile and without seams.
 
-Instance norm looks at the whole image, so tiles that are translated on their own differ in tone, and show. Here every
-layer is finished for the whole image before the next begins: each convolution reads its tiles with the few pixels
-around them that it needs, writes its answer to a temporary file, and gathers mean and variance of the whole. What comes
-out is what the network makes of the image in one piece, to rounding.
+Instance norm depends on the whole image, so that tiles which are translated on their own differ in tone. Here every
+layer is computed for the whole image before the next: each convolution reads its tiles with the few pixels around them
+that it needs, writes its output to a temporary file, and accumulates mean and variance of the whole. The result equals
+that of the image in one piece, to rounding.
 """
 
 import tempfile
@@ -30,7 +30,7 @@ _MODES: dict[type[nn.Module], str] = {
 
 
 def translate_tiled(network: Generator, image: Tensor, tile: int) -> Tensor:
-    """Translate one C x H x W uint8 image; the answer is C' x H x W uint8 on the CPU.
+    """Translate one C x H x W uint8 image; the result is C' x H x W uint8 on the CPU.
 
     Memory is that of both images and of a few tiles of the widest layer. Up to 6 * ngf bytes for each pixel of the
     image lie in the system's temporary folder (TMPDIR) meanwhile.
@@ -44,16 +44,16 @@ def translate_tiled(network: Generator, image: Tensor, tile: int) -> Tensor:
         UsageError: if the network is another one, the tile is too small, or the temporary folder is full.
     """
     resnet, (height, width) = tileable(network, tile), image.shape[1:]
-    answer: Tensor | None = None
+    result: Tensor | None = None
     for window, values in tiled_outputs(resnet, image, tile):
-        if answer is None:
-            answer = torch.empty(len(values), height, width, dtype=torch.uint8)
-        inside = answer[
+        if result is None:
+            result = torch.empty(len(values), height, width, dtype=torch.uint8)
+        inside = result[
             :, window.top : window.bottom, window.left : window.right
         ]  # without what was added to the sides
         inside.copy_(to_bytes(values)[:, : inside.shape[1], : inside.shape[2]])
-    assert answer is not None
-    return answer
+    assert result is not None
+    return result
 
 
 def tileable(network: Generator, tile: int) -> ResnetGenerator:
@@ -63,15 +63,15 @@ def tileable(network: Generator, tile: int) -> ResnetGenerator:
         UsageError: if not.
     """
     if not isinstance(network, ResnetGenerator):
-        raise UsageError("--tile: only ResNet generators are computed in tiles, and this one is a U-Net; leave it out")
+        raise UsageError("tile: only ResNet generators are computed in tiles, and this one is a U-Net; leave it out")
     if tile < SMALLEST:
-        raise UsageError(f"--tile {tile}: give at least {SMALLEST} pixels")
+        raise UsageError(f"tile {tile}: give at least {SMALLEST} pixels")
     return network
 
 
 @torch.inference_mode()
 def tiled_outputs(network: ResnetGenerator, image: Tensor, tile: int) -> Iterator[tuple[Window, Tensor]]:
-    """What the network makes of a C x H x W uint8 image, window after window: C' x h x w in [-1, 1].
+    """The output of the network for a C x H x W uint8 image, window after window: C' x h x w in [-1, 1].
 
     Together they have the sides that `inference.translate` gives the image before it crops.
 
@@ -93,13 +93,13 @@ def tiled_outputs(network: ResnetGenerator, image: Tensor, tile: int) -> Iterato
 
 
 class _Pass:
-    """One image on its way through a network, layer after layer."""
+    """The forward pass of one image, layer after layer."""
 
     def __init__(self, folder: Path, parts: tuple[int, int], like: Tensor):
         self.folder, self.parts, self.like = folder, parts, like
 
     def through(self, layers: nn.Sequential, source: Layer) -> Layer:
-        """What comes out of layers that begin, but for padding, with a convolution. `source` stays as it is."""
+        """The output of layers that begin, but for padding, with a convolution. `source` is kept."""
         current, mode = source, "constant"
         for layer in layers:
             if type(layer) in _MODES:
@@ -117,7 +117,7 @@ class _Pass:
         return current
 
     def _replaced(self, current: Layer, source: Layer, following: Layer) -> Layer:
-        """`following`; the disk of what it was made from is free, unless somebody still needs that."""
+        """`following`; the file of `current`, which it was computed from, is deleted unless that is still needed."""
         if current is not source:
             current.close()
         return following

@@ -1,7 +1,7 @@
-"""Ray Serve: replicas that translate what the service takes in.
+"""Ray Serve: replicas that translate the images of requests.
 
-The service itself listens in the process that starts them, and not behind Serve's own HTTP proxy, which takes a body
-into memory whole, however long it is, and answers in its own words when there is too much to do.
+The service itself listens in the process that starts them, and not behind Serve's own HTTP proxy, which reads a body
+into memory whole, however long it is, and has error messages of its own under load.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import os
 import secrets
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 
 import ray
 import ray.exceptions
@@ -21,12 +20,12 @@ from ray.serve.handle import DeploymentHandle
 from torch import Tensor
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.models.snapshot import read_card
+from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.orchestration.cluster import cluster, last_line
 from cyclegan_dist.service.app import Answerer, make_app
+from cyclegan_dist.service.handler import DecodedRequest, RequestHandler
 from cyclegan_dist.service.messages import Limits, Refusal, Translation, TranslationRequest
 from cyclegan_dist.service.server import address, run_until_signal
-from cyclegan_dist.service.translator import Translator, Work
 
 QUEUE = 16  # requests that wait for a place in a batch, per replica
 
@@ -56,32 +55,32 @@ class ServingOptions:
 
     @property
     def limits(self) -> Limits:
-        """Of the service: what the replicas and their queue hold."""
+        """Of the service: as many requests as the replicas and their queues take."""
         requests = self.replicas * (self.max_ongoing + QUEUE)
         return Limits(max_bytes=self.max_bytes, max_pixels=self.max_pixels, max_requests=requests)
 
 
-def serve_snapshot(title: str, snapshot: Path, door: socket.socket, options: ServingOptions) -> None:
+def serve_snapshot(title: str, snapshot: Snapshot, listener: socket.socket, options: ServingOptions) -> None:
     """Answer requests at a listening socket until a signal comes, on the cluster of RAY_ADDRESS or on one of this
     machine's own.
 
     Args:
         title: what is served, for people.
-        snapshot: folder of the generators; every node must see it.
-        door: the socket.
+        snapshot: of the generators; every node must be able to read its folder.
+        listener: the socket.
         options: how.
 
     Raises:
-        UsageError: if the cluster cannot hold the replicas, or they do not start.
+        UsageError: if the cluster has no room for the replicas, or they do not start.
     """
     name = f"cyclegan_dist-{secrets.token_hex(4)}"  # there may be others on the same cluster
     with cluster():
         use_gpu = _room(options.replicas)
         try:
             handle = _deploy(name, snapshot, options, use_gpu)
-            app = make_app(title, read_card(snapshot), options.limits, _answerer(handle))
-            print(f"serving {title} at {address(door)} (Ctrl-C ends it)", flush=True)
-            run_until_signal(app, door)
+            app = make_app(title, snapshot, options.limits, _answerer(handle))
+            print(f"serving {title} at {address(listener)} (Ctrl-C ends it)", flush=True)
+            run_until_signal(app, listener)
         finally:
             serve.delete(name)
 
@@ -92,21 +91,21 @@ class Replica:
     def __init__(self, snapshot: str, use_gpu: bool, options: ServingOptions):
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // options.replicas))
         device = torch.device("cuda" if use_gpu else "cpu")
-        self._translator = Translator(Path(snapshot), device, options.max_pixels)
+        self._handler = RequestHandler(Snapshot.open(snapshot), device, options.max_pixels)
 
         @serve.batch(max_batch_size=options.batch_size, batch_wait_timeout_s=options.batch_wait_s)
-        async def translate(batch: list[Work]) -> list[list[Tensor]]:
-            return await asyncio.to_thread(self._translator.translate, batch)
+        async def translate(batch: list[DecodedRequest]) -> list[list[Tensor]]:
+            return await asyncio.to_thread(self._handler.translate, batch)
 
         self._translate = translate
 
     async def __call__(self, request: TranslationRequest) -> Translation | Refusal:
         try:
-            work = await asyncio.to_thread(self._translator.decode, request)
+            decoded = await asyncio.to_thread(self._handler.decode, request)
         except Refusal as refusal:
-            return refusal  # raised, it would come back as an error of the replica's
-        images = await self._translate(work)
-        return await asyncio.to_thread(self._translator.encode, images, request)
+            return refusal  # raised, it would arrive as a failure of the replica
+        images = await self._translate(decoded)
+        return await asyncio.to_thread(self._handler.encode, images, request)
 
 
 def _room(replicas: int) -> bool:
@@ -119,16 +118,16 @@ def _room(replicas: int) -> bool:
     return gpus > 0
 
 
-def _deploy(name: str, snapshot: Path, options: ServingOptions, use_gpu: bool) -> DeploymentHandle:
+def _deploy(name: str, snapshot: Snapshot, options: ServingOptions, use_gpu: bool) -> DeploymentHandle:
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     deployment = serve.deployment(
         num_replicas=options.replicas,
         max_ongoing_requests=options.max_ongoing,
         max_queued_requests=options.replicas * QUEUE,
-        graceful_shutdown_wait_loop_s=0.1,  # the service has answered everyone by then
+        graceful_shutdown_wait_loop_s=0.1,  # the service has answered all requests by then
         ray_actor_options={"num_cpus": 1, "num_gpus": int(use_gpu)},
     )(Replica)
-    application = deployment.bind(str(snapshot.resolve()), use_gpu, options)
+    application = deployment.bind(str(snapshot.folder.resolve()), use_gpu, options)
     try:
         serve.start(proxy_location="Disabled")
         return serve.run(application, name=name, route_prefix=None)

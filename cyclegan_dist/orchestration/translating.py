@@ -14,19 +14,19 @@ import torch
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.orchestration.cluster import cluster, last_line
 from cyclegan_dist.translation.job import Job, Task, TranslationResult
-from cyclegan_dist.translation.work import Translator
+from cyclegan_dist.translation.work import JobWorker
 
 BLOCKS = 8  # for each worker, so that none waits long for the last one
-BLOCK_TASKS = 64  # at most: outcomes come by blocks
+BLOCK_TASKS = 64  # at most: results come by blocks
 
 
 def translate_on_ray(job: Job, tasks: list[Task], workers: int) -> Generator[TranslationResult]:
-    """Do tasks on the cluster of RAY_ADDRESS, or on one of this machine's own. Yields what became of each.
+    """Do tasks on the cluster of RAY_ADDRESS, or on one of this machine's own. Yields the result of each.
 
     Every task is done alone, and on one core, so that its bytes do not depend on the number of workers.
 
     Raises:
-        UsageError: if the cluster cannot hold the workers, or a worker met what cannot be mended.
+        UsageError: if the cluster has no room for the workers, or a worker failed.
     """
     if not tasks:
         return
@@ -37,7 +37,7 @@ def translate_on_ray(job: Job, tasks: list[Task], workers: int) -> Generator[Tra
         context.print_on_execution_start = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         blocks = min(len(tasks), max(BLOCKS * workers, -(-len(tasks) // BLOCK_TASKS)))
-        answers = ray.data.from_items([asdict(task) for task in tasks], override_num_blocks=blocks).map(
+        rows = ray.data.from_items([asdict(task) for task in tasks], override_num_blocks=blocks).map(
             _Worker,  # pyright: ignore[reportArgumentType] - classes are meant too
             fn_constructor_args=(asdict(job),),
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(tasks))),
@@ -45,38 +45,38 @@ def translate_on_ray(job: Job, tasks: list[Task], workers: int) -> Generator[Tra
             num_gpus=int(use_gpu),
         )
         try:
-            for row in answers.iter_rows():
-                yield _outcome(row)
+            for row in rows.iter_rows():
+                yield _result(row)
         except ray.exceptions.RayError as error:
             raise UsageError(f"translation failed: {last_line(error)}; the same command goes on") from error
 
 
 class _Worker:
-    """What each actor of the pool runs."""
+    """One actor of the pool. It returns errors: an exception would be wrapped and retried by Ray."""
 
     def __init__(self, job: dict[str, Any]):
         torch.set_num_threads(1)
-        self.translator: Translator | None = None
+        self.worker: JobWorker | None = None
         self.error = ""
         try:
-            self.translator = Translator(Job(**job))
+            self.worker = JobWorker(Job(**job))
         except UsageError as error:
             self.error = str(error)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        if self.translator is None:
-            return {"outcome": "", "error": self.error}
+        if self.worker is None:
+            return {"result": "", "error": self.error}
         try:
-            outcome = self.translator([Task(**row)])
+            result = self.worker([Task(**row)])
         except UsageError as error:
-            return {"outcome": "", "error": str(error)}
-        return {"outcome": json.dumps(asdict(outcome)), "error": ""}
+            return {"result": "", "error": str(error)}
+        return {"result": json.dumps(asdict(result)), "error": ""}
 
 
-def _outcome(row: dict[str, Any]) -> TranslationResult:
+def _result(row: dict[str, Any]) -> TranslationResult:
     if row["error"]:
         raise UsageError(row["error"])
-    return TranslationResult(**json.loads(row["outcome"]))
+    return TranslationResult(**json.loads(row["result"]))
 
 
 def _use_gpu(job: Job, workers: int) -> bool:

@@ -1,1 +1,1 @@
-"""Generators that are good enough become the registry's champion."""
+"""Promotion of models that are good enough to champion of the registry."""

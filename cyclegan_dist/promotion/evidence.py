@@ -1,6 +1,5 @@
-"""What a registered version carries beside its weights: config, figures, parity of its exports, pictures, a card."""
+"""Files that a registered version has beside its weights: config, figures, parity of its exports, pictures, a card."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -13,19 +12,20 @@ from cyclegan_dist.data.images import visible
 from cyclegan_dist.evaluation.measure import Evaluation
 from cyclegan_dist.evaluation.report import table
 from cyclegan_dist.models.export import available_formats, export_generators
-from cyclegan_dist.models.snapshot import CARD, DIRECTIONS, read_card
+from cyclegan_dist.models.snapshot import Snapshot, describe_directions
 
 _CARD = """# {{ name }}
 
-Unpaired image-to-image translation, a CycleGAN (Zhu et al. 2017): `direction` AB leads from domain A to domain B, BA
-back. Images of any size, 8 bits, {{ card.input_nc }} channels in A and {{ card.output_nc }} in B.
+Image-to-image translation from domain {{ ways }}, trained with the method {{ method }}; the parameter `direction` is
+{{ directions | join(" or ") }}. Images of any size, 8 bits, {{ card.input_nc }} channels in A and {{ card.output_nc }}
+in B.
 
 Trained by {{ card.program }} as run {{ card.run }}, for {{ card.nimg }} images per domain.
 {% for data in card.data %}Domain {{ data.name }}: {{ data.samples }} images, sha256 `{{ data.digest }}`.
 {% endfor %}
 ## Figures
 
-Measured on {{ facts.images.A }} images of A and {{ facts.images.B }} of B, of the data set {{ facts.source }}.
+Measured on {{ counts | join(" and ") }}, of the data set {{ source }}.
 
 | {{ rows[0] | join(" | ") }} |
 |{% for _ in rows[0] %}---|{% endfor %}
@@ -36,24 +36,15 @@ Promoted because: {{ reason }}.
 ## What to know
 
 {% for finding in findings %}* {{ finding.text }}.
-{% else %}* Nothing that the detectors know of looked wrong.
-{% endfor %}* Colour and texture are what this method changes; shapes stay as they are.
-* What it has never seen it translates into what it has.
+{% else %}* The detectors found nothing wrong.
+{% endfor %}* Images unlike those of training are translated as if they were like them.
 """
 
 
-def digest_of(snapshot: Path) -> str:
-    """sha256 over a snapshot's weights and card: the same for the same generators wherever they lie."""
-    together = hashlib.sha256()
-    for name in (*(f"{network}.safetensors" for network in DIRECTIONS.values()), CARD):
-        together.update(hashlib.sha256((snapshot / name).read_bytes()).digest())
-    return together.hexdigest()
-
-
 def write_evidence(
-    out: Path, name: str, snapshot: Path, config: str, evaluation: Evaluation, reason: str
+    out: Path, name: str, snapshot: Snapshot, config: str, evaluation: Evaluation, reason: str
 ) -> dict[str, Path]:
-    """Write the files into the folder `out`. Returns them by the names that a model carries them under.
+    """Write the files into the folder `out`. Returns them by their names in the registered model.
 
     Args:
         out: folder that exists.
@@ -75,9 +66,23 @@ def write_evidence(
     parity = export_generators(snapshot, out / "exports", available_formats())
     files["exports"].write_text(json.dumps(parity, indent=1) + "\n")
     _draw_samples(evaluation, files["samples"])
-    content = {"name": name, "card": read_card(snapshot), "facts": evaluation.facts, "reason": reason}
-    text = jinja2.Environment(trim_blocks=True).from_string(_CARD)
-    files["model_card"].write_text(text.render(content, rows=table(evaluation.figures), findings=evaluation.findings))
+    text = (
+        jinja2.Environment(trim_blocks=True)
+        .from_string(_CARD)
+        .render(
+            name=name,
+            method=snapshot.method,
+            ways=describe_directions(*snapshot.directions),
+            directions=snapshot.directions,
+            card=snapshot.card,
+            counts=[f"{count} images of {domain}" for domain, count in evaluation.facts["images"].items()],
+            source=evaluation.facts["source"],
+            rows=table(evaluation.figures),
+            findings=evaluation.findings,
+            reason=reason,
+        )
+    )
+    files["model_card"].write_text(text)
     return files
 
 

@@ -1,4 +1,4 @@
-"""What a candidate must show to become champion: a small YAML file, or these defaults."""
+"""Gates of promotion: the rule by which a candidate becomes champion, a small YAML file or these defaults."""
 
 import math
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class Gate:
     """The rule.
 
     Attributes:
-        figure: that decides; without a direction behind it, the mean of both.
+        figure: that decides; without a direction behind it, the mean over the model's directions.
         better: whether a good one is low or high.
         margin: by how much it must be better, beyond the 95 % interval of the difference.
         veto: findings that keep a candidate out, whatever its figure.
@@ -66,7 +66,7 @@ def decide(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> Ve
     """Compare two evaluations on the same images. Without a champion, what is finite and not vetoed passes.
 
     Raises:
-        UsageError: if the figure was not measured, or has no interval to be beyond.
+        UsageError: if the figure was not measured, is of other directions of the champion, or has no interval.
     """
     vetoes = [finding.text for finding in candidate.findings if finding.name in gate.veto]
     if vetoes:
@@ -78,17 +78,24 @@ def decide(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> Ve
     if champion is None:
         return Verdict(True, "there is no champion yet")
     theirs = _deciding(gate, champion)
+    if ours.keys() != theirs.keys():
+        raise UsageError(
+            f"gate: candidate and champion translate other directions: {', '.join(ours)} cannot be compared with "
+            f"{', '.join(theirs)}; name one figure that both have"
+        )
     changes = [difference(ours[key], theirs[key]) for key in ours]
     change = sum(figure.value for figure in changes) / len(changes)
     margin = math.sqrt(sum(figure.margin**2 for figure in changes)) / len(changes)
     if math.isnan(margin):
-        raise UsageError(f"gate: {gate.figure} has no interval to be better beyond: choose a kernel distance or a mean")
+        raise UsageError(
+            f"gate: {gate.figure} has no interval, which a comparison needs: choose a kernel distance or a mean"
+        )
     gain = -change if gate.better == "lower" else change
-    told = f"{gate.figure} {change:+.4g} +- {margin:.2g} against the champion"
+    found = f"{gate.figure} {change:+.4g} +- {margin:.2g} against the champion"
     needs = f"at least {gate.margin:g} " if gate.margin else ""
     if gain - margin > gate.margin:
-        return Verdict(True, f"{told}: better")
-    return Verdict(False, f"{told}: not {needs}{gate.better} beyond the interval")
+        return Verdict(True, f"{found}: better")
+    return Verdict(False, f"{found}: not {needs}{gate.better} beyond the interval")
 
 
 def _deciding(gate: Gate, evaluation: Evaluation) -> dict[str, Figure]:

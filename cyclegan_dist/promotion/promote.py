@@ -1,4 +1,4 @@
-"""Promoting generators, in steps each of which leaves the registry whole: the same command after a kill goes on."""
+"""Promoting generators. Each step leaves the registry consistent, so that the same command completes a killed one."""
 
 import json
 import tempfile
@@ -13,8 +13,8 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.detectors import discriminator_won
 from cyclegan_dist.evaluation.measure import Evaluation, evaluate
-from cyclegan_dist.models.snapshot import find_snapshot, read_card
-from cyclegan_dist.promotion.evidence import digest_of, write_evidence
+from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.promotion.evidence import write_evidence
 from cyclegan_dist.promotion.gate import Gate, Verdict, decide
 from cyclegan_dist.registry.models import fetch_snapshot, log_generators
 from cyclegan_dist.registry.sources import open_source
@@ -31,16 +31,16 @@ DIGEST = "cyclegan_dist.snapshot"  # tag of a version
 
 @dataclass(frozen=True)
 class Candidate:
-    """Generators that want to become champion.
+    """Generators that may become champion.
 
     Attributes:
-        snapshot: folder of them.
+        snapshot: of them.
         run_id: of their MLflow run.
         config: their run's configuration, YAML.
         run_dir: their run's folder, if it is here.
     """
 
-    snapshot: Path
+    snapshot: Snapshot
     run_id: str
     config: str
     run_dir: Path | None = None
@@ -48,7 +48,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class PromotionResult:
-    """What came of a promotion: the version that is champion now, and why."""
+    """The version that is champion after a promotion, and why."""
 
     champion: str
     verdict: Verdict
@@ -61,17 +61,17 @@ def find_candidate(run: str) -> Candidate:
     that it has.
 
     Raises:
-        UsageError: if there is no such run, or MLflow is away.
+        UsageError: if there is no such run, or MLflow cannot be reached.
     """
     run_dir = Path(run).absolute()
     if not run_dir.exists() and len(run) == 32:
         snapshot, config = fetch_snapshot(run, home() / "models")
-        return Candidate(snapshot, run, config)
-    snapshot = find_snapshot(run_dir)
+        return Candidate(Snapshot.open(snapshot), run, config)
+    snapshot = Snapshot.open(run_dir)
     best = RunFolder(run_dir).best
     if best.exists():
-        snapshot = find_snapshot(run_dir / json.loads(best.read_text())["snapshot"])
-    run_dir = run_dir if RunFolder(run_dir).config.exists() else snapshot.parent.parent
+        snapshot = Snapshot.open(run_dir / json.loads(best.read_text())["snapshot"])
+    run_dir = run_dir if RunFolder(run_dir).config.exists() else snapshot.folder.parent.parent
     read_config(run_dir)
     done = threading.Event()
     done.set()
@@ -80,28 +80,28 @@ def find_candidate(run: str) -> Candidate:
 
 
 class Promotion:
-    """One name, and the images by which candidates for it are judged."""
+    """One registered name, and the images on which candidates for it are evaluated."""
 
     def __init__(self, name: str, manifest: Manifest, gate: Gate, config: EvaluationConfig, world: World):
         self.registered, self.gate = Registered(name), gate
         self.manifest, self.config, self.world = manifest, config, world
 
     def __call__(self, candidate: Candidate, *, dry_run: bool = False) -> PromotionResult:
-        """Evaluator a candidate beside the champion and make it champion if it is better.
+        """Evaluate a candidate and the champion on the same images; the better one is champion afterwards.
 
         Raises:
-            UsageError: if MLflow is away, another promotion is going on, or the two cannot be compared.
+            UsageError: if MLflow cannot be reached, another promotion is going on, or the two cannot be compared.
         """
         with self.registered.alone(home()):
-            digest, aliases = digest_of(candidate.snapshot), self.registered.aliases()
+            digest, aliases = candidate.snapshot.digest(), self.registered.aliases()
             known = next((v for v in self.registered.versions() if v.tags.get(DIGEST) == digest), None)
             if known is not None and CHAMPION in known.aliases:
                 if CANDIDATE in known.aliases:  # a promotion was killed before its last step
                     self.registered.drop(CANDIDATE)
                 return PromotionResult(known.number, Verdict(True, "it is champion already"))
-            evaluation, before = self._judged(candidate.snapshot, candidate.run_dir), None
+            evaluation, before = self._evaluated(candidate.snapshot, candidate.run_dir), None
             if CHAMPION in aliases:
-                before = self._judged(open_source(f"models:/{self.registered.name}/{aliases[CHAMPION]}"), None)
+                before = self._evaluated(open_source(f"models:/{self.registered.name}/{aliases[CHAMPION]}"), None)
             verdict = decide(self.gate, evaluation, before)
             champion = aliases.get(CHAMPION, "")
             if verdict.passed and not dry_run:
@@ -109,22 +109,22 @@ class Promotion:
                 champion = self._make_champion(number, champion)
             return PromotionResult(champion, verdict, evaluation, before)
 
-    def _judged(self, snapshot: Path, run_dir: Path | None) -> Evaluation:
+    def _evaluated(self, snapshot: Snapshot, run_dir: Path | None) -> Evaluation:
         evaluation = evaluate(snapshot, self.manifest, self.config, self.world)
         if run_dir is not None:
             records = (record for record, _ in read_records(run_dir / JOURNAL, 0))
-            evaluation.findings.extend(discriminator_won(records, read_config(run_dir).method.gan_mode))
+            evaluation.findings.extend(discriminator_won(records, read_config(run_dir).method.least_squares))
         return evaluation
 
     def _register(self, candidate: Candidate, digest: str, evaluation: Evaluation, reason: str) -> str:
-        card = read_card(candidate.snapshot)
+        card = candidate.snapshot.card
         with tempfile.TemporaryDirectory() as folder:
             files = write_evidence(
                 Path(folder), self.registered.name, candidate.snapshot, candidate.config, evaluation, reason
             )
             uri = log_generators(
                 candidate.run_id,
-                candidate.snapshot,
+                candidate.snapshot.folder,
                 card["step"],
                 name=f"{self.registered.name}-{digest[:8]}",
                 files=files,
@@ -136,7 +136,9 @@ class Promotion:
         return self.registered.register(uri, candidate.run_id, tags, text)
 
     def _make_champion(self, number: str, old: str) -> str:
-        """The order matters: killed between any two, champion is a whole pair, and previous none that was never it."""
+        """Move the aliases. After a kill between any two steps, `champion` is a whole model and `previous` one that was
+        champion.
+        """
         self.registered.point(CANDIDATE, number)
         if old:
             self.registered.point(PREVIOUS, old)
@@ -150,7 +152,7 @@ def roll_back(name: str) -> tuple[str, str]:
     """Make the previous champion champion again. Returns the version that was and the one that is.
 
     Raises:
-        UsageError: if there is none, or MLflow is away.
+        UsageError: if there is none, or MLflow cannot be reached.
     """
     registered = Registered(name)
     with registered.alone(home()):
@@ -167,7 +169,7 @@ def list_versions(name: str) -> list[Version]:
     """All versions of a name, newest first.
 
     Raises:
-        UsageError: if there is none, or MLflow is away.
+        UsageError: if there is none, or MLflow cannot be reached.
     """
     versions = Registered(name).versions()
     if not versions:

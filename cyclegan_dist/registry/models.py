@@ -1,7 +1,6 @@
 """Generators as MLflow models: image bytes in, image bytes out, no pickle anywhere.
 
-A model holds both generators of a snapshot, so that whatever names it, an alias of the registry above all, names both
-directions at once.
+A model has all generators of a snapshot, so that an alias of the registry changes all directions at once.
 """
 
 import importlib.metadata
@@ -9,8 +8,9 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -25,29 +25,23 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 
 from cyclegan_dist.data.encode import encode_image
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.models.snapshot import CARD, read_card
+from cyclegan_dist.models.snapshot import CARD, Snapshot
 from cyclegan_dist.tracking.sender_state import first_line
 
 MODEL_NAME = "generators"
 _PACKAGE = Path(__file__).parents[1]
 _NEEDS = ("mlflow", "torch", "torchvision", "safetensors", "pydantic", "numpy", "pandas", "pillow", "fsspec", "pyarrow")
 
-SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(DataType.binary, "image")]),
-    outputs=Schema([ColSpec(DataType.string, "image")]),
-    params=ParamSchema([ParamSpec("direction", DataType.string, "AB")]),
-)
-
 
 def log_generators(
     run_id: str, snapshot: Path, step: int, *, name: str = MODEL_NAME, files: Mapping[str, Path] | None = None
 ) -> str:
-    """Log G_AB and G_BA of a snapshot as one model of an MLflow run. Returns its URI.
+    """Log the generators of a snapshot as one model of an MLflow run. Returns its URI.
 
     It is a pyfunc model made from code and safetensors: a column `image` of the bytes of image files (base64 over
     HTTP) and the parameter `direction` in, PNGs in base64 out, or `.npy` files where the channels are not 1 or 3. It
     carries this package's source, so that it loads where the package is not installed. What an earlier call has logged
-    stays; what it has begun and not ended goes.
+    stays; what it has begun and not ended is deleted.
 
     Args:
         run_id: of the MLflow run.
@@ -56,8 +50,9 @@ def log_generators(
         name: of the model within the run.
         files: further files that the model carries, by their names.
     """
-    card = read_card(snapshot)
-    whole = _keep_whole(run_id, name, card["nimg"])
+    opened = Snapshot.open(snapshot)
+    direction, nimg = opened.directions[0], opened.card["nimg"]
+    whole = _keep_whole(run_id, name, nimg)
     if whole:
         return whole
     with mlflow.start_run(run_id=run_id):
@@ -66,11 +61,15 @@ def log_generators(
             python_model=str(_PACKAGE / "models" / "mlflow_model.py"),
             artifacts={"snapshot": str(snapshot), **{key: str(path) for key, path in (files or {}).items()}},
             code_paths=[str(_PACKAGE)],
-            signature=SIGNATURE,
+            signature=ModelSignature(
+                inputs=Schema([ColSpec(DataType.binary, "image")]),
+                outputs=Schema([ColSpec(DataType.string, "image")]),
+                params=ParamSchema([ParamSpec("direction", DataType.string, direction)]),
+            ),
             pip_requirements=[f"{need}=={importlib.metadata.version(need)}" for need in _NEEDS],
-            input_example=_example(card["input_nc"]),
+            input_example=_example(opened.channels(direction)[0]),
             step=step,
-            params={"nimg": card["nimg"]},
+            params={"nimg": nimg},
         )
     return logged.model_uri
 
@@ -79,7 +78,7 @@ def log_evaluation(run_id: str, step: int, values: Mapping[str, float], folder: 
     """Add an evaluation's figures and files to a run: the same again changes nothing.
 
     Raises:
-        UsageError: if MLflow is away.
+        UsageError: if MLflow cannot be reached.
     """
     client = MlflowClient()
     try:
@@ -109,34 +108,26 @@ def download(uri: str, cache: Path) -> Path:
 
     Args:
         uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
-        cache: folder for versions that were fetched.
+        cache: folder for versions that were downloaded.
 
     Raises:
-        UsageError: if there is none of that name, its bytes are away, or MLflow is.
+        UsageError: if there is no such model, its files are missing, or MLflow cannot be reached.
     """
     try:
         name, version = _version(uri.removeprefix("models:/"))
-        folder = cache / name / version
-        if not (folder / CARD).exists():
-            cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache) as draft:
-                model = download_artifacts(artifact_uri=f"models:/{name}/{version}", dst_path=draft)
-                found = next(Path(model).glob(f"artifacts/*/{CARD}"), None)
-                if found is None:
-                    raise UsageError(f"{uri} is no model of this program: {CARD} is missing")
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                shutil.rmtree(folder, ignore_errors=True)
-                os.rename(found.parent, folder)
-        return folder
+        return _cached(
+            cache / name / version,
+            lambda draft: download_artifacts(artifact_uri=f"models:/{name}/{version}", dst_path=draft),
+        )
     except (MlflowException, OSError) as error:
-        raise UsageError(f"{uri} cannot be had: {first_line(error)}") from error
+        raise UsageError(f"{uri} cannot be loaded: {first_line(error)}") from error
 
 
 def fetch_snapshot(run_id: str, cache: Path) -> tuple[Path, str]:
     """The newest snapshot that an MLflow run has, kept in `cache`, and the run's configuration as YAML.
 
     Raises:
-        UsageError: if there is no such run, it has none, or MLflow is away.
+        UsageError: if there is no such run, it has none, or MLflow cannot be reached.
     """
     client = MlflowClient()
     try:
@@ -145,15 +136,24 @@ def fetch_snapshot(run_id: str, cache: Path) -> tuple[Path, str]:
         if not found:
             raise UsageError(f"MLflow run {run_id} has no snapshots: it must be one of this program that has ended")
         folder = cache / run_id / Path(found[-1]).name
-        if not (folder / CARD).exists():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache) as draft:
-                got = client.download_artifacts(run_id, found[-1], draft)
-                shutil.rmtree(folder, ignore_errors=True)
-                os.rename(got, folder)
+        _cached(folder, lambda draft: client.download_artifacts(run_id, found[-1], draft))
         return folder, yaml.safe_dump(dict(params))
     except (MlflowException, OSError) as error:
-        raise UsageError(f"MLflow run {run_id} cannot be had: {first_line(error)}") from error
+        raise UsageError(f"MLflow run {run_id} cannot be loaded: {first_line(error)}") from error
+
+
+def _cached(folder: Path, fetch: Callable[[str], Any]) -> Path:
+    """`folder` with a snapshot, which `fetch` puts somewhere below a temporary folder if it is not there yet."""
+    if not (folder / CARD).exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
+            fetch(draft)
+            found = next(Path(draft).rglob(CARD), None)
+            if found is None:
+                raise FileNotFoundError(f"{CARD} is missing, so that it is no model of this program")
+            shutil.rmtree(folder, ignore_errors=True)
+            os.rename(found.parent, folder)
+    return folder
 
 
 def _version(name: str) -> tuple[str, str]:
@@ -162,7 +162,7 @@ def _version(name: str) -> tuple[str, str]:
         return name, str(MlflowClient().get_model_version_by_alias(name, alias).version)
     name, _, version = name.partition("/")
     if not version:
-        raise UsageError(f"models:/{name}: say which version, models:/{name}@champion or models:/{name}/1")
+        raise UsageError(f"models:/{name}: give a version, models:/{name}@champion or models:/{name}/1")
     return name, version
 
 

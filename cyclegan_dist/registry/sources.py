@@ -1,50 +1,54 @@
-"""Where generators come from: a run, a snapshot, or the registry."""
+"""Sources of models: a run, a snapshot, or the registry."""
 
 import logging
 import os
 import warnings
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cyclegan_dist.config.config import home
-from cyclegan_dist.models.snapshot import find_snapshot
+
+if TYPE_CHECKING:
+    from cyclegan_dist.models.snapshot import Snapshot
 
 REGISTRY = "models:/"
 SETTINGS = {
-    # A dead server must answer quickly; with MLflow's own settings one call blocks for four minutes. It may not repeat
-    # a call by itself: a run whose making was answered too late would be made twice.
+    # A server that is down must be noticed quickly; with MLflow's own settings one call blocks for four minutes. Calls
+    # are not retried by MLflow: a run whose creation was answered too late would be created twice.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # we call nobody but the user's own server
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # no server but the user's own is called
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
 }
 
 
-def open_source(source: str) -> Path:
-    """The folder of a snapshot: both generators and their card.
+def open_source(source: str) -> "Snapshot":
+    """The snapshot of a run, of a folder, or of a registered model.
 
     Args:
         source: a run's folder, whose newest snapshot is taken; a snapshot's; or a registered model,
             `models:/NAME@ALIAS` or `models:/NAME/VERSION`, out of the store of MLFLOW_TRACKING_URI.
 
     Raises:
-        UsageError: if there is nothing of that name, or MLflow is away.
+        UsageError: if there is nothing of that name, it is damaged, or MLflow cannot be reached.
     """
+    from cyclegan_dist.models.snapshot import Snapshot  # loads torch
+
     if not source.startswith(REGISTRY):
-        return find_snapshot(Path(source))
+        return Snapshot.open(source)
     use_store()
     from cyclegan_dist.registry.models import download  # loads mlflow
 
-    return download(source, home() / "models")
+    return Snapshot.open(download(source, home() / "models"))
 
 
 def use_store(known: str = "") -> str:
-    """Speak to the MLflow of MLFLOW_TRACKING_URI, or else to the one that is `known`, or else to the database beside
+    """Use the MLflow of MLFLOW_TRACKING_URI, or else to the one that is `known`, or else to the database beside
     the runs. Returns its URI. Call it before mlflow is loaded.
     """
-    # MLflow remarks on its own migrations and on ambiguous sources; what matters comes as an exception.
+    # MLflow warns of its own migrations and of ambiguous sources; errors come as exceptions.
     warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,3 +1,1 @@
-"""Translating on request: an HTTP service and its page. What computes behind it, Ray's replicas or this process, it is
-told.
-"""
+"""Translation on request: an HTTP service and its page. Its caller decides which processes translate."""

@@ -1,11 +1,10 @@
-"""The HTTP service: a page, an endpoint for files and one for JSON. It knows nothing of what computes the answers."""
+"""The HTTP service: a page, an endpoint for files and one for JSON. It translates nothing itself."""
 
 import base64
 import importlib.resources
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import jinja2
 from starlette.applications import Starlette
@@ -15,7 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from cyclegan_dist.data.encode import EncodedImage
-from cyclegan_dist.models.snapshot import DIRECTIONS
+from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.service.messages import Limits, Refusal, Translation, TranslationRequest
 from cyclegan_dist.service.requests import read_file_request, read_json_request
 
@@ -29,16 +28,16 @@ _POLICY = (
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 
 
-def make_app(title: str, card: Mapping[str, Any], limits: Limits, answer: Answerer) -> Starlette:
+def make_app(title: str, snapshot: Snapshot, limits: Limits, answer: Answerer) -> Starlette:
     """The service as an ASGI application.
 
     Args:
         title: of the page: what is served.
-        card: of the snapshot.
-        limits: for what comes in.
-        answer: translates. What a request lacks it says as a Refusal, raised or returned.
+        snapshot: of the generators; its card is served, and its directions are offered.
+        limits: of requests.
+        answer: translates, or returns or raises a Refusal.
     """
-    service = _Service(title, card, limits, answer)
+    service = _Service(title, snapshot, limits, answer)
     return Starlette(
         routes=[
             Route("/", service.page),
@@ -57,9 +56,9 @@ def make_app(title: str, card: Mapping[str, Any], limits: Limits, answer: Answer
 
 
 class _Service:
-    def __init__(self, title: str, card: Mapping[str, Any], limits: Limits, answer: Answerer):
-        self.title, self.card, self.limits, self._answer = title, card, limits, answer
-        self.directions = [way for way in DIRECTIONS if way in card.get("directions", DIRECTIONS)]
+    def __init__(self, title: str, snapshot: Snapshot, limits: Limits, answer: Answerer):
+        self.title, self.limits, self._answer = title, limits, answer
+        self.card, self.directions = snapshot.card, snapshot.directions
         self._requests = 0
         source = importlib.resources.files("cyclegan_dist.service").joinpath("page.html").read_text()
         self._template = jinja2.Environment(autoescape=True).from_string(source)
@@ -76,7 +75,7 @@ class _Service:
         return JSONResponse({"status": "ok"}, headers=_HEADERS)
 
     async def card_file(self, request: Request) -> Response:
-        return JSONResponse(dict(self.card), headers=_HEADERS)
+        return JSONResponse(self.card, headers=_HEADERS)
 
     async def translate(self, request: Request) -> Response:
         with self._place():
@@ -102,7 +101,7 @@ class _Service:
 
     @contextmanager
     def _place(self) -> Iterator[None]:
-        """A place among those that are read or answered: all of them together are what the service holds in memory."""
+        """A place among the requests that are read or answered, which limits the memory that they take."""
         if self._requests >= self.limits.max_requests:
             raise Refusal(503, f"{self._requests} requests are being answered: try again in a moment")
         self._requests += 1
@@ -112,7 +111,13 @@ class _Service:
             self._requests -= 1
 
 
-_FACTS = {"run": "run", "images seen": "nimg", "channels of A": "input_nc", "channels of B": "output_nc"}
+_FACTS = {
+    "run": "run",
+    "method": "method",
+    "images seen": "nimg",
+    "channels of A": "input_nc",
+    "channels of B": "output_nc",
+}
 
 
 def _text(image: EncodedImage) -> str:
@@ -140,8 +145,8 @@ async def _unknown(request: Request, error: Exception) -> Response:
 
 
 async def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # nobody is there to see it
+    return Response(status_code=400)  # the client has closed the connection
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "the service failed over this request; its log says why"}, 500, _HEADERS)
+    return JSONResponse({"error": "the service failed on this request; its log says why"}, 500, _HEADERS)

@@ -1,4 +1,4 @@
-"""What the service and what computes for it tell each other."""
+"""Messages between the HTTP service and the processes that translate for it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,12 +8,12 @@ from cyclegan_dist.data.encode import EncodedImage
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one service takes.
+    """Limits of one service.
 
     Attributes:
         max_bytes: of an image file.
         max_pixels: of an image, width times height.
-        max_requests: that are read or answered at once; more are told to come again.
+        max_requests: that are read or answered at once; further ones are refused with 503.
     """
 
     max_bytes: int
@@ -26,10 +26,10 @@ class TranslationRequest:
     """An image to translate.
 
     Attributes:
-        data: an image file, from anywhere: nothing about it is known but its length.
+        data: an untrusted image file; only its length has been checked.
         direction: AB or BA.
         reconstruction: whether the translation is to be translated back as well.
-        extension: png or jpg: what the answer shall be, where it has 1 or 3 channels.
+        extension: png or jpg: format of the translation, where it has 1 or 3 channels.
     """
 
     data: bytes
@@ -40,14 +40,14 @@ class TranslationRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Translation:
-    """What became of an image: its translation, and the reconstruction if it was asked for."""
+    """The translation of an image, and its reconstruction if it was asked for."""
 
     image: EncodedImage
     reconstruction: EncodedImage | None = None
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, and no error of the program's
-    """A request that is not answered with images.
+class Refusal(Exception):  # noqa: N818 - a response, not an error of the program
+    """The reason why a request is refused.
 
     Attributes:
         status: of HTTP.

@@ -1,4 +1,4 @@
-"""From an HTTP request to an image to translate, without ever holding more than the limit of it."""
+"""From an HTTP request to an image to translate, with bounded memory."""
 
 import asyncio
 import base64
@@ -9,9 +9,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 
+from cyclegan_dist.models.snapshot import describe_directions
 from cyclegan_dist.service.messages import Refusal, TranslationRequest
 
-READ_SECONDS = 60  # for a body to arrive: who is slower holds a place that others wait for
+READ_SECONDS = 60  # for a body to arrive: a slower client would block a place in the queue
 _JSON_BYTES = 4096  # of a JSON body, besides its image
 
 
@@ -21,7 +22,7 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     image: str
-    direction: str = "AB"
+    direction: str = ""
     reconstruction: bool = False
     format: Literal["png", "jpeg"] = "png"
 
@@ -30,9 +31,9 @@ async def read_file_request(request: Request, directions: Sequence[str], max_byt
     """A body that is an image file, with the direction in the query and the answer's format in `Accept`.
 
     Raises:
-        Refusal: if it is no such thing.
+        Refusal: if it is not.
     """
-    direction = _checked(request.query_params.get("direction", "AB"), directions)
+    direction = _checked(request.query_params.get("direction", ""), directions)
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise Refusal(415, "send the image file itself as the body: curl --data-binary @image.png")
     data = await _read(request, max_bytes, max_bytes)
@@ -46,7 +47,7 @@ async def read_json_request(request: Request, directions: Sequence[str], max_byt
     """A JSON body: `image` in base64, `direction`, `reconstruction`, `format`.
 
     Raises:
-        Refusal: if it is no such thing.
+        Refusal: if it is not.
     """
     # Other kinds of body can be sent by a page of any origin without asking first.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
@@ -86,9 +87,11 @@ def prefers_jpeg(accept: str) -> bool:
 
 
 def _checked(direction: str, directions: Sequence[str]) -> str:
-    if direction not in directions:
-        raise Refusal(422, f"direction {direction[:20]!r}: give {' or '.join(directions)}")
-    return direction
+    """The direction that was asked for; if none was, the first that the model has."""
+    if direction and direction not in directions:
+        ways, choice = describe_directions(*directions), " or ".join(directions)
+        raise Refusal(422, f"direction {direction[:20]!r}: this model translates {ways} only; give {choice}")
+    return direction or directions[0]
 
 
 async def _read(request: Request, limit: int, max_bytes: int) -> bytes:
@@ -104,7 +107,7 @@ async def _read(request: Request, limit: int, max_bytes: int) -> bytes:
                 if size > 2 * limit:
                     break
                 if size > limit:
-                    body.clear()  # read on for a while: who still sends does not see an answer
+                    body.clear()  # read on for a while: a client that still sends does not read an answer
                 else:
                     body += chunk
     except TimeoutError:

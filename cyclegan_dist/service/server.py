@@ -1,4 +1,4 @@
-"""One process that listens for the service, until it is told to stop."""
+"""One process that listens for the service, until it is stopped."""
 
 import ipaddress
 import signal
@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 
 from cyclegan_dist.errors import UsageError
 
-_GRACE_SECONDS = 10  # for requests that are being answered when the service is told to stop
+_GRACE_SECONDS = 10  # for requests that are being answered when the service is stopped
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -25,28 +25,28 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         if not 0 <= port <= 65535:
-            raise ValueError("there is no such port")
+            raise ValueError("no such port")
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server((address[0], port), family=family)
-    except (OSError, ValueError) as error:  # also what is no name of a host
-        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]  # which names it once more
+    except (OSError, ValueError) as error:  # UnicodeError among them, of names that no host can have
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]  # it repeats the address
         raise UsageError(f"cannot listen on {host}, port {port}: {reason}; choose another --port or --host") from error
 
 
-def address(door: socket.socket) -> str:
+def address(listener: socket.socket) -> str:
     """The URL of a listening socket."""
-    host, port = door.getsockname()[:2]
+    host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def is_loopback(door: socket.socket) -> bool:
+def is_loopback(listener: socket.socket) -> bool:
     """Whether only this machine reaches a listening socket."""
-    return ipaddress.ip_address(door.getsockname()[0].partition("%")[0]).is_loopback
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
 @contextmanager
-def answering(app: Starlette, door: socket.socket) -> Iterator[uvicorn.Server]:
-    """Answer while the block lasts, from a thread. Who is waiting at its end still gets an answer."""
+def answering(app: Starlette, listener: socket.socket) -> Iterator[uvicorn.Server]:
+    """Answer requests in a thread while the block lasts. Requests that wait at its end are still answered."""
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -60,7 +60,7 @@ def answering(app: Starlette, door: socket.socket) -> Iterator[uvicorn.Server]:
 
     def run() -> None:
         try:
-            server.run(sockets=[door])
+            server.run(sockets=[listener])
         finally:
             server.should_exit = True
 
@@ -74,9 +74,9 @@ def answering(app: Starlette, door: socket.socket) -> Iterator[uvicorn.Server]:
         thread.join()
 
 
-def run_until_signal(app: Starlette, door: socket.socket) -> None:
+def run_until_signal(app: Starlette, listener: socket.socket) -> None:
     """Answer until SIGINT or SIGTERM. A second signal ends it at once."""
-    with answering(app, door) as server:
+    with answering(app, listener) as server:
 
         def stop(number: int, frame: FrameType | None) -> None:
             server.force_exit = server.should_exit

@@ -1,1 +1,1 @@
-"""Translating folders and data sets: what becomes what, what one process does of it, and how to go on after a kill."""
+"""Translation of folders and data sets: tasks of a job, the process that does them, and resuming after a kill."""

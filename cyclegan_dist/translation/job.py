@@ -1,4 +1,4 @@
-"""What is to be translated, and how. Plain data, so that it travels to other machines."""
+"""Translation jobs, as plain data that can be sent to other machines."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ class Job:
     """How images are translated.
 
     Attributes:
-        snapshot: folder of the generators, which every machine that takes part must see.
+        snapshot: folder of the generators, which every machine that takes part must be able to read.
         direction: from domain A to B, or from B to A.
         device: `cpu`, `cuda`, `cuda:1`, ...; `auto` takes a GPU if there is one.
         batch_size: images of equal size that are computed at once.
@@ -45,12 +45,12 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class TranslationResult:
-    """What became of tasks.
+    """The result of tasks.
 
     Attributes:
         written: number of images.
-        left_out: for each image that could not be read, a line that says why.
-        notes: for each image of which something was not taken, a line that says what.
+        left_out: a line for each image that could not be read, with the reason.
+        notes: a line for each image that was read in part, a first frame for one.
     """
 
     written: int

@@ -1,7 +1,7 @@
-"""Going on with a translation that was interrupted.
+"""Resuming a translation that was interrupted.
 
-A hidden file in OUTPUT says what is being made there while it is not finished. Files are renamed into place when they
-are whole, so that whatever is newer than that file is done.
+A hidden file in OUTPUT describes the job while it is not finished. Results are renamed into place when they are
+complete, so that everything newer than that file is done.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.models.snapshot import DIRECTIONS
+from cyclegan_dist.models.snapshot import weights_name
 from cyclegan_dist.storage.files import write_atomic
 from cyclegan_dist.translation.job import Job, Task
 
@@ -23,13 +23,13 @@ MARK = ".translation.json"
 
 @contextmanager
 def unfinished(output: Path, job: Job, source: str, tasks: list[Task]) -> Iterator[list[Task]]:
-    """Those of `tasks` that an interrupted run of the same job has left; all, if there was none.
+    """The `tasks` that an interrupted run of the same job has not done; all, if there was none.
 
     Args:
         output: folder of all targets.
-        job: what is done.
+        job: of the tasks.
         source: folder or data set of the images.
-        tasks: all there are.
+        tasks: all of the job.
 
     Raises:
         UsageError: if another job has begun in `output`, or it cannot be written.
@@ -49,15 +49,15 @@ def unfinished(output: Path, job: Job, source: str, tasks: list[Task]) -> Iterat
     try:
         yield tasks
     except UsageError:
-        if not any(_is_newer(Path(task.target), begun) for task in tasks):  # nothing to go on with
+        if not any(_is_newer(Path(task.target), begun) for task in tasks):  # nothing to resume
             mark.unlink(missing_ok=True)
         raise
     mark.unlink(missing_ok=True)
 
 
 def _facts(job: Job, source: str) -> dict[str, Any]:
-    """What decides about the bytes that are written."""
-    weights = Path(job.snapshot, f"{DIRECTIONS[job.direction]}.safetensors")
+    """Everything that the written bytes depend on."""
+    weights = Path(job.snapshot, weights_name(job.direction))
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
     options = {key: value for key, value in asdict(job).items() if key not in ("snapshot", "device")}
     return {**options, "weights": sha256, "source": os.path.abspath(source)}

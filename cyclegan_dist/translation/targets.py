@@ -1,4 +1,4 @@
-"""Which file or shard becomes which."""
+"""Tasks of a job: the file or shard that each input is written to."""
 
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def _written_name(name: str, channels: int) -> str:
 
 
 def _refuse_outside(output: Path, targets: dict[Path, Path]) -> None:
-    """Links that lie in OUTPUT lead nothing out of it."""
+    """Links in OUTPUT must not lead out of it."""
     root = output.resolve()
     for target in targets.values():
         try:

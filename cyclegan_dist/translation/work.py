@@ -1,28 +1,25 @@
-"""What one process does of a job: reads images, translates them, and writes each file whole or not at all."""
+"""One process of a translation job: read images, translate them, write each file atomically."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from cyclegan_dist.data.encode import EncodedImage, encode_image, write_image
 from cyclegan_dist.data.files import printable
-from cyclegan_dist.data.images import UnreadableImageError, read_image, with_channels
+from cyclegan_dist.data.images import UnreadableImageError, read_image
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.data.reader import BadSampleError, DataError, ShardReader
 from cyclegan_dist.data.shards import write_tar
 from cyclegan_dist.data.verify import samples_by_shard
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.models.inference import translate
-from cyclegan_dist.models.snapshot import load_generator
-from cyclegan_dist.models.tiled import tileable, translate_tiled
+from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.models.translator import Translator
 from cyclegan_dist.storage.files import atomic
 from cyclegan_dist.translation.job import Job, Task, TranslationResult
 
 
-class Translator:
+class JobWorker:
     """Does tasks of a job, with the generator loaded once.
 
     Raises:
@@ -31,10 +28,7 @@ class Translator:
 
     def __init__(self, job: Job):
         self.job = job
-        self._network = load_generator(Path(job.snapshot), job.direction, _device(job.device))
-        if job.tile:
-            tileable(self._network, job.tile)
-        self._channels = next(self._network.parameters()).shape[1]
+        self._translator = Translator(Snapshot.open(job.snapshot), job.direction, job.device, tile=job.tile)
         if job.dataset:
             manifest = open_manifest(job.dataset)
             self._reader = ShardReader(manifest, job.domain)
@@ -51,17 +45,17 @@ class Translator:
     def _files(self, tasks: Sequence[Task]) -> int:
         found = {task: self._read(Path(task.source), task.source) for task in tasks}
         images = {task: image for task, image in found.items() if image is not None}
-        for task, answer in zip(images, self._translated(list(images.values())), strict=True):
-            _save(answer, Path(task.target))
+        for task, made in zip(images, self._translator.translate_batch(list(images.values())), strict=True):
+            _save(made, Path(task.target))
         return len(images)
 
     def _shard(self, task: Task) -> int:
         try:
-            return write_tar(Path(task.target), self._answers(task.source))
+            return write_tar(Path(task.target), self._translations(task.source))
         except OSError as error:
             raise UsageError(f"cannot write {printable(task.target)}: {error}") from error
 
-    def _answers(self, shard: str) -> Iterator[tuple[str, EncodedImage]]:
+    def _translations(self, shard: str) -> Iterator[tuple[str, EncodedImage]]:
         """Keys and translations of a shard's samples that can be read, in their order."""
         samples = self._samples[shard][1]
         for start in range(0, len(samples), self.job.batch_size):
@@ -70,8 +64,8 @@ class Translator:
                 image = self._sample(index, shard)
                 if image is not None:
                     images[self._reader.key(index)] = image
-            for key, answer in zip(images, self._translated(list(images.values())), strict=True):
-                yield key, encode_image(answer, key)
+            for key, made in zip(images, self._translator.translate_batch(list(images.values())), strict=True):
+                yield key, encode_image(made, key)
 
     def _sample(self, index: int, shard: str) -> Tensor | None:
         try:
@@ -84,30 +78,16 @@ class Translator:
         return self._read(data, f"{shard}, sample {self._reader.key(index)}")
 
     def _read(self, source: Path | bytes, name: str) -> Tensor | None:
-        """C x H x W uint8 with the generator's channels, or None and a line that says why."""
+        """C x H x W uint8 with the generator's channels, or None and a line with the reason."""
         try:
             picture = read_image(source)
-            image = with_channels(picture.pixels, self._channels)
+            image = self._translator.decode(picture.pixels)
         except UnreadableImageError as error:
             self._left_out.append(f"left out {printable(name)}: {error}")
             return None
         if picture.note:
             self._notes.append(f"{picture.note}: {printable(name)}")
         return image
-
-    def _translated(self, images: list[Tensor]) -> list[Tensor]:
-        """Those of equal size together, those larger than a tile in tiles."""
-        together: dict[torch.Size, list[int]] = defaultdict(list)
-        for position, image in enumerate(images):
-            together[image.shape].append(position)
-        answers: dict[int, Tensor] = {}
-        for shape, positions in together.items():
-            if self.job.tile and max(shape[1:]) > self.job.tile:
-                answers |= {i: translate_tiled(self._network, images[i], self.job.tile) for i in positions}
-            else:
-                made = translate(self._network, torch.stack([images[i] for i in positions]))
-                answers |= dict(zip(positions, made, strict=True))
-        return [answers[position] for position in range(len(images))]
 
 
 def _save(image: Tensor, path: Path) -> None:
@@ -117,12 +97,3 @@ def _save(image: Tensor, path: Path) -> None:
             write_image(image, draft)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot write {printable(path)}: {error}") from error
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.zeros(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from error

@@ -7,6 +7,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
+from cyclegan_dist.models.snapshot import Snapshot
+
 
 class Function(nn.Module):
     """A generator that is a function of its input."""
@@ -31,5 +33,5 @@ BROKEN = Function(lambda x: x * float("nan"))
 def generators(G_AB: Function, G_BA: Function) -> Iterator[None]:
     """They are every snapshot's generators while the block lasts."""
     pair = {"AB": G_AB, "BA": G_BA}
-    with patch("cyclegan_dist.evaluation.evaluator.load_generator", lambda _, name, device: pair[name]):
+    with patch.object(Snapshot, "generator", lambda _, direction, device: pair[direction]):
         yield

@@ -17,10 +17,11 @@ def test_each_says_its_figure_and_what_helps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "mode", "names"), [(0.001, "lsgan", ["AB"]), (0.2, "lsgan", []), (0.001, "vanilla", [])]
+    ("loss", "least_squares", "names"),
+    [(0.001, {"D_B": "AB", "D_A": "BA"}, ["AB"]), (0.2, {"D_B": "AB", "D_A": "BA"}, []), (0.001, {}, [])],
 )
-def test_the_discriminator_that_won(loss: float, mode: str, names: list[str]) -> None:
+def test_the_discriminator_that_won(loss: float, least_squares: dict[str, str], names: list[str]) -> None:
     journal = [{"kind": "message", "text": "x"}]
     journal += [{"kind": "metrics", "values": {"loss/D_A": 0.25, "loss/D_B": 0.2}}] * 30
     journal += [{"kind": "metrics", "values": {"loss/D_A": 0.25, "loss/D_B": loss}}] * 20
-    assert [finding.direction for finding in discriminator_won(journal, mode)] == names
+    assert [finding.direction for finding in discriminator_won(journal, least_squares)] == names

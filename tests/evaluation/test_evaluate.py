@@ -38,7 +38,7 @@ def test_what_a_user_gets_wrong_is_one_line(run_dir: Path, dataset: Path, tmp_pa
         ([tmp_path / "none", "--data", dataset], "neither a snapshot nor a run"),
         ([run_dir, "--data", dataset, "--metrics", "fid"], "unknown metric 'fid'"),
         ([run_dir, "--data", dataset, "--features", "inception:x"], "give features_sha256"),
-        (["models:/none@champion", "--data", dataset], "models:/none@champion cannot be had"),
+        (["models:/none@champion", "--data", dataset], "models:/none@champion cannot be loaded"),
         ([run_dir, "--data", dataset, "--out", "/proc/x"], "cannot write /proc/x"),
     ):
         code, _, err = command(main, *arguments)
@@ -51,5 +51,5 @@ def test_a_registry_that_is_away_is_told_soon_and_without_its_password(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     began = time.monotonic()
     code, _, err = command(main, "models:/horses@champion", "--data", dataset)
-    assert code == 2 and "models:/horses@champion cannot be had" in err and "secret" not in err
+    assert code == 2 and "models:/horses@champion cannot be loaded" in err and "secret" not in err
     assert time.monotonic() - began < 30

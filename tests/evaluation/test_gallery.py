@@ -4,11 +4,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from cyclegan_dist.evaluation.gallery import Section, mean_absolute_error, there_and_back, write_gallery
-from cyclegan_dist.networks.build import build_generator
-from cyclegan_dist.networks.config import GeneratorConfig, InitConfig
+from cyclegan_dist.evaluation.gallery import Section, mean_absolute_error, translated, write_gallery
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.models.translator import open_translators
 from cyclegan_dist.tracking.journal import JOURNAL, Journal
 from tests.conftest import size_of
+from tests.translation.conftest import make_snapshot
 
 VALUES = {"loss/G_AB": 1.0, "loss/D_B": 0.5, "loss/cycle_A": 0.2, "lr/G": 2e-4}
 
@@ -22,20 +24,21 @@ class Sources(HTMLParser):
         self.found += [value for name, value in attrs if name in ("src", "href") and value]
 
 
-def network() -> torch.nn.Module:
-    return build_generator(3, 3, GeneratorConfig(ngf=2, n_blocks=0), InitConfig())
-
-
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:matplotlib")
 def test_the_page_stands_alone_and_shows_every_picture(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         for step in range(3):
             journal.write("metrics", step=step, nimg=10 * step, values=VALUES)
     images = [torch.randint(0, 256, (3, 12, 20), dtype=torch.uint8) for _ in range(2)]
-    pictures = there_and_back(network(), network(), images)
+    pictures = translated(open_translators(Snapshot.open(make_snapshot(tmp_path / "snapshot"))), "AB", images)
     sections = [Section("A to B", ["one", "<script>alert(1)</script>"], pictures)]
     page = write_gallery(
-        tmp_path / "page", title="t", facts={"error": "3"}, sections=sections, journal=tmp_path / JOURNAL
+        tmp_path / "page",
+        title="t",
+        facts={"error": "3"},
+        sections=sections,
+        journal=tmp_path / JOURNAL,
+        panels=CycleGANConfig().panels,
     )
     text = page.read_text()
     assert "<script>" not in text and "&lt;script&gt;" in text

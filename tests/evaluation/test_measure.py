@@ -13,7 +13,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.evaluation.report import write_report
-from cyclegan_dist.models.snapshot import find_snapshot
+from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.step.distributed import World
 from pipelines.prepare import Prepare, prepare
 from tests.conftest import write_images
@@ -31,7 +31,7 @@ def opened(dataset: Path) -> Manifest:
 def snapshot(tiny_run: Callable[..., Config]) -> Path:
     config = tiny_run(stop_after=2)
     go(config)
-    return find_snapshot(config.run_dir)
+    return Snapshot.open(config.run_dir)
 
 
 Measure = Callable[..., Evaluation]

@@ -7,7 +7,7 @@ import torch
 import torchvision
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.evaluation.segmentation import Palette, confusion, open_segmenter, read_palette, scores_of, seen
+from cyclegan_dist.evaluation.segmentation import Palette, confusion, open_segmenter, read_palette, scores_of, segmented
 
 PALETTE = Palette(domain="B", classes={"road": (128, 64, 128), "sky": (70, 130, 180), "tree": (107, 142, 35)})
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ def test_a_segmenter_is_a_torchvision_network(tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     segmenter = open_segmenter(f"lraspp_mobilenet_v3_large:{tmp_path / 'weights.pth'}", 3, CPU)
     photographs = torch.randint(0, 256, (2, 3, 32, 48), dtype=torch.uint8)
-    assert seen(segmenter, photographs, CPU).shape == (2, 32, 48)
+    assert segmented(segmenter, photographs, CPU).shape == (2, 32, 48)
     with pytest.raises(UsageError, match="for the palette's 4 classes"):
         open_segmenter(f"lraspp_mobilenet_v3_large:{tmp_path / 'weights.pth'}", 4, CPU)
     with pytest.raises(UsageError, match="give NAME:FILE"):

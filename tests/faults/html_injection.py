@@ -10,7 +10,7 @@ import requests
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.evaluate import Evaluate
 from cyclegan_dist.evaluation.evaluate import run as evaluate
-from cyclegan_dist.models.snapshot import CARD, find_snapshot, read_card
+from cyclegan_dist.models.snapshot import CARD, Snapshot
 from pipelines.gallery import Gallery, gallery
 from pipelines.prepare import Prepare, prepare
 from tests.conftest import write_images
@@ -109,7 +109,7 @@ def _named(folder: Path) -> Path:
 def _gallery(stage: Stage) -> Path:
     """The gallery of a model whose card contains HTML."""
     snapshot = make_snapshot(stage.folder / "model")
-    card = {**read_card(find_snapshot(snapshot)), "run": " ".join(NAMES), "nimg": NAMES[1]}
+    card = {**Snapshot.open(snapshot).card, "run": " ".join(NAMES), "nimg": NAMES[1]}
     (snapshot / CARD).write_text(json.dumps(card))
     out = stage.folder / "gallery"
     gallery(Gallery(snapshot, _named(stage.folder / "A"), _named(stage.folder / "B"), out))

@@ -9,7 +9,7 @@ from cyclegan_dist.data.manifest import READING, open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.measure import evaluate
-from cyclegan_dist.models.snapshot import find_snapshot
+from cyclegan_dist.models.snapshot import Snapshot
 from tests.evaluation.functions import BROKEN, CONSTANT, IDENTITY, INVERT, generators
 from tests.faults.forked_processes import in_fork, kill_at
 from tests.faults.matrix import Measured, Stage, row
@@ -30,7 +30,7 @@ def failed_generators(stage: Stage) -> Measured:
     right = 0
     for name, function in cases.items():
         with generators(function, function):
-            found = evaluate(find_snapshot(config.run_dir), manifest, EvaluationConfig(), ALONE).findings
+            found = evaluate(Snapshot.open(config.run_dir), manifest, EvaluationConfig(), ALONE).findings
         right += {(f.name, f.direction) for f in found} == {(name, "AB"), (name, "BA")}
     return Measured(f"reported in both directions, with no other problem, {right} of {len(cases)}", right == len(cases))
 
@@ -156,13 +156,12 @@ def restore(old: Any) -> None:
     """Restore the registry to one version, the champion."""
     from mlflow import MlflowClient
 
-    from cyclegan_dist.promotion.evidence import digest_of
     from cyclegan_dist.promotion.promote import DIGEST
     from cyclegan_dist.registry.versions import Registered
 
     client, registered = MlflowClient(), Registered("horses")
     for version in registered.versions():
-        if version.tags[DIGEST] == digest_of(old.snapshot):
+        if version.tags[DIGEST] == old.snapshot.digest():
             registered.point("champion", version.number)
             registered.drop("previous")
         else:

@@ -12,7 +12,7 @@ from cyclegan_dist.config.config import load_config
 from cyclegan_dist.data.manifest import MANIFEST, open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.segmentation import read_palette
-from cyclegan_dist.models.snapshot import CARD, load_generator
+from cyclegan_dist.models.snapshot import CARD, Snapshot
 from cyclegan_dist.promotion.gate import read_gate
 from cyclegan_dist.sweep.spec import load_sweep
 from cyclegan_dist.training.run_folder import read_config
@@ -145,7 +145,7 @@ def _card(stage: Stage, change: Callable[[dict[str, Any]], object]) -> None:
     card = json.loads((stage.folder / CARD).read_text())
     change(card)
     (folder / CARD).write_text(json.dumps(card))
-    load_generator(folder, "AB")
+    Snapshot.open(folder).generator("AB")
 
 
 def _metadata() -> list[bytes]:

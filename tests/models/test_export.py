@@ -11,13 +11,13 @@ from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.models import export
 from cyclegan_dist.models.export import disagreeing, export_generators
-from cyclegan_dist.models.snapshot import load_generator, save_snapshot
+from cyclegan_dist.models.snapshot import Snapshot, save_snapshot
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
 
 
 @pytest.fixture
-def snapshot(tmp_path: Path) -> Path:
-    return make(tmp_path / "snapshot")
+def snapshot(tmp_path: Path) -> Snapshot:
+    return Snapshot.open(make(tmp_path / "snapshot"))
 
 
 SMALL = GeneratorConfig(ngf=4, n_blocks=1)
@@ -34,16 +34,17 @@ def make(folder: Path, generator: GeneratorConfig = SMALL, output_nc: int = 1) -
     return save_snapshot(folder, CycleGAN(config).translators, config, {"nimg": 8})
 
 
-def only(snapshot: Path, direction: str) -> None:
+def only(snapshot: Path, direction: str) -> Snapshot:
     """Make a snapshot one of a single direction."""
     card = json.loads((snapshot / "card.json").read_text())
     (snapshot / "card.json").write_text(json.dumps(card | {"directions": [direction]}))
+    return Snapshot.open(snapshot)
 
 
 @pytest.mark.slow
-def test_every_format_is_written_and_equal_to_the_original(snapshot: Path, tmp_path: Path) -> None:
+def test_every_format_is_written_and_equal_to_the_original(snapshot: Snapshot, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    only(snapshot, "AB")
+    snapshot = only(snapshot.folder, "AB")
     out = tmp_path / "out"
     exports = export_generators(snapshot, out)
     assert disagreeing(exports) == []
@@ -55,8 +56,8 @@ def test_every_format_is_written_and_equal_to_the_original(snapshot: Path, tmp_p
         assert list(entry["max_difference"]) == ["64x64", "96x128", "40x72"] and entry["ms_per_image"] > 0
     # The files themselves, at a size and a batch that nobody has tried yet.
     x = torch.rand(5, 3, 20, 52) * 2 - 1
-    truth = load_generator(snapshot, "AB")(x)
-    assert torch.equal(load_generator(out, "AB")(x), truth)
+    truth = snapshot.generator("AB")(x)
+    assert torch.equal(Snapshot.open(out).generator("AB")(x), truth)
     assert (torch.export.load(out / "G_AB.pt2").module()(x) - truth).abs().max() < 1e-5
     session = onnxruntime.InferenceSession(out / "G_AB.onnx", providers=["CPUExecutionProvider"])
     assert (torch.from_numpy(session.run(None, {"image": x.numpy()})[0]) - truth).abs().max() < 1e-5
@@ -64,8 +65,8 @@ def test_every_format_is_written_and_equal_to_the_original(snapshot: Path, tmp_p
 
 @pytest.mark.slow
 def test_a_unet_and_one_direction(tmp_path: Path) -> None:
-    snapshot = make(tmp_path / "unet", GeneratorConfig(arch="unet", ngf=2, n_downs=5), output_nc=3)
-    only(snapshot, "BA")
+    unet = make(tmp_path / "unet", GeneratorConfig(arch="unet", ngf=2, n_downs=5), output_nc=3)
+    snapshot = only(unet, "BA")
     exports = export_generators(snapshot, tmp_path / "out", ["pt2"])
     assert [entry["file"] for entry in exports["files"]] == ["G_BA.pt2"]
     assert list(exports["files"][0]["max_difference"]) == ["32x32", "32x64", "64x32"]
@@ -75,7 +76,7 @@ def test_a_unet_and_one_direction(tmp_path: Path) -> None:
     assert [name for name, data in content.items() if data.startswith((b"PK", b"\x80"))] == []
 
 
-def test_a_file_that_differs_is_named(snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_differs_is_named(snapshot: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def other(network: torch.nn.Module, path: Path) -> export.Network:
         path.write_bytes(b"")
         return lambda x: network(x) + (2e-4 if path.stem == "G_AB" else torch.nan)
@@ -96,13 +97,13 @@ def test_a_file_that_differs_is_named(snapshot: Path, tmp_path: Path, monkeypatc
     ],
 )
 def test_what_cannot_be_exported_is_one_line(
-    snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, says: str
+    snapshot: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, says: str
 ) -> None:
     formats = {"format": ["tflite"], "none": [], "no onnx": ["onnx"]}.get(case, ["safetensors"])
     if case == "no onnx":
         monkeypatch.setattr(export, "_ONNX", ("onnx", "no_such_library"))
-    out = {"itself": snapshot, "no place": Path("/proc/out")}.get(case, tmp_path / "out")
+    out = {"itself": snapshot.folder, "no place": Path("/proc/out")}.get(case, tmp_path / "out")
     with pytest.raises(UsageError, match=says) as error:
         export_generators(snapshot, out, formats)
     assert "\n" not in str(error.value)
-    assert load_generator(snapshot, "AB")
+    assert snapshot.generator("AB")

@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from cyclegan_dist.models.inference import translate
-from cyclegan_dist.models.snapshot import load_generator
+from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.service.server import address, answering, listen
 from tests.conftest import MLFLOW
 from tests.service.running import make_snapshot, picture
@@ -65,7 +65,7 @@ def answers(url: str, *files: bytes, direction: str | None = None) -> list[torch
 @pytest.mark.parametrize("direction", [None, "AB", "BA"])
 def test_it_answers_a_png_and_a_jpeg_in_base64_with_one(scoring: str, snapshot: Path, direction: str | None) -> None:
     files = [picture(24, 20), picture(17, 33, format="JPEG")]
-    network = load_generator(snapshot, direction or "AB")
+    network = Snapshot.open(snapshot).generator(direction or "AB")
     for file, answer in zip(files, answers(scoring, *files, direction=direction), strict=True):
         image = pil_to_tensor(Image.open(io.BytesIO(file)))
         assert torch.equal(answer, translate(network, image[None])[0])

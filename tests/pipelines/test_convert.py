@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cyclegan_dist.models.snapshot import load_generator, read_card
+from cyclegan_dist.models.snapshot import Snapshot
 from pipelines import convert, translate
 from tests.conftest import Answer, size_of, write_images
 from tests.models.test_reference_weights import Resnet
@@ -29,7 +29,7 @@ def test_there_and_back_nothing_is_lost(cli, folder: Path, tmp_path: Path) -> No
     code, out, err = cli(folder, tmp_path / "ours")
     assert (code, err) == (0, "")
     assert "latest_net_G_A.pth -> G_AB: --netG resnet_2blocks --ngf 4" in out and "3 to 1 channels" in out
-    card = read_card(tmp_path / "ours")
+    card = Snapshot.open(tmp_path / "ours").card
     assert (card["input_nc"], card["output_nc"], card["directions"]) == (3, 1, ["AB", "BA"])
     code, out, _ = cli("--back", tmp_path / "ours", tmp_path / "theirs")
     assert code == 0 and "G_BA -> " in out
@@ -48,7 +48,7 @@ def test_one_direction_translates_and_the_other_is_refused(cli, command, folder:
     assert size_of(tmp_path / "out" / "0000.png") == (20, 20)
     code, _, err = command(translate.main, tmp_path / "one", images, tmp_path / "back", "--direction", "BA")
     assert code == 2
-    assert err == f"error: snapshot {tmp_path / 'one'} holds no G_BA, only direction AB: take that one\n"
+    assert err == (f"error: direction BA: snapshot {tmp_path / 'one'} translates A to B only; choose direction AB\n")
     assert cli("--back", tmp_path / "one", tmp_path / "theirs")[0] == 0
     assert [path.name for path in (tmp_path / "theirs").iterdir()] == ["latest_net_G_A.pth"]
 
@@ -59,12 +59,12 @@ def test_a_file_of_another_name_and_of_another_epoch(cli, folder: Path, tmp_path
     code, _, err = cli(single, tmp_path / "out")
     assert code == 2 and "add --direction" in err
     assert cli(single, tmp_path / "out", "--direction", "BA")[0] == 0
-    assert load_generator(tmp_path / "out", "BA")(torch.zeros(1, 3, 16, 16)).shape == (1, 1, 16, 16)
+    assert Snapshot.open(tmp_path / "out").generator("BA")(torch.zeros(1, 3, 16, 16)).shape == (1, 1, 16, 16)
     (folder / "latest_net_G_B.pth").rename(folder / "200_net_G_B.pth")
     code, _, err = cli(folder, tmp_path / "other")
     assert code == 2 and "name them with --g-a and --g-b" in err
     assert cli(folder, tmp_path / "other", "--g-b", "200_net_G_B.pth")[0] == 0
-    assert read_card(tmp_path / "other")["directions"] == ["BA"]
+    assert Snapshot.open(tmp_path / "other").card["directions"] == ["BA"]
 
 
 def test_only_an_earlier_conversion_is_replaced(cli, folder: Path, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_other_channel_counts_come_and_go_as_arrays(cli, four_to_two: Path, tmp_
     code, out, err = cli(four_to_two, images, tmp_path / "out")
     assert code == 1
     assert "1 images translated" in out
-    assert "0000.png: it has 3 channels, not the 4" in err and "two.npy: it has 2 channels, not the 4" in err
+    assert "0000.png: the image has 3 channels, and direction AB takes 4" in err and "two.npy: the image has 2" in err
     answer = np.load(tmp_path / "out" / "four.v1.npy")
     assert (answer.shape, answer.dtype) == ((9, 14, 2), np.uint8)
     code, _, err = cli(four_to_two, images / "four.v1.npy", tmp_path / "x.png")
@@ -150,7 +150,7 @@ def test_other_channel_counts_come_and_go_as_arrays(cli, four_to_two: Path, tmp_
         ("no input", "neither an image nor a folder"),
         ("empty input", "holds no images"),
         ("onto itself", "overwrite the input"),
-        ("no device", "--device warp"),
+        ("no device", "device warp cannot be used here"),
         ("no place", "cannot write"),
     ],
 )

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.manifest import READING, open_manifest
 from cyclegan_dist.evaluation.config import EvaluationConfig
+from cyclegan_dist.models.snapshot import Snapshot
 from tests.training.trainings import ALONE
 
 
@@ -33,12 +34,12 @@ class Setting:
         if not damage:
             return known
         folder = self.config.run_dir.parent / f"damaged-{damage:g}"
-        shutil.copytree(known.snapshot, folder, dirs_exist_ok=True)
+        shutil.copytree(known.snapshot.folder, folder, dirs_exist_ok=True)
         for path in folder.glob("*.safetensors"):
             rng = torch.Generator().manual_seed(0)
             worse = {k: v + damage * torch.randn(v.shape, generator=rng) for k, v in load_file(path).items()}
             save_file(worse, path)
-        return Candidate(folder, known.run_id, known.config)
+        return Candidate(Snapshot.open(folder), known.run_id, known.config)
 
     def promote(self, candidate: Any, *, veto: tuple[str, ...] = (), dry_run: bool = False) -> Any:
         from cyclegan_dist.promotion.gate import Gate

@@ -24,7 +24,6 @@ def setting(tiny_run: Callable[..., Config], dataset: Path, own_home: Path) -> I
 
 
 def test_the_better_one_is_champion_and_the_other_is_refused(setting: Setting, own_home: Path) -> None:
-    from cyclegan_dist.models.snapshot import load_generator
     from cyclegan_dist.promotion.promote import list_versions, roll_back
     from cyclegan_dist.registry.sources import open_source
 
@@ -45,7 +44,7 @@ def test_the_better_one_is_champion_and_the_other_is_refused(setting: Setting, o
     fetched = open_source("models:/horses@champion")
     x = torch.rand(1, 3, 16, 16)
     for direction in ("AB", "BA"):
-        assert torch.equal(load_generator(fetched, direction)(x), load_generator(good.snapshot, direction)(x))
+        assert torch.equal(fetched.generator(direction)(x), good.snapshot.generator(direction)(x))
     version = list_versions("horses")[0]
     assert version.aliases == ("champion",) and float(version.tags["kd.untrained_AB"]) > 0
     carried = {path.name for path in evidence(version.number, own_home)}
@@ -89,7 +88,7 @@ def test_a_run_is_promoted_by_its_id_too(setting: Setting) -> None:
     run_id = setting.candidate().run_id
     fetched = find_candidate(run_id)
     assert fetched.run_id == run_id and "method.lambda_cycle_A: '10.0'" in fetched.config
-    with pytest.raises(UsageError, match="cannot be had"):
+    with pytest.raises(UsageError, match="cannot be loaded"):
         find_candidate("0" * 32)
 
 

@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
-from cyclegan_dist.models.snapshot import read_card, save_snapshot
+from cyclegan_dist.models.snapshot import Snapshot, save_snapshot
 from cyclegan_dist.networks.build import build_generator
 from cyclegan_dist.networks.config import GeneratorConfig
 from cyclegan_dist.service.app import Answerer, make_app
+from cyclegan_dist.service.handler import RequestHandler
 from cyclegan_dist.service.messages import Limits, Refusal, Translation, TranslationRequest
 from cyclegan_dist.service.server import address, answering, listen
-from cyclegan_dist.service.translator import Translator
 
 LIMITS = Limits(max_bytes=1_000_000, max_pixels=40_000, max_requests=4)
 
@@ -34,15 +34,15 @@ def make_snapshot(folder: Path, *, directions: str = "AB BA", input_nc: int = 3)
     return save_snapshot(folder, networks, config, {"run": "<b>tiny</b>", "nimg": 40})
 
 
-def local_answerer(translator: Translator) -> Answerer:
+def local_answerer(handler: RequestHandler) -> Answerer:
     """Translates in a thread of this process."""
 
     def compute(request: TranslationRequest) -> Translation | Refusal:
         try:
-            work = translator.decode(request)
+            decoded = handler.decode(request)
         except Refusal as refusal:
             return refusal
-        return translator.encode(translator.translate([work])[0], request)
+        return handler.encode(handler.translate([decoded])[0], request)
 
     async def answer(request: TranslationRequest) -> Translation | Refusal:
         return await asyncio.to_thread(compute, request)
@@ -55,9 +55,9 @@ def running(
     snapshot: Path, limits: Limits = LIMITS, answer: Answerer | None = None, title: str = "tiny"
 ) -> Iterator[str]:
     """The service of a snapshot behind a URL while the block lasts."""
-    answer = answer or local_answerer(Translator(snapshot, torch.device("cpu"), limits.max_pixels))
+    answer = answer or local_answerer(RequestHandler(Snapshot.open(snapshot), torch.device("cpu"), limits.max_pixels))
     door = listen("127.0.0.1", 0)
-    with answering(make_app(title, read_card(snapshot), limits, answer), door):
+    with answering(make_app(title, Snapshot.open(snapshot), limits, answer), door):
         yield address(door)
 
 

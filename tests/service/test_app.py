@@ -20,7 +20,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from cyclegan_dist.data.encode import encode_image
 from cyclegan_dist.models.inference import translate
-from cyclegan_dist.models.snapshot import load_generator
+from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.service.messages import Refusal, Translation, TranslationRequest
 from tests.faults.decompression_bombs import decompression_bombs
 from tests.service.running import LIMITS, make_snapshot, picture, post, post_json, running
@@ -44,7 +44,7 @@ def refused(answer: "requests.Response", status: int) -> str:
 @pytest.mark.parametrize("direction", ["AB", "BA"])
 def test_a_file_comes_back_translated(service: str, snapshot: Path, direction: str) -> None:
     answer = post(f"{service}translate?direction={direction}", data=picture())
-    expected = translate(load_generator(snapshot, direction), pixels(picture())[None])[0]
+    expected = translate(Snapshot.open(snapshot).generator(direction), pixels(picture())[None])[0]
     assert answer.headers["Content-Type"] == "image/png"
     assert torch.equal(pixels(answer.content), expected)
 
@@ -58,8 +58,8 @@ def test_a_jpeg_is_answered_to_who_prefers_it(service: str) -> None:
 def test_json_carries_the_reconstruction_as_well(service: str, snapshot: Path) -> None:
     asked = {"image": text(picture()), "direction": "BA", "reconstruction": True}
     answer = post_json(service, asked).json()
-    there = translate(load_generator(snapshot, "BA"), pixels(picture())[None])
-    back = translate(load_generator(snapshot, "AB"), there)[0]
+    there = translate(Snapshot.open(snapshot).generator("BA"), pixels(picture())[None])
+    back = translate(Snapshot.open(snapshot).generator("AB"), there)[0]
     assert answer["media_type"] == answer["reconstruction_media_type"] == "image/png"
     assert torch.equal(pixels(base64.b64decode(answer["image"])), there[0])
     assert torch.equal(pixels(base64.b64decode(answer["reconstruction"])), back)
@@ -227,7 +227,7 @@ def test_a_model_of_one_direction_says_so(tmp_path: Path) -> None:
         assert post(f"{url}translate", data=picture()).status_code == 200
         assert "give AB" in refused(post(f"{url}translate?direction=BA", data=picture()), 422)
         asked = {"image": text(picture()), "reconstruction": True}
-        assert "needs both generators" in refused(post_json(url, asked), 422)
+        assert "this model translates A to B only" in refused(post_json(url, asked), 422)
         assert 'value="BA"' not in requests.get(url, timeout=10).text
 
 

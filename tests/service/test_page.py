@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from cyclegan_dist.models.inference import translate
-from cyclegan_dist.models.snapshot import load_generator
+from cyclegan_dist.models.snapshot import Snapshot
 from tests.service.chromium import PROGRAM, Tab, browser
 from tests.service.running import picture
 
@@ -63,7 +63,7 @@ def test_an_image_is_dropped_and_its_translation_is_seen(service: str, snapshot:
 
     found = asyncio.run(look())
     pixels = pil_to_tensor(Image.open(file))
-    forth, back = (load_generator(snapshot, way) for way in ("AB", "BA"))
+    forth, back = (Snapshot.open(snapshot).generator(way) for way in ("AB", "BA"))
     expected = translate(forth, pixels[None])
     assert torch.equal(found["input"], pixels)
     assert torch.equal(found["translation"], expected[0])

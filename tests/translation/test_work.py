@@ -13,7 +13,7 @@ from cyclegan_dist.data.reader import ShardReader
 from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.models.inference import translate
-from cyclegan_dist.models.snapshot import load_generator, save_snapshot
+from cyclegan_dist.models.snapshot import Snapshot, save_snapshot
 from cyclegan_dist.networks.config import GeneratorConfig
 from tests.conftest import write_images
 from tests.translation.conftest import contents
@@ -28,7 +28,7 @@ def test_shards_keep_their_names_and_keys(
     domain, manifest = direction[0], open_manifest(str(dataset))
     names = sorted(path.relative_to(dataset) for path in (dataset / domain).glob("*.tar"))
     assert sorted(path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.*")) == names
-    reader, generator = ShardReader(manifest, domain), load_generator(snapshot, direction)
+    reader, generator = ShardReader(manifest, domain), Snapshot.open(snapshot).generator(direction)
     samples = {}
     for name in names:
         with tarfile.open(tmp_path / "out" / name) as tar:
