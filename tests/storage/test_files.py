@@ -9,7 +9,7 @@ import pytest
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.storage.files import LONGEST_NAME, atomic, lock, sync, write_atomic
-from tests.faults.dying import in_fork, kill_at
+from tests.faults.forked_processes import in_fork, kill_at
 
 
 def failing(call: Callable[..., object], number: int, where: Callable[[int], bool]) -> Callable[..., object]:
