@@ -25,8 +25,9 @@ from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.loader import RankSlice, batches
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.data.plan import Plan
+from cyclegan_dist.data.prepare import prepare
+from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.errors import UsageError, run_command
-from pipelines.prepare import Prepare, prepare
 
 YARDSTICK, PROJECT = "yardstick", "project"
 
@@ -78,7 +79,7 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         a, b = some(a_dir, count, folder / "A"), some(b_dir, count, folder / "B")
-        prepare(Prepare(a, b, folder / "data"))
+        prepare(PrepareConfig(a, b, folder / "data"))
         works = {
             YARDSTICK: reference_pairs(a, b),
             PROJECT: pairs(folder / "data"),

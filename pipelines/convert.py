@@ -13,16 +13,19 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 import tyro
 
-from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
-from cyclegan_dist.models.reference_weights import Published, published_names, published_options, read_published
-from cyclegan_dist.models.snapshot import CARD, DIRECTIONS, generator_config, load_generator, read_card, save_snapshot
-from cyclegan_dist.registry.sources import open_source
+from cyclegan_dist.registry.sources import open_source, refuse_missing_source
+
+if TYPE_CHECKING:
+    import torch
+
+    from cyclegan_dist.models.reference_weights import Published
 
 LETTERS = {"AB": "A", "BA": "B"}  # of their network for our direction
 
@@ -53,8 +56,11 @@ def convert(command: Convert) -> Path:
     Raises:
         UsageError: if a file is not one of the published generators, the two do not fit each other, or OUT is taken.
     """
-    _refuse_taken(command.out, overwrite=command.overwrite)
     files = _files(command)
+    from cyclegan_dist.models.reference_weights import read_published  # these load torch
+    from cyclegan_dist.models.snapshot import DIRECTIONS, save_snapshot
+
+    _refuse_taken(command.out, overwrite=command.overwrite)
     read = {direction: read_published(path) for direction, path in files.items()}
     config = _common_config(read)
     networks = {direction: one.network for direction, one in read.items()}
@@ -81,6 +87,10 @@ def convert_back(command: Convert) -> list[Path]:
     Raises:
         UsageError: if the published implementation has no such generator, or a file is there already.
     """
+    refuse_missing_source(command.source)
+    from cyclegan_dist.models.reference_weights import published_names, published_options  # these load torch
+    from cyclegan_dist.models.snapshot import DIRECTIONS, generator_config, load_generator, read_card
+
     snapshot = open_source(command.source)
     config = generator_config(snapshot)
     names, written = published_names(config), []
@@ -98,6 +108,8 @@ def convert_back(command: Convert) -> list[Path]:
 def _files(command: Convert) -> dict[str, Path]:
     """The file of each direction that is there."""
     source = Path(command.source)
+    if not source.exists():
+        raise UsageError(f"{source} does not exist: give a folder of published checkpoints, or one file")
     if source.is_dir():
         files = {"AB": source / command.g_a, "BA": source / command.g_b}
         found = {direction: path for direction, path in files.items() if path.exists()}
@@ -111,8 +123,10 @@ def _files(command: Convert) -> dict[str, Path]:
     return {direction: source}
 
 
-def _common_config(read: dict[str, Published]) -> CycleGANConfig:
+def _common_config(read: "dict[str, Published]") -> CycleGANConfig:
     """The one configuration of both generators."""
+    from cyclegan_dist.models.snapshot import DIRECTIONS
+
     kinds = {
         direction: (one.config, *(one.in_channels, one.out_channels)[:: 1 if direction == "AB" else -1])
         for direction, one in read.items()
@@ -125,12 +139,16 @@ def _common_config(read: dict[str, Published]) -> CycleGANConfig:
     return CycleGANConfig(input_nc=input_nc, output_nc=output_nc, generator=config, lambda_identity=0)
 
 
-def _describe(one: Published) -> str:
+def _describe(one: "Published") -> str:
+    from cyclegan_dist.models.reference_weights import published_options
+
     return f"{published_options(one.config)}, {one.in_channels} to {one.out_channels} channels"
 
 
 def _refuse_taken(out: Path, *, overwrite: bool) -> None:
     """Nothing but an earlier conversion is replaced."""
+    from cyclegan_dist.models.snapshot import CARD, read_card
+
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     converted = (out / CARD).exists() and "converted_from" in read_card(out)
@@ -139,7 +157,9 @@ def _refuse_taken(out: Path, *, overwrite: bool) -> None:
         raise UsageError(f"{out} is not empty: choose another folder{advice}")
 
 
-def _save(state: dict[str, torch.Tensor], target: Path) -> None:
+def _save(state: "dict[str, torch.Tensor]", target: Path) -> None:
+    import torch
+
     draft = target.with_name(f".{target.name}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -152,12 +172,12 @@ def _save(state: dict[str, torch.Tensor], target: Path) -> None:
 
 def main() -> None:
     """Read the command line and convert."""
-    command = tyro.cli(Convert, prog="python -m pipelines.convert", description=__doc__)
+    command = parse_options(Convert, "convert", __doc__)
     if command.back:
         convert_back(command)
     else:
         folder = convert(command)
-        print(f"snapshot: {folder}; now: python -m pipelines.translate {folder} IMAGES OUT")
+        print(f"snapshot: {folder}; now: {pipeline_command('translate')} {folder} IMAGES OUT")
 
 
 if __name__ == "__main__":

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
 from annotated_types import Gt
 from rich.console import Console
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.train import parse
+from cyclegan_dist.train import parse_with_training
 
 if TYPE_CHECKING:
     from cyclegan_dist.operations.doctor.examination import Target
@@ -75,10 +74,9 @@ def _patient(config: Config, alone: bool) -> Iterator["Target"]:
 
 def main() -> int:
     """Read the command line and examine. Returns the exit code."""
-    command, rest = tyro.cli(Command, prog="python -m pipelines.doctor", description=__doc__, return_unknown_args=True)
+    command, training = parse_with_training(Command, "doctor", __doc__)
     if command.json is not None and not command.json.absolute().parent.is_dir():
         raise UsageError(f"--json {command.json}: there is no folder {command.json.parent}")
-    training = parse(rest)
     alone = training.launcher == "local" or not os.environ.get("RAY_ADDRESS")
     return doctor(command, training.config, alone=alone)
 

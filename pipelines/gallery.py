@@ -7,16 +7,17 @@ Give images that were not trained on. The page opens in any browser, without a s
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
-from torch import Tensor
 
-from cyclegan_dist.data.files import list_images, printable
-from cyclegan_dist.data.images import UnreadableImageError, decode
+from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.evaluation.gallery import Section, there_and_back, write_gallery
-from cyclegan_dist.models.snapshot import find_snapshot, load_generator, read_card
+from cyclegan_dist.registry.sources import refuse_missing_source
 from cyclegan_dist.tracking.journal import JOURNAL
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,14 @@ class Gallery:
 
 def gallery(command: Gallery) -> Path:
     """Write the page. Returns the path of index.html."""
+    refuse_missing_source(str(command.run_dir))
+    for folder in (command.a_dir, command.b_dir):
+        if not folder.is_dir():
+            raise UsageError(f"{folder} holds no images: give a folder of images")
+    # These load torch.
+    from cyclegan_dist.evaluation.gallery import Section, there_and_back, write_gallery
+    from cyclegan_dist.models.snapshot import find_snapshot, load_generator, read_card
+
     snapshot = find_snapshot(command.run_dir)
     card = read_card(snapshot)
     G_AB, G_BA = (load_generator(snapshot, direction) for direction in ("AB", "BA"))
@@ -57,16 +66,21 @@ def gallery(command: Gallery) -> Path:
     )
 
 
-def _images(folder: Path, count: int, channels: int) -> dict[str, Tensor]:
+def _images(folder: Path, count: int, channels: int) -> "dict[str, Tensor]":
     """Up to `count` images by name, C x H x W uint8."""
-    names = list_images(folder) if folder.is_dir() else []
+    from cyclegan_dist.data.files import list_images, printable
+
+    names = list_images(folder)
     if not names:
         raise UsageError(f"{folder} holds no images: give a folder of images")
     chosen = names[:: max(1, len(names) // max(1, count))][:count]
     return {printable(name): _decoded(folder / name, channels) for name in chosen}
 
 
-def _decoded(path: Path, channels: int) -> Tensor:
+def _decoded(path: Path, channels: int) -> "Tensor":
+    from cyclegan_dist.data.files import printable
+    from cyclegan_dist.data.images import UnreadableImageError, decode
+
     try:
         return decode(path, channels)
     except UnreadableImageError as error:
@@ -75,8 +89,7 @@ def _decoded(path: Path, channels: int) -> Tensor:
 
 def main() -> None:
     """Read the command line and write the page."""
-    command = tyro.cli(Gallery, prog="python -m pipelines.gallery", description=__doc__)
-    print(f"gallery: {gallery(command)}")
+    print(f"gallery: {gallery(parse_options(Gallery, 'gallery', __doc__))}")
 
 
 if __name__ == "__main__":

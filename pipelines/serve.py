@@ -15,11 +15,10 @@ from dataclasses import dataclass
 
 import tyro
 
-from cyclegan_dist.data.images import MAX_FILE_BYTES, MAX_PIXELS
+from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.data.config import MAX_FILE_BYTES, MAX_PIXELS
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.models.snapshot import DIRECTIONS, load_generator, read_card
-from cyclegan_dist.registry.sources import open_source
-from cyclegan_dist.service.server import is_loopback, listen
+from cyclegan_dist.registry.sources import open_source, refuse_missing_source
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,11 @@ class Serve:
 def serve(command: Serve) -> None:
     """Answer until a signal comes."""
     _check(command)
+    refuse_missing_source(command.model)
+    # These load torch.
+    from cyclegan_dist.models.snapshot import DIRECTIONS, load_generator, read_card
+    from cyclegan_dist.service.server import is_loopback, listen
+
     snapshot = open_source(command.model)
     for direction in read_card(snapshot).get("directions", DIRECTIONS):
         load_generator(snapshot, direction)  # a damaged one is better told here than by a replica
@@ -79,7 +83,7 @@ def _check(command: Serve) -> None:
 
 def main() -> None:
     """Read the command line and serve."""
-    serve(tyro.cli(Serve, prog="python -m pipelines.serve", description=__doc__))
+    serve(parse_options(Serve, "serve", __doc__))
 
 
 if __name__ == "__main__":

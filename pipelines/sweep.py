@@ -18,9 +18,9 @@ from typing import Any
 import tyro
 from rich.console import Console
 
+from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.config.yaml_tree import read_assignments
-from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.sweep.pictures import draw_history, draw_parallel
+from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 from cyclegan_dist.sweep.progress import SweepProgress
 from cyclegan_dist.sweep.record import Trial
 from cyclegan_dist.sweep.results import BEST, ranked, table, write_results
@@ -81,6 +81,8 @@ def _run(opened: Sweep, console: Console) -> int:
 
 def _report(opened: Sweep, signal_number: int, console: Console) -> int:
     """Write down and say what was found."""
+    from cyclegan_dist.sweep.pictures import draw_history, draw_parallel  # matplotlib is loaded from here on
+
     spec, folder = opened.spec, opened.folder
     best = write_results(opened)
     trials = ranked(spec, opened.record.trials.values())
@@ -107,7 +109,7 @@ def _send(opened: Sweep) -> None:
     except subprocess.TimeoutExpired:
         code = 1
     if code:
-        print(f"MLflow has not everything; send it with: python -m pipelines.sync {opened.folder}", file=sys.stderr)
+        print(f"MLflow has not everything; send it with: {pipeline_command('sync')} {opened.folder}", file=sys.stderr)
 
 
 def _print(console: Console, spec: SweepConfig, trials: Sequence[Trial], title: str) -> None:
@@ -118,7 +120,7 @@ def _print(console: Console, spec: SweepConfig, trials: Sequence[Trial], title: 
 
 def main() -> int:
     """Read the command line and sweep."""
-    return sweep(tyro.cli(Command, prog="python -m pipelines.sweep", description=__doc__))
+    return sweep(parse_options(Command, "sweep", __doc__))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 from cyclegan_dist.config.config import home
-from cyclegan_dist.models.snapshot import find_snapshot
+from cyclegan_dist.errors import UsageError
 
 REGISTRY = "models:/"
 SETTINGS = {
@@ -33,11 +33,26 @@ def open_source(source: str) -> Path:
         UsageError: if there is nothing of that name, or MLflow is away.
     """
     if not source.startswith(REGISTRY):
+        from cyclegan_dist.models.snapshot import find_snapshot  # loads torch
+
         return find_snapshot(Path(source))
     use_store()
     from cyclegan_dist.registry.models import download  # loads mlflow
 
     return download(source, home() / "models")
+
+
+def refuse_missing_source(source: str) -> None:
+    """Refuse a folder that does not exist, before anything is loaded that could open it.
+
+    Raises:
+        UsageError: saying what to give.
+    """
+    if not source.startswith(REGISTRY) and not Path(source).exists():
+        raise UsageError(
+            f"{source} is neither a snapshot nor a run with snapshots: it does not exist; give the folder of one, "
+            f"or a registered model, {REGISTRY}NAME@ALIAS"
+        )
 
 
 def use_store(known: str = "") -> str:

@@ -7,6 +7,8 @@ from annotated_types import Ge, Gt
 
 from cyclegan_dist.errors import UsageError
 
+Device = Literal["auto", "cpu", "cuda"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorldConfig:
@@ -18,7 +20,7 @@ class WorldConfig:
     """Ranks that Ray Train starts. 0: one for each GPU of the cluster, or without GPUs one for each core, as far as
     batch_size divides. Two numbers, the least and the most: elastic, with as many as there are nodes for at the moment,
     of which as many train as batch_size divides by."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """`auto`: the rank's GPU if there is one."""
     threads: Annotated[int, Ge(0)] = 0
     """CPU threads of each rank. 0: what the launcher gives (one under Ray and torchrun)."""

@@ -117,7 +117,7 @@ def _alone(run_dir: Path) -> Iterator[None]:
 
 def main() -> None:
     """Read the command line and send."""
-    tyro.cli(_main, prog="python -m pipelines.sync", description=__doc__)
+    tyro.cli(_main, prog="python -m cyclegan_dist.training.sender", description=__doc__)
 
 
 def _main(run_dir: tyro.conf.Positional[Path], *, follow: bool = False) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import requests
 
+from cyclegan_dist.data.prepare import prepare
+from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.evaluate import Evaluate
 from cyclegan_dist.evaluation.evaluate import run as evaluate
 from cyclegan_dist.models.snapshot import CARD, find_snapshot, read_card
 from pipelines.gallery import Gallery, gallery
-from pipelines.prepare import Prepare, prepare
 from tests.conftest import write_images
 from tests.faults.matrix import Measured, Stage, row
 from tests.faults.names import _silence
@@ -117,7 +118,7 @@ def _gallery(stage: Stage) -> Path:
 
 
 def _evaluation(stage: Stage) -> Path:
-    prepare(Prepare(stage.folder / "A", stage.folder / "B", stage.folder / "data", workers=1))
+    prepare(PrepareConfig(stage.folder / "A", stage.folder / "B", stage.folder / "data", workers=1))
     out = stage.folder / "evaluation"
     what = EvaluationConfig(metrics=("cycle",), size=16)
     model = stage.folder / "model"

@@ -13,7 +13,7 @@ import fsspec
 
 from cyclegan_dist.config.config import Config, home
 from cyclegan_dist.data.manifest import open_manifest
-from cyclegan_dist.errors import storage_errors
+from cyclegan_dist.errors import pipeline_command, storage_errors
 from cyclegan_dist.operations.doctor.findings import Finding, told
 from cyclegan_dist.operations.doctor.fleet import Fleet, answered, everywhere, names_of
 
@@ -178,7 +178,7 @@ def check_data(fleet: Fleet, config: Config) -> list[Finding]:
     if path == "synthetic":
         return [Finding(check=DATA, level="green", found="drawn into the run's folder")]
     if not path:
-        advice = "Pass --data.path FOLDER, made with python -m pipelines.prepare A_DIR B_DIR FOLDER."
+        advice = f"Pass --data.path FOLDER, made with {pipeline_command('prepare')} A_DIR B_DIR FOLDER."
         return [Finding(check=DATA, level="red", found="data.path names none", advice=advice)]
     path = path if "://" in path else os.path.abspath(path)
     advice = "Give data.path storage that every node mounts at the same path, or an object store's URL."
@@ -186,7 +186,7 @@ def check_data(fleet: Fleet, config: Config) -> list[Finding]:
     for name, shards in answers.items():
         if shards.damaged:
             found = f"{name}: missing or of another size: {names_of(shards.damaged)}"
-            again = f"Copy the data set again, and see python -m pipelines.verify {path}."
+            again = f"Copy the data set again, and see {pipeline_command('verify')} {path}."
             findings.append(Finding(check=DATA, level="red", found=found, advice=again))
     digests: dict[str, list[str]] = {}
     for name, shards in answers.items():
