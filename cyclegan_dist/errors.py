@@ -10,7 +10,7 @@ from typing import NoReturn
 
 
 class UsageError(Exception):
-    """Something the user gave is wrong. The message says what, and what to do; commands print it and end with 2.
+    """A mistake in what the user gave. The message says what is wrong and what to do; commands print it and end with 2.
 
     Not a ValueError: config classes raise it, and pydantic and tyro would wrap those in words of their own.
     """

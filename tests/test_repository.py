@@ -1,4 +1,4 @@
-"""What the project promises about itself."""
+"""Checks of the repository: packaging, documentation, declared dependencies."""
 
 import ast
 import importlib.metadata

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from cyclegan_dist.config.config import Config
 from cyclegan_dist.config.yaml_tree import read_yaml
 from cyclegan_dist.errors import UsageError, pipeline_command
 
@@ -29,9 +30,26 @@ def parse_options(kind: type[T], pipeline: str, description: str | None, **optio
 
 
 def parse_own_options(kind: type[T], pipeline: str, description: str | None) -> tuple[T, list[str]]:
-    """As `parse_options`, for a pipeline that takes values of a config besides: what is left of the command line."""
+    """As `parse_options`, for a pipeline that takes values of a config besides. Also returns the rest of the command
+    line.
+    """
     command, rest = parse(kind, return_unknown_args=True, **_texts(pipeline, description))
     return command, replace_set(rest)
+
+
+def parse_with_overrides(kind: type[T], pipeline: str, description: str | None) -> tuple[T, dict[str, Any]]:
+    """The command line of a pipeline that takes `--dotted.key value` of a config besides, and these values.
+
+    The keys are checked against the config that they override; only an option without a dot is checked here.
+
+    Raises:
+        UsageError: as `parse_options` and `read_overrides`.
+    """
+    command, rest = parse_own_options(kind, pipeline, description)
+    top = [part.name for part in dataclasses.fields(Config)]
+    undotted = [argument for argument in rest if "." not in argument.partition("=")[0]]
+    refuse_unknown_option(undotted, (*option_names(kind), *top))
+    return command, read_overrides(rest)
 
 
 def _texts(pipeline: str, description: str | None) -> dict[str, Any]:
@@ -128,7 +146,8 @@ def replace_set(arguments: Sequence[str]) -> list[str]:
         if within and argument:
             if "=" not in argument:
                 raise UsageError(f"--set {argument}: write --{argument} VALUE, as {EXAMPLE}")
-            argument = f"--{argument}"
+            key, _, value = argument.partition("=")
+            argument = f"--{key}={value.capitalize() if value in ('true', 'false') else value}"
             print(f"--set is deprecated: write {argument.replace('=', ' ', 1)}", file=sys.stderr)
         replaced += [argument] if argument or not within else []
     return replaced

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 import tyro
 
-from cyclegan_dist.config.command_line import parse_options, read_overrides, replace_set
+from cyclegan_dist.config.command_line import parse_options, parse_with_overrides, read_overrides, replace_set
 from cyclegan_dist.errors import UsageError
 from tests.conftest import Answer
 
@@ -74,8 +74,19 @@ def test_bad_overrides_are_refused(arguments: list[str], says: str) -> None:
         read_overrides(arguments)
 
 
+def test_overrides_come_beside_own_options(command: Callable[..., Answer]) -> None:
+    def main() -> None:
+        print(*parse_with_overrides(Options, "prepare", None))
+
+    code, out, _ = command(main, "x", "--batch-size", 3, "--optim.lr", 0.5, "--name", "other")
+    assert code == 0 and "batch_size=3" in out and "{'optim.lr': 0.5, 'name': 'other'}" in out
+    code, _, err = command(main, "x", "--batch-sise", 3)
+    assert code == 2 and err == "error: unknown option --batch-sise, did you mean --batch-size?\n"
+
+
 def test_set_is_replaced_and_reported(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["demo", "--set", "data.path=x=y", "optim.lr=1", "--name", "n", "--set=seed=3"]
+    assert replace_set(["--set", "optim.compile=true"]) == ["--optim.compile=True"]
     assert replace_set(arguments) == ["demo", "--data.path=x=y", "--optim.lr=1", "--name", "n", "--seed=3"]
     assert "--set is deprecated: write --data.path x=y\n" in capsys.readouterr().err
     with pytest.raises(UsageError, match=r"--set optim\.lr: write --optim\.lr VALUE"):
