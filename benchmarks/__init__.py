@@ -1,1 +1,1 @@
-"""Runnable measurements. Figures that were taken with them are in `docs/benchmarks.md`."""
+"""Runnable benchmarks. Results are in `docs/benchmarks.md`."""

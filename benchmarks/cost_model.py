@@ -1,11 +1,11 @@
-"""What a step costs on N ranks: arithmetic, gradient exchange, and waiting for the slowest.
+"""Cost model of a step on N ranks: arithmetic, gradient exchange, and waiting for the slowest rank.
 
-    T(N) = T(1) + the exchange of each player that its backward does not hide + sigma * sqrt(2 ln N)
+    T(N) = T(1) + gradient exchange of each player not overlapped with its backward + sigma * sqrt(2 ln N)
 
 T(1) comes from the floating-point operations that torch counts. The exchange is DistributedDataParallel's: gradients
-leave in buckets while backward goes on, and the last bucket, which is ready only when backward ends, is never hidden.
-The last summand is how late the slowest of N ranks is whose step times scatter normally by sigma (for large N, from
-above).
+are sent in buckets during backward, and the last bucket, which is complete only when backward ends, is never
+overlapped. The last summand is the expected delay of the slowest of N ranks whose step times are normally distributed
+with standard deviation sigma (an upper bound for large N).
 """
 
 import math
@@ -19,17 +19,17 @@ from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.step.update import frozen
 
-BACKWARD_SHARE = 2 / 3  # of a training step's operations: gradients by inputs and by weights
+BACKWARD_SHARE = 2 / 3  # of a training step's operations: gradients with respect to inputs and to weights
 BUCKET_BYTES = 25 * 2**20  # DistributedDataParallel's default
 
 
 @dataclass(frozen=True)
 class Work:
-    """Of one player in one step of one rank.
+    """Work of one player in one step on one rank.
 
     Attributes:
-        flops: floating-point operations, forward and backward; an addition and a multiplication are two.
-        gradient_bytes: what it exchanges.
+        flops: floating-point operations, forward and backward; a multiply-add counts as two.
+        gradient_bytes: size of the gradients that are exchanged.
     """
 
     flops: int
@@ -38,18 +38,18 @@ class Work:
 
 @dataclass(frozen=True)
 class Link:
-    """Between ranks.
+    """Network link between ranks.
 
     Attributes:
-        bytes_per_s: that one rank can send while it receives as many.
-        latency_s: of one message.
+        bytes_per_s: bandwidth of one rank in each direction at the same time.
+        latency_s: latency of one message.
     """
 
     bytes_per_s: float
     latency_s: float
 
     def all_reduce_s(self, size: float, ranks: int) -> float:
-        """Seconds to add up `size` bytes over `ranks`: as a ring, or as a tree where that has fewer messages."""
+        """Seconds of an all-reduce of `size` bytes: as a ring, or as a tree if that needs fewer messages."""
         if ranks == 1:
             return 0.0
         transfer_s = 2 * (ranks - 1) / ranks * size / self.bytes_per_s
@@ -57,16 +57,16 @@ class Link:
 
 
 def count(config: CycleGANConfig, size: int, micro_batch: int) -> dict[str, Work]:
-    """The work of each player, by its name, on images of `size` x `size`. Computes nothing."""
+    """The work of each player, by name, on images of `size` x `size`, counted on the meta device."""
     with torch.device("meta"):
         method = CycleGAN(config)
         images = {f"{kind}_{d}": torch.empty(micro_batch, 3, size, size) for kind in ("real", "fake") for d in "AB"}
-    works: dict[str, Work] = {}
+    work_by_player: dict[str, Work] = {}
     for player in method.players:
         with frozen(player.opponents), FlopCounterMode(display=False) as counter:
             player.module(**player.inputs(images)).loss.backward()
-        works[player.name] = Work(counter.get_total_flops(), _gradient_bytes(player.module))
-    return works
+        work_by_player[player.name] = Work(counter.get_total_flops(), _gradient_bytes(player.module))
+    return work_by_player
 
 
 def _gradient_bytes(module: nn.Module) -> int:
@@ -75,14 +75,14 @@ def _gradient_bytes(module: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where ranks compute.
+    """Hardware that the ranks run on.
 
     Attributes:
-        flops_per_s: that a rank reaches in a step.
-        link: between ranks.
-        overlap: how much of backward can hide exchange: 1 where other hardware than the arithmetic's moves the data, 0
-            where the same cores do.
-        jitter_s: standard deviation of a rank's step.
+        flops_per_s: floating-point operations per second that a rank reaches in a step.
+        link: network link between ranks.
+        overlap: share of backward that can overlap with the exchange: 1 if dedicated hardware moves the data, 0 if
+            the cores that compute also move it.
+        jitter_s: standard deviation of a rank's step time.
     """
 
     flops_per_s: float
@@ -90,19 +90,19 @@ class Machine:
     overlap: float = 1.0
     jitter_s: float = 0.0
 
-    def step_s(self, works: dict[str, Work], ranks: int) -> float:
+    def step_s(self, work_by_player: dict[str, Work], ranks: int) -> float:
         """Seconds of one step."""
-        alone_s = sum(work.flops for work in works.values()) / self.flops_per_s
-        exposed_s = sum(self._exposed_s(work, ranks) for work in works.values())
+        alone_s = sum(work.flops for work in work_by_player.values()) / self.flops_per_s
+        exposed_s = sum(self._exposed_s(work, ranks) for work in work_by_player.values())
         return alone_s + exposed_s + self.jitter_s * math.sqrt(2 * math.log(ranks))
 
     def _exposed_s(self, work: Work, ranks: int) -> float:
-        """Of the exchange, what backward does not hide."""
+        """Seconds of the exchange that do not overlap with backward."""
         last = min(BUCKET_BYTES, work.gradient_bytes)
         hidden_at_most_s = self.overlap * BACKWARD_SHARE * work.flops / self.flops_per_s
         before_s = self.link.all_reduce_s(work.gradient_bytes - last, ranks) if work.gradient_bytes > last else 0.0
         return max(0.0, before_s - hidden_at_most_s) + self.link.all_reduce_s(last, ranks)
 
-    def efficiency(self, works: dict[str, Work], ranks: int) -> float:
-        """Of N ranks: how much of N times one rank's throughput they reach, each with as many images as that one."""
-        return self.step_s(works, 1) / self.step_s(works, ranks)
+    def efficiency(self, work_by_player: dict[str, Work], ranks: int) -> float:
+        """Throughput of N ranks relative to N times that of one rank, with the same number of images per rank."""
+        return self.step_s(work_by_player, 1) / self.step_s(work_by_player, ranks)

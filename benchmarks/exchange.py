@@ -1,4 +1,4 @@
-"""What ranks on this machine pay to exchange gradients by gloo, and what DistributedDataParallel costs besides."""
+"""Cost of gradient exchange with gloo between ranks on this machine, and of the DistributedDataParallel wrapper."""
 
 import os
 import socket
@@ -26,7 +26,7 @@ REPEATS = 15
 
 def measure_link(ranks: int) -> Link:
     """Bandwidth and latency between ranks of this machine, from all-reduces of a small and of a large tensor."""
-    times = _together(_all_reduces, ranks)
+    times = _run_group(_all_reduces, ranks)
     per_byte = (times[LARGE] - times[SMALL]) / (LARGE - SMALL)
     transfers = 2 * (ranks - 1) / ranks
     latency_s = max(0.0, times[SMALL] - SMALL * per_byte) / (2 * (ranks - 1))
@@ -34,57 +34,57 @@ def measure_link(ranks: int) -> Link:
 
 
 def _all_reduces(rank: int) -> dict[int, float]:
-    """Median seconds by size."""
+    """Median seconds of an all-reduce, by size."""
     times: dict[int, float] = {}
     for size in (SMALL, LARGE):
         tensor = torch.ones(size // 4)
-        each: list[float] = []
+        seconds: list[float] = []
         for _ in range(REPEATS):
             torch_dist.barrier()
             began = time.perf_counter()
             torch_dist.all_reduce(tensor)
-            each.append(time.perf_counter() - began)
-        times[size] = statistics.median(each)
+            seconds.append(time.perf_counter() - began)
+        times[size] = statistics.median(seconds)
     return times
 
 
 def wrapping_costs(config: CycleGANConfig, size: int, micro_batch: int, rounds: int) -> list[float]:
-    """How many times as long forward and backward of both players take in DistributedDataParallel, in a group of one,
-    where there is nothing to exchange; of each round.
+    """Time of forward and backward of both players with DistributedDataParallel relative to without it, for each round.
+    The group has one rank, so nothing is exchanged.
     """
-    return _together(_wrapped_and_not, 1, config, size, micro_batch, rounds)
+    return _run_group(_time_wrapping, 1, config, size, micro_batch, rounds)
 
 
-def _wrapped_and_not(rank: int, config: CycleGANConfig, size: int, micro_batch: int, rounds: int) -> list[float]:
+def _time_wrapping(rank: int, config: CycleGANConfig, size: int, micro_batch: int, rounds: int) -> list[float]:
     method = CycleGAN(config)
     images = {f"{k}_{d}": torch.rand(micro_batch, 3, size, size) * 2 - 1 for k in ("real", "fake") for d in "AB"}
 
     def timed(wrap: Callable[[torch.nn.Module], torch.nn.Module]) -> Callable[[], float]:
         parts = [(player, wrap(player.module)) for player in method.players]
 
-        def work() -> float:
+        def candidate() -> float:
             began = time.perf_counter()
             for player, module in parts:
                 with frozen(player.opponents):
                     module(**player.inputs(images)).loss.backward()
             return time.perf_counter() - began
 
-        return work
+        return candidate
 
     wrapped = timed(lambda module: DistributedDataParallel(module, gradient_as_bucket_view=True))
     figures = alternate({"plain": timed(lambda module: module), "wrapped": wrapped}, rounds)
     return ratios(figures, "wrapped", "plain")
 
 
-def _together(work: Callable[..., T], ranks: int, *arguments: Any) -> T:
-    """What rank 0 of a group returns. Ranks are forked."""
+def _run_group(work: Callable[..., T], ranks: int, *arguments: Any) -> T:
+    """Run `work` on every rank of a group of forked processes, and return rank 0's result."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     context = multiprocessing.get_context("fork")
-    answers = context.SimpleQueue()
+    results = context.SimpleQueue()
     processes = [
-        context.Process(target=_rank, args=(rank, ranks, port, work, arguments, answers)) for rank in range(ranks)
+        context.Process(target=_rank, args=(rank, ranks, port, work, arguments, results)) for rank in range(ranks)
     ]
     for process in processes:
         process.start()
@@ -92,14 +92,14 @@ def _together(work: Callable[..., T], ranks: int, *arguments: Any) -> T:
         process.join()
     if any(process.exitcode for process in processes):
         raise RuntimeError("a rank failed; see above")
-    return answers.get()
+    return results.get()
 
 
-def _rank(rank: int, ranks: int, port: int, work: Callable[..., Any], arguments: tuple[Any, ...], answers: Any) -> None:
+def _rank(rank: int, ranks: int, port: int, work: Callable[..., Any], arguments: tuple[Any, ...], results: Any) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     torch_dist.init_process_group("gloo", rank=rank, world_size=ranks, timeout=timedelta(seconds=60))
-    answer = work(rank, *arguments)
+    result = work(rank, *arguments)
     if not rank:
-        answers.put(answer)
+        results.put(result)
     torch_dist.destroy_process_group()

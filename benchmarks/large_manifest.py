@@ -1,8 +1,8 @@
-"""What a data set of ten million samples costs a rank: seconds to its first batch, and memory of it and of its workers.
+"""Benchmark of a data set with ten million samples: time to the first batch, and memory of a rank and its workers.
 
     python -m benchmarks.large_manifest A_DIR B_DIR [--samples 10000000] [--workers 2]
 
-The manifest names the images of the two folders again and again; the shards hold them once.
+The manifest lists the images of the two folders repeatedly; the shards contain each of them once.
 """
 
 import itertools
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import torch
 import tyro
 
-from benchmarks.machine import circumstances
+from benchmarks.machine import environment
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.loader import RankSlice, batches
 from cyclegan_dist.data.manifest import MANIFEST, SCHEMA, open_manifest
@@ -30,11 +30,11 @@ from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.errors import UsageError, run_command
 
 BATCH = 4
-CHUNK = 1_000_000  # rows made at once
+CHUNK = 1_000_000  # rows written at a time
 
 
 def make(a_dir: Path, b_dir: Path, dataset: Path, samples: int) -> None:
-    """Prepare a data set, and let each of its domains have `samples` / 2 samples, in as many rows of its manifest."""
+    """Prepare a data set and repeat its manifest's rows until each domain has `samples` / 2 samples."""
     prepare(PrepareConfig(a_dir, b_dir, dataset))
     path = dataset / MANIFEST
     known = pq.read_table(path)
@@ -54,16 +54,16 @@ def main(
 ) -> None:
     """Measure and print."""
     torch.set_num_threads(1)
-    print(circumstances("pyarrow"))
+    print(environment("pyarrow"))
     with tempfile.TemporaryDirectory() as folder:
         dataset = Path(folder) / "data"
-        # In a process of its own, whose memory is not counted here.
+        # In a separate process, so that its memory is not counted.
         maker = multiprocessing.get_context("spawn").Process(target=make, args=(a_dir, b_dir, dataset, samples))
         maker.start()
         maker.join()
         if maker.exitcode:
-            raise UsageError("the data set was not made; see above")
-        before, began = _shared_out_mb(os.getpid()), time.perf_counter()
+            raise UsageError("the data set was not prepared; see above")
+        before, began = _proportional_mb(os.getpid()), time.perf_counter()
         manifest = open_manifest(str(dataset))
         opened = time.perf_counter() - began
         plan = Plan(manifest.samples, 0, BATCH)
@@ -75,22 +75,21 @@ def main(
         for _ in itertools.islice(stream, 20):
             pass
         pids = [c.pid for c in psutil.Process().children() if "resource_tracker" not in " ".join(c.cmdline())]
-        total, together = sum(manifest.samples.values()), sum(_shared_out_mb(pid) for pid in [os.getpid(), *pids])
-        own = ", ".join(f"{_own_mb(pid):.0f}" for pid in pids)
+        total, together = sum(manifest.samples.values()), sum(_proportional_mb(pid) for pid in [os.getpid(), *pids])
+        own = ", ".join(f"{_unique_mb(pid):.0f}" for pid in pids)
         print(f"{total:,} samples: manifest open after {opened:.1f} s, first batch of {BATCH} after {first:.1f} s")
-        more = together - before
-        print(f"the rank and its {len(pids)} workers hold {more:.0f} MB more than it did alone")
-        print(f"of that is theirs alone: {own} MB")
+        print(f"the rank and its {len(pids)} workers use {together - before:.0f} MB more than the rank did before")
+        print(f"of which each worker's own: {own} MB")
         stream.close()
 
 
-def _shared_out_mb(pid: int) -> float:
-    """Memory of a process, pages that several have counted in parts."""
+def _proportional_mb(pid: int) -> float:
+    """Proportional set size of a process: shared pages are divided among the processes that share them."""
     return psutil.Process(pid).memory_full_info().pss / 1e6
 
 
-def _own_mb(pid: int) -> float:
-    """What would be free again if the process ended."""
+def _unique_mb(pid: int) -> float:
+    """Unique set size of a process: the memory that would be freed if it ended."""
     return psutil.Process(pid).memory_full_info().uss / 1e6
 
 

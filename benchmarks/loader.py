@@ -1,10 +1,11 @@
-"""Loader against yardstick on the same images, in one run: images a second of one core.
+"""Benchmark of the loader against the baseline on the same images: images per second on one core.
 
     python -m benchmarks.loader A_DIR B_DIR [--count 150] [--rounds 7]
 
-All read, decode, resize to 286, crop 256, mirror and normalise, in this process with one thread, in turns (A B A B
-...): the yardstick out of the folders; the project out of shards of the same files; and with `data.cache_gb`, in passes
-after the first. A round is one pass. Files and shards were written just before, so that they are read from memory.
+All candidates read, decode, resize to 286, crop 256, mirror and normalise, in this process with one thread, in
+alternating rounds (A B A B ...): the baseline from the folders, the project from shards of the same files, and the
+project with `data.cache_gb` in passes after the first. A round is one pass. Files and shards are written just before,
+so they are read from the page cache.
 """
 
 import itertools
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 import tyro
 
-from benchmarks.machine import circumstances
+from benchmarks.machine import environment
 from benchmarks.reference_loader import reference_loader
 from benchmarks.rounds import alternate, ratios, with_quartiles
 from cyclegan_dist.data.config import DataConfig
@@ -29,11 +30,11 @@ from cyclegan_dist.data.prepare import prepare
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.errors import UsageError, run_command
 
-YARDSTICK, PROJECT = "yardstick", "project"
+BASELINE, PROJECT = "baseline", "project"
 
 
 def pairs(dataset: Path, **config: Any) -> Iterable[object]:
-    """The project's pairs in [-1, 1], without end."""
+    """The project's pairs in [-1, 1], endlessly."""
     manifest = open_manifest(str(dataset))
     plan, share, channels = Plan(manifest.samples, 0, 1), RankSlice(0, 1, 1), {"A": 3, "B": 3}
     settings = DataConfig(workers=0, **config)
@@ -42,28 +43,28 @@ def pairs(dataset: Path, **config: Any) -> Iterable[object]:
 
 
 def reference_pairs(folder_A: Path, folder_B: Path) -> Iterable[object]:
-    """The yardstick's, without end."""
+    """The baseline's pairs, endlessly."""
     while True:
         yield from reference_loader(folder_A, folder_B, 286, 256, workers=0)
 
 
 def images_per_s(stream: Iterable[object], count: int) -> Callable[[], float]:
-    """A work for `alternate`: `count` pairs, two images each."""
+    """A function for `alternate`: images per second over `count` pairs."""
     endless = iter(stream)
 
-    def work() -> float:
+    def candidate() -> float:
         began = time.perf_counter()
         for _ in itertools.islice(endless, count):
             pass
         return 2 * count / (time.perf_counter() - began)
 
-    return work
+    return candidate
 
 
-def some(folder: Path, count: int, out: Path) -> Path:
-    """A folder of the first images of another."""
+def first_images(folder: Path, count: int, out: Path) -> Path:
+    """Copy the first images of a folder to `out`, and return it."""
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder: give one of images")
+        raise UsageError(f"{folder} is not a folder: give a folder of images")
     out.mkdir()
     for path in sorted(path for path in folder.iterdir() if path.is_file())[:count]:
         shutil.copy(path, out)
@@ -75,21 +76,21 @@ def main(
 ) -> None:
     """Measure and print."""
     torch.set_num_threads(1)
-    print(circumstances("torchvision", "pillow"))
+    print(environment("torchvision", "pillow"))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        a, b = some(a_dir, count, folder / "A"), some(b_dir, count, folder / "B")
+        a, b = first_images(a_dir, count, folder / "A"), first_images(b_dir, count, folder / "B")
         prepare(PrepareConfig(a, b, folder / "data"))
-        works = {
-            YARDSTICK: reference_pairs(a, b),
+        candidates = {
+            BASELINE: reference_pairs(a, b),
             PROJECT: pairs(folder / "data"),
             f"{PROJECT}, data.cache_gb, after the first pass": pairs(folder / "data", cache_gb=4.0),
         }
-        figures = alternate({name: images_per_s(stream, count) for name, stream in works.items()}, rounds)
-    print("| loader | images of both domains a second on one core (quartiles) | times the yardstick (quartiles) |")
+        figures = alternate({name: images_per_s(stream, count) for name, stream in candidates.items()}, rounds)
+    print("| loader | images/s on one core, both domains (quartiles) | speed-up over baseline (quartiles) |")
     print("|---|---|---|")
     for name, values in figures.items():
-        times = with_quartiles(ratios(figures, name, YARDSTICK), ".2f")
+        times = with_quartiles(ratios(figures, name, BASELINE), ".2f")
         print(f"| {name} | {with_quartiles(values, '.0f')} | {times} |")
 
 

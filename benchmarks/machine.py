@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""Description of the machine that a benchmark runs on."""
 
 import datetime
 import os
@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 
-def circumstances(*packages: str) -> str:
-    """Date, machine, versions and the command, as lines of Markdown."""
+def environment(*packages: str) -> str:
+    """Date, machine, versions and command, as lines of Markdown."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", *packages))
     command = f"python -m {_module()} {' '.join(sys.argv[1:])}".strip()
     return (
@@ -25,14 +25,14 @@ def _module() -> str:
 
 
 def device() -> str:
-    """The GPU if there is one, else the processor and the instructions that matter here."""
+    """The GPU if there is one, else the processor and its vector instructions."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{os.cpu_count()} cores of {_processor()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def _processor() -> str:
-    """Its name as Linux tells it."""
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text().splitlines() if known.exists() else []
+    """The processor's name according to Linux."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())

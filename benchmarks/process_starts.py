@@ -1,4 +1,4 @@
-"""When the processes of a command began, told by their names: what a command's start-up is spent on, from outside."""
+"""Start times of the processes that a command starts, recognised by their command lines."""
 
 import threading
 import time
@@ -7,32 +7,33 @@ from contextlib import contextmanager
 
 import psutil
 
-LOOK_S = 0.5  # between two looks; when a process began is the kernel's figure, so that this need not be short
+POLL_INTERVAL_S = 0.5  # start times come from the kernel, so frequent polling is unnecessary
 
 
 @contextmanager
-def births(names: Mapping[str, str]) -> Iterator[dict[str, float]]:
-    """Watch the processes that this one and its descendants start, until the block ends.
+def watch_process_starts(names: Mapping[str, str]) -> Iterator[dict[str, float]]:
+    """Watch the processes that this process and its descendants start, until the block ends.
 
     Args:
-        names: by what to call it, a part of a process's command line.
+        names: substrings of command lines, by the name to report them under.
 
     Yields:
-        When the first such process began, in seconds since the epoch; what was not seen is not in it.
+        Start time of the first matching process of each name, in seconds since the epoch; names without a match are
+        absent.
     """
-    ahead, seen, done = _ahead_of_psutil(), dict[str, float](), threading.Event()
+    offset, seen, done = _psutil_clock_offset(), dict[str, float](), threading.Event()
     since = time.time()
 
     def watch() -> None:
-        while not done.wait(LOOK_S):
+        while not done.wait(POLL_INTERVAL_S):
             for process in psutil.Process().children(recursive=True):
                 try:
-                    line, born = " ".join(process.cmdline()), process.create_time() + ahead
-                except psutil.Error:  # it has just ended
+                    line, started = " ".join(process.cmdline()), process.create_time() + offset
+                except psutil.Error:  # the process has just ended
                     continue
                 for name, part in names.items():
-                    if part in line and born >= since - 0.05:  # the kernel counts in hundredths
-                        seen[name] = min(born, seen.get(name, born))
+                    if part in line and started >= since - 0.05:  # the kernel's resolution is 0.01 s
+                        seen[name] = min(started, seen.get(name, started))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -43,14 +44,12 @@ def births(names: Mapping[str, str]) -> Iterator[dict[str, float]]:
         watcher.join()
 
 
-def _ahead_of_psutil(probes: int = 3) -> float:
-    """Seconds to add to psutil's time of a birth: to the machine's age then it adds when the machine was started, in
-    whole seconds rounded down.
-    """
+def _psutil_clock_offset(probes: int = 3) -> float:
+    """Seconds to add to psutil's start times, which are based on the boot time rounded down to whole seconds."""
 
     def probe() -> float:
         began = time.time()
         with psutil.Popen(["true"]) as process:
             return began - process.create_time()
 
-    return max(probe() for _ in range(probes))  # a process cannot be born before it is asked for
+    return max(probe() for _ in range(probes))  # a process cannot start before its creation is requested

@@ -1,7 +1,7 @@
-"""The yardstick: images as the published implementation loads them, from two folders, one file at a time.
+"""Baseline loader: images loaded as in the published implementation, from two folders, one file at a time.
 
-Opened with Pillow, then torchvision transforms: resize to load_size x load_size (bicubic), random crop, mirror half of
-the time, to a tensor in [-1, 1]. A is walked in order, B is drawn at random, as its unaligned data set does.
+Opened with Pillow, then torchvision transforms: resize to load_size x load_size (bicubic), random crop, mirror with
+probability 0.5, convert to a tensor in [-1, 1]. A is read in order and B at random, as in its unaligned data set.
 """
 
 import random

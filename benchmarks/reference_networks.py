@@ -1,6 +1,6 @@
-"""The yardstick's networks: ResNet generator and PatchGAN of the paper (section 7.1), layer by layer as published.
+"""Baseline networks: ResNet generator and PatchGAN of the paper (section 7.1), layer by layer as published.
 
-Their parameters have the names of ours, so that both can be given the same weights.
+Their state dicts have the keys of the library's networks, so that both can load the same weights.
 """
 
 from torch import Tensor, nn
@@ -49,7 +49,7 @@ def reference_generator(ngf: int, n_blocks: int) -> Layers:
 
 
 def reference_discriminator(ndf: int) -> Layers:
-    """C64-C128-C256-C512 and a head; 70 x 70 pixels."""
+    """C64-C128-C256-C512 and a head; the receptive field is 70 x 70 pixels."""
     layers: list[nn.Module] = [nn.Conv2d(3, ndf, 4, stride=2, padding=1), nn.LeakyReLU(0.2, True)]
     for width, stride in ((2 * ndf, 2), (4 * ndf, 2), (8 * ndf, 1)):
         layers += [nn.Conv2d(width // 2, width, 4, stride=stride, padding=1), nn.InstanceNorm2d(width)]

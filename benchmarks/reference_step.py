@@ -1,12 +1,13 @@
-"""The yardstick: one update as the published implementation does it (method of the paper, sections 4 and 7.1).
+"""Baseline step: one CycleGAN update as in the published implementation (sections 4 and 7.1 of the paper).
 
-Six generator calls of one image batch each, fp32, contiguous layout, two Adams, the image pool on Python's `random`,
-real and fake through the discriminators one after the other. Nothing of `cyclegan_dist` is used.
+Six generator calls on one image batch each, fp32, contiguous layout, two Adam optimizers, an image pool that uses
+Python's `random`, and separate discriminator calls for real and fake images. Nothing of `cyclegan_dist` is used.
 """
 
 import itertools
 import random
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,31 +19,36 @@ LAMBDA_CYCLE, LAMBDA_IDENTITY = 10.0, 0.5
 
 
 class ImagePool:
-    """Fakes of earlier steps, exchanged one by one with probability 0.5."""
+    """Generated images of earlier steps; once full, each new image is exchanged for a stored one with probability 0.5.
 
-    def __init__(self, size: int):
-        self.size, self.images = size, list[Tensor]()
+    Args:
+        size: images at most; 0 disables the pool.
+        rng: source of random numbers, with the `uniform` and `randint` of Python's `random`.
+    """
+
+    def __init__(self, size: int, rng: Any = random):
+        self.size, self.images, self.rng = size, list[Tensor](), rng
 
     def query(self, images: Tensor) -> Tensor:
         if not self.size:
             return images
-        shown: list[Tensor] = []
+        returned: list[Tensor] = []
         for image in images.detach():
             image = image.unsqueeze(0)
             if len(self.images) < self.size:
                 self.images.append(image)
-                shown.append(image)
-            elif random.uniform(0, 1) > 0.5:
-                slot = random.randint(0, self.size - 1)
-                shown.append(self.images[slot].clone())
+                returned.append(image)
+            elif self.rng.uniform(0, 1) > 0.5:
+                slot = self.rng.randint(0, self.size - 1)
+                returned.append(self.images[slot].clone())
                 self.images[slot] = image
             else:
-                shown.append(image)
-        return torch.cat(shown)
+                returned.append(image)
+        return torch.cat(returned)
 
 
 class ReferenceStep:
-    """Four networks and their updates. `networks` has the names and keys of ours: G_AB, G_BA, D_A, D_B."""
+    """Four networks and their updates. `networks` has the names and keys of the library's: G_AB, G_BA, D_A, D_B."""
 
     def __init__(self, ngf: int, n_blocks: int, ndf: int, pool_size: int = 50, device: str = "cpu"):
         self.networks = nn.ModuleDict(
@@ -96,7 +102,7 @@ def _train_discriminator(D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
 
 
 def _gan_loss(logits: Tensor, *, real: bool) -> Tensor:
-    """Least squares against a map of ones or zeros."""
+    """Least-squares loss against a map of ones or zeros."""
     target = torch.tensor(float(real), device=logits.device)
     return F.mse_loss(logits, target.expand_as(logits))
 

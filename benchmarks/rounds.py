@@ -1,4 +1,4 @@
-"""Measuring works against each other on a machine whose mood changes: in turns, and by the ratios of neighbours."""
+"""Comparative timing in alternating rounds, for machines whose speed changes over time."""
 
 import statistics
 from collections.abc import Callable, Mapping
@@ -6,38 +6,40 @@ from collections.abc import Callable, Mapping
 from cyclegan_dist.errors import UsageError
 
 
-def alternate(works: Mapping[str, Callable[[], float]], rounds: int, *, warm_up: bool = True) -> dict[str, list[float]]:
-    """Call all works in turn (A B C A B C ...).
+def alternate(
+    candidates: Mapping[str, Callable[[], float]], rounds: int, *, warm_up: bool = True
+) -> dict[str, list[float]]:
+    """Call all candidates in turn (A B C A B C ...).
 
     Args:
-        works: each returns its figure, say images a second.
-        rounds: that count; below 5 their medians mean little.
-        warm_up: call each once before.
+        candidates: functions that each return a figure, such as images per second.
+        rounds: rounds to measure; below 5 the medians are unreliable.
+        warm_up: call each candidate once before.
 
     Returns:
-        The figures of each work, one a round.
+        The figures of each candidate, one per round.
 
     Raises:
-        UsageError: for fewer rounds than have quartiles.
+        UsageError: for fewer rounds than quartiles need.
     """
     if rounds < 2:
-        raise UsageError(f"{rounds} rounds have no spread: give at least 2, better 5")
+        raise UsageError(f"{rounds} rounds have no quartiles: give at least 2, preferably 5")
     if warm_up:
-        for work in works.values():
-            work()
-    figures: dict[str, list[float]] = {name: [] for name in works}
+        for candidate in candidates.values():
+            candidate()
+    figures: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(rounds):
-        for name, work in works.items():
-            figures[name].append(work())
+        for name, candidate in candidates.items():
+            figures[name].append(candidate())
     return figures
 
 
 def ratios(figures: Mapping[str, list[float]], name: str, to: str) -> list[float]:
-    """In each round, the figure of `name` divided by that of `to`."""
+    """The figure of `name` divided by that of `to`, for each round."""
     return [a / b for a, b in zip(figures[name], figures[to], strict=True)]
 
 
 def with_quartiles(values: list[float], form: str = ".3g") -> str:
-    """The median, with the lower and the upper quartile, as a table's cell."""
+    """Median, lower and upper quartile, as a table cell."""
     lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
     return f"{median:{form}} ({lower:{form}} - {upper:{form}})"

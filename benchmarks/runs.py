@@ -1,4 +1,4 @@
-"""Real runs of the command line, for figures that a benchmark inside one process cannot give."""
+"""Training runs from the command line, for figures that cannot be measured within one process."""
 
 import json
 import os
@@ -21,8 +21,8 @@ LAUNCHERS = {
     ],
     "Ray Train": [sys.executable, "-m", "cyclegan_dist.train"],
 }
-# Of trainings whose steps are timed: nothing is done beside them.
-NOTHING_BESIDE = {
+# Options of timed trainings: no logging of images, snapshots, checkpoints or MLflow between steps.
+NO_SIDE_WORK = {
     "world.threads": 1,
     "every.samples": 0,
     "every.snapshot": 0,
@@ -32,15 +32,15 @@ NOTHING_BESIDE = {
 
 
 @dataclass(frozen=True)
-class Arrangement:
-    """Who starts how many ranks, with which options of their own, by dotted keys."""
+class LaunchSetup:
+    """A launcher, a number of ranks and additional options, by dotted keys."""
 
     launcher: str
     ranks: int
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def command(self, preset: str, options: Mapping[str, Any]) -> list[str]:
-        """What a user would type."""
+        """The command line."""
         launcher = {"launcher": "local"} if self.launcher == "one process" else {}
         ranks = {"world.num_workers": self.ranks} if self.launcher == "Ray Train" else {}
         chosen = {**options, **launcher, **ranks, **self.options}
@@ -48,17 +48,15 @@ class Arrangement:
         return [*words, preset, *(word for key, value in chosen.items() for word in (f"--{key}", str(value)))]
 
 
-def run(
-    folder: Path, arrangement: Arrangement, preset: str, name: str, options: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """Train, and return the journal.
+def run(folder: Path, setup: LaunchSetup, preset: str, name: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Train, and return the journal's records.
 
     Raises:
         RuntimeError: with the end of its output, if the training fails.
     """
-    environment = {**os.environ, "CYCLEGAN_DIST_HOME": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
-    command = arrangement.command(preset, {"name": name, **options})
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    variables = {**os.environ, "CYCLEGAN_DIST_HOME": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
+    command = setup.command(preset, {"name": name, **options})
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr[-2000:]}")
     lines = (folder / "runs" / name / "metrics.jsonl").read_text().splitlines()
@@ -66,7 +64,7 @@ def run(
 
 
 def step_s(journal: list[dict[str, Any]], skip: int = 1) -> float:
-    """Seconds of a step by the clock on the wall, between the first points but `skip` and the last."""
+    """Wall-clock seconds per step, without the first `skip` points."""
     points = [record for record in journal if record["kind"] == "metrics"][skip:]
     first, last = points[0], points[-1]
     return (last["time"] - first["time"]) / 1000 / (last["step"] - first["step"])

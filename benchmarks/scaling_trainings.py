@@ -1,13 +1,13 @@
-"""The trainings that are timed against each other, as the command line starts them."""
+"""Training runs that `benchmarks.scaling` compares."""
 
 import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.runs import NOTHING_BESIDE, Arrangement, run, step_s
+from benchmarks.runs import NO_SIDE_WORK, LaunchSetup, run, step_s
 
-POINTS = 5  # of the journal, between which steps are timed
+POINTS = 5  # log points in a training; steps are timed between them
 CHECKPOINT_STEPS = 5
 Training = Literal["one", "torchrun-1", "ray-1", "torchrun-2", "ray-2", "torchrun-4", "mlflow", "checkpoints"]
 TITLES: dict[Training, str] = {
@@ -20,7 +20,7 @@ TITLES: dict[Training, str] = {
     "mlflow": "torchrun, 2 ranks, with MLflow",
     "checkpoints": f"torchrun, 2 ranks, a checkpoint every {CHECKPOINT_STEPS} steps",
 }
-# What something costs: a training with it against the same without. Two ranks leave no core of two to anything else.
+# Overheads: a training with a feature, and the same training without it.
 COSTS: list[tuple[Training, Training]] = [
     ("torchrun-1", "one"),
     ("ray-1", "one"),
@@ -30,43 +30,43 @@ COSTS: list[tuple[Training, Training]] = [
 ]
 
 
-def arrangement(training: Training, micro_batch: int) -> Arrangement:
-    """How a training is started."""
+def launch_setup(training: Training, micro_batch: int) -> LaunchSetup:
+    """The launcher, ranks and options of a training."""
     match training:
         case "one":
-            return Arrangement("one process", 1)
+            return LaunchSetup("one process", 1)
         case "torchrun-1" | "torchrun-2" | "torchrun-4":
-            return Arrangement("torchrun", int(training[-1]))
+            return LaunchSetup("torchrun", int(training[-1]))
         case "ray-1" | "ray-2":
-            return Arrangement("Ray Train", int(training[-1]))
+            return LaunchSetup("Ray Train", int(training[-1]))
         case "mlflow":
-            return Arrangement("torchrun", 2, {"tracking.mlflow": True})
+            return LaunchSetup("torchrun", 2, {"tracking.mlflow": True})
         case "checkpoints":
-            return Arrangement("torchrun", 2, {"every.checkpoint": CHECKPOINT_STEPS * 2 * micro_batch})
+            return LaunchSetup("torchrun", 2, {"every.checkpoint": CHECKPOINT_STEPS * 2 * micro_batch})
 
 
 def timed(
     training: Training, folder: Path, options: dict[str, Any], micro_batch: int, steps: int
 ) -> Callable[[], float]:
-    """A work for `alternate`: a new training in `folder`, seconds of its step.
+    """A function for `alternate`: runs a new training and returns its seconds per step.
 
     Args:
-        training: which.
-        folder: of its runs.
-        options: of the networks and images, by dotted keys.
+        training: which training.
+        folder: home folder of its runs.
+        options: options of the networks and images, by dotted keys.
         micro_batch: images per domain and rank.
-        steps: of each training.
+        steps: steps of each training.
     """
-    started = arrangement(training, micro_batch)
-    batch = micro_batch * started.ranks
-    settled = {
-        **NOTHING_BESIDE,
+    setup = launch_setup(training, micro_batch)
+    batch = micro_batch * setup.ranks
+    fixed = {
+        **NO_SIDE_WORK,
         "optim.batch_size": batch,
-        "data.workers": 0,  # with as many ranks as cores they would take the cores of other ranks
+        "data.workers": 0,  # with as many ranks as cores, workers would slow down other ranks
         "method.discriminator.n_layers_D": 3,
         "schedule.n_epochs": 1000,
         "every.log": steps // POINTS * batch,
         "stop_after": steps * batch,
     }
     numbers = itertools.count()
-    return lambda: step_s(run(folder, started, "demo", f"{training}-{next(numbers)}", {**options, **settled}))
+    return lambda: step_s(run(folder, setup, "demo", f"{training}-{next(numbers)}", {**options, **fixed}))

@@ -1,11 +1,11 @@
-"""The update of every player against the yardstick, on the same weights and images, in one run.
+"""Benchmark of a training step against the baseline, on the same weights and images.
 
     python -m benchmarks.step [--size 128 --ngf 32 --n_blocks 6 --batch 1 --rounds 5]
 
-First that both compute the same losses, or a ratio would mean nothing. Then in turns the yardstick, the project's step
-as it is by default, each of its options alone, and those of `--together` at once. Also how far the losses of a first
-step are from those of the default, and, of each option alone, that step's seconds with nothing in the compiler's cache:
-what the process has compiled already serves those together.
+First, both must compute the same losses; otherwise a ratio of their speeds is meaningless. Then, in alternating rounds:
+the baseline, the project's step with its defaults, with each option alone, and with all options of `--together`. The
+table also contains the difference between the first step's losses and those of the defaults and, for each option alone,
+the time of the first step with an empty compiler cache (`--together` reuses what the process has already compiled).
 """
 
 import dataclasses
@@ -19,14 +19,14 @@ import tyro
 from torch import Tensor
 from torch._inductor.utils import fresh_cache
 
-from benchmarks.machine import circumstances
+from benchmarks.machine import environment
 from benchmarks.reference_step import ReferenceStep
 from benchmarks.rounds import alternate, ratios, with_quartiles
 from benchmarks.step_bench import Bench, Workload
 from cyclegan_dist.errors import run_command
 from cyclegan_dist.step.update import Step
 
-YARDSTICK, PROJECT = "yardstick", "project, defaults"
+BASELINE, PROJECT = "baseline", "project, defaults"
 Option = Literal["fused", "channels_last", "bf16", "compile"]
 OPTIONS: dict[Option, dict[str, Any]] = {
     "fused": {"fused": True},
@@ -34,69 +34,70 @@ OPTIONS: dict[Option, dict[str, Any]] = {
     "bf16": {"precision": "bf16"},
     "compile": {"compile": True},
 }
-AGREEING_STEPS, AGREEING_SIZE, AGREEMENT = 3, 32, 1e-9
+CHECKED_STEPS, CHECKED_SIZE, TOLERANCE = 3, 32, 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement(Workload):
-    """What to measure."""
+    """Options of the benchmark."""
 
     rounds: int = 5
-    """Rounds that count."""
+    """Timed rounds, after one to warm up."""
     options: tuple[Option, ...] = tuple(OPTIONS)
-    """Which of them to try alone."""
+    """Options to measure alone."""
     together: tuple[Option, ...] = ()
-    """Which of them to try together."""
+    """Options to measure together."""
 
 
-def difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
-    """The largest of any loss, relative; infinite where one is not finite."""
-    each = (abs(float(ours[name]) - float(theirs[name])) / abs(float(theirs[name])) for name in theirs)
+def loss_difference(losses: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
+    """The largest relative difference of a loss; infinite if a loss is not finite."""
+    each = (abs(float(losses[name]) - float(expected[name])) / abs(float(expected[name])) for name in expected)
     return max(value if math.isfinite(value) else math.inf for value in each)
 
 
-def disagreement(what: Workload, lr_of_theirs: float = 1.0) -> float:
-    """Of our losses and the yardstick's over the first steps, on small images and in double precision: in single,
-    rounding alone makes a hundredth of difference within five steps.
+def difference_from_baseline(workload: Workload, baseline_lr_factor: float = 1.0) -> float:
+    """The largest relative difference between the project's losses and the baseline's in the first steps.
+
+    Small images in double precision: in single precision, rounding alone causes 1 % of difference within five steps.
     """
-    bench = Bench(dataclasses.replace(what, size=AGREEING_SIZE), torch.float64)
-    ours, theirs = bench.project(precision="fp64"), bench.yardstick()
-    theirs.networks.double()
-    for group in theirs.optimizer_G.param_groups:
-        group["lr"] *= lr_of_theirs
-    return max(difference(bench.play(ours), bench.play(theirs)) for _ in range(AGREEING_STEPS))
+    bench = Bench(dataclasses.replace(workload, size=CHECKED_SIZE), torch.float64)
+    project, baseline = bench.project(precision="fp64"), bench.baseline()
+    baseline.networks.double()
+    for group in baseline.optimizer_G.param_groups:
+        group["lr"] *= baseline_lr_factor
+    return max(loss_difference(bench.update(project), bench.update(baseline)) for _ in range(CHECKED_STEPS))
 
 
-def main(what: Measurement) -> None:
+def main(options: Measurement) -> None:
     """Measure and print.
 
     Raises:
-        RuntimeError: if the yardstick and the project compute different losses.
+        RuntimeError: if the baseline and the project compute different losses.
     """
-    torch.set_num_threads(what.threads)
-    print(circumstances())
-    worst = disagreement(what)
-    if worst > AGREEMENT:
-        raise RuntimeError(f"losses differ from the yardstick's by {worst:.0e}: their speeds cannot be compared")
-    print(f"All losses of the first {AGREEING_STEPS} steps agree with the yardstick's to {worst:.0e} (fp64).\n")
-    bench = Bench(what)
-    steps: dict[str, Step | ReferenceStep] = {YARDSTICK: bench.yardstick(), PROJECT: bench.project()}
-    expected = bench.play(steps[PROJECT])
+    torch.set_num_threads(options.threads)
+    print(environment())
+    worst = difference_from_baseline(options)
+    if worst > TOLERANCE:
+        raise RuntimeError(f"losses differ from the baseline's by {worst:.0e}: their speeds cannot be compared")
+    print(f"All losses of the first {CHECKED_STEPS} steps agree with the baseline's to {worst:.0e} (fp64).\n")
+    bench = Bench(options)
+    steps: dict[str, Step | ReferenceStep] = {BASELINE: bench.baseline(), PROJECT: bench.project()}
+    expected = bench.update(steps[PROJECT])
     firsts: dict[str, str] = {}
-    for option in what.options:
+    for option in options.options:
         steps[option] = bench.project(**OPTIONS[option])
         with fresh_cache():
             losses, seconds = bench.timed(steps[option], 1)
-        firsts[option] = f"{seconds:.1f} s | {difference(losses, expected):.0e}"
-    if what.together:
-        name = " + ".join(what.together)
-        steps[name] = bench.project(**{k: v for option in what.together for k, v in OPTIONS[option].items()})
-        firsts[name] = f" | {difference(bench.play(steps[name]), expected):.0e}"
-    figures = alternate({name: bench.images_per_s(step) for name, step in steps.items()}, what.rounds)
-    print("| step | images/s (quartiles) | times the yardstick (quartiles) | first step | its losses differ by |")
+        firsts[option] = f"{seconds:.1f} s | {loss_difference(losses, expected):.0e}"
+    if options.together:
+        name = " + ".join(options.together)
+        steps[name] = bench.project(**{k: v for option in options.together for k, v in OPTIONS[option].items()})
+        firsts[name] = f" | {loss_difference(bench.update(steps[name]), expected):.0e}"
+    figures = alternate({name: bench.images_per_s(step) for name, step in steps.items()}, options.rounds)
+    print("| step | images/s (quartiles) | speed-up over baseline (quartiles) | first step | loss difference |")
     print("|---|---|---|---|---|")
     for name, values in figures.items():
-        times = with_quartiles(ratios(figures, name, YARDSTICK), ".2f")
+        times = with_quartiles(ratios(figures, name, BASELINE), ".2f")
         print(f"| {name} | {with_quartiles(values)} | {times} | {firsts.get(name, ' | ')} |")
 
 

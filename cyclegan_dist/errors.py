@@ -1,4 +1,4 @@
-"""Errors that a user can fix, and how a command reports them."""
+"""Errors that a user can fix, and how commands report them."""
 
 import importlib.util
 import re
@@ -10,9 +10,9 @@ from typing import NoReturn
 
 
 class UsageError(Exception):
-    """A mistake in what the user gave. The message says what is wrong and what to do; commands print it and end with 2.
+    """An error in the user's input. The message states the problem and the fix; commands print it and exit with code 2.
 
-    Not a ValueError: config classes raise it, and pydantic and tyro would wrap those in words of their own.
+    Not a ValueError: config classes raise it, and pydantic and tyro would wrap a ValueError in messages of their own.
     """
 
 
@@ -43,15 +43,15 @@ def pipeline_command(name: str) -> str:
 
 
 def without_passwords(text: str) -> str:
-    """`text` without the names and passwords of URLs in it."""
+    """`text` with user names and passwords removed from URLs."""
     return re.sub(r"://[^/@\s]*@", "://", text)
 
 
 def refuse_password(url: str, key: str) -> None:
-    """Refuse a URL with a secret in it: what a run is given stands in its config, its snapshots and in MLflow.
+    """Refuse a URL that contains a secret, because options are saved in the run's config, its snapshots and MLflow.
 
     Raises:
-        UsageError: which names `key` and does not repeat the URL.
+        UsageError: with `key`, but without the URL.
     """
     if re.search(r"://([^/@\s]*:[^/@\s]*@|[^?\s]*\?)", url):
         raise UsageError(
@@ -62,7 +62,7 @@ def refuse_password(url: str, key: str) -> None:
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Raise what a storage library raises in here as OSError: each has exceptions of its own for a server's bad day."""
+    """Convert exceptions of storage libraries to OSError, because each library has its own for server errors."""
     try:
         yield
     except OSError:

@@ -1,4 +1,4 @@
-"""Try many configs: train a run for each, stop those that fall behind, and find the best.
+"""Sweeps: train a run for each of many configs, stop those that fall behind, and find the best.
 
     python -m pipelines.sweep SWEEP [--base PRESET_or_YAML] [--set KEY=VALUE ...]
 
@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import tyro
 from rich.console import Console
@@ -21,11 +20,12 @@ from rich.console import Console
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.config.yaml_tree import read_assignments
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command
+from cyclegan_dist.sweep.config import SweepConfig
 from cyclegan_dist.sweep.progress import SweepProgress
 from cyclegan_dist.sweep.record import Trial
 from cyclegan_dist.sweep.results import BEST, ranked, table, write_results
 from cyclegan_dist.sweep.sampling import draw_all
-from cyclegan_dist.sweep.spec import SweepConfig, load_sweep
+from cyclegan_dist.sweep.spec import load_sweep
 from cyclegan_dist.sweep.state import Sweep, open_sweep
 
 PATIENCE_S = 120.0  # for MLflow, at the end
@@ -53,56 +53,47 @@ def sweep(command: Command) -> int:
     Raises:
         UsageError: for what the user can mend.
     """
-    spec = load_sweep(command.sweep, _changes(command))
+    named = {key: value for key, value in (("base", command.base), ("name", command.name)) if value}
+    spec = load_sweep(command.sweep, {**named, "overrides": read_assignments(command.set, "--set")})
     planned = draw_all(spec)
     console = Console()
     if command.dry_run:
         _print(console, spec, planned, f"{spec.name}: {len(planned)} of {spec.trials} trials are known beforehand")
         return 0
     with open_sweep(spec) as opened:
-        stopped_by = _run(opened, console)
+        stopped_by = 0
+        if opened.has_more:
+            from cyclegan_dist.orchestration.tuning import sweep_on_ray  # torch and Ray are loaded from here on
+
+            with SweepProgress(spec, opened.record.trials, console) as progress:
+                stopped_by = sweep_on_ray(opened, progress)
         return _report(opened, stopped_by, console)
 
 
-def _changes(command: Command) -> dict[str, Any]:
-    named = {key: value for key, value in (("base", command.base), ("name", command.name)) if value}
-    return {**named, "overrides": read_assignments(command.set, "--set")}
-
-
-def _run(opened: Sweep, console: Console) -> int:
-    """Run the trials that are left. Returns the signal that stopped them, or 0."""
-    if not opened.has_more:
-        return 0
-    from cyclegan_dist.orchestration.tuning import sweep_on_ray  # torch and Ray are loaded from here on
-
-    with SweepProgress(opened.spec, opened.record.trials, console) as progress:
-        return sweep_on_ray(opened, progress)
-
-
 def _report(opened: Sweep, signal_number: int, console: Console) -> int:
-    """Write down and say what was found."""
+    """Write the results into the sweep's folder, send them to MLflow, and print them."""
     from cyclegan_dist.sweep.pictures import draw_history, draw_parallel  # matplotlib is loaded from here on
 
     spec, folder = opened.spec, opened.folder
     best = write_results(opened)
-    trials = ranked(spec, opened.record.trials.values())
-    draw_history(spec, trials, folder)
-    draw_parallel(spec, trials, folder)
+    draw_history(opened.record, folder)
+    draw_parallel(opened.record, folder)
     if opened.base.tracking.mlflow:
         _send(opened)
+    trials = ranked(spec, opened.record.trials.values())
     _print(console, spec, trials, f"{spec.name}: {len(trials)} of {spec.trials} trials, best first")
     if signal_number:
         print(f"stopped: {folder}; the same command again goes on", file=sys.stderr)
         return 128 + signal_number
     if best is None:
-        raise UsageError(f"no trial came to a value of {spec.metric}: see {folder / 'results.csv'}")
+        raise UsageError(f"no trial has a value of {spec.metric}: {folder / 'results.csv'} says how each ended")
     print(f"best: {best.name}; train it with: python -m cyclegan_dist.train {folder / BEST}")
     print(f"results: {folder}")
     return 0
 
 
 def _send(opened: Sweep) -> None:
-    """Tell MLflow in a process of its own, which a server that does not answer can hold up no longer than this."""
+    """Send to MLflow in a process of its own, which a server that does not answer can delay no longer than this."""
     command = [sys.executable, "-m", "cyclegan_dist.training.sender", str(opened.folder)]
     try:
         code = subprocess.run(command, timeout=PATIENCE_S, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode
@@ -113,7 +104,7 @@ def _send(opened: Sweep) -> None:
 
 
 def _print(console: Console, spec: SweepConfig, trials: Sequence[Trial], title: str) -> None:
-    """Whole lines where nobody looks at a terminal's width."""
+    """Whole lines where the output is no terminal."""
     out = console if console.is_terminal else Console(width=240)
     out.print(table(out, spec, trials, title))
 

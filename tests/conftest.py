@@ -125,6 +125,8 @@ def tiny_run(dataset: Path, own_home: Path) -> Callable[..., Config]:
 def make_run(home: Path, **changes: Any) -> Config:
     """An opened run of the tiny config with its folder below `home`."""
     tree: dict[str, Any] = {key: dict(value) if isinstance(value, dict) else value for key, value in TINY.items()}
+    if "method__name" in changes:  # of another method, which has no history
+        del tree["method"]["pool_size"]
     for key, value in {"runs_dir": str(home / "runs"), **changes}.items():
         *parents, leaf = key.split("__")
         node = tree

@@ -28,6 +28,8 @@ ROOMS = [
     ["networks", "storage"],
     ["errors"],
 ]
+# Modules that read files of the published code, which is called pytorch-CycleGAN-and-pix2pix.
+PUBLISHED_CODE = {"cyclegan_dist.models.reference_weights", "cyclegan_dist.networks.unet", "pipelines.convert"}
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 # Config dataclasses are data: they may be read from above their own room's code, and they import nothing but each other.
 MODULES = sorted([*ROOT.glob("cyclegan_dist/**/*.py"), *ROOT.glob("pipelines/*.py")])
@@ -95,6 +97,12 @@ def test_nothing_is_imported_upwards(path: Path) -> None:
 def test_each_heavy_library_has_one_door(library: str, allowed: set[str]) -> None:
     users = {module_name(path) for path in MODULES if any(name.split(".")[0] == library for name in imported(path))}
     assert users <= allowed
+
+
+def test_nothing_outside_methods_knows_pix2pix() -> None:
+    """A method is its two files, one line in methods/available.py and a preset."""
+    named = {module_name(path) for path in MODULES if "pix2pix" in path.read_text().lower()}
+    assert {name for name in named if not name.startswith("cyclegan_dist.methods.")} <= PUBLISHED_CODE
 
 
 def test_files_stay_short() -> None:

@@ -237,9 +237,12 @@ def check_config(tree: dict[str, Any], source: str) -> Config:
     if not isinstance(options, dict):
         raise UsageError(f"{source}: method: give its options, with name: {' or '.join(METHODS)}")
     kind = for_method(str(options.get("name", DEFAULT)))
-    refuse_unknown(flatten(tree), flatten(dataclasses.asdict(kind())), source)
-    options = {key: value for key, value in options.items() if key != "name"}  # it is the type's now
-    checked = check_tree({**tree, "method": options}, kind, source)
+    defaults = dataclasses.asdict(kind())
+    refuse_unknown(flatten(tree), flatten(defaults), source)
+    # Merged here, not field by field: a method may have other defaults for a network than the network's own class.
+    tree = _merged(defaults, {key: value for key, value in tree.items() if value is not None})
+    del tree["method"]["name"]  # it is the type's now
+    checked = check_tree(tree, kind, source)
     return Config(**{part.name: getattr(checked, part.name) for part in dataclasses.fields(Config)})
 
 
@@ -270,8 +273,11 @@ def refuse_changes(old: Config, new: Config) -> None:
     """
     before, after = flatten(dataclasses.asdict(old)), flatten(dataclasses.asdict(new))
     safe = lambda key: any(key == s or key.startswith(f"{s}.") for s in SAFE_TO_CHANGE)  # noqa: E731
+    compared = before.keys() & after.keys()  # another method has other keys, and its name says enough
     changed = [
-        f"  {key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key] and not safe(key)
+        f"  {key}: {before[key]} -> {after[key]}"
+        for key in before
+        if key in compared and before[key] != after[key] and not safe(key)
     ]
     if changed:
         raise UsageError(

@@ -1,1 +1,1 @@
-"""What is trained: players and the terms they minimise. One file a method."""
+"""Training methods: players and the loss terms they minimise, in one file per method."""

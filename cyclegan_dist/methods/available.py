@@ -1,4 +1,4 @@
-"""The methods that there are. Free of torch, so that `--help` answers quickly."""
+"""The available methods. Does not import torch, so that `--help` answers quickly."""
 
 from typing import get_args
 
@@ -8,4 +8,4 @@ from cyclegan_dist.methods.pix2pix_config import Pix2PixConfig
 AnyMethodConfig = CycleGANConfig | Pix2PixConfig
 
 METHODS: dict[str, type[AnyMethodConfig]] = {kind().name: kind for kind in get_args(AnyMethodConfig)}
-DEFAULT = "cyclegan"  # of configurations that name no method
+DEFAULT = "cyclegan"  # method of configurations that do not name one

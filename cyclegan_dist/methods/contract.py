@@ -1,11 +1,11 @@
-"""The contract between a method and everything around it.
+"""Interface between a method and the rest of the library.
 
-A method is a file of players, a file with its configuration (free of torch, so that `--help` answers quickly), and one
-line in `methods/available.py`. Step, trainer, data, snapshots, evaluation and service know methods by this contract
-alone.
+A method consists of a file with its players, a file with its options (which does not import torch, so that `--help`
+answers quickly), and one line in `methods/available.py`. Step, trainer, data, snapshots, evaluation and service depend
+only on this interface.
 
-An ablation is a weight of zero, not a branch: `Term.value` is not called then, and what only it would have needed is
-never computed.
+An ablation is a weight of zero, not a branch: `Term.value` is then not called, and images that only it needs are not
+computed.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,7 +41,7 @@ class PlayerOutput(NamedTuple):
 
 
 def weighted_sum(terms: Iterable[Term], images: Any) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum of the terms that weigh anything, and their unweighted values."""
+    """The weighted sum of the terms with a weight above 0, and their unweighted values."""
     values = {term.name: (term.weight, term.value(images)) for term in terms if term.weight}
     loss = sum(weight * value for weight, value in values.values())
     assert isinstance(loss, Tensor), "a player needs a term of weight above 0"
@@ -55,17 +55,17 @@ def unchanged(images: Images) -> Images:
 
 @dataclass(frozen=True)
 class Player:
-    """One side of the game.
+    """A set of networks that minimise one loss.
 
     Attributes:
-        name: names its optimizer, its loss and its learning rate in logs and checkpoints.
+        name: name of its optimizer, loss and learning rate in logs and checkpoints.
         role: `generator` learns at `optim.lr`, `discriminator` at `optim.lr_D`.
-        module: owns the networks this player trains. Its one `forward(**inputs)` returns a `PlayerOutput`: one forward
-            belongs to one backward, which is what DistributedDataParallel and torch.compile want.
-        inputs: what `module` takes, from the images made so far. Pure: it may be called once more for nothing, and the
-            random numbers it draws are drawn again by the players after it.
-        recall: exchanges generated images of `inputs` for those of a history; called once a micro-batch.
-        opponents: networks that judge this player; frozen while it plays.
+        module: module with the networks that this player trains. Its single `forward(**inputs)` returns a
+            `PlayerOutput`: DistributedDataParallel and torch.compile require one forward per backward.
+        inputs: selects the inputs of `module` from the images so far. It must be free of side effects: it may be called
+            once more with its result discarded, and random numbers that it draws are drawn again by later players.
+        recall: exchanges generated images in `inputs` for those of a history; called once per micro-batch.
+        opponents: networks that evaluate this player's images; frozen during its update.
     """
 
     name: str
@@ -85,14 +85,14 @@ class Method(Protocol):
     """Networks and the players that train them, built from a `MethodConfig`.
 
     Attributes:
-        pairing: `none`: domains are drawn independently. `all`: each image of A comes with its partner in B, and both
-            are cropped alike.
-        updates: `together`: all players are differentiated before any of them moves. `in_turn`: each moves before the
-            next one plays.
-        networks: all of them by name; what a checkpoint holds.
-        players: in the order in which they play.
-        translators: the network that translates in each direction, `AB` and `BA` or one of them: what EMA, samples,
-            snapshots, evaluation, export and service see.
+        pairing: `none`: domains are sampled independently. `all`: each image of A is loaded with its partner in B, and
+            both are cropped alike.
+        updates: `together`: all gradients are computed before any weight changes. `in_turn`: each player's weights
+            change before the next player's gradients are computed.
+        networks: all networks by name, as saved in checkpoints.
+        players: players in the order of their updates.
+        translators: the network for each direction, `AB` and `BA` or one of them, for EMA, samples, snapshots,
+            evaluation, export and service.
     """
 
     pairing: ClassVar[Literal["none", "all"]]
@@ -104,38 +104,38 @@ class Method(Protocol):
     def translators(self) -> Mapping[str, nn.Module]: ...
 
     def rank_state(self) -> dict[str, Any]:
-        """What differs between ranks and must survive a resume: history buffers, or nothing."""
+        """State that differs between ranks and must be saved to resume: history buffers, or nothing."""
         ...
 
     def load_rank_state(self, states: Sequence[dict[str, Any]], rank: int, world_size: int) -> None:
-        """Take this rank's state.
+        """Load this rank's state.
 
         Args:
-            states: of each rank of the run that saved them. If it had `world_size` ranks, only `states[rank]` is
-                read; else this rank takes its share of all.
+            states: state of each rank of the run that saved them. If it had `world_size` ranks, only `states[rank]` is
+                read; otherwise this rank loads its share of all.
             rank: this rank.
-            world_size: ranks now.
+            world_size: current number of ranks.
         """
         ...
 
 
 class MethodConfig(Protocol):
-    """The configuration of a method: a frozen dataclass in a file that does not import torch.
+    """Options of a method: a frozen dataclass in a file that does not import torch.
 
     Attributes:
-        name: of the method, as presets write it.
-        channels: of the images of domain `A` and `B`.
+        name: name of the method in presets.
+        channels: channels of images of domain `A` and `B`.
         generator: architecture of the translators.
-        multiple: what image sides must be a multiple of.
-        smallest_side: smallest image side, in pixels, that the networks can work on.
-        directions: of the translators that the method trains.
+        multiple: number that image sides must be a multiple of.
+        smallest_side: smallest image side, in pixels, that the networks accept.
+        directions: directions of the translators that the method trains.
         pairing: as `Method.pairing`.
-        panels: titles of curves, and the losses that each shows.
-        losses: names of everything the players report; for `best_loss`, sweeps and curves.
-        least_squares: losses of least-squares discriminators, by the direction whose translations they judge; they
-            alone have a scale that says who wins.
-        stored_images: of each domain, how many each rank keeps between steps at most; checkpoints hold them.
-        double_backward: whether gradients are differentiated, which torch.compile cannot.
+        panels: titles of plots, and the losses that each shows.
+        losses: names of all values that the players report, for `best_loss`, sweeps and plots.
+        least_squares: losses of least-squares discriminators, with the direction whose translations each evaluates;
+            only these have a scale that shows whether generator or discriminator is ahead.
+        stored_images: maximum number of images of each domain that a rank keeps between steps and in checkpoints.
+        double_backward: whether gradients are differentiated, which torch.compile does not support.
     """
 
     @property
@@ -164,7 +164,7 @@ class MethodConfig(Protocol):
     def double_backward(self) -> bool: ...
 
     def build(self, *, rank_seed: int) -> Method:
-        """Draw the networks from the global torch generator, which must be seeded alike on all ranks; `rank_seed`
+        """Draw the weights from torch's global random generator, which must be seeded alike on all ranks; `rank_seed`
         differs between ranks.
         """
         ...

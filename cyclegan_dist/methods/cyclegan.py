@@ -4,8 +4,8 @@
 |---|---|---|
 | G_AB, G_BA | G, F | generators A -> B and B -> A |
 | D_A, D_B | D_X, D_Y | discriminators of domain A and of domain B (the reference code has these two names reversed) |
-| fake_B, rec_A | G(x), F(G(x)) | translation and reconstruction; the suffix is the domain the image lives in |
-| idt_B | G(y) | G_AB applied to an image that already is of domain B |
+| fake_B, rec_A | G(x), F(G(x)) | translation and reconstruction; the suffix is the domain of the image |
+| idt_B | G(y) | G_AB applied to an image of domain B |
 
 Images are N x C x H x W in [-1, 1].
 """
@@ -24,12 +24,12 @@ from cyclegan_dist.networks.build import build_discriminator, build_generator
 
 
 class Cycle:
-    """The images of one micro-batch, each computed at most once and only if a term asks for it."""
+    """The images of one micro-batch, each computed at most once and only if a term needs it."""
 
     def __init__(self, real_A: Tensor, real_B: Tensor, G_AB: nn.Module, G_BA: nn.Module, identity: tuple[bool, bool]):
         self.real_A, self.real_B, self.G_AB, self.G_BA = real_A, real_B, G_AB, G_BA
         self._asks_idt_A, self._asks_idt_B = identity
-        # Not functools.cached_property: its lock would cut the graph that torch.compile traces.
+        # Not functools.cached_property, whose lock would break the graph that torch.compile traces.
         self._made: dict[str, list[Tensor]] = {}
 
     def _once(self, key: str, network: nn.Module, *inputs: Tensor) -> list[Tensor]:
@@ -69,8 +69,8 @@ class Cycle:
 
 
 def _together(network: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
-    """Several inputs through one network, in one call where their shapes agree: instance norm treats each sample alone,
-    so the outputs are the same.
+    """Apply a network to several inputs, in one call if their shapes agree: instance norm treats each sample
+    separately, so the outputs are the same.
     """
     if len({x.shape for x in inputs}) > 1:
         return [network(x) for x in inputs]
@@ -78,7 +78,7 @@ def _together(network: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
 
 
 class Generators(nn.Module):
-    """The generators' side (Eq. 3, minimised over G and F, plus the identity loss of section 5.2)."""
+    """Module of the generators' player (Eq. 3, minimised over G and F, plus the identity loss of section 5.2)."""
 
     def __init__(self, networks: nn.ModuleDict, config: CycleGANConfig):
         super().__init__()
@@ -88,7 +88,7 @@ class Generators(nn.Module):
         weight_idt_A = config.lambda_cycle_A * config.lambda_identity
         weight_idt_B = config.lambda_cycle_B * config.lambda_identity
         self._identity = (bool(weight_idt_A), bool(weight_idt_B))
-        # The discriminators live only inside these functions: they are not this module's to train.
+        # The discriminators are referenced only in these functions, because this module does not train them.
         self._terms = (
             Term("G_AB", config.lambda_GAN_AB, lambda x: generator_gan_loss(D_B(x.fake_B), mode)),
             Term("G_BA", config.lambda_GAN_BA, lambda x: generator_gan_loss(D_A(x.fake_A), mode)),
@@ -105,7 +105,7 @@ class Generators(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """The discriminators' side; one whose generator has no adversarial weight does not play."""
+    """Module of the discriminators' player, without those whose generator has no adversarial weight."""
 
     def __init__(self, networks: nn.ModuleDict, config: CycleGANConfig):
         super().__init__()
@@ -131,16 +131,16 @@ class Discriminators(nn.Module):
 
 
 def _adversarial_domains(config: CycleGANConfig) -> tuple[str, ...]:
-    """The domains whose discriminator plays."""
+    """The domains whose discriminator is trained."""
     weights = {"A": config.lambda_GAN_BA, "B": config.lambda_GAN_AB}
     return tuple(domain for domain, weight in weights.items() if weight)
 
 
 class CycleGAN:
-    """Four networks, two players, two history buffers.
+    """CycleGAN as a method: four networks, two players, two history buffers.
 
-    Weights come from the global torch generator: seed it alike on all ranks before. `rank_seed`, of the history
-    buffers, must differ between ranks.
+    Weights are drawn from torch's global random generator: seed it alike on all ranks before. `rank_seed` seeds the
+    history buffers and must differ between ranks.
     """
 
     pairing: ClassVar[Literal["none", "all"]] = "none"
@@ -173,12 +173,12 @@ class CycleGAN:
         return {"AB": self.networks["G_AB"], "BA": self.networks["G_BA"]}
 
     def _recall(self, images: Images) -> Images:
-        """Show the discriminators fakes out of the history (section 4)."""
+        """Exchange generated images for those of the history (section 4)."""
         fakes = [name for name in images if name.startswith("fake_")]
         return {**images, **{name: self.history[name[-1]].query(images[name]) for name in fakes}}
 
     def rank_state(self) -> dict[str, Any]:
-        """This rank's history buffers and their generators."""
+        """This rank's history buffers and their random generators."""
         return {domain: buffer.state_dict() for domain, buffer in self.history.items()}
 
     def load_rank_state(self, states: Sequence[dict[str, Any]], rank: int, world_size: int) -> None:

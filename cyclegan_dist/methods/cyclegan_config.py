@@ -1,4 +1,4 @@
-"""Options of CycleGAN: weights, losses, networks. Free of torch, so that `--help` answers quickly."""
+"""Options of CycleGAN: weights, losses, networks. Does not import torch, so that `--help` answers quickly."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal

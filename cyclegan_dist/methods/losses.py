@@ -1,11 +1,11 @@
 """Losses as pure functions of tensors (paper, section 3).
 
 `logits` are a discriminator's raw outputs, N x 1 x h x w; every loss is a mean over all their entries and is returned
-as a scalar in at least float32, whatever the networks computed in.
+as a scalar in at least float32, also for networks in lower precision.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,14 +24,14 @@ def l1(x: Tensor, y: Tensor) -> Tensor:
 
 
 def generator_gan_loss(logits_fake: Tensor, mode: GanMode) -> Tensor:
-    """What a generator minimises: (D(G(x)) - 1)^2 for `lsgan` (section 4), non-saturating BCE for `vanilla` (Eq. 1), -D
-    for `wgangp`.
+    """A generator's adversarial loss: (D(G(x)) - 1)^2 for `lsgan` (section 4), non-saturating BCE for `vanilla`
+    (Eq. 1), -D for `wgangp`.
     """
     return _toward(_full(logits_fake), real=True, mode=mode)
 
 
 def discriminator_gan_loss(logits_real: Tensor, logits_fake: Tensor, mode: GanMode) -> Tensor:
-    """What a discriminator minimises; `lsgan` and `vanilla` are halved to slow it down, as in section 7.1."""
+    """A discriminator's loss; `lsgan` and `vanilla` are halved to slow it down, as in section 7.1."""
     both = _toward(_full(logits_real), real=True, mode=mode) + _toward(_full(logits_fake), real=False, mode=mode)
     return both if mode == "wgangp" else 0.5 * both
 
@@ -54,4 +54,5 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fa
     share = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)
     between = (share * real + (1 - share) * fake).requires_grad_()
     (slope,) = torch.autograd.grad(_full(discriminator(between)).sum(), between, create_graph=True)
-    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    length = cast(Tensor, slope.flatten(1).norm(dim=1))  # pyright: ignore[reportUnknownMemberType]
+    return (length - 1).square().mean()

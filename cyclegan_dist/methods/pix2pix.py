@@ -1,7 +1,7 @@
 """pix2pix (Isola et al. 2017, arXiv 1611.07004): translation learned from pairs.
 
-G_AB translates A to B; D_B is shown an image of B beside the image of A that it belongs to, and says whether it is the
-real one. D_B moves first, then G_AB against the new D_B, as in the published code. Images are N x C x H x W in [-1, 1].
+G_AB translates A to B; D_B classifies pairs of an image of A and an image of B as real or generated. D_B is updated
+first, then G_AB with the new D_B, as in the published code. Images are N x C x H x W in [-1, 1].
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,15 +17,15 @@ from cyclegan_dist.networks.build import build_discriminator, build_generator
 
 
 class Generator(nn.Module):
-    """The generator's side (Eq. 4)."""
+    """Module of the generator's player (Eq. 4)."""
 
     def __init__(self, networks: nn.ModuleDict, config: Pix2PixConfig):
         super().__init__()
         self.G_AB = networks["G_AB"]
         D_B, mode = networks["D_B"], config.gan_mode
-        # The discriminator lives only inside this function: it is not this module's to train.
+        # The discriminator is referenced only in this function, because this module does not train it.
         self._terms = (
-            Term("G_AB", config.lambda_GAN, lambda x: generator_gan_loss(D_B(beside(x["real_A"], x["fake_B"])), mode)),
+            Term("G_AB", config.lambda_GAN, lambda x: generator_gan_loss(D_B(concat(x["real_A"], x["fake_B"])), mode)),
             Term("L1_B", config.lambda_L1, lambda x: l1(x["fake_B"], x["real_B"])),
         )
 
@@ -36,7 +36,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """The discriminator's side (Eq. 1, halved as in section 3.3)."""
+    """Module of the discriminator's player (Eq. 1, halved as in section 3.3)."""
 
     def __init__(self, networks: nn.ModuleDict, config: Pix2PixConfig):
         super().__init__()
@@ -44,18 +44,21 @@ class Discriminator(nn.Module):
         self.mode: GanMode = config.gan_mode
 
     def forward(self, real_A: Tensor, real_B: Tensor, fake_B: Tensor) -> PlayerOutput:
-        logits_real, logits_fake = self.D_B(beside(real_A, real_B)), self.D_B(beside(real_A, fake_B))
+        logits_real, logits_fake = self.D_B(concat(real_A, real_B)), self.D_B(concat(real_A, fake_B))
         loss = discriminator_gan_loss(logits_real, logits_fake, self.mode)
         return PlayerOutput(loss, {"D_B": loss.detach()}, {})
 
 
-def beside(image_A: Tensor, image_B: Tensor) -> Tensor:
-    """Both images as the channels of one: N x (C_A + C_B) x H x W."""
+def concat(image_A: Tensor, image_B: Tensor) -> Tensor:
+    """Concatenate images along the channels: N x (C_A + C_B) x H x W."""
     return torch.cat([image_A, image_B], dim=1)
 
 
 class Pix2Pix:
-    """Two networks, two players. Weights come from the global torch generator: seed it alike on all ranks before."""
+    """pix2pix as a method: two networks, two players.
+
+    Weights are drawn from torch's global random generator: seed it alike on all ranks before.
+    """
 
     pairing: ClassVar[Literal["none", "all"]] = "all"
     updates: ClassVar[Literal["together", "in_turn"]] = "in_turn"
@@ -80,7 +83,7 @@ class Pix2Pix:
 
     @torch.no_grad()
     def _with_fake(self, images: Mapping[str, Tensor]) -> Images:
-        """A pair, and what the generator, which moves later, makes of it now."""
+        """A pair of images, and the translation of the generator before its update."""
         real_A, real_B = images["real_A"], images["real_B"]
         return {"real_A": real_A, "real_B": real_B, "fake_B": self.networks["G_AB"](real_A)}
 
@@ -88,4 +91,4 @@ class Pix2Pix:
         return {}
 
     def load_rank_state(self, states: Sequence[dict[str, Any]], rank: int, world_size: int) -> None:
-        """There is none: nothing differs between ranks."""
+        """There is no such state: nothing differs between ranks."""

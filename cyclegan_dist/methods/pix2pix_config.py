@@ -1,4 +1,4 @@
-"""Options of pix2pix: weights, losses, networks. Free of torch, so that `--help` answers quickly."""
+"""Options of pix2pix: weights, losses, networks. Does not import torch, so that `--help` answers quickly."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -30,7 +30,7 @@ class Pix2PixConfig:
     generator: GeneratorConfig = field(default_factory=lambda: GeneratorConfig(arch="unet", dropout=True))
     """The generator; the paper's is a U-Net whose dropout is the only noise."""
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    """The discriminator, which sees an image of B beside the image of A that it belongs to."""
+    """The discriminator, whose input is an image of A together with an image of B."""
     init: InitConfig = field(default_factory=InitConfig)
     """Initial weights of both networks."""
 

@@ -1,4 +1,4 @@
-"""From a config to a network with its initial weights."""
+"""Construction of networks with initial weights from their configuration."""
 
 from torch import nn
 
@@ -13,19 +13,19 @@ Discriminator = PatchDiscriminator | PixelDiscriminator
 
 
 def build_generator(in_channels: int, out_channels: int, config: GeneratorConfig, init: InitConfig) -> Generator:
-    """A generator from `in_channels` to `out_channels`, its weights drawn from the global torch generator."""
+    """A generator from `in_channels` to `out_channels` with weights drawn from torch's global random generator."""
     network = {"resnet": ResnetGenerator, "unet": UnetGenerator}[config.arch](in_channels, out_channels, config)
     init_weights(network, init)
     return network
 
 
 def build_discriminator(in_channels: int, config: DiscriminatorConfig, init: InitConfig) -> Discriminator:
-    """A discriminator of `in_channels`, its weights drawn from the global torch generator."""
+    """A discriminator of `in_channels` with weights drawn from torch's global random generator."""
     network = {"patch": PatchDiscriminator, "pixel": PixelDiscriminator}[config.arch](in_channels, config)
     init_weights(network, init)
     return network
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Number of trainable scalars."""
+    """Number of trainable parameters."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad)

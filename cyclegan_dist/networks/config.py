@@ -1,4 +1,4 @@
-"""What a generator and a discriminator can be told. Free of torch, so that `--help` answers quickly."""
+"""Options of generators and discriminators. Does not import torch, so that `--help` answers quickly."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -27,7 +27,7 @@ class GeneratorConfig:
 
     @property
     def multiple(self) -> int:
-        """What image sides must be a multiple of."""
+        """Number that image sides must be a multiple of."""
         return 4 if self.arch == "resnet" else 2**self.n_downs
 
 
@@ -44,7 +44,7 @@ class DiscriminatorConfig:
 
     @property
     def smallest_side(self) -> int:
-        """Smallest image side, in pixels, that leaves instance norm and the head more than one number to look at."""
+        """Smallest image side, in pixels, for which instance norm and the head have more than one value per channel."""
         return 2 if self.arch == "pixel" else 3 * 2**self.n_layers_D
 
 

@@ -1,7 +1,7 @@
 """Discriminators: PatchGAN (paper section 7.1, Isola et al. 2017) and its 1x1 variant. They return raw logits.
 
 C64-C128-C256-C512 and a one-channel head, 4x4 kernels, LeakyReLU 0.2, no norm on C64. The paper's text gives every Ck
-stride 2; its 70x70 field only results with stride 1 on C512 and on the head.
+stride 2; its 70x70 receptive field requires stride 1 on C512 and on the head.
 """
 
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ class PixelDiscriminator(nn.Module):
 
 
 def receptive_field(network: nn.Module) -> int:
-    """Side in pixels of the input patch that one output logit sees, from the network's own convolutions."""
+    """Side in pixels of the input patch that one logit depends on, computed from the network's convolutions."""
     field, jump = 1, 1
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -1,23 +1,25 @@
-"""Weight initialisation of the paper and the reference implementation's three alternatives."""
+"""Weight initialisation of the paper, and the reference implementation's three alternatives."""
 
-from torch import nn
+from collections.abc import Callable
+
+from torch import Tensor, nn
 
 from cyclegan_dist.networks.config import InitConfig
 
 
 def init_weights(network: nn.Module, config: InitConfig) -> None:
-    """Draw every convolution's weights from the global torch generator; set biases to 0.
+    """Draw every convolution's weights from torch's global random generator, and set biases to 0.
 
-    Seed the generator first: ranks that share a seed then start from the same weights.
+    Seed it alike on all ranks first, so that they start from the same weights.
     """
-    draw = {
+    draw: dict[str, Callable[[Tensor], Tensor]] = {
         "normal": lambda w: nn.init.normal_(w, 0.0, config.gain),
         "xavier": lambda w: nn.init.xavier_normal_(w, gain=config.gain),
         "kaiming": lambda w: nn.init.kaiming_normal_(w, a=0, mode="fan_in"),
         "orthogonal": lambda w: nn.init.orthogonal_(w, gain=config.gain),
-    }[config.kind]
+    }
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            draw(module.weight)
+            draw[config.kind](module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

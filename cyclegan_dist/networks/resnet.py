@@ -3,8 +3,8 @@
 c7s1-64, d128, d256, R256 x n_blocks, u128, u64, c7s1-3. Tensors are N x C x H x W in [-1, 1]; H and W must be
 multiples of 4. Layer order, and so the keys of the state dict, are those of the published generators.
 
-No ReLU is in place: what torch's instance norm returns is a view, and of a view that is overwritten backward copies the
-whole gradient.
+No ReLU is in place: torch's instance norm returns a view, and backward copies the whole gradient of a view that was
+overwritten.
 """
 
 from torch import Tensor, nn

@@ -1,7 +1,7 @@
 """U-Net generator (Ronneberger et al. 2015, as used by pix2pix): 7 downs for 128 px, 8 for 256 px.
 
-Tensors are N x C x H x W in [-1, 1]; H and W must be multiples of 2**n_downs. InstanceNorm needs more than one pixel,
-so the innermost scale carries none.
+Tensors are N x C x H x W in [-1, 1]; H and W must be multiples of 2**n_downs. Instance norm needs more than one pixel,
+so the innermost scale has none.
 """
 
 import torch
@@ -23,7 +23,7 @@ class UnetGenerator(nn.Module):
         self.ups = nn.ModuleList(_up(i, n, width, out_channels, config.dropout) for i in reversed(range(n)))
 
     def forward(self, x: Tensor) -> Tensor:
-        skips = []
+        skips: list[Tensor] = []
         for down in self.downs:
             x = down(x)
             skips.append(x)
@@ -44,7 +44,7 @@ def _down(i: int, n: int, channels_in: int, channels: int) -> nn.Sequential:
 
 
 def _up(i: int, n: int, width: list[int], out_channels: int, dropout: bool) -> nn.Sequential:
-    """Back from scale i: double the sides. All but the innermost get the skip of their scale beside their input."""
+    """Back from scale i: double the sides. All but the innermost concatenate the skip connection to their input."""
     channels_in = width[i] if i == n - 1 else 2 * width[i]
     channels = width[i - 1] if i else out_channels
     conv = nn.ConvTranspose2d(channels_in, channels, 4, stride=2, padding=1)

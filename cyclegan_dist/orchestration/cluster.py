@@ -17,7 +17,7 @@ import ray.exceptions
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.operations.doctor.job_api import refuse_open_job_api
+from cyclegan_dist.orchestration.job_api import refuse_open_job_api
 
 
 @contextmanager

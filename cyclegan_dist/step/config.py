@@ -1,4 +1,4 @@
-"""How one update is computed. Free of torch, so that `--help` answers quickly."""
+"""Options of the update: batch, Adam and arithmetic. Does not import torch, so that `--help` answers quickly."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -39,7 +39,7 @@ class OptimConfig:
     """Decay per update of the averaged generators, which snapshots then hold. 0: none."""
 
     def learning_rate(self) -> float:
-        """Lr after lr_scaling."""
+        """The learning rate after lr_scaling."""
         return self.lr * {"none": 1.0, "sqrt": self.batch_size**0.5, "linear": float(self.batch_size)}[self.lr_scaling]
 
     @property
@@ -51,9 +51,9 @@ class OptimConfig:
         """(images per micro-batch, micro-batches per step) of one rank.
 
         Args:
-            world_size: ranks.
-            largest: the most ranks that the run may have. Fewer of them compute no more at once than those would, and
-                accumulate.
+            world_size: number of ranks.
+            largest: maximum number of ranks of an elastic run. Fewer ranks use micro-batches of at most the size for
+                `largest` ranks, and accumulate gradients.
 
         Raises:
             UsageError: if batch_size is not a multiple of world_size times the micro-batch.
@@ -76,5 +76,5 @@ class OptimConfig:
         return micro, share // micro
 
     def largest_world(self, room: int) -> int:
-        """The most ranks, of `room` at most, that can share the batch."""
+        """The largest number of ranks, at most `room`, that can share the batch."""
         return max(size for size in range(1, room + 1) if self.batch_size % size == 0)

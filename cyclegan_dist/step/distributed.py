@@ -1,7 +1,7 @@
-"""The group of ranks that train together: who am I, how many are we, and the few exchanges training needs.
+"""The group of ranks that train together: rank, size, and the few exchanges that training needs.
 
-Ray Train, torchrun and a lone process all end up here: the first two set RANK, LOCAL_RANK and WORLD_SIZE, and Ray has
-already joined the group. Only torch is used.
+Works under Ray Train, under torchrun and in a single process: the first two set RANK, LOCAL_RANK and WORLD_SIZE, and
+Ray has already initialised the group. Only torch is used.
 """
 
 import os
@@ -17,47 +17,48 @@ from torch import Tensor
 
 from cyclegan_dist.step.world_config import Device
 
-SETTING_UP = 10  # times the patience that ranks have with each other later: they load, compile and read manifests
+SETTING_UP = 10  # factor of the timeout during set-up, when ranks load, compile and read manifests
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among its ranks."""
+    """The group of ranks, from the view of one of them."""
 
     rank: int
     size: int
     device: torch.device
-    group: torch_dist.ProcessGroup | None = None  # None: all that joined
+    group: torch_dist.ProcessGroup | None = None  # None: the default group
 
     def side_channel(self) -> "World":
-        """The same ranks with a line of their own, for a thread that exchanges small things while training goes on. All
-        ranks must call it.
+        """The same ranks with a group of their own, for a thread that exchanges small values during training. All ranks
+        must call it.
         """
         if self.size == 1:
             return self
-        # The ranks in reserve, if there are any, are not asked.
+        # Ranks in reserve, if there are any, do not take part.
         group = torch_dist.new_group(list(range(self.size)), backend="gloo", use_local_synchronization=True)
         return World(self.rank, self.size, torch.device("cpu"), group)  # pyright: ignore[reportArgumentType]
 
     def subgroup(self, size: int) -> "World | None":
-        """The first `size` ranks as a world of their own; None on the others. All ranks must call it."""
+        """The first `size` ranks as a separate world; None on the other ranks. All ranks must call it."""
         if size == self.size:
             return self
         group = torch_dist.new_group(list(range(size)))
         return World(self.rank, size, self.device, group) if self.rank < size else None  # pyright: ignore
 
     def limit_waiting(self, timeout_s: float) -> None:
-        """From now on it is an error if other ranks do not join an exchange within `timeout_s` seconds."""
+        """Set the timeout of all further exchanges."""
         if self.size > 1:
-            # torch before 2.14 has it under another name.
-            set_timeout = getattr(torch_dist, "set_timeout", None) or torch_dist.distributed_c10d._set_pg_timeout
+            # Before torch 2.14 the function had another name.
+            older = torch_dist.distributed_c10d._set_pg_timeout  # pyright: ignore[reportPrivateUsage, reportDeprecated]
+            set_timeout = getattr(torch_dist, "set_timeout", None) or older
             set_timeout(timedelta(seconds=timeout_s), self.group or torch_dist.group.WORLD)
 
     def address(self) -> str:
-        """The address from which this rank speaks to rank 0."""
+        """The address of this rank's connection to rank 0."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
-                # Of a datagram socket this sends nothing; it chooses the interface.
+                # Connecting a datagram socket sends nothing, but selects the interface.
                 probe.connect((os.environ.get("MASTER_ADDR", "127.0.0.1"), int(os.environ.get("MASTER_PORT", "1"))))
             except OSError:
                 return "unknown"
@@ -69,19 +70,17 @@ class World:
 
     @property
     def supervised(self) -> bool:
-        """Whether a launcher started these ranks, which would start them again."""
+        """Whether a launcher started these ranks and would restart them."""
         return torch_dist.is_initialized()
 
     def mean(self, scalars: Mapping[str, Tensor | float]) -> dict[str, float]:
-        """The mean of each named scalar over all ranks, in one exchange. Every rank must call it with the same
-        names.
-        """
+        """The mean of each named scalar over all ranks, in one exchange. All ranks must call it with the same names."""
         values = torch.stack([torch.as_tensor(v, dtype=torch.float64, device="cpu") for v in scalars.values()])
         if self.size > 1:
             values = values.to(self.device)
             torch_dist.all_reduce(values, group=self.group)
             values /= self.size
-        return dict(zip(scalars, values.tolist(), strict=True))
+        return {name: float(value) for name, value in zip(scalars, values, strict=True)}
 
     def max(self, values: list[float]) -> list[float]:
         """The elementwise maximum over all ranks."""
@@ -89,7 +88,7 @@ class World:
             return values
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         torch_dist.all_reduce(tensor, op=torch_dist.ReduceOp.MAX, group=self.group)
-        return tensor.tolist()
+        return [float(value) for value in tensor]
 
     def gather(self, value: Any) -> list[Any]:
         """`value` of every rank, in rank order, on every rank."""
@@ -108,12 +107,12 @@ class World:
 
 
 def join(device: Device = "auto", timeout_s: float = 30.0) -> World:
-    """Join the group that the environment announces, or the group that is joined already, or stay alone.
+    """Join the group given by the environment, use the group that is already initialised, or return a world of one.
 
     Args:
         device: `auto` takes this rank's GPU if there is one.
-        timeout_s: seconds after which a collective that other ranks do not join is an error, once they have set up;
-            until `World.limit_waiting` says so they have ten times as long.
+        timeout_s: timeout in seconds of exchanges after the set-up. It is ten times as long until
+            `World.limit_waiting` is called.
     """
     where = _device(device)
     if not torch_dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:

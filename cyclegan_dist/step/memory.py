@@ -1,11 +1,11 @@
-"""A step that needs more memory than there is, told so that a user can mend it."""
+"""Out-of-memory errors of a step, with a message that suggests a fix."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
 
-SHORTAGES = (  # in the words of torch's allocator on the CPU, oneDNN, CUDA, cuBLAS
+SHORTAGES = (  # messages of torch's CPU allocator, oneDNN, CUDA and cuBLAS
     "can't allocate memory",
     "could not create a primitive",
     "CUDA error: out of memory",
@@ -14,18 +14,18 @@ SHORTAGES = (  # in the words of torch's allocator on the CPU, oneDNN, CUDA, cuB
 
 
 class OutOfMemoryError(RuntimeError):
-    """A rank has not the memory that its share of a step needs. Started again it would end the same way."""
+    """A rank does not have enough memory for its share of a step. A restart would end the same way."""
 
 
 @contextmanager
-def memory_errors(where: str, *, images: int, size: int) -> Iterator[None]:
-    """Raise what tells of a shortage in here as `OutOfMemoryError`: torch's own for a GPU, plain RuntimeErrors of the
-    CPU and of libraries, Python's MemoryError.
+def memory_errors(where: str, *, images: int, size: int) -> Generator[None]:
+    """Convert errors about missing memory to `OutOfMemoryError`: torch's own for a GPU, RuntimeErrors of the CPU and of
+    libraries, Python's MemoryError.
 
     Args:
         where: rank and step, for the message.
-        images: per domain that the rank computes at once.
-        size: pixels of their sides.
+        images: images per domain that the rank computes at once.
+        size: side of the images in pixels.
     """
     try:
         yield
@@ -45,6 +45,6 @@ def _is_shortage(error: BaseException) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    """Without the place in torch's source that it begins with on the CPU."""
+    """The first line of the message, without the position in torch's source that CPU errors start with."""
     text = str(error).partition("\n")[0] or type(error).__name__
     return text.rpartition("DefaultCPUAllocator: ")[2]

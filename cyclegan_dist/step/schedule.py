@@ -1,7 +1,7 @@
-"""Learning rate as a function of progress (paper section 7.1, and the reference implementation's other three policies).
+"""Learning rate schedules: the paper's (section 7.1), and the reference implementation's other three policies.
 
-All policies but `plateau` are pure functions of the epoch, so a resumed run needs no state to find its place. Free of
-torch at import.
+All policies except `plateau` are pure functions of the epoch, so that they need no state to resume. Does not import
+torch at module level.
 """
 
 import math
@@ -31,10 +31,10 @@ class ScheduleConfig:
 
 
 def learning_rate_factor(config: ScheduleConfig, epoch: int) -> float:
-    """What the learning rate is multiplied with in `epoch` (0-based). `plateau` is held by `Plateau` instead: 1 here.
+    """Factor of the learning rate in `epoch` (0-based); 1 for `plateau`, whose factor depends on losses.
 
-    `linear` is the reference implementation's 1 - max(0, epoch + 1 - n_epochs) / (n_epochs_decay + 1). Its cosine turns
-    up again after n_epochs; ours ends at zero with the run.
+    `linear` is the reference implementation's 1 - max(0, epoch + 1 - n_epochs) / (n_epochs_decay + 1). Its cosine
+    increases again after n_epochs; this one reaches zero at the end of the run.
     """
     if config.policy == "linear":
         return 1.0 - max(0, epoch + 1 - config.n_epochs) / (config.n_epochs_decay + 1)
@@ -46,16 +46,16 @@ def learning_rate_factor(config: ScheduleConfig, epoch: int) -> float:
 
 
 class Schedule:
-    """The learning rate factor at each epoch, with the one policy that must remember."""
+    """Factor of the learning rate by epoch, for all policies, including `plateau`, which has state."""
 
     def __init__(self, config: ScheduleConfig):
         self.config = config
         self._plateau = _plateau() if config.policy == "plateau" else None
-        self._losses = (0.0, 0)  # of this epoch: sum and number
+        self._losses = (0.0, 0)  # sum and number in this epoch
 
     @property
     def watches_loss(self) -> bool:
-        """Whether `observe` wants to be called."""
+        """Whether the policy needs `observe`."""
         return self._plateau is not None
 
     def factor(self, epoch: int) -> float:
@@ -65,7 +65,7 @@ class Schedule:
         return learning_rate_factor(self.config, epoch)
 
     def observe(self, generator_loss: float, *, ends_epoch: bool) -> None:
-        """Tell `plateau` one step's generator loss, averaged over all ranks; it decides on the epoch's mean."""
+        """Add one step's generator loss, averaged over all ranks. `plateau` uses the mean of the epoch."""
         total, count = self._losses[0] + generator_loss, self._losses[1] + 1
         self._losses = (total, count)
         if ends_epoch and self._plateau is not None:
@@ -86,7 +86,7 @@ class Schedule:
 
 
 def _plateau() -> Any:
-    """Torch's own scheduler on an optimizer of nothing at rate 1, so that its rate is the factor."""
+    """Torch's scheduler on an optimizer of a dummy parameter with rate 1, so that its rate is the factor."""
     import torch
 
     nothing = torch.optim.SGD([torch.zeros(1)], lr=1.0)

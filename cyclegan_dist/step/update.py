@@ -1,10 +1,11 @@
 """One update of every player: forward, backward, gradient exchange, Adam (paper section 7.1).
 
-The step knows no method: it plays the method's players in order. Where they update `together`, as CycleGAN's do, all
-are differentiated before any of them moves; `in_turn`, each moves before the next one plays.
+The step is independent of the method: it updates the method's players in order. With `together`, as in CycleGAN, all
+gradients are computed before any weight changes; with `in_turn`, each player's weights change before the next player's
+gradients are computed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +21,11 @@ from cyclegan_dist.step.distributed import World
 
 
 class NonFiniteError(RuntimeError):
-    """A gradient became infinite or not a number, on all ranks alike. The player that it belongs to has not moved; of
-    a method that updates in turn, the players before it have.
+    """A gradient is infinite or not a number, on all ranks. The weights of its player have not changed; if players
+    update in turn, those of the players before it have.
 
     Attributes:
-        losses: this rank's, by name.
+        losses: this rank's losses, by name.
     """
 
     def __init__(self, text: str, losses: Mapping[str, float] | None = None):
@@ -34,7 +35,7 @@ class NonFiniteError(RuntimeError):
 
 @dataclass(frozen=True)
 class _Part:
-    """A player with what the step adds to it."""
+    """A player with its wrapped module and its optimizer."""
 
     player: Player
     module: nn.Module
@@ -44,7 +45,7 @@ class _Part:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def exchange(self, last: bool) -> AbstractContextManager[None]:
-        """Gradients are averaged over ranks in the last micro-batch's backward only."""
+        """Context in which gradients are averaged over ranks in the last micro-batch's backward only."""
         if last or not isinstance(self.module, DistributedDataParallel):
             return nullcontext()
         return self.module.no_sync()
@@ -52,14 +53,14 @@ class _Part:
     def move(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.optimizer.step()
+        self.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
 
 
 class Step:
-    """Updates the method's networks, in place, on this rank's share of a batch.
+    """Updates the method's networks in place, with this rank's share of a batch.
 
-    All ranks must call it equally often. The networks are moved to the world's device and precision, and rank 0's
-    weights are given to all.
+    All ranks must call it the same number of times. The networks are moved to the world's device and precision, and
+    all ranks receive the weights of rank 0.
     """
 
     def __init__(self, method: Method, config: OptimConfig, world: World):
@@ -70,16 +71,17 @@ class Step:
         method.networks.to(device=world.device, dtype=self.dtype)
         method.networks.to(memory_format=self.memory_format)  # pyright: ignore[reportCallIssue]
         self._parts = [self._part(player) for player in method.players]
-        # Players of one group are differentiated before any of them moves.
+        # All gradients of a group are computed before any of its weights changes.
         self._groups = [self._parts] if method.updates == "together" else [[part] for part in self._parts]
         self._ema = None
-        if config.ema_decay:  # after wrapping, which made all ranks' weights equal
-            self._ema = AveragedModel(self._trained(), multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        if config.ema_decay:  # after wrapping, which makes the weights of all ranks equal
+            average: Callable[..., None] = get_ema_multi_avg_fn(config.ema_decay)  # pyright: ignore
+            self._ema = AveragedModel(self._trained(), multi_avg_fn=average)
         self._rehearsed = False
 
     @property
     def translators(self) -> dict[str, nn.Module]:
-        """The network of each direction as users should get it: averaged over time where ema_decay asks for it."""
+        """The network of each direction for use after training: the moving average if ema_decay is set."""
         if self._ema is None:
             return dict(self.method.translators)
         assert isinstance(self._ema.module, nn.ModuleDict)
@@ -89,25 +91,25 @@ class Step:
         return nn.ModuleDict({f"G_{direction}": network for direction, network in self.method.translators.items()})
 
     def learning_rates(self, lr: float) -> dict[str, float]:
-        """The learning rate of each player where the generators' is `lr`."""
+        """The learning rate of each player, if that of generators is `lr`."""
         return {
             part.player.name: lr * (self.config.lr_ratio if part.player.role == "discriminator" else 1.0)
             for part in self._parts
         }
 
     def __call__(self, micro_batches: Sequence[Mapping[str, Tensor]], lr: float) -> dict[str, Tensor]:
-        """Play every player once.
+        """Update every player once.
 
         Args:
-            micro_batches: `real_A` and `real_B` of each, n x C x H x W in [-1, 1], on the world's device.
-            lr: learning rate of generators in this step; that of discriminators is in the proportion of `optim.lr_D`.
+            micro_batches: `real_A` and `real_B` of each micro-batch, n x C x H x W in [-1, 1], on the world's device.
+            lr: learning rate of generators in this step; that of discriminators is proportional, see `optim.lr_D`.
 
         Returns:
             This rank's unweighted terms and, under the player's name, their weighted sum: detached scalars on the
             device, averaged over the micro-batches.
 
         Raises:
-            NonFiniteError: on all ranks alike, before the player that it belongs to has moved.
+            NonFiniteError: on all ranks, before the weights of the player with that gradient change.
         """
         batches: list[Images] = [dict(images) for images in micro_batches]
         if not self._rehearsed:
@@ -119,25 +121,25 @@ class Step:
             for part in group:
                 inputs = [part.player.recall(images) for images in self._inputs(part.player, batches)]
                 values |= self._differentiate(part, inputs, batches)
-            # Finite check, before anything moves.
+            # Finite check, before any weight changes.
             self._refuse_non_finite(group, values)
             # Adam.
             for part in group:
                 part.move(rates[part.player.name])
-        # Average over time.
+        # Moving average of the translators.
         if self._ema is not None:
             self._ema.update_parameters(self._trained())
         return values
 
     def _inputs(self, player: Player, batches: list[Images]) -> list[Images]:
-        """What the player takes. Random numbers drawn on the way, as by the dropout of a generator that moves later,
-        are drawn again by the players themselves.
+        """The player's inputs. Random numbers that this draws, for example for the dropout of a generator that is
+        updated later, are drawn again by the players themselves.
         """
         with self._unchanged_rng(), self._arithmetic():
             return [player.inputs(images) for images in batches]
 
     def _differentiate(self, part: _Part, inputs: list[Images], batches: list[Images]) -> dict[str, Tensor]:
-        """Leave the gradient of one player in its parameters, and what it generated in `batches`."""
+        """Compute a player's gradients, and add the images that it generates to `batches`."""
         part.optimizer.zero_grad(set_to_none=True)
         total: dict[str, Tensor] = {}
         with frozen(part.player.opponents):
@@ -152,9 +154,9 @@ class Step:
         return total
 
     def _rehearse(self, batches: list[Images]) -> None:
-        """Play once for nothing. DistributedDataParallel orders its gradient buckets by its first backward and adds up
-        in that order from the second on; with this, a resumed run adds up in the same order as an uninterrupted one
-        from its first step.
+        """Run forward and backward once and discard the result. DistributedDataParallel orders its gradient buckets by
+        the first backward and uses that order from the second one on; after this, a resumed run sums gradients in the
+        same order as an uninterrupted one.
         """
         if self.world.size > 1:
             batches = [dict(images) for images in batches]
@@ -164,11 +166,12 @@ class Step:
         self._rehearsed = True
 
     def _unchanged_rng(self) -> AbstractContextManager[None]:
-        return torch.random.fork_rng([self.world.device] if self.world.device.type == "cuda" else [])
+        devices = [self.world.device] if self.world.device.type == "cuda" else []
+        return torch.random.fork_rng(devices)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
     def _refuse_non_finite(self, group: list[_Part], values: Mapping[str, Tensor]) -> None:
-        # Gradients are averaged over ranks by now, so one rank's bad value is in every rank's norm and all raise
-        # together. One read for the whole group: each synchronises with the GPU.
+        # Gradients are already averaged over ranks, so a bad value of one rank is in every rank's norm and all ranks
+        # raise. The whole group is read at once, because each read synchronises with the GPU.
         norms = {
             part.player.name: torch.nn.utils.get_total_norm([p.grad for p in part.parameters() if p.grad is not None])
             for part in group
@@ -190,8 +193,8 @@ class Step:
     def _part(self, player: Player) -> _Part:
         module = player.module
         if self.config.compile:
-            module.compile()
-        # Named parameters put the names into the optimizer's state, so that a checkpoint says which moment belongs to
+            module.compile()  # pyright: ignore[reportUnknownMemberType]
+        # Named parameters put the names into the optimizer's state, so that a checkpoint shows which moment belongs to
         # which weight.
         betas = (self.config.beta1, self.config.beta2)
         optimizer = torch.optim.Adam(
@@ -204,7 +207,7 @@ class Step:
         return _Part(player, module, optimizer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that is the same on all ranks: networks, moments, averaged generators."""
+        """State that is the same on all ranks: networks, moments, averaged generators."""
         state = {
             "networks": self.method.networks.state_dict(),
             "optimizers": {part.player.name: part.optimizer.state_dict() for part in self._parts},
@@ -220,8 +223,8 @@ class Step:
 
 
 @contextmanager
-def frozen(networks: Sequence[nn.Module]) -> Iterator[None]:
-    """Let gradients pass through `networks` without being computed for their weights."""
+def frozen(networks: Sequence[nn.Module]) -> Generator[None]:
+    """Disable gradients with respect to the weights of `networks`; gradients still flow through them."""
     trained = [p for network in networks for p in network.parameters() if p.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)

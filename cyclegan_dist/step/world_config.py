@@ -1,4 +1,4 @@
-"""How many ranks, and where. Free of torch, so that `--help` answers quickly."""
+"""Options of the ranks: number, device, threads, timeouts. Does not import torch, so that `--help` answers quickly."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -12,24 +12,23 @@ Device = Literal["auto", "cpu", "cuda"]
 
 @dataclass(frozen=True, kw_only=True)
 class WorldConfig:
-    """The group of ranks that train together. Results depend on none of this but rounding and which rank's history an
-    image enters.
+    """The group of ranks that train together. These options affect results only through rounding and the choice of the
+    history buffer that an image enters.
     """
 
     num_workers: Annotated[int, Ge(0)] | tuple[Annotated[int, Gt(0)], Annotated[int, Gt(0)]] = 0
-    """Ranks that Ray Train starts. 0: one for each GPU of the cluster, or without GPUs one for each core, as far as
-    batch_size divides. Two numbers, the least and the most: elastic, with as many as there are nodes for at the moment,
-    of which as many train as batch_size divides by."""
+    """Ranks that Ray Train starts. 0: one per GPU of the cluster, or per core without GPUs, as far as they can share
+    batch_size. Two numbers, minimum and maximum: elastic, with as many ranks as the nodes currently allow, of which as
+    many train as can share batch_size."""
     device: Device = "auto"
     """`auto`: the rank's GPU if there is one."""
     threads: Annotated[int, Ge(0)] = 0
-    """CPU threads of each rank. 0: what the launcher gives (one under Ray and torchrun)."""
+    """CPU threads of each rank. 0: the launcher's default (one under Ray and torchrun)."""
     timeout_s: Annotated[float, Gt(0)] = 30.0
-    """Seconds after which waiting for another rank is an error, between two steps; ten times as many while ranks set
-    up."""
+    """Timeout in seconds of waiting for another rank during training; ten times as long during set-up."""
     max_failures: Annotated[int, Ge(0)] = 3
-    """Times that Ray Train starts the ranks again, from the last checkpoint, after one has died, without a new
-    checkpoint in between."""
+    """Times that Ray Train restarts the ranks from the last checkpoint after a crash, without a new checkpoint in
+    between."""
 
     def __post_init__(self) -> None:
         if isinstance(self.num_workers, tuple) and self.num_workers[0] > self.num_workers[1]:
@@ -38,10 +37,10 @@ class WorldConfig:
 
     @property
     def most_workers(self) -> int:
-        """The most ranks of an elastic run; 0 for any other."""
+        """Maximum number of ranks of an elastic run; 0 for other runs."""
         return self.num_workers[1] if isinstance(self.num_workers, tuple) else 0
 
     @property
     def least_workers(self) -> int:
-        """Ranks without which there is no training; 0 if that is left open."""
+        """Minimum number of ranks for training; 0 if it is not given."""
         return self.num_workers[0] if isinstance(self.num_workers, tuple) else self.num_workers

@@ -1,1 +1,1 @@
-"""Sweeps: what they try, what they remember, and what they say at the end. Free of torch and Ray."""
+"""Hyperparameter sweeps: their YAML format, how trials are drawn, recorded and ranked. Free of torch and Ray."""

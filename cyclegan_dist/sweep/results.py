@@ -1,4 +1,4 @@
-"""What a sweep has found: the order of its trials, as a table, CSV, JSON, and the best config as YAML."""
+"""Results of a sweep: its trials ranked, as a table, CSV and JSON, and the best config as YAML."""
 
 import csv
 import dataclasses
@@ -12,8 +12,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from cyclegan_dist.config.config import dump_config
+from cyclegan_dist.sweep.config import SweepConfig
 from cyclegan_dist.sweep.record import Trial
-from cyclegan_dist.sweep.spec import SweepConfig
 from cyclegan_dist.sweep.state import Sweep
 from cyclegan_dist.training.run_folder import read_config
 
@@ -21,31 +21,27 @@ BEST, CSV, JSON = "best.yaml", "results.csv", "trials.json"
 
 
 def ranked(spec: SweepConfig, trials: Iterable[Trial]) -> list[Trial]:
-    """The best first. A trial that came to its end goes before one that did not, and of those the one that came
-    further: a value of early training is not to be compared with one of late.
+    """The best first. A finished trial goes before one that was stopped, and of those the one that got further: a value
+    of early training is not to be compared with one of late.
     """
 
     def place(trial: Trial) -> tuple[int, int, float, int]:
-        is_over = trial.status == "finished"
-        was_lost = trial.status in ("diverged", "failed", "crashed") or trial.value is None
-        value = trial.value or 0.0
-        return (2 * was_lost + (not is_over), 0 if is_over else -trial.nimg, _sign(spec) * value, trial.number)
+        finished = trial.status == "finished"
+        lost = trial.status in ("diverged", "failed", "crashed") or trial.value is None
+        value = (trial.value or 0.0) * (1 if spec.mode == "min" else -1)
+        return (2 * lost + (not finished), 0 if finished else -trial.nimg, value, trial.number)
 
     return sorted(trials, key=place)
 
 
-def _sign(spec: SweepConfig) -> int:
-    return 1 if spec.mode == "min" else -1
-
-
 def best(spec: SweepConfig, trials: Iterable[Trial]) -> Trial | None:
-    """The best trial, or None if none has come far enough to be called that."""
+    """The best trial, or None as long as it has not ended, or if all were lost."""
     first = next(iter(ranked(spec, trials)), None)
     return first if first is not None and first.value is not None and first.status in ("finished", "cut") else None
 
 
 def number(value: float | None) -> str:
-    """A metric's value for the eye."""
+    """A metric's value as text for people."""
     return "-" if value is None else f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
 
 
@@ -58,71 +54,66 @@ def short(key: str) -> str:
 
 def described(values: Mapping[str, Any]) -> str:
     """A trial's values on one line."""
-    return " ".join(f"{short(key)}={shown(value)}" for key, value in values.items())
+    return " ".join(f"{short(key)}={_shown(value)}" for key, value in values.items())
 
 
-def shown(value: Any) -> str:
-    """A value of the space for the eye."""
+def _shown(value: Any) -> str:
     return "none" if value == "" else str(value)
 
 
 def table(
     console: Console, spec: SweepConfig, trials: Sequence[Trial], title: str, running: Mapping[int, int] | None = None
 ) -> Table:
-    """The trials in the order given, with a column for each key if the console is wide enough. Of those that run, the
-    images they have seen by now.
+    """The trials in the order given, with a column for each key if the console is wide enough. `running` are the images
+    that running trials have seen by now.
     """
-    wide = _table(spec, trials, title, running or {}, list(spec.space))
-    if Measurement.get(console, console.options.update(max_width=sys.maxsize), wide).maximum <= console.width:
-        return wide
-    return _table(spec, trials, title, running or {}, [])
-
-
-def _table(
-    spec: SweepConfig, trials: Sequence[Trial], title: str, running: Mapping[int, int], keys: list[str]
-) -> Table:
-    out = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for name in ("trial", "status", "images", spec.metric):
-        out.add_column(name, justify="left" if name in ("trial", "status") else "right", no_wrap=True)
-    for key in [short(key) for key in keys] or ["values"]:
-        out.add_column(key)
-    for trial in trials:
-        status = "runs" if trial.number in running else "unfinished" if trial.status == "open" else trial.status
-        images = str(running.get(trial.number, trial.nimg))
-        values = [shown(trial.values.get(key, "")) for key in keys] or [described(trial.values)]
-        out.add_row(trial.name, status, images, number(trial.value), *values)
+    running = running or {}
+    for keys in (list(spec.space), []):
+        out = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for name in ("trial", "status", "images", spec.metric):
+            out.add_column(name, justify="left" if name in ("trial", "status") else "right", no_wrap=True)
+        for key in [short(key) for key in keys] or ["values"]:
+            out.add_column(key)
+        for trial in trials:
+            status = "runs" if trial.number in running else "unfinished" if trial.status == "open" else trial.status
+            images = str(running.get(trial.number, trial.nimg))
+            values = [_shown(trial.values.get(key, "")) for key in keys] or [described(trial.values)]
+            out.add_row(trial.name, status, images, number(trial.value), *values)
+        if Measurement.get(console, console.options.update(max_width=sys.maxsize), out).maximum <= console.width:
+            break
     return out
 
 
 def write_results(sweep: Sweep) -> Trial | None:
     """Write results.csv, trials.json and best.yaml into the sweep's folder. Returns the best trial, if there is one."""
     spec, trials = sweep.spec, ranked(sweep.spec, sweep.record.trials.values())
-    found = best(spec, trials)
+    winner = best(spec, trials)
     with (sweep.folder / CSV).open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["trial", "status", "images", spec.metric, *spec.space, "crashes", "text"])
         for trial in trials:
             values = [trial.values.get(key) for key in spec.space]
             writer.writerow([trial.name, trial.status, trial.nimg, trial.value, *values, trial.crashes, trial.text])
-    told = {
+    tree = {
         "sweep": spec.name,
         "key": sweep.record.key,
-        "is_over": is_over(sweep),
+        "is_over": len(trials) >= spec.trials and all(trial.status != "open" for trial in trials),
         "metric": spec.metric,
         "mode": spec.mode,
-        "best": found.name if found else None,
-        "trials": [dataclasses.asdict(trial) | {"name": trial.name} for trial in trials],
+        "best": winner.name if winner else None,
+        "trials": [
+            {**dataclasses.asdict(trial), "results": _results(sweep, trial), "name": trial.name} for trial in trials
+        ],
     }
-    (sweep.folder / JSON).write_text(json.dumps(told, indent=1))
-    if found is not None:
-        _write_best(sweep, found)
-    return found
+    (sweep.folder / JSON).write_text(json.dumps(tree, indent=1))
+    if winner is not None:
+        _write_best(sweep, winner)
+    return winner
 
 
-def is_over(sweep: Sweep) -> bool:
-    """Whether every trial was drawn and has ended."""
-    trials = sweep.record.trials
-    return len(trials) >= sweep.spec.trials and all(trial.status != "open" for trial in trials.values())
+def _results(sweep: Sweep, trial: Trial) -> list[dict[str, float]]:
+    batch_size = sweep.config(trial).optim.batch_size if trial.results else 1
+    return [{"nimg": nimg, "step": nimg // batch_size, "value": value} for nimg, value in trial.results.items()]
 
 
 def _write_best(sweep: Sweep, trial: Trial) -> None:

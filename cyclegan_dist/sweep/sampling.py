@@ -1,65 +1,53 @@
-"""The values of a sweep's trials. What a trial gets depends on the sweep's seed, its number and, with Optuna, on what
-is known of the others; so a sweep that is interrupted neither loses nor repeats one.
+"""The values of a sweep's trials. They depend on the sweep's seed, the trial's number and, with sampler optuna, on the
+trials before it; so a sweep that is interrupted neither loses nor repeats one.
 """
 
-import itertools
-import math
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import optuna
+from optuna.samplers import RandomSampler, TPESampler
+from optuna.trial import FrozenTrial
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.sweep.record import Trial
-from cyclegan_dist.sweep.spec import SweepConfig, Values
+from cyclegan_dist.sweep.config import SweepConfig
+from cyclegan_dist.sweep.record import Trial, direction, distribution
 
 
-def draw(spec: SweepConfig, number: int, known: Sequence[Trial]) -> dict[str, Any]:
-    """The values of trial `number` by the keys of the space, when `known` are the trials before it."""
-    if spec.sampler == "optuna":
-        from cyclegan_dist.sweep.optuna_sampler import propose  # Optuna is loaded from here on
-
-        return propose(spec, number, known)
+def draw(spec: SweepConfig, number: int, before: Sequence[FrozenTrial] = ()) -> dict[str, Any]:
+    """The values of trial `number` by the keys of the space, given the trials before it."""
     combinations = spec.combinations()
-    if spec.sampler == "grid":
-        return next(itertools.islice(combinations, number, None))
-    turned = list(combinations)
-    generator = np.random.default_rng([spec.seed, number])
-    drawn = {key: _drawn(values, generator) for key, values in spec.space.items() if not values.grid}
-    in_turn = turned[number % len(turned)]
-    return {key: in_turn[key] if key in in_turn else drawn[key] for key in spec.space}
+    values = dict(combinations[number % len(combinations)])
+    seed = int(np.random.SeedSequence([spec.seed, number]).generate_state(1)[0])
+    learns = spec.sampler == "optuna"
+    sampler = TPESampler(seed=seed, constant_liar=True) if learns else RandomSampler(seed=seed)
+    # In memory: in the sweep's own study `ask` would write a line per value, and a kill could leave half a trial.
+    study = optuna.create_study(direction=direction(spec), sampler=sampler)
+    study.add_trials(before if learns else ())
+    drawn = study.ask({key: distribution(v) for key, v in spec.space.items() if key not in values})
+    for key, value in drawn.params.items():
+        if isinstance(value, str):
+            values[key] = json.loads(value)
+        elif isinstance(value, float):
+            low, high = spec.space[key].bounds or (value, value)
+            values[key] = min(max(float(f"{value:.4g}"), low), high)  # enough to tell trials apart, and fits a table
+        else:
+            values[key] = value
+    return {key: values[key] for key in spec.space}
 
 
 def draw_all(spec: SweepConfig) -> list[Trial]:
-    """The trials that depend on nobody's results, checked.
+    """The trials that depend on no results, checked.
 
     Raises:
         UsageError: naming the first whose values do not fit together.
     """
-    trials = []
-    for number in range(spec.trials if spec.sampler != "optuna" else 1):
-        trial = Trial(number, draw(spec, number, []))
+    trials = [Trial(number, draw(spec, number)) for number in range(1 if spec.sampler == "optuna" else spec.trials)]
+    for trial in trials:
         try:
             spec.config(trial.values, "values").optim.micro_batches(spec.workers_per_trial)
         except UsageError as error:
             raise UsageError(f"{trial.name} of sweep {spec.name} with {trial.values}: {error}") from error
-        trials.append(trial)
     return trials
-
-
-def _drawn(values: Values, generator: np.random.Generator) -> Any:
-    if values.choice:
-        return values.choice[int(generator.integers(len(values.choice)))]
-    if values.randint:
-        low, high = values.randint
-        return int(generator.integers(low, high, endpoint=True))
-    if values.loguniform:
-        low, high = values.loguniform
-        return short_number(math.exp(generator.uniform(math.log(low), math.log(high))), low, high)
-    low, high = values.uniform or (0.0, 1.0)
-    return short_number(float(generator.uniform(low, high)), low, high)
-
-
-def short_number(value: float, low: float, high: float) -> float:
-    """Four digits are enough to tell trials apart, and fit a table."""
-    return min(max(float(f"{value:.4g}"), low), high)

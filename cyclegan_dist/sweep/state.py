@@ -1,8 +1,7 @@
-"""A sweep that is under way: which trial is next, what was heard of each, and how it ended."""
+"""A sweep that is under way: which trial is next, which one is to stop, and how each ended."""
 
 import contextlib
 import dataclasses
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ import yaml
 from cyclegan_dist.config.config import Config, dump_config, home, load_config, refuse_changes, with_values
 from cyclegan_dist.config.yaml_tree import read_tree
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.sweep.config import SweepConfig
+from cyclegan_dist.sweep.old_record import convert
 from cyclegan_dist.sweep.record import Record, Trial
 from cyclegan_dist.sweep.sampling import draw
-from cyclegan_dist.sweep.spec import SweepConfig
-from cyclegan_dist.tracking.journal import JOURNAL, read_records
+from cyclegan_dist.tracking.journal import JOURNAL, SWEEP_JOURNAL, read_records
 from cyclegan_dist.training.run_folder import CONFIG_NAME, FAILURE_NAME, locked, open_run, read_config
 
 SPEC_NAME = "sweep.yaml"
@@ -32,15 +32,15 @@ class Sweep:
         spec: what to do.
         base: the config that trials share.
         folder: where it is kept, the trials' runs among it.
-        record: what has happened.
-        waiting: trials that an earlier process left open, the first one last.
+        record: its trials.
+        interrupted: numbers of trials that an earlier process left open, the first one last.
     """
 
     spec: SweepConfig
     base: Config
     folder: Path
     record: Record
-    waiting: list[int]
+    interrupted: list[int]
 
     def next(self) -> tuple[Trial, Config] | None:
         """The next trial and its opened run, or None if there is none left. A trial whose values do not fit together
@@ -49,11 +49,16 @@ class Sweep:
         Raises:
             UsageError: if the data set cannot be read, or the run's folder not be written.
         """
-        while (trial := self._next_trial()) is not None:
+        while self.has_more:
+            if self.interrupted:
+                trial = self.record.trials[self.interrupted.pop()]
+            else:
+                before = self.record.study.get_trials(deepcopy=False)
+                trial = self.record.add(draw(self.spec, len(before), before))
             try:
                 config = self.config(trial)
             except UsageError as error:
-                self.record.write("end", trial=trial.number, status="failed", text=str(error))
+                self.record.end(trial.number, "failed", str(error))
             else:
                 return trial, open_run(config)
         return None
@@ -61,17 +66,7 @@ class Sweep:
     @property
     def has_more(self) -> bool:
         """Whether a trial is left to run."""
-        return bool(self.waiting) or len(self.record.trials) < self.spec.trials
-
-    def _next_trial(self) -> Trial | None:
-        if self.waiting:
-            return self.record.trials[self.waiting.pop()]
-        number = len(self.record.trials)
-        if number >= self.spec.trials:
-            return None
-        values = draw(self.spec, number, list(self.record.trials.values()))
-        self.record.write("trial", trial=number, values=values)
-        return self.record.trials[number]
+        return bool(self.interrupted) or len(self.record.trials) < self.spec.trials
 
     def config(self, trial: Trial) -> Config:
         """The config of a trial's run."""
@@ -82,44 +77,43 @@ class Sweep:
             runs_dir=str(self.folder),
             stop_after=self.spec.max_images or config.stop_after,
             checkpoints=f"{config.checkpoints}/{self.spec.name}" if config.checkpoints else "",
-            # A crash is the sweep's to count, and a trial is started again from its checkpoint as a whole.
+            # The sweep counts crashes, and restarts a trial as a whole from its checkpoint.
             world=dataclasses.replace(config.world, num_workers=self.spec.workers_per_trial, max_failures=0),
             tracking=dataclasses.replace(config.tracking, parent=self.record.key),
         )
 
-    def hear(self, number: int, nimg: int, step: int, value: float) -> bool:
-        """Note what a trial says of the metric. Returns False if it said so before: a resumed one tells its journal
-        from the start.
+    def report(self, number: int, nimg: int, value: float) -> bool:
+        """Record a trial's value of the metric after `nimg` images. Returns whether ASHA stops the trial because of
+        it.
         """
+        stops = self.record.report(number, nimg, value) and self.record.is_behind(number)
+        if stops:
+            self.record.note(number, is_cut=True)
+        return stops
+
+    def finish(self, number: int, crash: str = "") -> None:
+        """Record how a trial's run ended, from what it left in its folder. One that was interrupted stays open."""
         trial = self.record.trials[number]
-        if nimg <= trial.nimg or trial.is_cut or not math.isfinite(value):
-            return False
-        self.record.write("result", trial=number, nimg=nimg, step=step, value=value)
-        return True
-
-    def settle(self, number: int, crash: str = "") -> None:
-        """Note how a trial's run ended, unless it was interrupted."""
-        status, text = ("crashed", crash) if crash else _outcome(self.folder / self.record.trials[number].name)
-        if not status and self.record.trials[number].is_cut:
-            status = "cut"
-        if status:
-            self.record.write("end", trial=number, status=status, text=text)
+        run_dir = self.folder / trial.name
+        if crash:
+            self.record.end(number, "crashed", crash)
+        elif (run_dir / FAILURE_NAME).exists():
+            text = (run_dir / FAILURE_NAME).read_text()
+            self.record.end(number, "diverged" if NOT_FINITE in text else "failed", text)
+        elif _last_status(run_dir) == "FINISHED":
+            self.record.end(number, "finished")
+        elif trial.is_cut:
+            self.record.end(number, "cut")
 
 
-def _outcome(run_dir: Path) -> tuple[str, str]:
-    """How a run ended, or empty if it was stopped."""
-    if (run_dir / FAILURE_NAME).exists():
-        text = (run_dir / FAILURE_NAME).read_text()
-        return ("diverged" if NOT_FINITE in text else "failed"), text
-    if not (run_dir / JOURNAL).exists():
-        return "", ""
-    last = [record for record, _ in read_records(run_dir / JOURNAL, 0) if record["kind"] == "end"][-1:]
-    return ("finished" if last and last[0]["status"] == "FINISHED" else ""), ""
+def _last_status(run_dir: Path) -> str:
+    records = read_records(run_dir / JOURNAL, 0) if (run_dir / JOURNAL).exists() else ()
+    return ([record["status"] for record, _ in records if record["kind"] == "end"] or [""])[-1]
 
 
 @contextlib.contextmanager
 def open_sweep(spec: SweepConfig) -> Iterator[Sweep]:
-    """Begin a sweep, or go on with it, as this machine's only process that does.
+    """Begin a sweep, or resume it, as this machine's only process that does.
 
     Raises:
         UsageError: if the folder cannot be written or belongs to another sweep, or another process is at work on it.
@@ -127,46 +121,31 @@ def open_sweep(spec: SweepConfig) -> Iterator[Sweep]:
     base = with_values(load_config(spec.base), spec.overrides, spec.name)
     base = dataclasses.replace(base, name=spec.name, runs_dir=str(home() / base.runs_dir))
     folder = base.run_dir
+    # As YAML has it: the file is itself a sweep.
+    plain = dataclasses.asdict(spec)
+    plain["space"] = {key: {kind: list(v) for kind, v in one.items() if v} for key, one in plain["space"].items()}
     with locked(base):
-        _refuse_other(spec, base, folder)
+        if (folder / SPEC_NAME).exists():
+            before = read_tree((folder / SPEC_NAME).read_text(), str(folder / SPEC_NAME))
+            changed = [key for key in plain if key not in SAFE_TO_CHANGE and plain[key] != before.get(key)]
+            if changed:
+                raise UsageError(
+                    f"{folder} holds a sweep of another {', '.join(changed)}: give --name another name, "
+                    "or undo the change"
+                )
+            refuse_changes(read_config(folder), base)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / SPEC_NAME, yaml.safe_dump(_plain(spec), sort_keys=False))
-            _write(folder / CONFIG_NAME, dump_config(base))
+            for name, text in ((CONFIG_NAME, dump_config(base)), (SPEC_NAME, yaml.safe_dump(plain, sort_keys=False))):
+                (folder / f".{name}").write_text(text)
+                os.replace(folder / f".{name}", folder / name)
         except OSError as error:
             raise UsageError(f"cannot write {folder}: {error.strerror}; choose another runs_dir") from error
-        with Record(folder) as record:
-            for trial in [t for t in record.trials.values() if t.status == "open" and t.is_cut]:
-                record.write("end", trial=trial.number, status="cut", text="")  # it was stopping when we died
-            left = [trial.number for trial in record.trials.values() if trial.status == "open"]
-            sweep = Sweep(spec, base, folder, record, left[::-1])
-            first = sweep.next()  # what the data set or the folder forbids is told before Ray takes its time
-            if first is not None:
-                sweep.waiting.append(first[0].number)
-            yield sweep
-
-
-def _refuse_other(spec: SweepConfig, base: Config, folder: Path) -> None:
-    if not (folder / SPEC_NAME).exists():
-        return
-    before = read_tree((folder / SPEC_NAME).read_text(), str(folder / SPEC_NAME))
-    now = _plain(spec)
-    changed = [key for key in now if key not in SAFE_TO_CHANGE and now[key] != before.get(key)]
-    if changed:
-        raise UsageError(
-            f"{folder} holds a sweep of another {', '.join(changed)}: give --name another name, or undo the change"
-        )
-    refuse_changes(read_config(folder), base)
-
-
-def _plain(spec: SweepConfig) -> dict[str, object]:
-    """The spec as YAML has it, itself a sweep file."""
-    tree = dataclasses.asdict(spec)
-    space = {key: {kind: list(v) for kind, v in values.items() if v} for key, values in tree["space"].items()}
-    return {**tree, "space": space}
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}")
-    draft.write_text(text)
-    os.replace(draft, path)
+        convert(folder / SWEEP_JOURNAL, spec)
+        record = Record(folder / SWEEP_JOURNAL, spec)
+        interrupted = [trial.number for trial in record.trials.values() if trial.status == "open"]
+        sweep = Sweep(spec, base, folder, record, interrupted[::-1])
+        first = sweep.next()  # what the data set or the folder forbids is reported before Ray takes its time to start
+        if first is not None:
+            sweep.interrupted.append(first[0].number)
+        yield sweep

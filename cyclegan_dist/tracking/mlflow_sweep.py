@@ -1,8 +1,7 @@
-"""A sweep in MLflow: the run that its trials' runs are shown below. Telling it again changes nothing."""
+"""A sweep in MLflow: the run that its trials' runs are shown below. Sending it again changes nothing."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 from cyclegan_dist.tracking.mlflow_run import MlflowClient, find_experiment, find_sweep
 
@@ -11,32 +10,28 @@ LONGEST = 6000  # characters that MLflow takes as a parameter
 
 
 def send_sweep(folder: Path, experiment: str, artifacts: Path) -> None:
-    """Tell MLflow what `trials.json` in a sweep's folder says, with the files beside it.
+    """Send MLflow what `trials.json` in a sweep's folder holds, with the files beside it.
 
     Raises:
         MlflowException: if the server does not take it.
     """
-    told = json.loads((folder / "trials.json").read_text())
+    sweep = json.loads((folder / "trials.json").read_text())
+    trials, metric = sweep["trials"], sweep["metric"]
     client = MlflowClient()
-    run_id = find_sweep(client, find_experiment(client, experiment, artifacts), folder, told["key"])
+    run_id = find_sweep(client, find_experiment(client, experiment, artifacts), folder, sweep["key"])
     client.update_run(run_id, status="RUNNING")
     for name in FILES:
         if (folder / name).exists():
             client.log_artifact(run_id, str(folder / name))
-    for key in ("metric", "mode"):
-        client.set_tag(run_id, f"sweep.{key}", told[key])
-    found = next((trial for trial in told["trials"] if trial["name"] == told["best"]), None)
-    if found is not None:
-        _tell_best(client, run_id, told["metric"], found)
+    tags = {"sweep.metric": metric, "sweep.mode": sweep["mode"]}
+    for best in [trial for trial in trials if trial["name"] == sweep["best"]]:
+        # As tags: a sweep that is resumed may find a better one, and MLflow keeps the first value of a parameter.
+        tags["best.trial"] = best["name"]
+        tags |= {f"best.{key.replace(',', ' ')}": str(value)[:LONGEST] for key, value in best["values"].items()}
+        last = best["results"][-1]
+        client.log_metric(run_id, f"best/{metric}", last["value"], step=last["step"])
+    for key, value in tags.items():
+        client.set_tag(run_id, key, value)
     for status in ("finished", "cut", "diverged", "failed", "crashed"):
-        client.log_metric(run_id, f"trials/{status}", sum(trial["status"] == status for trial in told["trials"]))
-    client.set_terminated(run_id, status="FINISHED" if told["is_over"] else "KILLED")
-
-
-def _tell_best(client: MlflowClient, run_id: str, metric: str, trial: dict[str, Any]) -> None:
-    """As tags, for a sweep that goes on may find a better one, and MLflow keeps the first value of a parameter."""
-    last = trial["results"][-1]
-    client.set_tag(run_id, "best.trial", trial["name"])
-    for key, value in trial["values"].items():
-        client.set_tag(run_id, f"best.{key.replace(',', ' ')}", str(value)[:LONGEST])
-    client.log_metric(run_id, f"best/{metric}", last["value"], step=last["step"])
+        client.log_metric(run_id, f"trials/{status}", sum(trial["status"] == status for trial in trials))
+    client.set_terminated(run_id, status="FINISHED" if sweep["is_over"] else "KILLED")

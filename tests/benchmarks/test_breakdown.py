@@ -1,4 +1,4 @@
-"""Which operation belongs to what."""
+"""Tests of the profile of a training step."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -10,13 +10,13 @@ from torch.profiler import profile
 from benchmarks.breakdown import OTHER, breakdown, kind
 
 
-def test_the_first_kind_that_fits_a_name_or_a_callers() -> None:
+def test_kind_is_the_first_match_in_an_operations_or_its_callers_names() -> None:
     assert kind(["aten::copy_", "aten::contiguous", "aten::convolution_backward"]) == "convolutions, backward"
     assert kind(["aten::mul_", "Optimizer.step#Adam.step"]) == "Adam"
     assert kind(["aten::copy_"]) == OTHER
 
 
-def test_all_time_is_told_once() -> None:
+def test_all_time_is_counted_once() -> None:
     layer, x = torch.nn.Conv2d(8, 8, 3), torch.randn(4, 8, 32, 32)
     with profile() as profiler:
         for _ in range(20):
@@ -26,7 +26,7 @@ def test_all_time_is_told_once() -> None:
     assert found["convolutions, backward"] > found["activations"] > 0
 
 
-def test_an_operation_counts_for_what_called_it() -> None:
+def test_an_operation_is_attributed_to_its_caller() -> None:
     def event(name: str, parent: object, microseconds: float) -> Any:
         device = SimpleNamespace(name="CPU")
         return SimpleNamespace(

@@ -1,4 +1,4 @@
-"""Precisions beside each other: what is trained, what is read, what is printed."""
+"""Tests of the comparison of precisions."""
 
 import json
 import time
@@ -15,8 +15,8 @@ from cyclegan_dist.errors import UsageError
 LEVEL = {"fp32": 1.0, "bf16": 100.0}
 
 
-def judged(run: str) -> dict[str, dict[str, float]]:
-    """Values that tell the run and the figure apart: `means` are those of both directions, or of both domains."""
+def evaluated(run: str) -> dict[str, dict[str, float]]:
+    """A different value for each run and figure; the mean over both directions or domains is that of `means`."""
     found: dict[str, dict[str, float]] = {}
     for key, mean in means(run).items():
         ends = ("_A", "_B") if key.startswith("eval/") else ("_AB", "_BA")
@@ -25,28 +25,28 @@ def judged(run: str) -> dict[str, dict[str, float]]:
 
 
 def means(run: str) -> dict[str, float]:
-    """Of both ends of each figure."""
+    """Each figure's mean over both directions or domains."""
     kind, seed = run.split("-")
     return {key: 1000.0 * i + LEVEL[kind] + int(seed) for i, key in enumerate(FIGURES)}
 
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
-    """No run is trained, none is judged: each run's options, by its name, and the data that it was judged on."""
+    """Replaces training and evaluation. Returns each run's options, by its name, and the data it was evaluated on."""
     runs = {}
 
-    def train(folder: Path, arrangement: object, preset: str, name: str, options: dict[str, Any]) -> None:
+    def train(folder: Path, launch_setup: object, preset: str, name: str, options: dict[str, Any]) -> None:
         runs[name] = {"preset": preset, **options}
 
-    def call(words: list[Any]) -> None:
-        if words[0] == "pipelines.evaluate":
-            options = dict(zip(words[2:-1:2], words[3::2], strict=True))
-            runs[words[1].name]["judged on"] = options["--data"].name
+    def call(arguments: list[Any]) -> None:
+        if arguments[0] == "pipelines.evaluate":
+            options = dict(zip(arguments[2:-1:2], arguments[3::2], strict=True))
+            runs[arguments[1].name]["evaluated on"] = options["--data"].name
             options["--out"].mkdir()
-            (options["--out"] / "metrics.json").write_text(json.dumps({"figures": judged(words[1].name)}))
+            (options["--out"] / "metrics.json").write_text(json.dumps({"figures": evaluated(arguments[1].name)}))
 
     monkeypatch.setattr(precision, "run", train)
-    monkeypatch.setattr(precision, "_call", call)
+    monkeypatch.setattr(precision, "run_module", call)
     return runs
 
 
@@ -59,16 +59,16 @@ def test_figures_are_means_of_both_directions(trained: dict[str, dict[str, Any]]
             "seed": 3,
             "tracking.mlflow": False,
             "world.threads": 1,
-            "judged on": "data",
+            "evaluated on": "data",
         }
     }
 
 
-def test_both_precisions_get_the_same_seeds_and_are_judged_on_the_same(
+def test_both_precisions_use_the_same_seeds_and_the_same_held_out_data(
     trained: dict[str, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(seeds=2)
-    assert {run: options["judged on"] for run, options in trained.items()} == dict.fromkeys(
+    assert {run: options["evaluated on"] for run, options in trained.items()} == dict.fromkeys(
         ["bf16-0", "bf16-1", "fp32-0", "fp32-1"], "held_out"
     )
     rows = [line for line in capsys.readouterr().out.splitlines() if line.endswith("5000 |")]
@@ -79,7 +79,7 @@ def test_both_precisions_get_the_same_seeds_and_are_judged_on_the_same(
     ]
 
 
-def test_after_a_failure_nothing_new_begins(trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_training_starts_after_a_failure(trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     began = []
 
     def fail(folder: Path, data: Path, kind: str, seed: int) -> None:
@@ -90,20 +90,20 @@ def test_after_a_failure_nothing_new_begins(trained: dict[str, Any], monkeypatch
     monkeypatch.setattr(precision, "figures", fail)
     with pytest.raises(RuntimeError, match="no space"):
         main(seeds=4)
-    assert len(began) <= 4  # two, and two that had taken their places
+    assert len(began) <= 4  # two at first, and two that started before the cancellation
 
 
-def test_no_seed_at_all_is_refused() -> None:
+def test_zero_seeds_are_refused() -> None:
     with pytest.raises(UsageError, match="0 seeds"):
         main(seeds=0)
 
 
-def test_images_that_are_held_out_become_a_data_set_of_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_held_out_images_are_a_paired_data_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(precision, "HELD_OUT", 3)
     assert open_manifest(str(held_out(tmp_path))).paired
     assert len(list((tmp_path / "A").iterdir())) == 3
 
 
-def test_a_command_that_fails_is_told_with_its_end() -> None:
+def test_a_failed_command_raises_with_the_end_of_its_output() -> None:
     with pytest.raises(RuntimeError, match=r"json\.tool: (.|\n)*not-there"):
-        precision._call(["json.tool", "/not-there"])
+        precision.run_module(["json.tool", "/not-there"])

@@ -1,4 +1,4 @@
-"""Command lines in shell text, and the real parsers of the programs that they call."""
+"""Extraction of command lines from shell text, and their programs' own parsers."""
 
 import importlib
 import re
@@ -12,23 +12,23 @@ import tyro
 
 from cyclegan_dist import train
 
-# What a shell or a program would put in. An unknown variable is an error.
+# Values of shell variables. An unknown variable is an error.
 VARIABLES = {"RAY_HEAD_IP": "192.0.2.10", "PWD": "/home/me"}
 PROGRAMS = ("ray", "torchrun", "mlflow")
 
 
 class NotParsedError(Exception):
-    """A program would refuse its command line."""
+    """A program's parser refuses a command line."""
 
 
 def expanded(text: str) -> str:
-    """With the values of `$NAME`."""
+    """The text with shell variables replaced by their values."""
     return re.sub(r"\$\{?(\w+)\}?", lambda match: VARIABLES[match[1]], text)
 
 
 def command_lines(text: str) -> Iterator[list[str]]:
-    """The words of every call of ray, torchrun, mlflow server and python -m in the text, wherever in a line: behind
-    variables, `docker compose exec`, `kubectl exec`, or in quotes for another shell or machine.
+    """The words of every call of ray, torchrun, mlflow and python -m, anywhere in a line: after variables, `docker
+    compose exec` or `kubectl exec`, or quoted for another shell or machine.
     """
     for line in re.sub(r"\\\n", " ", text).splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|()<>")
@@ -53,7 +53,7 @@ def _calls(words: list[str]) -> Iterator[list[str]]:
 
 
 def parse(words: list[str]) -> Any:
-    """Give a command line to the program's own parser, and what follows its `--` to that of the next one.
+    """Parse a command line with the program's own parser, and the command after its `--` with that command's parser.
 
     Raises:
         NotParsedError: if it is refused.
@@ -62,7 +62,7 @@ def parse(words: list[str]) -> Any:
     try:
         return parser(words[1:])
     except click.exceptions.Exit:
-        raise NotParsedError(f"only help: {words}") from None
+        raise NotParsedError(f"prints help only: {words}") from None
     except (click.ClickException, SystemExit, train.UsageError, LookupError, ModuleNotFoundError) as error:
         raise NotParsedError(f"{shlex.join(words)}: {error}") from error
 
@@ -96,7 +96,7 @@ def _torchrun(words: list[str]) -> Any:
 
 
 def _module(words: list[str]) -> Any:
-    """`python -m MODULE ARGUMENTS`, up to where the module would begin to work."""
+    """Parse `python -m MODULE ARGUMENTS` without running the module's command."""
     name, arguments = words[words.index("-m") + 1], words[words.index("-m") + 2 :]
     if name == train.__name__:
         return train.parse(arguments)

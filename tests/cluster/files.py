@@ -1,4 +1,4 @@
-"""The files below cluster/, read: documents, pods, containers, and the shell text in them."""
+"""Readers of the files in cluster/: YAML documents, pods, containers and shell text."""
 
 import functools
 import re
@@ -31,7 +31,7 @@ def pinned() -> dict[str, str]:
 
 @functools.cache
 def documents(*paths: Path) -> list[dict[str, Any]]:
-    """The YAML documents of the files, of all of kuberay/ if none is named. Not to be changed."""
+    """The YAML documents of the files, by default of all files in kuberay/. They are cached: do not change them."""
     return [document for path in paths or KUBERAY for document in yaml.safe_load_all(path.read_text())]
 
 
@@ -41,7 +41,7 @@ def kinds(*wanted: str) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod that some document makes."""
+    """A pod that a document creates."""
 
     owner: str
     labels: dict[str, str]
@@ -53,13 +53,13 @@ class Pod:
 
 
 def ray_clusters() -> dict[str, dict[str, Any]]:
-    """The specs of all Ray clusters, by the name of who makes them."""
+    """The specs of all Ray clusters, by the name of the RayCluster or RayJob."""
     found = {d["metadata"]["name"]: d["spec"] for d in kinds("RayCluster")}
     return found | {d["metadata"]["name"]: d["spec"]["rayClusterSpec"] for d in kinds("RayJob")}
 
 
 def pods() -> list[Pod]:
-    """All pods: those that Kubernetes makes, those that KubeRay makes, and its submitters."""
+    """All pods: those of Kubernetes' own kinds, those that KubeRay creates, and job submitters."""
     found = []
     for document in kinds("Deployment", "StatefulSet", "Job", "RayJob"):
         owner = document["metadata"]["name"]
@@ -80,12 +80,12 @@ def code_blocks() -> list[str]:
 
 
 def shell_texts() -> Iterator[tuple[str, str]]:
-    """Everything a shell would run, with the name of where it stands."""
+    """All shell text, with the name of its place."""
     for number, block in enumerate(code_blocks()):
         yield f"README.md block {number + 1}", block
     for name, service in documents(COMPOSE)[0]["services"].items():
         command = service.get("command", "")
-        # Compose halves the dollar signs.
+        # In compose files, $$ stands for a dollar sign.
         yield f"compose.yaml {name}", (command if isinstance(command, str) else "\n".join(command)).replace("$$", "$")
     for document in kinds("RayJob"):
         yield f"RayJob {document['metadata']['name']}", document["spec"]["entrypoint"]

@@ -1,4 +1,4 @@
-"""Every command line, in files and in README.md, given to the parser of the program it calls."""
+"""Tests that every command line in the files and in README.md is accepted by its program's parser."""
 
 import subprocess
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ LINES = [(where, line) for where, text in TEXTS.items() for line in command_line
 
 @pytest.fixture
 def presets(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The files that README.md has the reader make, made by the commands that stand there."""
+    """The preset files of README.md, made by its commands."""
     made = [line for where, line in LINES if where.startswith("README") and "--dry_run" in line]
     assert len(made) == 4
     (tmp_path / "train.yaml").write_text(dump_config(parse(made[0]).config))
@@ -33,12 +33,12 @@ def presets(tmp_path: Path) -> Iterator[dict[str, str]]:
     [pytest.param(w, x, marks=MLFLOW if x[0] == "mlflow" else []) for w, x in LINES],
     ids=[f"{i:02d}-{where.replace(' ', '-')}" for i, (where, _) in enumerate(LINES)],
 )
-def test_is_understood(where: str, line: list[str], presets: dict[str, str]) -> None:
+def test_a_command_is_accepted(where: str, line: list[str], presets: dict[str, str]) -> None:
     parse([presets.get(word, word) for word in line])
 
 
-def test_none_is_overlooked() -> None:
-    """As many calls were found as the words for them occur."""
+def test_every_command_is_found() -> None:
+    """The number of calls found equals the number of occurrences in the text."""
     for where, text in TEXTS.items():
         found = "\n".join(" ".join(w for w in line if " " not in w) for place, line in LINES if place == where)
         for call in ("cyclegan_dist.train ", "pipelines.", "ray start ", "ray job "):
@@ -60,27 +60,27 @@ def test_none_is_overlooked() -> None:
         "python -m pipelines.nothing",
     ],
 )
-def test_a_wrong_one_is_refused(line: str) -> None:
+def test_a_wrong_command_is_refused(line: str) -> None:
     (words,) = command_lines(line)
     with pytest.raises(NotParsedError):
         parse(words)
 
 
 @pytest.mark.parametrize("owner", sorted(ray_clusters()))
-def test_rays_start_parameters(owner: str) -> None:
-    """KubeRay makes options of them."""
+def test_rays_start_parameters_are_accepted(owner: str) -> None:
+    """KubeRay passes them to `ray start` as options."""
     spec = ray_clusters()[owner]
     for node, group in [("--head", spec["headGroupSpec"]), *(("--block", g) for g in spec["workerGroupSpecs"])]:
         parse(["ray", "start", node, *(f"--{key}={value}" for key, value in group["rayStartParams"].items())])
 
 
 @pytest.mark.parametrize("path", SLURM, ids=name_of)
-def test_scripts_are_bash(path: Path) -> None:
+def test_scripts_are_valid_bash(path: Path) -> None:
     assert bash_n(path.read_text()) == ""
 
 
 @pytest.mark.parametrize("block", code_blocks(), ids=range(len(code_blocks())))
-def test_the_readme_is_bash(block: str) -> None:
+def test_readme_commands_are_valid_bash(block: str) -> None:
     assert bash_n(block) == ""
 
 

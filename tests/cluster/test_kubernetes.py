@@ -1,4 +1,4 @@
-"""What Kubernetes would only say after `kubectl apply`: names that lead nowhere, and who reaches whom."""
+"""Tests of references between Kubernetes documents, and of connections that network policies allow."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from tests.cluster.files import RAY_PODS, README, Pod, documents, kinds, pods, r
 
 PODS = {pod.owner: pod for pod in pods()}
 POLICIES = [document["spec"] for document in kinds("NetworkPolicy")]
-ELSEWHERE = {
+OTHER_PODS = {
     "operator": ({"app.kubernetes.io/name": "kuberay-operator"}, "kuberay-system"),
     "dns": ({"k8s-app": "kube-dns"}, "kube-system"),
-    "stranger": ({}, "default"),
+    "other": ({}, "default"),
 }
 
 
@@ -21,17 +21,17 @@ def selected(selector: dict[str, Any], labels: dict[str, str]) -> bool:
 
 def identity(name: str) -> tuple[dict[str, str], str]:
     """Labels and namespace of a pod."""
-    return ELSEWHERE.get(name) or (PODS[name].labels, "cyclegan")
+    return OTHER_PODS.get(name) or (PODS[name].labels, "cyclegan")
 
 
 def reaches(source: str, target: str, port: int) -> bool:
-    """Whether the policies let a connection pass: out of the one and into the other."""
-    return _passes(source, target, port, "Egress", "to") and _passes(target, source, port, "Ingress", "from")
+    """Whether the policies allow a connection: egress of the source and ingress of the target."""
+    return _allows(source, target, port, "Egress", "to") and _allows(target, source, port, "Ingress", "from")
 
 
-def _passes(one: str, other: str, port: int, direction: str, peers: str) -> bool:
+def _allows(one: str, other: str, port: int, direction: str, peers: str) -> bool:
     labels, namespace = identity(one)
-    if namespace != "cyclegan":  # other namespaces' policies are not ours
+    if namespace != "cyclegan":  # policies apply to their own namespace only
         return True
     their_labels, their_namespace = identity(other)
     for policy in POLICIES:
@@ -66,14 +66,14 @@ def _passes(one: str, other: str, port: int, direction: str, peers: str) -> bool
         *((name, "dns", 53) for name in PODS),
     ],
 )
-def test_what_is_needed_passes(source: str, target: str, port: int) -> None:
+def test_required_connections_are_allowed(source: str, target: str, port: int) -> None:
     assert reaches(source, target, port)
 
 
 @pytest.mark.parametrize(
     ("source", "target", "port"),
     [
-        *(("stranger", name, port) for name in PODS for port in (5000, 5432, 6379, 8265, 9000)),
+        *(("other", name, port) for name in PODS for port in (5000, 5432, 6379, 8265, 9000)),
         ("operator", "cyclegan head", 6379),
         ("operator", "mlflow", 5000),
         ("train", "train head", 6379),
@@ -82,16 +82,16 @@ def test_what_is_needed_passes(source: str, target: str, port: int) -> None:
         ("train gpu", "store", 9000),
         ("mlflow", "cyclegan head", 8265),
         ("bucket", "postgres", 5432),
-        *((name, "stranger", 443) for name in PODS),
+        *((name, "other", 443) for name in PODS),
     ],
 )
-def test_the_rest_does_not(source: str, target: str, port: int) -> None:
+def test_other_connections_are_denied(source: str, target: str, port: int) -> None:
     assert not reaches(source, target, port)
 
 
-def test_every_policy_is_about_somebody() -> None:
-    """A misspelt label would let in nobody, and look like a network that is slow."""
-    everyone = [identity(name) for name in (*PODS, *ELSEWHERE)]
+def test_every_policy_selects_a_pod() -> None:
+    """A misspelt label would deny all connections, which looks like a network fault."""
+    identities = [identity(name) for name in (*PODS, *OTHER_PODS)]
     for policy in POLICIES:
         rules = [
             peer
@@ -100,11 +100,11 @@ def test_every_policy_is_about_somebody() -> None:
             for peer in r[peers]
         ]
         for selector in [policy["podSelector"], *(peer["podSelector"] for peer in rules)]:
-            assert any(selected(selector, labels) for labels, _ in everyone), selector
+            assert any(selected(selector, labels) for labels, _ in identities), selector
 
 
 @pytest.mark.parametrize("pod", PODS.values(), ids=PODS)
-def test_volumes_lead_somewhere(pod: Pod) -> None:
+def test_volumes_exist_and_are_mounted(pod: Pod) -> None:
     claims = {document["metadata"]["name"] for document in kinds("PersistentVolumeClaim")}
     volumes = {volume["name"]: volume for volume in pod.spec.get("volumes", [])}
     for document in kinds("StatefulSet"):
@@ -126,7 +126,7 @@ def test_all_ray_nodes_share_one_folder_and_one_environment() -> None:
             assert node["envFrom"] == [{"configMapRef": {"name": environment["metadata"]["name"]}}]
 
 
-def test_services_lead_to_ports() -> None:
+def test_services_target_existing_ports() -> None:
     addresses = set()
     for service in kinds("Service"):
         (pod,) = [p for p in PODS.values() if service["spec"]["selector"].items() <= p.labels.items()]
@@ -143,17 +143,17 @@ def test_selectors_select_their_own_pods() -> None:
         assert selected(document["spec"]["selector"], document["spec"]["template"]["metadata"]["labels"])
 
 
-def test_a_head_that_comes_back_is_waited_for() -> None:
-    """Memory that survives on the head, and patience on the nodes, belong together."""
-    patience = {}
+def test_nodes_wait_for_a_head_with_persistent_state() -> None:
+    """A head that persists its state needs nodes that try to reconnect for minutes."""
+    settings = {}
     for owner, spec in ray_clusters().items():
         head, node = (
             {env["name"]: env["value"] for env in group["template"]["spec"]["containers"][0]["env"]}
             for group in (spec["headGroupSpec"], spec["workerGroupSpecs"][0])
         )
-        patience[owner] = ("RAY_gcs_storage" in head, int(node["RAY_gcs_rpc_server_reconnect_timeout_s"]))
+        settings[owner] = ("RAY_gcs_storage" in head, int(node["RAY_gcs_rpc_server_reconnect_timeout_s"]))
         assert int(head["RAY_JOB_STOP_WAIT_TIME_S"]) >= 60
-    assert patience == {"cyclegan": (True, 300), "train": (False, 10), "sweep": (False, 10)}
+    assert settings == {"cyclegan": (True, 300), "train": (False, 10), "sweep": (False, 10)}
 
 
 def test_the_readme_applies_every_file() -> None:

@@ -1,4 +1,4 @@
-"""Every file against a schema: Ray's own for the launcher, own subsets of the published ones for the rest."""
+"""Tests of every file against a schema: Ray's own for the launcher, subsets of the published schemas for the rest."""
 
 from pathlib import Path
 from typing import Any
@@ -17,32 +17,32 @@ REGISTRY = Registry().with_resources((name, DRAFT202012.create_resource(tree)) f
 
 
 def problems(document: Any, schema: str) -> list[str]:
-    """What is wrong with a document, by the definition `FILE#NAME`."""
+    """Violations of the definition `FILE#NAME` in a document."""
     file, _, name = schema.partition("#")
     validator = Draft202012Validator({"$ref": f"{file}#/$defs/{name}"}, registry=REGISTRY)
     return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(document)]
 
 
 @pytest.mark.parametrize("name", sorted(TREES))
-def test_the_schemas_are_schemas(name: str) -> None:
+def test_the_schemas_are_valid(name: str) -> None:
     for definition in TREES[name]["$defs"].values():
         Draft202012Validator.check_schema(definition)
 
 
 @pytest.mark.parametrize("path", KUBERAY, ids=name_of)
-def test_kubernetes(path: Path) -> None:
+def test_kubernetes_files_match_the_schema(path: Path) -> None:
     for document in documents(path):
         file = "kuberay.yaml" if document["kind"] in TREES["kuberay.yaml"]["$defs"] else "kubernetes.yaml"
         assert problems(document, f"{file}#{document['kind']}") == []
 
 
-def test_compose() -> None:
+def test_the_compose_file_matches_the_schema() -> None:
     assert problems(documents(COMPOSE)[0], "compose.yaml#file") == []
 
 
 @pytest.mark.parametrize("path", LAUNCHER, ids=name_of)
-def test_launcher(path: Path) -> None:
-    # Not above: whether Ray asks for a token is decided where it is imported first, and other tests need one.
+def test_launcher_files_match_the_schema(path: Path) -> None:
+    # Imported here, because Ray decides at its first import whether it requires a token, and other tests need one.
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     validate_config(prepare_config(documents(path)[0]))
@@ -50,7 +50,7 @@ def test_launcher(path: Path) -> None:
 
 @pytest.mark.parametrize("path", LAUNCHER, ids=name_of)
 def test_the_launcher_installs_nothing_of_its_own(path: Path) -> None:
-    """Ray's defaults, which hold where a key is left out, would install a nightly Ray."""
+    """Ray's defaults for missing keys would install a nightly version of Ray."""
     from ray.autoscaler._private.util import prepare_config
 
     commands = prepare_config(documents(path)[0])

@@ -1,4 +1,4 @@
-"""Token authentication in all of the files, a secret in none, no port open to the world, no process of root."""
+"""Tests of the deployment files' security: token authentication, no secrets, no public ports, no root processes."""
 
 import json
 import re
@@ -23,8 +23,8 @@ from tests.cluster.files import (
     ray_clusters,
 )
 
-SECRETIVE = re.compile(r"(password|passwd|secret|token|credential|access_key|api_key)", re.IGNORECASE)
-# Long words of hexadecimal or base64 digits, keys of clouds, private keys, and passwords in addresses.
+SECRET_KEY = re.compile(r"(password|passwd|secret|token|credential|access_key|api_key)", re.IGNORECASE)
+# Long hexadecimal or base64 words, cloud keys, private keys, and passwords in URLs.
 LOOKS_SECRET = re.compile(
     r"\b[0-9a-f]{24,}\b|\b[A-Za-z0-9+/]{32,}={0,2}\b|\bAKIA[A-Z0-9]{12,}|\bghp_\w+|BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:@]+:[^/\s@]+@"
 )
@@ -33,7 +33,7 @@ POLICIES = kinds("NetworkPolicy")
 
 
 def values(tree: Any, key: str = "") -> list[tuple[str, str]]:
-    """Each scalar of a document with its key; of `{name: N, value: V}` N is the key."""
+    """Each scalar of a document with its key; the key of `{name: N, value: V}` is N."""
     if isinstance(tree, list):
         return [pair for item in tree for pair in values(item, key)]
     if isinstance(tree, dict) and "name" in tree and "value" in tree:
@@ -50,10 +50,10 @@ ALLOWED = re.compile(
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.suffix == ".yaml"], ids=name_of)
-def test_no_key_of_a_secret_has_a_value(path: Path) -> None:
-    """But a mode, a path, or the name of a Secret or of one of its keys."""
+def test_keys_of_secrets_have_no_secret_values(path: Path) -> None:
+    """Allowed values are a mode, a path, or the name of a Secret or of one of its keys."""
     for document in documents(path):
-        assert [f"{k}: {v}" for k, v in values(document) if SECRETIVE.search(k) and not ALLOWED.fullmatch(v)] == []
+        assert [f"{k}: {v}" for k, v in values(document) if SECRET_KEY.search(k) and not ALLOWED.fullmatch(v)] == []
         assert document.get("kind") != "Secret"
 
 
@@ -69,19 +69,19 @@ def test_compose_does_not_start_without_secrets() -> None:
     example = re.findall(r"^([A-Z_]+)=(.*)$", (CLUSTER / ".env.example").read_text(), re.MULTILINE)
     assert [match[1] for match in needed if match] == [name for name, _ in example]
     assert {value for _, value in example} == {""}
-    told = re.findall(r"\b([A-Z_]+_FILE)=secrets/(\w+)", README.read_text())
+    documented = re.findall(r"\b([A-Z_]+_FILE)=secrets/(\w+)", README.read_text())
     (made,) = re.findall(r"for name in ([\w ]+); do openssl", README.read_text())
-    assert sorted(name for name, _ in told) == sorted(name for name, _ in example)
-    assert sorted(file for _, file in told) == sorted(made.split())
+    assert sorted(name for name, _ in documented) == sorted(name for name, _ in example)
+    assert sorted(file for _, file in documented) == sorted(made.split())
 
 
-def test_secret_files_are_not_for_git_nor_for_the_image() -> None:
+def test_secret_files_are_excluded_from_git_and_the_image() -> None:
     assert {".env", "secrets/"} <= set((CLUSTER / ".gitignore").read_text().split())
     ignored = (CLUSTER / "Dockerfile.dockerignore").read_text().splitlines()
     assert ignored[1] == "*" and not [line for line in ignored if line.startswith("!") and "cluster" in line]
 
 
-def test_token_in_compose() -> None:
+def test_compose_sets_token_mode() -> None:
     nodes = [service for service in SERVICES.values() if "ray start" in service.get("command", "")]
     assert len(nodes) == 2
     for node in nodes:
@@ -90,12 +90,12 @@ def test_token_in_compose() -> None:
 
 
 @pytest.mark.parametrize("owner", sorted(ray_clusters()))
-def test_token_in_kuberay(owner: str) -> None:
+def test_kuberay_sets_token_mode(owner: str) -> None:
     assert ray_clusters()[owner]["authOptions"] == {"mode": "token", "secretName": "ray-token"}
 
 
 @pytest.mark.parametrize("path", LAUNCHER, ids=name_of)
-def test_token_in_the_launcher(path: Path) -> None:
+def test_the_launcher_sets_token_mode(path: Path) -> None:
     document = documents(path)[0]
     starts = [c for key in ("head", "worker") for c in document[f"{key}_start_ray_commands"] if "ray start" in c]
     assert len(starts) == 2 and all(start.startswith("RAY_AUTH_MODE=token ") for start in starts)
@@ -103,36 +103,36 @@ def test_token_in_the_launcher(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [p for p in SLURM if "ray " in p.read_text()], ids=name_of)
-def test_token_in_slurm(path: Path) -> None:
+def test_slurm_scripts_set_token_mode(path: Path) -> None:
     starts_ray = "ray symmetric-run" in path.read_text()
     assert starts_ray == ("export RAY_AUTH_MODE=token\n" in path.read_text())
     assert starts_ray == ("RAY_AUTH_TOKEN_PATH=$(umask 077 && mktemp" in path.read_text())
 
 
-def test_token_in_the_image_and_no_root_there() -> None:
+def test_the_image_sets_token_mode_and_does_not_run_as_root() -> None:
     lines = (CLUSTER / "Dockerfile").read_text().splitlines()
     assert "ENV RAY_AUTH_MODE=token" in lines
     assert [line for line in lines if line.startswith("USER")][-1] == "USER ray"
     assert any(line.startswith("HEALTHCHECK") for line in lines)
 
 
-def test_token_in_the_readme() -> None:
-    """Every token and password there is made by openssl, and kubectl's Secrets have the keys that are asked for."""
+def test_the_readme_creates_every_secret() -> None:
+    """openssl generates every token and password, and the Secrets have the keys that pods refer to."""
     made = dict(re.findall(r"--from-literal=(\w+)=\"(\$\(openssl rand -hex \d+\))\"", README.read_text()))
-    asked = {
+    required = {
         env["valueFrom"]["secretKeyRef"]["key"]
         for pod in pods()
         for container in pod.containers
         for env in container.get("env", [])
         if "valueFrom" in env
     }
-    assert set(made) == asked | {"auth_token"}  # KubeRay's key for the token
-    for name, keys in (("ray-token", {"auth_token"}), ("stores", asked)):
+    assert set(made) == required | {"auth_token"}  # KubeRay's key for the token
+    for name, keys in (("ray-token", {"auth_token"}), ("stores", required)):
         (line,) = re.findall(rf"kubectl create secret generic {name} (.*)", README.read_text())
         assert set(re.findall(r"--from-literal=(\w+)=", line)) == keys
 
 
-def test_compose_opens_ports_to_this_machine_alone() -> None:
+def test_compose_publishes_ports_on_loopback_only() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports and all(port.startswith("127.0.0.1:") for port in ports)
 
@@ -144,13 +144,13 @@ def test_the_launchers_dashboard_is_on_loopback(path: Path) -> None:
     assert parse(start)["dashboard_host"] == "127.0.0.1"
 
 
-def test_aws_opens_ssh_to_one_address() -> None:
+def test_aws_allows_only_ssh_from_one_address() -> None:
     group = documents(CLUSTER / "launcher" / "aws.yaml")[0]["provider"]["security_group"]
     assert [(p["FromPort"], p["ToPort"]) for p in group["IpPermissions"]] == [(22, 22)]
     assert "0.0.0.0/0" not in json.dumps(group)
 
 
-def test_kubernetes_opens_nothing() -> None:
+def test_kubernetes_exposes_no_service() -> None:
     types = [d["spec"].get("type", "ClusterIP") for d in kinds("Service")]
     types += [spec["headGroupSpec"].get("serviceType", "ClusterIP") for spec in ray_clusters().values()]
     assert set(types) == {"ClusterIP"} and not kinds("Ingress")
@@ -161,7 +161,7 @@ def test_kubernetes_opens_nothing() -> None:
 
 @pytest.mark.parametrize("pod", pods(), ids=lambda pod: pod.owner)
 def test_pods_are_restricted(pod: Pod) -> None:
-    """As Kubernetes' Pod Security Standard `restricted`, which the namespace enforces."""
+    """Pods meet the Pod Security Standard `restricted`, which the namespace enforces."""
     whole = pod.spec["securityContext"]
     assert whole["runAsNonRoot"] and whole["runAsUser"] and whole["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod.spec["automountServiceAccountToken"] is False

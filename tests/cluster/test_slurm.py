@@ -1,4 +1,4 @@
-"""The Slurm scripts from the first line to the last, with stand-ins for Slurm, Ray and torchrun."""
+"""Tests that run the complete Slurm scripts with stubs for Slurm, Ray and torchrun."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ SRUN = """#!/usr/bin/env bash
 while [[ $1 == --* ]]; do shift; done
 SLURM_NODEID=0 exec "$@"
 """
-# Notes its command line and the mode of the token's file, then trains until the file STOP comes, or fails at once.
+# Records its command line and the mode of the token file, then runs until the file STOP exists, or fails at once.
 PROGRAM = """#!/usr/bin/env bash
 printf '%s\\n' "$(basename "$0")" "$@" > "$NOTES/command.tmp"
 stat --format %a "${RAY_AUTH_TOKEN_PATH:-/dev/null}" > "$NOTES/mode"
@@ -35,20 +35,20 @@ STUBS = {
     "ray": PROGRAM,
     "torchrun": PROGRAM,
     "hostname": "#!/usr/bin/env bash\necho 192.0.2.7 198.51.100.7\n",
-    # Names come one by one: whoever reads the first and no more must not fail for it.
+    # Prints names one by one: a reader that closes the pipe after the first name must not fail.
     "scontrol": '#!/usr/bin/env bash\necho "$*" >> "$NOTES/scontrol"\necho node1; sleep 0.1; echo node2\n',
 }
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A script that runs as Slurm's batch shell."""
+    """A script that runs as a batch job of Slurm."""
 
     process: "subprocess.Popen[str]"
     notes: Path
 
     def wait_for_training(self) -> list[str]:
-        """Returns the command line that trains."""
+        """Wait for the training command, and return its command line."""
         limit = time.monotonic() + 20
         while not (self.notes / "command").exists():
             assert self.process.poll() is None and time.monotonic() < limit, self.process.communicate()
@@ -93,7 +93,7 @@ def batch(tmp_path: Path) -> Callable[..., Batch]:
 
 
 @pytest.mark.parametrize("script", SLURM, ids=name_of)
-def test_commands_are_understood(script: Path, batch: Callable[..., Batch]) -> None:
+def test_commands_are_accepted(script: Path, batch: Callable[..., Batch]) -> None:
     job = batch(script, "demo", "mine", ENDS="0")
     assert job.end() == 0 and not job.requeued
     command = (job.notes / "command").read_text().splitlines()
@@ -104,8 +104,8 @@ def test_commands_are_understood(script: Path, batch: Callable[..., Batch]) -> N
 
 
 @pytest.mark.parametrize("script", SLURM, ids=name_of)
-def test_time_is_over(script: Path, batch: Callable[..., Batch]) -> None:
-    """SIGTERM to the batch shell: ranks are asked to stop, the job queues again, with the code of the training."""
+def test_at_the_time_limit_the_training_is_stopped_and_requeued(script: Path, batch: Callable[..., Batch]) -> None:
+    """After SIGTERM to the batch shell, ranks stop, the job is requeued, and the exit code is that of the training."""
     job = batch(script, "demo", "mine")
     job.wait_for_training()
     job.process.send_signal(signal.SIGTERM)
@@ -117,15 +117,17 @@ def test_time_is_over(script: Path, batch: Callable[..., Batch]) -> None:
 @pytest.mark.parametrize(
     ("name", "attempt", "requeued"), [("ray", "0", False), ("torchrun", "0", True), ("torchrun", "3", False)]
 )
-def test_training_failed(name: str, attempt: str, requeued: bool, batch: Callable[..., Batch]) -> None:
-    """Ray starts ranks again by itself; with torchrun it takes a new job, but not for ever."""
+def test_a_failed_training_is_requeued_with_torchrun_only(
+    name: str, attempt: str, requeued: bool, batch: Callable[..., Batch]
+) -> None:
+    """Ray restarts ranks itself; with torchrun a new job is needed, a limited number of times."""
     (script,) = [path for path in SLURM if path.stem == name]
     job = batch(script, "demo", "mine", ENDS="1", SLURM_RESTART_COUNT=attempt)
     assert job.end() == 1
     assert job.requeued is requeued
 
 
-def test_the_token_is_this_users_alone_and_goes_with_the_job(batch: Callable[..., Batch]) -> None:
+def test_the_token_file_is_private_and_removed_with_the_job(batch: Callable[..., Batch]) -> None:
     (script,) = [path for path in SLURM if path.stem == "ray"]
     job = batch(script, "demo", "mine", ENDS="0")
     assert job.end() == 0
@@ -136,7 +138,7 @@ def test_the_token_is_this_users_alone_and_goes_with_the_job(batch: Callable[...
 
 @pytest.mark.parametrize("script", SLURM, ids=name_of)
 @pytest.mark.parametrize("arguments", [(), ("demo",)], ids=["nothing", "no name"])
-def test_arguments_are_asked_for(script: Path, arguments: tuple[str, ...], batch: Callable[..., Batch]) -> None:
+def test_missing_arguments_are_an_error(script: Path, arguments: tuple[str, ...], batch: Callable[..., Batch]) -> None:
     job = batch(script, *arguments)
     _, errors = job.process.communicate(timeout=20)
     assert job.process.returncode != 0
@@ -144,6 +146,6 @@ def test_arguments_are_asked_for(script: Path, arguments: tuple[str, ...], batch
 
 
 @pytest.mark.parametrize("script", SLURM, ids=name_of)
-def test_slurm_signals_the_batch_shell_alone(script: Path) -> None:
+def test_slurm_signals_only_the_batch_shell(script: Path) -> None:
     options = [line.split()[1] for line in script.read_text().splitlines() if line.startswith("#SBATCH")]
     assert {"--signal=B:TERM@300", "--requeue", "--open-mode=append", "--ntasks-per-node=1"} <= set(options)

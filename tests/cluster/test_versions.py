@@ -1,4 +1,4 @@
-"""Versions in cluster/ are those of constraints.txt, and Ray's settings exist in that Ray."""
+"""Tests that versions in cluster/ are those of constraints.txt, and that Ray has the settings used."""
 
 import re
 from importlib.metadata import distribution
@@ -17,7 +17,7 @@ OWN = {"RAY_HEAD_IP", "RAY_TOKEN_FILE", "RAY_VERSION", "RAY_ADDRESS"}
 
 
 def images() -> dict[str, str]:
-    """The image of every container, by where it stands."""
+    """The image of every container, by its place."""
     found = {f"compose {name}": service["image"] for name, service in documents(COMPOSE)[0]["services"].items()}
     found |= {f"{pod.owner} {c['name']}": c["image"] for pod in pods() for c in pod.containers}
     return found | {name_of(path): documents(path)[0]["docker"]["image"] for path in LAUNCHER}
@@ -28,30 +28,30 @@ def test_images_are_pinned(where: str, image: str) -> None:
     assert OURS.fullmatch(image) or image in THEIRS or image == f"ghcr.io/mlflow/mlflow:v{PINNED['mlflow']}-full"
 
 
-def test_what_builds_an_image_names_it_after_what_is_in_it() -> None:
+def test_image_names_match_their_build_arguments() -> None:
     for service in documents(COMPOSE)[0]["services"].values():
         if "build" in service:
             assert service["image"].endswith(f"-{service['build']['args']['ACCELERATOR']}")
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_every_ray_is_the_pinned_one(path: Path) -> None:
+def test_every_version_of_ray_is_the_pinned_one(path: Path) -> None:
     named = ["".join(groups) for groups in RAY_TAG.findall(path.read_text())]
     assert {version for version in named if not version.startswith("$")} <= {PINNED["ray"]}
 
 
-def test_the_image_is_made_from_the_pinned_ray_with_the_pinned_packages() -> None:
+def test_the_image_has_the_pinned_ray_and_packages() -> None:
     text = (CLUSTER / "Dockerfile").read_text()
     assert f"ARG RAY_VERSION={PINNED['ray']}\n" in text and "FROM rayproject/ray:${RAY_VERSION}-py311-" in text
     assert text.count("pip install") == text.count("pip install --no-cache-dir --constraint constraints.txt") == 1
 
 
-def test_kuberay_is_told_rays_version() -> None:
+def test_kuberay_has_the_pinned_version_of_ray() -> None:
     assert {spec["rayVersion"] for spec in ray_clusters().values()} == {PINNED["ray"]}
 
 
 def test_rays_settings_exist() -> None:
-    """A misspelt one would be ignored without a word."""
+    """Ray ignores misspelt settings silently."""
     named = {name for path in FILES for name in SETTING.findall(path.read_text())} - OWN
     known = (ray_file("core/src/ray/gcs/gcs_server") + ray_file("core/src/ray/raylet/raylet")).decode("latin-1")
     known += "".join(

@@ -115,3 +115,8 @@ def test_every_field_can_be_moved_and_its_change_is_safe_or_refused(key: str) ->
     else:
         with pytest.raises(UsageError, match=rf"{key}: "):
             refuse_changes(Config(), changed)
+
+
+def test_another_method_is_a_change() -> None:
+    with pytest.raises(UsageError, match=r"method\.name: cyclegan -> pix2pix"):
+        refuse_changes(Config(), check_config({"method": {"name": "pix2pix"}}, "x"))

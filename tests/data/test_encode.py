@@ -9,7 +9,7 @@ from PIL import Image
 
 from cyclegan_dist.data.encode import encode_file, encode_image, write_image
 from cyclegan_dist.data.images import UnreadableImageError, decode
-from tests.faults.bombs import png
+from tests.faults.decompression_bombs import png
 
 RED = Image.new("RGB", (8, 6), (200, 30, 40))
 

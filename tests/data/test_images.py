@@ -12,7 +12,7 @@ from PIL import Image
 
 from cyclegan_dist.data.arrays import array_bytes
 from cyclegan_dist.data.images import UnreadableImageError, decode, read_image, visible
-from tests.faults.bombs import chunk, npy, png, tiff, tiff_of
+from tests.faults.decompression_bombs import chunk, npy, png, tiff, tiff_of
 
 ONE = {256: (4, [1]), 257: (4, [1]), 258: (3, [8]), 259: (3, [8]), 262: (3, [1]), 277: (3, [1])}  # one grey pixel
 TILE = ONE | {322: (4, [9000]), 323: (4, [9000]), 324: (4, [8]), 325: (4, [0])}

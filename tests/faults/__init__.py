@@ -1,1 +1,1 @@
-"""The fault matrix: each row breaks something for real and measures what happens then."""
+"""Fault-injection drills: each row of the matrix injects a real fault and measures the outcome."""

@@ -1,8 +1,8 @@
-"""Run every drill with all repetitions and write `docs/faults.md`.
+"""Command that runs the drills with all repetitions and writes `docs/faults.md`.
 
     python -m tests.faults [B2 C1 ...]
 
-Rows that are named are run anew and take their place in the page; without names, all of them are.
+With ids, only those rows are run again and replaced in the page; otherwise all rows are run.
 """
 
 import datetime
@@ -30,20 +30,20 @@ SEED = 0
 
 
 def drill(row: Row) -> dict[str, Any]:
-    """Run one row: its entry in the page."""
+    """Run one row's drill, and return its entry in the results."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="drill") as folder, warnings.catch_warnings():
         os.environ["CYCLEGAN_DIST_HOME"] = folder
         try:
             found = row.drill(Stage(Path(folder), thorough=True, seed=SEED))
         except Exception:
-            found = Measured(f"the drill itself failed: {traceback.format_exc().splitlines()[-1]}", False)
+            found = Measured(f"the drill failed: {traceback.format_exc().splitlines()[-1]}", False)
             traceback.print_exc()
     return {"passed": bool(found.passed), "figure": found.figure, "seconds": round(time.monotonic() - began, 1)}
 
 
 def main(ids: list[str]) -> int:
-    """Returns 1 if a row did not pass."""
+    """Run the drills, and return 1 if one of them did not pass."""
     torch.set_num_threads(1)
     console = Console()
     passed = True
@@ -53,7 +53,7 @@ def main(ids: list[str]) -> int:
             passed = passed and entry["passed"]
             verdict = "pass" if entry["passed"] else "FAIL"
             console.print(f"{row.id:4} {verdict} {entry['figure']}", markup=False, soft_wrap=True)
-            # At once, since all of them take an hour; and on top of what others may have measured meanwhile.
+            # Save after each row, as all of them take an hour, and keep rows that another process saved meanwhile.
             known = json.loads(FIGURES.read_text())["rows"] if FIGURES.exists() else {}
             known[row.id] = entry
             save({id: known[id] for id in ROWS if id in known})
@@ -61,7 +61,7 @@ def main(ids: list[str]) -> int:
 
 
 def save(rows: dict[str, Any]) -> None:
-    """Write the figures and their page."""
+    """Write the figures, and the page that shows them."""
     figures = {
         "date": datetime.date.today().isoformat(),
         "machine": f"{os.cpu_count()} CPU cores, {platform.system()}, Python {platform.python_version()}",

@@ -1,4 +1,4 @@
-"""A12: clocks that are wrong."""
+"""Drill A12: wrong file times and a clock that is set back."""
 
 import itertools
 import os
@@ -20,29 +20,29 @@ DAY_S, HOUR_S = 86400, 3600
 
 @row(
     "A12",
-    "files are dated a day back or ahead, the clock is set back an hour in the middle of training",
-    "the newest checkpoint is the one of the highest step; no duration is negative; points keep their order in MLflow",
+    "file times are a day off; the clock is set back by an hour during training",
+    "the checkpoint of the highest step is taken; no duration is negative; points keep their order in MLflow",
     slow=True,
 )
 def wrong_clocks(stage: Stage) -> Measured:
-    right, tries = _dated(stage)
-    config = _set_back(stage)
-    told = records(config)
-    back = sum(later["time"] < earlier["time"] for earlier, later in itertools.pairwise(told))
-    figures = [value for r in told if r["kind"] == "metrics" for key, value in r["values"].items() if "perf" in key]
+    right, tries = _resume_with_file_times(stage)
+    config = _train_while_the_clock_is_set_back(stage)
+    journal = records(config)
+    back = sum(later["time"] < earlier["time"] for earlier, later in itertools.pairwise(journal))
+    figures = [value for r in journal if r["kind"] == "metrics" for key, value in r["values"].items() if "perf" in key]
     negative = sum(value < 0 for value in figures)
-    points = [(r["step"], r["values"]["loss/G"]) for r in told if r["kind"] == "metrics"]
+    points = [(r["step"], r["values"]["loss/G"]) for r in journal if r["kind"] == "metrics"]
     arrived, duration_ms = _in_mlflow(stage, config) if stage.thorough else (points, 0)
     return Measured(
-        f"the right one of {tries} orders of dates: {right}; set back {back} time in a run of {len(points)} points: "
-        f"negative durations {negative} of {len(figures)}; in MLflow {len(arrived)} points, the same: {arrived == points}, "
-        f"duration of the run {duration_ms} ms",
+        f"the right checkpoint for {right} of {tries} orders of file times; clock set back {back} time in a run of "
+        f"{len(points)} points: negative durations {negative} of {len(figures)}; in MLflow {len(arrived)} points, equal: "
+        f"{arrived == points}, duration of the run {duration_ms} ms",
         right == tries and back == 1 and not negative and arrived == points and duration_ms >= 0,
     )
 
 
-def _dated(stage: Stage) -> tuple[int, int]:
-    """For how many orders of the checkpoints' dates the one of the highest step was taken."""
+def _resume_with_file_times(stage: Stage) -> tuple[int, int]:
+    """Orders of the checkpoints' file times for which the checkpoint of the highest step was taken, and all orders."""
     config = stage.run(name="dated", every__checkpoint=4, stop_after=12, keep_checkpoints=3)
     go(config)
     folders = sorted((config.run_dir / "checkpoints").glob("step-*"))
@@ -59,8 +59,8 @@ def _dated(stage: Stage) -> tuple[int, int]:
     return right + resumed, len(orders) + 1
 
 
-def _set_back(stage: Stage) -> Config:
-    """A run in whose middle the clock is set back by an hour."""
+def _train_while_the_clock_is_set_back(stage: Stage) -> Config:
+    """Train a run during which the clock is set back by an hour."""
     config = stage.run(name="back", every__log=2, stop_after=40)
     real, calls = time.time, itertools.count()
     with mock.patch.object(time, "time", lambda: real() - (HOUR_S if next(calls) > 10 else 0)):
@@ -69,7 +69,7 @@ def _set_back(stage: Stage) -> Config:
 
 
 def _in_mlflow(stage: Stage, config: Config) -> tuple[list[tuple[int, float]], int]:
-    """The points of a loss as MLflow shows them, by step, and how long it says the run took."""
+    """The points of a loss in MLflow, by step, and the run's duration there."""
     database = stage.folder / "mlflow.db"
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{database}"}
     command = [sys.executable, "-m", "pipelines.sync", str(config.run_dir)]
@@ -80,5 +80,5 @@ def _in_mlflow(stage: Stage, config: Config) -> tuple[list[tuple[int, float]], i
         ).fetchall()
         latest = connection.execute("select step from latest_metrics where key = 'loss/G'").fetchone()[0]
         began, ended = connection.execute("select start_time, end_time from runs").fetchone()
-    assert latest == points[-1][0], "the value that is shown for the run is not its last"
+    assert latest == points[-1][0], "the latest value in MLflow is not that of the last step"
     return points, ended - began

@@ -1,4 +1,4 @@
-"""C3, C4: files that are bombs, and files of every kind."""
+"""Drills C3 and C4: decompression bombs, and images of every kind."""
 
 import contextlib
 import io
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from cyclegan_dist.data.images import UnreadableImageError, decode, read_image
-from tests.faults.bombs import bombs, huge_file, tiff_of
+from tests.faults.decompression_bombs import decompression_bombs, huge_file, tiff_of
 from tests.faults.matrix import Measured, Stage, row
 
 ATTEMPT = """
@@ -25,7 +25,7 @@ found = {}
 for path in map(Path, sys.argv[2:]):
     source = path.read_bytes() if sys.argv[1] == "bytes" else path
     ours, theirs = os.pipe()
-    if os.fork() == 0:  # a child begins with a peak of its own
+    if os.fork() == 0:  # a child starts with its own peak memory
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         try:
             refused = decode(source, 3) is None
@@ -40,9 +40,9 @@ print(json.dumps(found))
 """
 
 
-@row("C3", "a decompression bomb", "refused, peak memory grows by less than 50 MB", slow=True)
+@row("C3", "decompression bombs", "refused; peak memory grows by less than 50 MB", slow=True)
 def bombs_are_refused(stage: Stage) -> Measured:
-    for number, data in enumerate(bombs().values()):
+    for number, data in enumerate(decompression_bombs().values()):
         (stage.folder / f"{number}.png").write_bytes(data)
     small = sorted(stage.folder.iterdir())
     tries = {"path": [*small, huge_file(stage.folder / "huge.png")], "bytes": small[:: stage.times(3, 1)]}
@@ -56,13 +56,13 @@ def bombs_are_refused(stage: Stage) -> Measured:
 
 
 def _attempt(how: str, files: list[Path]) -> list[tuple[bool, float]]:
-    """Whether each was refused, and by how many MB memory grew."""
+    """Whether each file was refused, and by how many MB memory grew."""
     done = subprocess.run([sys.executable, "-c", ATTEMPT, how, *map(str, files)], capture_output=True, check=True)
     return list(json.loads(done.stdout).values())
 
 
-def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """What EXIF says is to be shown of stored pixels: rows and columns mirrored, then swapped."""
+def _oriented(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels in their EXIF orientation: rows and columns mirrored, then swapped."""
     rows, columns = (-1 if orientation in which else 1 for which in ((3, 4, 7, 8), (2, 3, 6, 7)))
     if orientation < 5:
         return pixels[::rows, ::columns]
@@ -81,7 +81,7 @@ def _saved(image: Image.Image, format: str, orientation: int, **options: object)
 Kind = Callable[[np.random.Generator, tuple[int, int], int], tuple[bytes, np.ndarray]]
 
 
-def _plain(channels: int, format: str) -> Kind:
+def _opaque(channels: int, format: str) -> Kind:
     def make(rng: np.random.Generator, size: tuple[int, int], orientation: int) -> tuple[bytes, np.ndarray]:
         pixels = rng.integers(0, 256, (*size, channels), dtype=np.uint8)
         return _saved(Image.fromarray(pixels.squeeze(2) if channels == 1 else pixels), format, orientation), pixels
@@ -89,7 +89,7 @@ def _plain(channels: int, format: str) -> Kind:
     return make
 
 
-def _clear(channels: int, format: str) -> Kind:
+def _transparent(channels: int, format: str) -> Kind:
     def make(rng: np.random.Generator, size: tuple[int, int], orientation: int) -> tuple[bytes, np.ndarray]:
         pixels = rng.integers(0, 256, (*size, channels), dtype=np.uint8)
         opaque = pixels[..., -1:] / 255
@@ -130,10 +130,10 @@ def _deep_tiff(channels: int, order: str) -> Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "gray PNG": _plain(1, "PNG"),
-    "RGB PNG": _plain(3, "PNG"),
-    "RGBA PNG": _clear(4, "PNG"),
-    "gray and alpha PNG": _clear(2, "PNG"),
+    "gray PNG": _opaque(1, "PNG"),
+    "RGB PNG": _opaque(3, "PNG"),
+    "RGBA PNG": _transparent(4, "PNG"),
+    "gray and alpha PNG": _transparent(2, "PNG"),
     "palette PNG": _palette,
     "bilevel PNG": _bilevel,
     "CMYK TIFF": _cmyk,
@@ -145,8 +145,8 @@ SIZES = ((1, 1), (3, 2), (1, 7), (5, 4), (16, 33), (7, 1))
 
 @row(
     "C4",
-    "gray, RGBA, palette, CMYK, 16-bit, float, turned by EXIF, animated, 1x1, odd sizes",
-    "one decoder, right to 1/255; floats refused; of animations the first frame, and said so",
+    "grey, RGBA, palette, CMYK, 16-bit, float, EXIF-rotated and animated images, 1x1 and odd sizes",
+    "one decoder, correct to 1/255; floats are refused; the first frame of an animation is taken, with a notice",
 )
 def odd_kinds_of_images(stage: Stage) -> Measured:
     rng = np.random.default_rng(stage.seed)
@@ -156,7 +156,7 @@ def odd_kinds_of_images(stage: Stage) -> Measured:
             right = True
             for size in SIZES[: stage.times(3, len(SIZES))]:
                 data, stored = make(rng, size, orientation)
-                found, wanted = read_image(data).pixels.permute(1, 2, 0).numpy(), _turned(stored, orientation)
+                found, wanted = read_image(data).pixels.permute(1, 2, 0).numpy(), _oriented(stored, orientation)
                 error = np.abs(found - wanted.astype(float)).max() if found.shape == wanted.shape else np.inf
                 worst, count, right = max(worst, float(error)), count + 1, right and error <= 1
             orientations |= {orientation} if right else set()
@@ -171,7 +171,7 @@ def odd_kinds_of_images(stage: Stage) -> Measured:
 
 
 def _floats() -> tuple[int, int]:
-    """How many were refused, of how many."""
+    """The number of refused images, and of all."""
     buffers = []
     for image, format in (
         (Image.new("F", (4, 3), 0.5), "TIFF"),
@@ -191,6 +191,7 @@ def _floats() -> tuple[int, int]:
 
 
 def _animations() -> tuple[int, int]:
+    """The number of animations whose first frame was taken with a notice, and of all."""
     frames = [Image.new("RGB", (5, 3), (40 * i, 255 - 40 * i, 7)) for i in range(4)]
     right = 0
     for format, options in (("GIF", {}), ("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})):

@@ -1,51 +1,53 @@
-"""The whole matrix: importing a group's drills enters them."""
+"""The complete fault matrix: importing a group's module registers its drills."""
 
 from tests.faults import (
-    bulk,
-    canaries,
     clock,
     decoding,
     exposure,
-    injection,
-    judging,
-    links,
+    file_names,
+    html_injection,
     memory,
-    names,
+    network_links,
     nodes,
     numerics,
-    pages,
     processes,
+    promotion,
     reading,
     resuming,
+    sampling,
+    secret_leaks,
     serving,
     storage,
-    supply,
+    stress,
+    supply_chain,
     tracking,
+    yaml_injection,
 )
-from tests.faults.matrix import ENTERED
+from tests.faults.matrix import REGISTERED
 
 __all__ = [
     "ROWS",
-    "bulk",
-    "canaries",
     "clock",
     "decoding",
     "exposure",
-    "injection",
-    "judging",
-    "links",
+    "file_names",
+    "html_injection",
     "memory",
-    "names",
+    "network_links",
     "nodes",
     "numerics",
-    "pages",
     "processes",
+    "promotion",
     "reading",
     "resuming",
+    "sampling",
+    "secret_leaks",
     "serving",
     "storage",
-    "supply",
+    "stress",
+    "supply_chain",
     "tracking",
+    "yaml_injection",
 ]
 
-ROWS = {id: ENTERED[id] for id in sorted(ENTERED, key=lambda id: (id[0], int(id[1:])))}
+ROWS = {id: REGISTERED[id] for id in sorted(REGISTERED, key=lambda id: (id[0], int(id[1:])))}

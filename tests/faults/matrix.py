@@ -1,7 +1,7 @@
-"""What a row of the fault matrix is, and where all of them are kept.
+"""Rows of the fault matrix, and their registry.
 
-A drill is a function that gets a `Stage`, breaks something and returns what it measured. Tests run drills with few
-repetitions; `make faults` runs them with all and writes `docs/faults.md`.
+A drill is a function that takes a `Stage`, injects a fault and returns a measurement. Tests run drills with few
+repetitions; `make faults` runs them with all repetitions and writes `docs/faults.md`.
 """
 
 import random
@@ -18,35 +18,35 @@ GROUPS = {
     "A": "Processes, nodes and networks",
     "B": "Checkpoints and storage",
     "C": "Data",
-    "D": "Numerics and the state of a GAN",
+    "D": "Numerics and GAN state",
     "E": "Tracking and registry",
     "F": "Security",
-    "X": "Beyond the rows: what is counted or timed in bulk",
+    "X": "Stress tests",
 }
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a drill found: a sentence with figures, and whether it is what was expected."""
+    """Result of a drill: a sentence with figures, and whether the outcome was as expected."""
 
     figure: str
     passed: bool
 
 
 class Stage:
-    """An empty folder to break things in, and how often.
+    """Working folder and settings of a drill.
 
     Attributes:
-        folder: exists, empty.
+        folder: an existing, empty folder.
         thorough: all repetitions, for the report; otherwise few, for the tests.
-        seed: of everything random in the drill.
+        seed: seed of all random numbers in the drill.
     """
 
     def __init__(self, folder: Path, *, thorough: bool, seed: int = 0):
         self.folder, self.thorough, self.seed = folder, thorough, seed
 
     def times(self, few: int, all_of_them: int) -> int:
-        """Repetitions: few in a test, all of them in a report."""
+        """The number of repetitions: `few` in a test, `all_of_them` for the report."""
         return all_of_them if self.thorough else few
 
     @cached_property
@@ -55,13 +55,11 @@ class Stage:
 
     @cached_property
     def dataset(self) -> Path:
-        """A data set that may be damaged: seven images of A and ten of B, 24 x 24, in shards of four."""
+        """A data set for this drill only: seven images of A and ten of B, 24 x 24, in shards of four."""
         return make_dataset(self.folder / "dataset")
 
     def run(self, **changes: Any) -> Config:
-        """An opened run of the tests' tiny config on `dataset`; keyword arguments are dotted keys with __ for the
-        dot.
-        """
+        """Open a run with the tests' tiny configuration on `dataset`; keywords are dotted keys with __ for the dot."""
         return make_run(self.folder, **{"data__path": str(self.dataset), **changes})
 
 
@@ -70,15 +68,15 @@ Drill = Callable[[Stage], Measured]
 
 @dataclass(frozen=True)
 class Row:
-    """One fault.
+    """One fault of the matrix.
 
     Attributes:
         id: group letter and number.
-        fault: what goes wrong.
-        expected: what is to happen then.
-        drill: does it.
-        slow: takes more than a few seconds even with few repetitions.
-        nightly: takes so long that it runs for the report only.
+        fault: the fault.
+        expected: the expected outcome.
+        drill: function that injects the fault.
+        slow: the drill takes more than a few seconds even with few repetitions.
+        nightly: the drill takes so long that it runs for the report only.
     """
 
     id: str
@@ -89,15 +87,15 @@ class Row:
     nightly: bool = False
 
 
-ENTERED: dict[str, Row] = {}
+REGISTERED: dict[str, Row] = {}
 
 
 def row(id: str, fault: str, expected: str, *, slow: bool = False, nightly: bool = False) -> Callable[[Drill], Drill]:
-    """Enter a drill into the matrix."""
+    """Register a drill in the matrix."""
 
-    def enter(drill: Drill) -> Drill:
-        assert id not in ENTERED, id
-        ENTERED[id] = Row(id, fault, expected, drill, slow=slow, nightly=nightly)
+    def register(drill: Drill) -> Drill:
+        assert id not in REGISTERED, id
+        REGISTERED[id] = Row(id, fault, expected, drill, slow=slow, nightly=nightly)
         return drill
 
-    return enter
+    return register

@@ -1,4 +1,4 @@
-"""A10: there is not the memory that a step needs."""
+"""Drill A10: not enough memory for a step."""
 
 import re
 import resource
@@ -12,7 +12,7 @@ from tests.faults.matrix import Measured, Stage, row
 from tests.ranks import run_ranks
 from tests.training.trainings import go
 
-LEFT_MB = 160  # enough for one image at once, not for eight
+HEADROOM_MB = 160  # enough for one image at once, not for eight
 MESSAGE = (
     r"rank {}, step 1: out of memory with 8 images of each domain, 128 x 128 pixels, at once .*: lower optim\.micro_b"
 )
@@ -21,35 +21,36 @@ MESSAGE = (
 @row(
     "A10",
     "a rank runs out of memory in a step",
-    "one line says which rank, how many images at once and what to lower; it is not started again",
+    "one line names the rank, the number of images at once and the option to lower; no restart",
     slow=True,
 )
 def out_of_memory(stage: Stage) -> Measured:
     large = {"data__load_size": 128, "data__crop_size": 128, "method__generator__ngf": 16, "stop_after": 8}
-    told = []
-    for ranks, starved in ((1, 0), (2, 1))[: stage.times(1, 2)]:
-        config = stage.run(name=f"starved{ranks}", optim__batch_size=8 * ranks, **large)
-        said = run_ranks(lambda world, config=config, who=starved: _train(config, world, who), ranks)
-        kept = (config.run_dir / FAILURE_NAME).read_text()  # where the launcher reads that it need not start again
-        told.append(all(re.match(MESSAGE.format(starved), text) for text in (said[starved], kept)))
+    reported = []
+    for ranks, limited in ((1, 0), (2, 1))[: stage.times(1, 2)]:
+        config = stage.run(name=f"limited{ranks}", optim__batch_size=8 * ranks, **large)
+        results = run_ranks(lambda world, config=config, rank=limited: _train(config, world, rank), ranks)
+        saved = (config.run_dir / FAILURE_NAME).read_text()  # the launcher reads this file and does not restart
+        reported.append(all(re.match(MESSAGE.format(limited), text) for text in (results[limited], saved)))
     lower = stage.run(name="lower", optim__batch_size=8, optim__micro_batch=1, **large)
     (status,) = run_ranks(lambda world: _train(lower, world, 0), 1)
     return Measured(
-        f"RLIMIT_AS {LEFT_MB} MB above what there was: told by the rank itself in {sum(told)} of {len(told)} worlds, of "
-        f"1 rank and of 2; with optim.micro_batch 1, as it says, under the same limit: {status}",
-        all(told) and status == "FINISHED",
+        f"RLIMIT_AS {HEADROOM_MB} MB above the memory in use: reported by the rank itself in {sum(reported)} of "
+        f"{len(reported)} worlds (1 and 2 ranks); with optim.micro_batch 1, as the message suggests, under the same "
+        f"limit: {status}",
+        all(reported) and status == "FINISHED",
     )
 
 
-def _train(config: Config, world: World, starved: int) -> str:
-    """The status of a training in which one rank may take only so much more memory, or what it said."""
-    if world.rank == starved:
+def _train(config: Config, world: World, limited: int) -> str:
+    """Train with a memory limit on one rank. Returns the status or the error message."""
+    if world.rank == limited:
         status = Path("/proc/self/status").read_text()
         size = next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmSize"))
-        resource.setrlimit(resource.RLIMIT_AS, (size + (LEFT_MB << 20), resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, (size + (HEADROOM_MB << 20), resource.RLIM_INFINITY))
     try:
         return go(config, world)
     except OutOfMemoryError as error:
         return str(error)
-    except RuntimeError as error:  # the others lose it
+    except RuntimeError as error:  # the other ranks lose their connection
         return f"lost: {error}"

@@ -1,16 +1,16 @@
-"""A real `mlflow server` for drills, and a tap before it that can be closed, slow, rude or silent.
+"""A real `mlflow server` for drills, and a proxy in front of it that injects faults.
 
-Run as a module this file is the tap: a process of its own, so that a training that is timed shares nothing with it. It
-takes a mode a line on standard input and ends with that:
+This file is also the proxy's module: it runs in a separate process, so that it does not slow down a training that is
+timed. The proxy reads one mode per line from standard input, and exits at its end:
 
-| mode | every call |
+| mode | every request |
 |---|---|
 | pass | reaches the server |
-| closed | is refused: nobody listens |
+| closed | is refused: the port is closed |
 | slow S | reaches the server after S seconds |
-| status N | is answered with N |
+| status N | is answered with status N |
 | hang | is never answered |
-| forget PART | reaches the server; its answer does not come back if PART is in the path |
+| forget PART | reaches the server; the response is dropped if PART is in the path |
 """
 
 import atexit
@@ -18,7 +18,6 @@ import functools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,14 +29,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.faults.ray_heads import free_port
+
 START_S = 120.0
 
 
 class MlflowServer:
-    """`mlflow server` on this machine, over an empty SQLite file in `folder`."""
+    """`mlflow server` on this machine, with an empty SQLite database in `folder`."""
 
     def __init__(self, folder: Path):
-        self.port = _free_port()
+        self.port = free_port()
         command = [str(Path(sys.executable).parent / "mlflow"), "server", "--host", "127.0.0.1", "--workers", "1"]
         command += ["--port", str(self.port), "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
         command += ["--artifacts-destination", str(folder / "artifacts")]
@@ -59,13 +60,13 @@ class MlflowServer:
         raise AssertionError(f"mlflow server did not start: {log.read_text()[-500:]}")
 
     def stop(self) -> None:
-        """End it and the processes it has started."""
+        """Kill the server and its child processes."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def call(self, path: str, **body: Any) -> dict[str, Any]:
-        """An answer of its REST interface; with a body it is a POST."""
+        """Call the REST API, with POST if there is a body, and return the response."""
         url = f"http://127.0.0.1:{self.port}/api/2.0/mlflow/{path}"
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(url, data=json.dumps(body).encode() if body else None, headers=headers)
@@ -73,20 +74,20 @@ class MlflowServer:
             return json.load(answer)
 
 
-class Tap:
-    """Where clients find the server, as long as it is open."""
+class FaultyProxy:
+    """A proxy process that injects faults into requests to the server."""
 
     def __init__(self, upstream: int):
-        self.port = _free_port()
+        self.port = free_port()
         command = [sys.executable, "-m", "tests.faults.mlflow_server", str(self.port), str(upstream)]
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen(command, cwd=Path(__file__).parents[2], **pipes)
         atexit.register(self._process.kill)
         self.uri = f"http://127.0.0.1:{self.port}"
-        self.turn("pass")
+        self.set_mode("pass")
 
-    def turn(self, mode: str) -> int:
-        """Change the mode. Returns how many calls there have been."""
+    def set_mode(self, mode: str) -> int:
+        """Change the mode. Returns the number of requests so far."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(mode + "\n")
         self._process.stdin.flush()
@@ -94,18 +95,12 @@ class Tap:
 
 
 @functools.cache
-def server_and_tap() -> tuple[MlflowServer, Tap]:
-    """One server, shared by all drills of this process, and ended with it."""
+def server_and_proxy() -> tuple[MlflowServer, FaultyProxy]:
+    """One server and proxy, shared by all drills of this process."""
     folder = tempfile.TemporaryDirectory(prefix="mlflow")
-    atexit.register(folder.cleanup)  # after the server's own end: what was registered last is called first
+    atexit.register(folder.cleanup)  # registered before the server's stop, and therefore called after it
     server = MlflowServer(Path(folder.name))
-    return server, Tap(server.port)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return server, FaultyProxy(server.port)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -114,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
     mode, calls, upstream = ["closed"], 0, 0
 
     def pass_on(self) -> None:
-        """Answer one call as the mode wants it."""
+        """Answer one request according to the mode."""
         _Handler.calls += 1
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         mode = self.mode

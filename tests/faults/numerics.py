@@ -1,4 +1,4 @@
-"""Group D: numerics, and the state that only a GAN has."""
+"""Drills D1 to D4: non-finite values, lost state and flipped bits."""
 
 import copy
 import random
@@ -23,79 +23,84 @@ from cyclegan_dist.training.parts import Parts
 from cyclegan_dist.training.stop import StopRequest
 from cyclegan_dist.training.trainer import build, loop
 from tests.faults.matrix import Measured, Stage, row
-from tests.faults.resuming import newest, rewritten
+from tests.faults.resuming import newest, rewrite
 from tests.ranks import run_ranks
 from tests.training.trainings import ALONE, before_step, differences, final_state, go
 
 
-def spoil_image(parts: Parts) -> None:
+def corrupt_image(parts: Parts) -> None:
     images = Batch.images
 
-    def poisoned(batch: Batch, *where: Any) -> dict[str, torch.Tensor]:
-        made = images(batch, *where)
-        made["real_A"][0, 0, 0, 0] = float("inf")
-        return made
+    def corrupted(batch: Batch, *where: Any) -> dict[str, torch.Tensor]:
+        loaded = images(batch, *where)
+        loaded["real_A"][0, 0, 0, 0] = float("inf")
+        return loaded
 
-    Batch.images = poisoned  # type: ignore[method-assign]
+    Batch.images = corrupted  # type: ignore[method-assign]
 
 
-def spoil_activation(parts: Parts) -> None:
+def corrupt_activation(parts: Parts) -> None:
     parts.method.networks["G_AB"].register_forward_hook(lambda module, args, out: out * float("nan"))
 
 
-def spoil_gradient(parts: Parts) -> None:
+def corrupt_gradient(parts: Parts) -> None:
     weight = next(iter(parts.method.networks["D_B"].parameters()))
     weight.register_hook(lambda gradient: gradient * float("inf"))
 
 
-@row("D1", "NaN or Inf in an image, an activation, a gradient of one rank", "all ranks stop before a weight changes")
+@row("D1", "NaN or Inf in an image, an activation or a gradient of one rank", "all ranks stop before a weight changes")
 def not_finite(stage: Stage) -> Measured:
-    stopped = told = changed = bad = 0
-    spoilers = (spoil_image, spoil_activation, spoil_gradient)
-    for spoil in spoilers:
-        config = stage.run(name=spoil.__name__, optim__batch_size=4, every__checkpoint=8)
+    stopped = same_message = changed = bad = 0
+    faults = (corrupt_image, corrupt_activation, corrupt_gradient)
+    for fault in faults:
+        config = stage.run(name=fault.__name__, optim__batch_size=4, every__checkpoint=8)
 
-        def work(world: World, config: Config = config, spoil: Any = spoil) -> tuple[str, bool]:
+        def work(world: World, config: Config = config, fault: Any = fault) -> tuple[str, bool]:
             before: list[torch.Tensor] = []
 
-            def note_and_spoil(parts: Parts) -> None:
+            def save_and_corrupt(parts: Parts) -> None:
                 before.extend(p.clone() for p in parts.method.networks.parameters())
-                spoil(parts)
+                fault(parts)
 
             parts = build(config, world, None)
             try:
-                loop(parts, StopRequest(config.run_dir, world), [before_step(5, 1, note_and_spoil)])
+                loop(parts, StopRequest(config.run_dir, world), [before_step(5, 1, save_and_corrupt)])
             except NonFiniteError as error:
                 after = parts.method.networks.parameters()
                 return str(error), all(torch.equal(x, y) for x, y in zip(before, after, strict=False))
             return "", False
 
-        answers = run_ranks(work, 2)
-        stopped += all(text for text, _ in answers)
-        told += "Last good: the checkpoint of step 4" in answers[0][0] and answers[0][0] == answers[1][0]
-        changed += not all(same for _, same in answers)
+        results = run_ranks(work, 2)
+        stopped += all(text for text, _ in results)
+        same_message += "Last good: the checkpoint of step 4" in results[0][0] and results[0][0] == results[1][0]
+        changed += not all(same for _, same in results)
         bad += newest(config).name != "step-000000004"
-    n = len(spoilers)
+    n = len(faults)
     return Measured(
-        f"stopped on all ranks {stopped} of {n}, told alike {told}; weights changed {changed}, checkpoints after it {bad}",
-        stopped == told == n and changed == bad == 0,
+        f"stopped on all ranks {stopped} of {n}, with the same message {same_message}; weights changed {changed}, "
+        f"checkpoints after the fault {bad}",
+        stopped == same_message == n and changed == bad == 0,
     )
 
 
-@row("D2", "one rank's history buffer is missing from a checkpoint", "the checkpoint before it is taken, buffers equal")
-def lost_pool(stage: Stage) -> Measured:
+@row(
+    "D2",
+    "one rank's history buffer is missing from a checkpoint",
+    "the previous checkpoint is taken; buffers are equal",
+)
+def lost_buffer(stage: Stage) -> Measured:
     whole, cut = stage.run(name="whole"), stage.run(name="cut", stop_after=20)
     run_ranks(lambda world: go(whole, world), 2)
     run_ranks(lambda world: go(cut, world), 2)
-    gone = newest(cut)
-    (gone / "rank-00001.pt").unlink()
+    damaged = newest(cut)
+    (damaged / "rank-00001.pt").unlink()
     resumed = stage.run(name="cut")
     run_ranks(lambda world: go(resumed, world), 2)
-    apart = differences(final_state(whole, 2), final_state(resumed, 2))
-    return Measured(f"{gone.name} passed over; differences after the end {len(apart)}", not apart)
+    different = differences(final_state(whole, 2), final_state(resumed, 2))
+    return Measured(f"{damaged.name} skipped; differences at the end {len(different)}", not different)
 
 
-@row("D3", "one bit of one rank's weights flips", "found when ranks compare, before the next checkpoint")
+@row("D3", "one bit of one rank's weights flips", "detected when ranks compare weights, before the next checkpoint")
 def divergence(stage: Stage) -> Measured:
     found = 0
     bits = stage.times(3, 32)
@@ -109,19 +114,20 @@ def divergence(stage: Stage) -> Measured:
         def work(world: World, config: Config = config, flip: Any = flip) -> bool:
             try:
                 loop(build(config, world, None), StopRequest(config.run_dir, world), [before_step(5, 1, flip)])
-            except (DivergedError, NonFiniteError) as error:  # an exponent's bit may show at once
+            except (DivergedError, NonFiniteError) as error:  # a bit of the exponent may have an effect at once
                 return "step 8" in str(error) or isinstance(error, NonFiniteError)
             return False
 
         found += all(run_ranks(work, 2)) and newest(config).name == "step-000000004"
     tried = len(range(0, 32, 32 // bits))
     return Measured(
-        f"found {found} of {tried} bits; a comparison of full-size networks {compare_ms():.0f} ms", found == tried
+        f"detected {found} of {tried} bits; a comparison of full-size networks takes {compare_ms():.0f} ms",
+        found == tried,
     )
 
 
 def compare_ms() -> float:
-    """Milliseconds that digesting the paper's four networks takes."""
+    """Milliseconds to hash the weights of the paper's four networks."""
     networks, taken = CycleGAN(CycleGANConfig()).networks, []
     for _ in range(5):
         began = time.monotonic()
@@ -131,7 +137,7 @@ def compare_ms() -> float:
 
 
 def without(state: list[Any], item: str) -> list[Any]:
-    """A copy of a checkpoint's content in which one item is as in a run that has not begun."""
+    """A copy of a checkpoint's content in which one item has its initial value."""
     shared, rank = copy.deepcopy(state)
     step, history = shared["step"], rank["method"]
     if item == "networks":
@@ -151,28 +157,36 @@ def without(state: list[Any], item: str) -> list[Any]:
     return [shared, rank]
 
 
-@row("D4", "each item of the state lost in turn", "losing it shows in the result; global generators do not matter")
+@row(
+    "D4",
+    "each item of the state is lost in turn",
+    "each loss changes the result; global random generators do not matter",
+)
 def every_item(stage: Stage) -> Measured:
     options = {"optim__ema_decay": 0.9, "schedule__policy": "plateau", "method__generator__dropout": True}
     whole, cut = stage.run(name="whole", **options), stage.run(name="cut", stop_after=14, **options)
-    go(whole), go(cut)
+    for config in (whole, cut):
+        go(config)
     items = ("networks", "Adam G", "Adam D", "EMA", "schedule", "history images", "history generator")
     state, needed = final_state(cut, 1), []
     for item in items:
         resumed = stage.run(name="cut", stop_after=14, **options)
         shared, rank = without(state, item)
-        rewritten(newest(resumed), lambda manifest: None, shared=shared, rank=rank)
-        if apart(stage, whole, options):
+        rewrite(newest(resumed), lambda manifest: None, shared=shared, rank=rank)
+        if ends_differently(stage, whole, options):
             needed.append(item)
-    rewritten(newest(cut), lambda manifest: None, shared=state[0], rank=state[1])
+    rewrite(newest(cut), lambda manifest: None, shared=state[0], rank=state[1])
     torch.manual_seed(99), np.random.seed(99), random.seed(99)
-    derived = not apart(stage, whole, options)
-    figure = f"loss of {len(needed)} of {len(items)} items shows; other seeds of torch, numpy, python: no difference {derived}"
-    return Measured(figure, len(needed) == len(items) and derived)
+    independent = not ends_differently(stage, whole, options)
+    figure = (
+        f"loss of {len(needed)} of {len(items)} items changes the result; other seeds of torch, numpy and python: no "
+        f"difference {independent}"
+    )
+    return Measured(figure, len(needed) == len(items) and independent)
 
 
-def apart(stage: Stage, whole: Config, options: dict[str, Any]) -> bool:
-    """Whether the run `cut`, resumed in a copy, ends otherwise than `whole`."""
+def ends_differently(stage: Stage, whole: Config, options: dict[str, Any]) -> bool:
+    """Whether a copy of the run `cut`, resumed, ends in another state than `whole`."""
     source = stage.run(name="cut", **options).run_dir
     shutil.rmtree(source.with_name("copy"), ignore_errors=True)
     shutil.copytree(source, source.with_name("copy"))

@@ -1,4 +1,4 @@
-"""The page `docs/faults.md`, from the figures that the drills left in `docs/faults.json`."""
+"""Renderer of `docs/faults.md`, from the figures that the drills saved in `docs/faults.json`."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from tests.faults.matrix import GROUPS
 FIGURES = Path(__file__).parents[2] / "docs" / "faults.json"
 VERDICT = {True: "yes", False: "**no**", None: "?"}
 
-HEAD = """# What breaks, and what happens then
+HEAD = """# Fault-injection results
 
-Every row was broken for real and measured; nothing here is written by hand. `make faults` runs all drills and writes this
-page, `python -m tests.faults B2 C1` runs some of them anew; `make test` runs most of them, with fewer repetitions.
-The drills are in `tests/faults`.
+Each row is a real fault that a drill in `tests/faults` injected, and the measured outcome. This page is generated: `make
+faults` runs all drills and writes it, and `python -m tests.faults B2 C1` runs some rows again. `make test` runs most drills
+with fewer repetitions.
 
 {date}, {machine}, {versions}; seed {seed}. {passed} of {all} rows pass.
 """

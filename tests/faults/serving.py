@@ -1,4 +1,4 @@
-"""F8: requests to the service that mean harm."""
+"""Drill F8: malicious requests to the service."""
 
 import base64
 import http.server
@@ -13,55 +13,55 @@ from urllib.parse import urlsplit
 
 import requests
 
-from tests.faults.bombs import bombs
+from tests.faults.decompression_bombs import decompression_bombs
 from tests.faults.matrix import Measured, Stage, row
 from tests.service.running import LIMITS, make_snapshot, picture, post, running
 
 Answers = list[tuple[str, int]]
-MOST_MB = 80  # of growth: the largest body that is taken, some of them at once, and what they are decoded to
+MAX_GROWTH_MB = 80  # room for some of the largest accepted bodies at once, and for their decoded images
 ENDLESS = 64 << 20
 
 
 @row(
     "F8",
-    "bombs, paths, URLs, batches and endless bodies are sent to the service",
-    "refused in a sentence; nothing is fetched or written; memory stays",
+    "decompression bombs, paths, URLs, batches and endless bodies are sent to the service",
+    "refused with a message; nothing is fetched or written; memory stays bounded",
     slow=True,
 )
-def harmful_requests(stage: Stage) -> Measured:
+def malicious_requests(stage: Stage) -> Measured:
     snapshot = make_snapshot(stage.folder / "tiny")
     before = set(stage.folder.rglob("*"))
     with _witness() as (witness, fetched), running(snapshot) as url:
-        files = _files(witness)  # our own memory, and so is the first answer's
+        files = _files(witness)  # made before memory is measured, as is the first response
         post(f"{url}translate", data=picture())
-        Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         memory = _megabytes("VmRSS")
         answers = [(name, post(f"{url}translate", data=data).status_code) for name, data in files.items()]
         answers += [*_json(url, witness), *_elsewhere(url)]
-        taken = _endless(url)
-        crowd = _crowd(url, stage.times(12, 60))
+        accepted = _endless(url)
+        concurrent = _concurrent(url, stage.times(12, 60))
         growth = _megabytes("VmHWM") - memory
-        well = post(f"{url}translate", data=picture()).status_code
+        after = post(f"{url}translate", data=picture()).status_code
     bad = [name for name, status in answers if not 400 <= status < 500]
     written = len(set(stage.folder.rglob("*")) - before)
     return Measured(
         f"refused {len(answers) - len(bad)} of {len(answers)} {bad or ''}; URLs fetched {len(fetched)}, files written "
-        f"{written}; of an endless body {taken / 1e6:.0f} MB taken, of {len(crowd)} large ones at once {crowd.count(503)} told "
-        f"to come again, {sum(status not in (413, 422, 503) for status in crowd)} otherwise; peak memory {growth:+.0f} MB; "
-        f"then {well}",
+        f"{written}; of an endless body {accepted / 1e6:.0f} MB accepted; of {len(concurrent)} concurrent large bodies "
+        f"{concurrent.count(503)} answered with 503, {sum(status not in (413, 422, 503) for status in concurrent)} with an "
+        f"unexpected status; peak memory {growth:+.0f} MB; a valid request afterwards: {after}",
         not bad
         and not fetched
         and not written
-        and taken < ENDLESS / 2
-        and set(crowd) <= {413, 422, 503}
-        and growth < MOST_MB
-        and well == 200,
+        and accepted < ENDLESS / 2
+        and set(concurrent) <= {413, 422, 503}
+        and growth < MAX_GROWTH_MB
+        and after == 200,
     )
 
 
 def _files(witness: str) -> dict[str, bytes]:
-    """Bodies in an image file's place."""
-    made = bombs()
+    """Bodies instead of an image file."""
+    made = decompression_bombs()
     made |= {"path": b"/etc/passwd", "URL": witness.encode(), "file URL": b"file:///etc/passwd"}
     made |= {"SVG": f"<svg xmlns='http://www.w3.org/2000/svg'><image href='{witness}'/></svg>".encode()}
     made |= {"batch": picture() * 1400, "nothing": b""}
@@ -69,7 +69,7 @@ def _files(witness: str) -> dict[str, bytes]:
 
 
 def _json(url: str, witness: str) -> Answers:
-    """As JSON."""
+    """Responses to JSON bodies."""
     image = base64.b64encode(picture()).decode()
     made: dict[str, object] = {"URL": {"image": witness}, "key url": {"image": image, "url": witness}}
     made |= {"data URL": {"image": f"data:image/png;base64,{image}"}, "path": {"image": image, "path": "/etc/passwd"}}
@@ -87,7 +87,7 @@ def _json(url: str, witness: str) -> Answers:
 
 
 def _elsewhere(url: str) -> Answers:
-    """By file name, path, query and method."""
+    """Responses to file names, paths, queries and methods."""
     upload = {"file": ("../../../../tmp/evil.png", picture())}
     answers = [("file name", post(f"{url}translate", files=upload).status_code)]
     for path in (
@@ -106,7 +106,7 @@ def _elsewhere(url: str) -> Answers:
 
 
 def _endless(url: str) -> int:
-    """Bytes of a body without end that are taken before the connection is closed."""
+    """Bytes of an endless body that are accepted before the connection is closed."""
     place, sent = urlsplit(url), 0
     with socket.create_connection((place.hostname, place.port), timeout=20) as client:
         client.sendall(b"POST /translate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -119,8 +119,8 @@ def _endless(url: str) -> int:
     return sent
 
 
-def _crowd(url: str, count: int) -> list[int]:
-    """The answers to as many large bodies at once."""
+def _concurrent(url: str, count: int) -> list[int]:
+    """Statuses of `count` concurrent requests with large bodies."""
     body = bytes(LIMITS.max_bytes)
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(lambda _: post(f"{url}translate", data=body).status_code, range(count)))
@@ -128,7 +128,7 @@ def _crowd(url: str, count: int) -> list[int]:
 
 @contextmanager
 def _witness() -> Iterator[tuple[str, list[str]]]:
-    """A URL, and the paths that are fetched there."""
+    """A URL of this process, and the paths that are fetched from it."""
     fetched: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Group B, first half: checkpoints on disks that fail, and processes that die while writing them."""
+"""Drills B1, B2 and B4 to B6: storage faults, and processes that are killed while they save a checkpoint."""
 
 import itertools
 import os
@@ -12,19 +12,19 @@ import torch
 from cyclegan_dist.checkpoint.storage import LocalStorage
 from cyclegan_dist.checkpoint.store import CheckpointStore
 from cyclegan_dist.errors import UsageError
-from tests.faults.dying import in_fork, kill_at, limit_files_to
+from tests.faults.forked_processes import in_fork, kill_at, limit_file_size
 from tests.faults.matrix import Measured, Stage, row
 from tests.training.trainings import ALONE, go, records
 
-STAGES = ((Path, "mkdir"), (Path, "open"), (os, "fsync"), (os, "rename"), (shutil, "rmtree"), (Path, "unlink"))
+FILE_OPERATIONS = ((Path, "mkdir"), (Path, "open"), (os, "fsync"), (os, "rename"), (shutil, "rmtree"), (Path, "unlink"))
 
 
 def store(folder: Path, keep: int = 3) -> CheckpointStore:
     return CheckpointStore(LocalStorage(folder), ALONE, keep=keep, warn=lambda text: None)
 
 
-def put(folder: Path, *steps: int, keep: int = 3) -> None:
-    """Save checkpoints that hold their step."""
+def save(folder: Path, *steps: int, keep: int = 3) -> None:
+    """Save checkpoints whose tensors contain their step."""
     kept = store(folder, keep)
     for step in steps:
         state = {"w": torch.full((500,), float(step)), "nested": [torch.arange(step + 1)]}
@@ -32,8 +32,8 @@ def put(folder: Path, *steps: int, keep: int = 3) -> None:
         kept.wait()
 
 
-def taken(folder: Path) -> int | None:
-    """The step that is restored, after a look at whether it holds what was saved."""
+def restored_step(folder: Path) -> int | None:
+    """The step of the restored checkpoint, after checking its content; None if there is none."""
     try:
         restored = store(folder).load_latest()
     except UsageError:
@@ -45,55 +45,62 @@ def taken(folder: Path) -> int | None:
 
 
 def killed_while_saving(stage: Stage, before: tuple[int, ...], keep: int) -> list[int | None]:
-    """For every call that saving makes to the file system, killed at it: the step that is restored then."""
+    """Kill the process at each file operation of a save. Returns the step that is restored after each kill."""
     found = []
     for call in itertools.count():
         folder = stage.folder / f"kill-{call}"
-        put(folder, *before, keep=keep)
+        save(folder, *before, keep=keep)
 
-        def save(folder: Path = folder, call: int = call) -> None:
-            kill_at(call, *STAGES)
-            put(folder, before[-1] + 1, keep=keep)
+        def save_and_be_killed(folder: Path = folder, call: int = call) -> None:
+            kill_at(call, *FILE_OPERATIONS)
+            save(folder, before[-1] + 1, keep=keep)
 
-        if in_fork(save) == 0:
+        if in_fork(save_and_be_killed) == 0:
             return found
-        found.append(taken(folder))
-        put(folder, before[-1] + 2, keep=keep)
-        assert taken(folder) == before[-1] + 2 and not list(folder.glob(".step-*"))
+        found.append(restored_step(folder))
+        save(folder, before[-1] + 2, keep=keep)
+        assert restored_step(folder) == before[-1] + 2 and not list(folder.glob(".step-*"))
     raise AssertionError
 
 
-@row("B1", "killed in the middle of a save, or files cut short", "the newest whole checkpoint is taken, leftovers go")
-def torn(stage: Stage) -> Measured:
+@row(
+    "B1",
+    "a process is killed during a save, or files are truncated",
+    "the newest complete checkpoint is taken; leftovers are removed",
+)
+def incomplete(stage: Stage) -> Measured:
     kills = killed_while_saving(stage, (1,), keep=3)
     wrong = sum(step not in (1, 2) for step in kills)
     cuts = undetected = 0
     for name in ("shared.pt", "rank-00000.pt", "manifest.json"):
         folder = stage.folder / "cut"
-        put(folder, 1, 2)
+        save(folder, 1, 2)
         path = folder / "step-000000002" / name
         whole = path.read_bytes()
         for _ in range(stage.times(10, 200)):
             path.write_bytes(whole[: stage.random.randrange(len(whole))])
-            cuts, undetected = cuts + 1, undetected + (taken(folder) != 1)
+            cuts, undetected = cuts + 1, undetected + (restored_step(folder) != 1)
         path.write_bytes(whole)
-    figure = f"killed at {len(kills)} of {len(kills)} calls: wrong state {wrong}; cut at {cuts} places: undetected {undetected}"
+    figure = (
+        f"killed at {len(kills)} of {len(kills)} calls: wrong state {wrong}; truncated at {cuts} places: undetected "
+        f"{undetected}"
+    )
     return Measured(figure, wrong == undetected == 0)
 
 
-@row("B2", "bits flip in a checkpoint", "found by its hash, the one before it is taken")
-def rot(stage: Stage) -> Measured:
-    put(stage.folder / "c", 1, 2)
+@row("B2", "bits flip in a checkpoint", "detected by its hash; the previous checkpoint is taken")
+def bit_flips(stage: Stage) -> Measured:
+    save(stage.folder / "c", 1, 2)
     files = sorted((stage.folder / "c" / "step-000000002").iterdir())
     sizes = [path.stat().st_size for path in files]
     flips, undetected, raw = stage.times(20, 200), 0, 0
     for _ in range(flips):
         (path,) = stage.random.choices(files, sizes)
         whole = path.read_bytes()
-        rotten = bytearray(whole)
-        rotten[stage.random.randrange(len(whole))] ^= 1 << stage.random.randrange(8)
-        path.write_bytes(rotten)
-        undetected += taken(stage.folder / "c") != 1
+        damaged = bytearray(whole)
+        damaged[stage.random.randrange(len(whole))] ^= 1 << stage.random.randrange(8)
+        path.write_bytes(damaged)
+        undetected += restored_step(stage.folder / "c") != 1
         raw += path.suffix == ".pt" and loads(path)
         path.write_bytes(whole)
     return Measured(f"undetected {undetected} of {flips} (torch.load alone accepts {raw})", undetected == 0)
@@ -102,23 +109,27 @@ def rot(stage: Stage) -> Measured:
 def loads(path: Path) -> bool:
     try:
         torch.load(path, weights_only=True)
-    except Exception:  # three kinds and counting
+    except Exception:  # torch raises several types
         return False
     return True
 
 
-@row("B4", "the disk is full when a checkpoint is due", "training goes on, the last good one stays, a warning says so")
+@row(
+    "B4",
+    "the disk is full when a checkpoint is due",
+    "training continues with a warning; the last good checkpoint is kept",
+)
 def disk_full(stage: Stage) -> Measured:
     config = stage.run(every__checkpoint=8)
 
     def train() -> None:
-        advance, seen = CheckpointStore.save, []
+        original, seen = CheckpointStore.save, []
 
         def limited(self: CheckpointStore, step: int, *args: Any, **kwargs: Any) -> None:
             if seen:
-                limit_files_to(16_000)  # the journal still fits
+                limit_file_size(16_000)  # the journal still fits
             seen.append(step)
-            advance(self, step, *args, **kwargs)
+            original(self, step, *args, **kwargs)
 
         CheckpointStore.save = limited  # type: ignore[method-assign]
         assert go(config) == "FINISHED"
@@ -127,11 +138,11 @@ def disk_full(stage: Stage) -> Measured:
     warnings = [r["text"] for r in records(config) if "was not written" in r.get("text", "")]
     left = sorted(path.name for path in (config.run_dir / "checkpoints").iterdir())
     again = go(stage.run(every__checkpoint=8))
-    figure = f"exit {code}, {len(warnings)} warnings, left: {', '.join(left)}; resumed from it and {again}"
+    figure = f"exit code {code}, {len(warnings)} warnings, left: {', '.join(left)}; resumed from it: {again}"
     return Measured(figure, code == 0 and len(warnings) >= 4 and left == ["step-000000004"] and again == "FINISHED")
 
 
-@row("B5", "storage that cannot be written or is not there", "refused before ranks start, with what to do")
+@row("B5", "storage is not writable or does not exist", "refused before ranks start, with what to do")
 def unwritable(stage: Stage) -> Measured:
     (stage.folder / "file").touch()
     cases: list[dict[str, Any]] = [
@@ -158,7 +169,11 @@ def unwritable(stage: Stage) -> Measured:
     )
 
 
-@row("B6", "killed between removing old checkpoints and writing new ones", "there is always one to restore")
+@row(
+    "B6",
+    "a process is killed between removing old checkpoints and writing new ones",
+    "there is always a checkpoint to restore",
+)
 def retention(stage: Stage) -> Measured:
     found = killed_while_saving(stage, (1, 2), keep=1)
     return Measured(f"restorable {sum(s in (2, 3) for s in found)} of {len(found)}", all(s in (2, 3) for s in found))

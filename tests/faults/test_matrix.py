@@ -1,4 +1,4 @@
-"""Each drill with few repetitions, and the page that the full ones left."""
+"""Tests that run each drill with few repetitions, and that check the generated page."""
 
 import json
 from pathlib import Path
@@ -14,22 +14,22 @@ DRILLS = [
     for row in ROWS.values()
     if not row.nightly
 ]
-PROMISED = {"A": 13, "B": 12, "C": 14, "D": 5, "E": 8, "F": 10}
+REQUIRED = {"A": 13, "B": 12, "C": 14, "D": 5, "E": 8, "F": 10}
 
 
-@pytest.mark.filterwarnings("ignore::Warning")  # of webdataset, MLflow and what they load
+@pytest.mark.filterwarnings("ignore::Warning")  # from webdataset, MLflow and their dependencies
 @pytest.mark.parametrize("row", DRILLS)
-def test_a_fault_ends_as_it_should(row: Row, tmp_path: Path) -> None:
+def test_the_outcome_of_a_fault_is_as_expected(row: Row, tmp_path: Path) -> None:
     found = row.drill(Stage(tmp_path, thorough=False))
     assert found.passed, found.figure
 
 
-def test_every_fault_of_the_matrix_has_a_row() -> None:
-    wanted = {f"{group}{number}" for group, last in PROMISED.items() for number in range(1, last + 1)}
+def test_the_matrix_has_every_required_row() -> None:
+    wanted = {f"{group}{number}" for group, last in REQUIRED.items() for number in range(1, last + 1)}
     assert wanted <= set(ROWS)
 
 
-def test_the_page_is_what_the_drills_measured() -> None:
+def test_the_page_shows_the_saved_figures_and_every_row_passes() -> None:
     figures = json.loads(FIGURES.read_text())
     assert list(figures["rows"]) == list(ROWS), "run make faults"
     assert (FIGURES.parent / "faults.md").read_text() == render(figures), "run make faults"

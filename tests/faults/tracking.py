@@ -1,4 +1,4 @@
-"""Group E: MLflow is away, slow or rude, senders die, names are bad. A real `mlflow server`, real trainings."""
+"""Drills E1 to E5 and E8: MLflow is unavailable, slow or failing, senders are killed, run names are malicious."""
 
 import json
 import signal
@@ -12,12 +12,12 @@ from cyclegan_dist.config.config import check_config
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.tracking.sender_state import SENDER_STATE
 from tests.faults.matrix import Measured, Stage, row
-from tests.faults.mlflow_server import server_and_tap
-from tests.faults.tracked import Arrival, Training, arrival, runs_of
+from tests.faults.mlflow_server import server_and_proxy
+from tests.faults.tracked_training import Delivery, Training, delivery, runs_of
 
 
 def sync(training: Training) -> "subprocess.CompletedProcess[str]":
-    """The command that the run named, as typed: nothing but the run's own folder says where MLflow is."""
+    """Run the command that the training printed; only the run's folder contains the address of MLflow."""
     command = [sys.executable, "-m", "pipelines.sync", str(training.run_dir)]
     return subprocess.run(command, capture_output=True, text=True, env=training.environment(), timeout=300)
 
@@ -25,32 +25,35 @@ def sync(training: Training) -> "subprocess.CompletedProcess[str]":
 @row(
     "E1",
     "MLflow is down at the start",
-    "training starts as fast, ends with 0, and names the command",
+    "training starts without delay, exits with 0, and prints the command to send later",
     slow=True,
     nightly=True,
 )
 def down_at_start(stage: Stage) -> Measured:
-    server, tap = server_and_tap()
-    tap.turn("closed")
+    server, proxy = server_and_proxy()
+    proxy.set_mode("closed")
     pairs = [
         [
-            _finished(Training(stage, tap.uri, f"e1-{number}-{mlflow}", mlflow=mlflow, epochs=8))
+            _finished(Training(stage, proxy.uri, f"e1-{number}-{mlflow}", mlflow=mlflow, epochs=8))
             for mlflow in (False, True)
         ]
         for number in range(stage.times(1, 7))
     ]
-    without, with_it = (statistics.median(t.first_step_s for t in trainings) for trainings in zip(*pairs, strict=True))
+    without, with_mlflow = (
+        statistics.median(t.first_step_s for t in trainings) for trainings in zip(*pairs, strict=True)
+    )
     codes = {training.code for pair in pairs for training in pair}
     last = pairs[-1][1]
-    tap.turn("pass")
+    proxy.set_mode("pass")
     sent = sync(last)
-    there = arrival(server, last.run_dir)
+    delivered = delivery(server, last.run_dir)
     figure = (
-        f"first step {with_it:.2f} s after the start, {with_it - without:+.2f} s to without ({len(pairs)} pairs of runs); "
-        f"exit codes {sorted(codes)}; end waits {last.end_s:.1f} s; after the command that it names: {there} {sent.stderr}"
+        f"first step {with_mlflow:.2f} s after the start, {with_mlflow - without:+.2f} s compared with runs without MLflow "
+        f"({len(pairs)} pairs of runs); exit codes {sorted(codes)}; delay at the end {last.end_s:.1f} s; after the printed "
+        f"command: {delivered} {sent.stderr}"
     ).strip()
-    passed = codes == {0} and last.names_sync and sent.returncode == 0 and there.exact
-    return Measured(figure, passed and with_it - without < stage.times(5, 1))
+    passed = codes == {0} and last.names_sync and sent.returncode == 0 and delivered.exact
+    return Measured(figure, passed and with_mlflow - without < stage.times(5, 1))
 
 
 def _finished(training: Training) -> Training:
@@ -58,121 +61,132 @@ def _finished(training: Training) -> Training:
     return training
 
 
-@row("E2", "MLflow goes down in the middle, for a while or for ever", "no step is slower, no point is lost", slow=True)
-def down_in_the_middle(stage: Stage) -> Measured:
-    server, tap = server_and_tap()
-    tap.turn("pass")
-    training = Training(stage, tap.uri, "e2", epochs=10000)
+@row(
+    "E2",
+    "MLflow goes down during training, temporarily or permanently",
+    "no step is slower; no point is lost",
+    slow=True,
+)
+def down_during_training(stage: Stage) -> Measured:
+    server, proxy = server_and_proxy()
+    proxy.set_mode("pass")
+    training = Training(stage, proxy.uri, "e2", epochs=10000)
     training.until(lambda: training.sent > 5000)
-    tap.turn("closed")
-    before, away = training.sender_mb(), stage.times(3, 60)
-    time.sleep(away)
-    tap.turn("pass")
-    if stage.thorough:  # it catches up while the training goes on
+    proxy.set_mode("closed")
+    before, outage_s = training.sender_mb(), stage.times(3, 60)
+    time.sleep(outage_s)
+    proxy.set_mode("pass")
+    if stage.thorough:  # the sender catches up during the training
         training.until(lambda: training.unsent < 50000)
     memory = training.sender_mb()
     code = training.stop()
-    there = arrival(server, training.run_dir)
+    delivered = delivery(server, training.run_dir)
     figure = (
-        f"away for {away} s: exit code {code}, {there}; the sender held {before:.0f} MB before and {memory:.0f} MB after "
-        "it: there is no queue, it reads on where it was"
+        f"down for {outage_s} s: exit code {code}, {delivered}; the sender used {before:.0f} MB before and {memory:.0f} MB "
+        "after it, as it has no queue and continues to read the journal"
     )
-    passed = code == 143 and there.exact and memory < before + 50
+    passed = code == 143 and delivered.exact and memory < before + 50
     if stage.thorough:
         cost = slowdown(stage, "closed")
-        figure, passed = f"{figure}; away for ever: {cost}", passed and cost.unharmed
+        figure, passed = f"{figure}; down permanently: {cost}", passed and cost.negligible
     return Measured(figure, passed)
 
 
-@row("E3", "MLflow goes down at the end", "exit code 0, everything kept, the command is named", slow=True)
+@row(
+    "E3",
+    "MLflow goes down at the end",
+    "exit code 0; everything is kept; the command to send later is printed",
+    slow=True,
+)
 def down_at_the_end(stage: Stage) -> Measured:
-    server, tap = server_and_tap()
-    tap.turn("pass")
-    training = Training(stage, tap.uri, "e3", epochs=stage.times(20, 60))
+    server, proxy = server_and_proxy()
+    proxy.set_mode("pass")
+    training = Training(stage, proxy.uri, "e3", epochs=stage.times(20, 60))
     training.until(lambda: training.sent > 5000)
-    tap.turn("closed")
+    proxy.set_mode("closed")
     code = training.wait()
     kept = list((training.run_dir / "snapshots").glob("*/G_*.safetensors"))
-    figure = f"exit code {code}, {len(kept)} generators kept, the end waits {training.end_s:.1f} s"
+    figure = f"exit code {code}, {len(kept)} generators kept, delay at the end {training.end_s:.1f} s"
     passed = code == 0 and len(kept) == 2 and training.names_sync
     if stage.thorough:
-        tap.turn("pass")
+        proxy.set_mode("pass")
         sync(training)
-        there = arrival(server, training.run_dir)
-        figure, passed = f"{figure}; sent later: {there}", passed and there.exact
+        delivered = delivery(server, training.run_dir)
+        figure, passed = f"{figure}; sent later: {delivered}", passed and delivered.exact
     return Measured(figure, passed)
 
 
-@row("E4", "MLflow is slow, answers 429 or 500, or nothing at all", "as E2", slow=True, nightly=True)
-def slow_or_rude(stage: Stage) -> Measured:
-    server, tap = server_and_tap()
+@row("E4", "MLflow is slow, answers with 429 or 500, or does not answer", "as E2", slow=True, nightly=True)
+def slow_or_failing(stage: Stage) -> Measured:
+    server, proxy = server_and_proxy()
     slow, each = f"slow {stage.times(1, 5)}", stage.times(2, 30)
     modes = [slow, "status 429", "status 500", "hang", "forget /"]
-    tap.turn("pass")
-    training = Training(stage, tap.uri, "e4", epochs=10000, timeout_s=stage.times(1, 10))
+    proxy.set_mode("pass")
+    training = Training(stage, proxy.uri, "e4", epochs=10000, timeout_s=stage.times(1, 10))
     training.until(lambda: training.sent > 5000)
     for mode in modes:
-        tap.turn(mode)
+        proxy.set_mode(mode)
         time.sleep(each)
-    tap.turn("pass")
+    proxy.set_mode("pass")
     code = training.stop()
-    there = arrival(server, training.run_dir)
-    figures, passed = [f"{', '.join(modes)}, {each} s each: exit code {code}, {there}"], code == 143 and there.exact
+    delivered = delivery(server, training.run_dir)
+    passed = code == 143 and delivered.exact
+    figures = [f"{', '.join(modes)}, {each} s each: exit code {code}, {delivered}"]
     for mode in (slow, "status 500", "hang") if stage.thorough else ():
         cost = slowdown(stage, mode)
-        tap.turn(mode)
-        training = Training(stage, tap.uri, f"e4-{mode.replace(' ', '-')}", epochs=20)
+        proxy.set_mode(mode)
+        training = Training(stage, proxy.uri, f"e4-{mode.replace(' ', '-')}", epochs=20)
         code = training.wait()
-        figures.append(f"{mode}: {cost}; exit code {code}, the end waits {training.end_s:.0f} s")
-        passed = passed and code == 0 and cost.unharmed and training.names_sync
-    tap.turn("pass")
+        figures.append(f"{mode}: {cost}; exit code {code}, delay at the end {training.end_s:.0f} s")
+        passed = passed and code == 0 and cost.negligible and training.names_sync
+    proxy.set_mode("pass")
     return Measured("; ".join(figures), passed)
 
 
 @row(
     "E5",
-    "A run is killed and resumed, its senders die",
-    "one MLflow run, every point, parameter and model once",
+    "a run is killed and resumed, and its senders are killed",
+    "one MLflow run; every point, parameter and model exactly once",
     slow=True,
     nightly=True,
 )
 def logged_again(stage: Stage) -> Measured:
     runs = stage.times(1, 5)
     found = [_killed_and_resumed(stage, f"e5-{number}") for number in range(runs)]
-    lost, doubled = sum(there.missing for there in found), sum(there.doubled for there in found)
+    lost, repeated = sum(each.missing for each in found), sum(each.repeated for each in found)
     figure = (
-        f"{runs} x (killed twice, sender killed twice, first answer lost, place forgotten): points lost {lost}, doubled "
-        f"{doubled}, MLflow runs {[there.runs for there in found]}, models {[there.models for there in found]}, images "
-        f"lost or doubled {sum(there.images_wrong for there in found)}, parameters wrong "
-        f"{sum(there.params_wrong for there in found)}"
+        f"{runs} x (killed twice, sender killed twice, first response lost, sender state deleted): points lost {lost}, "
+        f"repeated {repeated}, MLflow runs {[each.runs for each in found]}, models {[each.models for each in found]}, images "
+        f"lost or repeated {sum(each.images_wrong for each in found)}, parameters wrong "
+        f"{sum(each.params_wrong for each in found)}"
     )
-    return Measured(figure, all(there.exact and there.models == 1 for there in found))
+    return Measured(figure, all(each.exact and each.models == 1 for each in found))
 
 
-def _killed_and_resumed(stage: Stage, name: str) -> Arrival:
-    server, tap = server_and_tap()
-    tap.turn("forget runs/create")  # the run is made, and its sender does not hear of it
-    training = Training(stage, tap.uri, name, epochs=10000, samples=100, timeout_s=3)
+def _killed_and_resumed(stage: Stage, name: str) -> Delivery:
+    server, proxy = server_and_proxy()
+    proxy.set_mode("forget runs/create")  # the run is created, but its sender does not receive the response
+    training = Training(stage, proxy.uri, name, epochs=10000, samples=100, timeout_s=3)
     training.until(lambda: bool(runs_of(server, training.run_dir)))
-    tap.turn("pass")
+    proxy.set_mode("pass")
     training.until(lambda: training.sent > 5000)
     training.kill()
-    training = Training(stage, tap.uri, name, epochs=10000, samples=100)
+    training = Training(stage, proxy.uri, name, epochs=10000, samples=100)
     sent = training.sent
     training.until(lambda: training.sent > sent + 5000)
     training.signal_sender(signal.SIGKILL)
     time.sleep(1)
     training.kill()
-    training = Training(stage, tap.uri, name, epochs=10000, samples=100, stop_after=training.nimg + 40)
+    training = Training(stage, proxy.uri, name, epochs=10000, samples=100, stop_after=training.nimg + 40)
     if stage.thorough:
         training.until(lambda: bool(training.records("snapshot")) and training.unsent < 1000)
-        time.sleep(stage.random.uniform(0, 6))  # while it logs the models, one of them, or none
+        time.sleep(stage.random.uniform(0, 6))  # before, during or after logging the models
         training.signal_sender(signal.SIGKILL)
     training.wait()
     (training.run_dir / SENDER_STATE).unlink()
-    (training.run_dir / SENDER_STATE).write_text(json.dumps({"store": tap.uri}))
+    (training.run_dir / SENDER_STATE).write_text(json.dumps({"store": proxy.uri}))
     sync(training)
-    return arrival(server, training.run_dir)
+    return delivery(server, training.run_dir)
 
 
 BAD_NAMES = [
@@ -193,17 +207,17 @@ BAD_NAMES = [
 ]
 
 
-@row("E8", "A run has a malicious name", "refused before anything is written or sent")
+@row("E8", "a run has a malicious name", "refused before anything is written or sent")
 def bad_names(stage: Stage) -> Measured:
     accepted = [name for name in BAD_NAMES if _accepts({"name": name})]
-    fine_here = ("a b", "x@prod", "a/b", "a" * 129)  # as Databricks names folders
-    groups = [*(f"g/{name}" for name in BAD_NAMES if name not in fine_here), "g//x", "/", "a" * 251]
+    valid_in_groups = ("a b", "x@prod", "a/b", "a" * 129)  # valid in Databricks folder names
+    groups = [*(f"g/{name}" for name in BAD_NAMES if name not in valid_in_groups), "g//x", "/", "a" * 251]
     experiments = [name for name in groups if _accepts({"tracking": {"experiment": name}})]
-    fine = ["run", "horse2zebra", "a.b-c_d", "7", "a" * 128]
-    refused = [name for name in fine if not _accepts({"name": name})]
+    valid = ["run", "horse2zebra", "a.b-c_d", "7", "a" * 128]
+    refused = [name for name in valid if not _accepts({"name": name})]
     figure = (
-        f"accepted {len(accepted)} of {len(BAD_NAMES)} bad names of runs, {len(experiments)} of {len(groups)} of "
-        f"experiments; refused {len(refused)} of {len(fine)} good ones"
+        f"accepted {len(accepted)} of {len(BAD_NAMES)} bad run names and {len(experiments)} of {len(groups)} bad experiment "
+        f"names; refused {len(refused)} of {len(valid)} valid names"
     )
     return Measured(figure, not (accepted or refused or experiments))
 
@@ -218,15 +232,15 @@ def _accepts(tree: dict[str, object]) -> bool:
 
 @dataclass(frozen=True)
 class Slowdown:
-    """What a sender costs a training.
+    """Cost of a sender for a training.
 
     Attributes:
-        ratios: median step of a second with the sender at work, over that of the next second, in which it is stopped.
-        processor: the sender's share of a core.
+        ratios: median step time in a second with the sender running, divided by that in the next second, without it.
+        cpu: the sender's share of a core.
     """
 
     ratios: list[float]
-    processor: float
+    cpu: float
 
     @property
     def change(self) -> float:
@@ -234,41 +248,43 @@ class Slowdown:
 
     @property
     def error(self) -> float:
-        """Standard error of `change`: what else the machine does."""
+        """Standard error of `change`, caused by other load on the machine."""
         return 1.25 * statistics.stdev(self.ratios) / len(self.ratios) ** 0.5
 
     @property
-    def unharmed(self) -> bool:
-        """A busy machine may not show a change of 1 %; the processor time bounds it from above all the same."""
-        return self.change - 2 * self.error < 0.01 and self.processor < 0.01
+    def negligible(self) -> bool:
+        """Whether the cost is below 1 %. CPU time is an upper bound where step times on a busy machine are too noisy."""
+        return self.change - 2 * self.error < 0.01 and self.cpu < 0.01
 
     def __str__(self) -> str:
         return (
             f"median step {100 * self.change:+.1f} % +- {100 * self.error:.1f} ({len(self.ratios)} pairs of seconds), "
-            f"the sender takes {100 * self.processor:.1f} % of a core"
+            f"the sender uses {100 * self.cpu:.1f} % of a core"
         )
 
 
 def slowdown(stage: Stage, mode: str) -> Slowdown:
-    """One training whose MLflow is in `mode`. Its sender is stopped and goes on, second after second: what else the
-    machine does meets both kinds of seconds alike, which it does not with whole runs.
+    """Measure a training whose MLflow is in `mode`. The sender is stopped in every other second, so that other load on the
+    machine affects seconds with and without it alike, which comparing whole runs would not achieve.
     """
-    _, tap = server_and_tap()
-    calls = tap.turn(mode)
-    training = Training(stage, tap.uri, mode.replace(" ", "-"), epochs=10000)
-    training.until(lambda: tap.turn(mode) > calls or "keeps what it misses" in training.said)  # it has loaded mlflow
+    _, proxy = server_and_proxy()
+    calls = proxy.set_mode(mode)
+    training = Training(stage, proxy.uri, mode.replace(" ", "-"), epochs=10000)
+    training.until(
+        lambda: proxy.set_mode(mode) > calls or "keeps what it misses" in training.printed
+    )  # mlflow is imported
     pairs, began, used = 60, time.time(), training.sender_seconds()
     for second in range(2 * pairs):
         training.signal_sender(signal.SIGSTOP if second % 2 else signal.SIGCONT)
         time.sleep(max(0.0, began + second + 1 - time.time()))
     training.signal_sender(signal.SIGCONT)
-    processor = (training.sender_seconds() - used) / pairs
+    cpu = (training.sender_seconds() - used) / pairs
     seconds: list[list[float]] = [[] for _ in range(2 * pairs)]
     for ended, duration in training.step_seconds():
         second = int(ended - began)
         if ended - duration > began + second and second < len(seconds):  # the step lies in one second
             seconds[second].append(duration)
-    tap.turn("closed")
+    proxy.set_mode("closed")
     training.stop()
     both = [(on, off) for on, off in zip(seconds[::2], seconds[1::2], strict=True) if on and off]
-    return Slowdown([statistics.median(on) / statistics.median(off) for on, off in both], processor)
+    return Slowdown([statistics.median(on) / statistics.median(off) for on, off in both], cpu)

@@ -1,4 +1,4 @@
-"""Ablations are weights: what no term asks for is not computed, and what nobody trains is refused."""
+"""Tests of ablations: images that no term needs are not computed, and generators without a loss are refused."""
 
 import pytest
 import torch
@@ -20,22 +20,22 @@ PRESETS = {
 
 
 def play(weights: dict[str, float]) -> tuple[dict[str, int], set[str]]:
-    """Images that each network was shown in one pass over all players, and the terms that were computed."""
+    """Number of images per network in one pass over all players, and the computed terms."""
     method = CycleGAN(CycleGANConfig(**SMALL, **weights))
-    shown = dict.fromkeys(method.networks, 0)
+    counts = dict.fromkeys(method.networks, 0)
     for name, network in method.networks.items():
-        network.register_forward_hook(lambda _, args, __, name=name: shown.update({name: shown[name] + len(args[0])}))
+        network.register_forward_hook(lambda _, args, __, name=name: counts.update({name: counts[name] + len(args[0])}))
     images = {"real_A": torch.rand(1, 3, 16, 16), "real_B": torch.rand(1, 3, 16, 16)}
     terms: set[str] = set()
     for player in method.players:
-        outcome = player.module(**player.inputs(images))
-        images |= outcome.images
-        terms |= set(outcome.values)
-    return shown, terms
+        output = player.module(**player.inputs(images))
+        images |= output.images
+        terms |= set(output.values)
+    return counts, terms
 
 
 @pytest.mark.parametrize(
-    ("preset", "generator_images", "judged"),
+    ("preset", "generator_images", "discriminator_images"),
     [
         ("all", (3, 3), (3, 3)),
         ("no identity", (2, 2), (3, 3)),
@@ -45,13 +45,14 @@ def play(weights: dict[str, float]) -> tuple[dict[str, int], set[str]]:
         ("backward only", (2, 1), (3, 3)),
     ],
 )
-def test_networks_are_called_only_for_what_is_asked(preset, generator_images, judged) -> None:
-    shown, _ = play(PRESETS[preset])
-    assert (shown["G_AB"], shown["G_BA"]) == generator_images
-    assert (shown["D_A"], shown["D_B"]) == judged  # each real, its fake, and the fake once more for the generator
+def test_networks_are_called_only_for_images_that_terms_need(preset, generator_images, discriminator_images) -> None:
+    counts, _ = play(PRESETS[preset])
+    assert (counts["G_AB"], counts["G_BA"]) == generator_images
+    # The real image, the fake, and the fake once more for the generator.
+    assert (counts["D_A"], counts["D_B"]) == discriminator_images
 
 
-def test_terms_are_those_of_weight_above_zero() -> None:
+def test_terms_with_weight_zero_are_not_computed() -> None:
     assert play({})[1] == {"G_AB", "G_BA", "cycle_A", "cycle_B", "idt_A", "idt_B", "D_A", "D_B"}
     assert play(PRESETS["gan alone"])[1] == {"G_AB", "G_BA", "D_A", "D_B"}
     assert play(PRESETS["forward only"])[1] == {"G_AB", "G_BA", "cycle_A", "D_A", "D_B"}
@@ -70,15 +71,15 @@ def test_a_generator_that_nothing_trains_is_refused() -> None:
         CycleGANConfig(lambda_GAN_BA=0, lambda_cycle_A=0, lambda_cycle_B=0)
 
 
-def test_identity_needs_equal_channels() -> None:
+def test_the_identity_loss_requires_equal_channels() -> None:
     with pytest.raises(UsageError, match="lambda_identity 0"):
         CycleGANConfig(input_nc=1, output_nc=3)
     method = CycleGAN(CycleGANConfig(input_nc=1, output_nc=3, lambda_identity=0, **SMALL))
-    outcome = method.players[0].module(torch.rand(1, 1, 16, 16), torch.rand(1, 3, 16, 16))
-    assert outcome.images["fake_B"].shape[1] == 3
+    output = method.players[0].module(torch.rand(1, 1, 16, 16), torch.rand(1, 3, 16, 16))
+    assert output.images["fake_B"].shape[1] == 3
 
 
-def test_images_of_different_sizes_go_through_separately() -> None:
+def test_images_of_different_sizes_are_computed_separately() -> None:
     method = CycleGAN(CycleGANConfig(**SMALL))
-    outcome = method.players[0].module(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 24))
-    assert outcome.images["fake_A"].shape[-1] == 24
+    output = method.players[0].module(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 24))
+    assert output.images["fake_A"].shape[-1] == 24

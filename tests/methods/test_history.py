@@ -12,20 +12,20 @@ def values(x: torch.Tensor) -> list[float]:
     return x[:, 0, 0, 0].tolist()
 
 
-def test_off_it_passes_everything_through() -> None:
+def test_a_buffer_of_size_zero_returns_the_new_images() -> None:
     buffer = HistoryBuffer(0, seed=0)
     assert values(buffer.query(images(1, 2))) == [1, 2]
     assert buffer.images == []
 
 
-def test_while_it_fills_it_returns_the_new_images() -> None:
+def test_a_buffer_that_is_not_full_returns_the_new_images() -> None:
     buffer = HistoryBuffer(4, seed=0)
     assert values(buffer.query(images(1, 2))) == [1, 2]
     assert values(buffer.query(images(3, 4))) == [3, 4]
     assert len(buffer.images) == 4
 
 
-def test_full_it_returns_an_old_image_half_of_the_time_and_never_loses_one() -> None:
+def test_a_full_buffer_returns_an_old_image_half_of_the_time_and_loses_none() -> None:
     buffer, old = HistoryBuffer(50, seed=3), 0
     seen: list[float] = []
     for step in range(4000):
@@ -48,7 +48,7 @@ def test_the_mean_age_of_old_images_is_that_of_fifty_slots() -> None:
     assert sum(old) / len(old) == pytest.approx(100, rel=0.1)  # method guide, P10
 
 
-def test_restored_it_makes_the_same_choices() -> None:
+def test_a_restored_buffer_makes_the_same_choices() -> None:
     one, two = HistoryBuffer(3, seed=5), HistoryBuffer(3, seed=99)
     for i in range(10):
         one.query(images(float(i)))
@@ -58,7 +58,7 @@ def test_restored_it_makes_the_same_choices() -> None:
     ]
 
 
-def test_seeds_choose_differently() -> None:
+def test_different_seeds_make_different_choices() -> None:
     def choices(seed: int) -> list[list[float]]:
         buffer = HistoryBuffer(3, seed=seed)
         return [values(buffer.query(images(float(i)))) for i in range(40)]
@@ -74,7 +74,7 @@ def test_stored_images_are_copies() -> None:
     assert values(buffer.images[0][None]) == [1]
 
 
-def test_another_number_of_ranks_gets_all_images_dealt_out() -> None:
+def test_images_are_distributed_over_another_number_of_ranks() -> None:
     states = []
     for rank in range(2):
         buffer = HistoryBuffer(4, seed=rank)

@@ -28,14 +28,14 @@ def test_adversarial_losses_are_the_formulas(mode, generator, discriminator) -> 
     assert discriminator_gan_loss(REAL, FAKE, mode).item() == pytest.approx(discriminator.item(), rel=1e-6)
 
 
-def test_losses_of_half_precision_are_computed_in_full() -> None:
+def test_losses_of_half_precision_are_computed_in_float32() -> None:
     x, y = torch.full((1, 3, 64, 64), 0.3, dtype=torch.bfloat16), torch.zeros(1, 3, 64, 64)
     assert l1(x, y).dtype == torch.float32
     assert generator_gan_loss(x, "lsgan").dtype == torch.float32
     assert l1(x.double(), y.double()).dtype == torch.float64
 
 
-def test_gradient_penalty_is_zero_for_slope_one_and_pulls_towards_it() -> None:
+def test_gradient_penalty_is_the_squared_deviation_of_the_slope_from_one() -> None:
     real, fake = torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4)
     direction = torch.randn(2 * 4 * 4)
     unit = direction / direction.norm()
@@ -47,7 +47,7 @@ def test_gradient_penalty_is_zero_for_slope_one_and_pulls_towards_it() -> None:
     assert penalty(3.0) == pytest.approx(4, rel=1e-5)
 
 
-def test_gradient_penalty_trains_the_discriminator() -> None:
+def test_gradient_penalty_has_a_gradient_with_respect_to_the_discriminator() -> None:
     weight = torch.ones(8, requires_grad=True)
     gradient_penalty(lambda x: x.flatten(1) @ weight, torch.rand(2, 2, 2, 2), torch.rand(2, 2, 2, 2)).backward()
     assert weight.grad is not None and weight.grad.abs().sum() > 0

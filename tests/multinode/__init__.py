@@ -1,1 +1,1 @@
-"""A real Ray cluster on this machine, one node for each network namespace, and tests on it."""
+"""Tests on a real Ray cluster on this machine, with one node per network namespace."""

@@ -1,4 +1,4 @@
-"""A Ray cluster of several machines: a head, one that jobs' drivers run on, workers, and a client that submits jobs."""
+"""A Ray cluster with a head, a node for job drivers, workers, and a client that submits jobs."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ from tests.multinode.network import Network
 BIN = Path(sys.executable).parent
 PORT, DASHBOARD = 6379, 8265
 HEAD, DRIVER, CLIENT = "head", "driver", "client"
-# How soon a dead machine is known (guide: a node in 5 to 10 seconds), and how long one looks for its head.
+# Health checks that detect a dead node in 5 to 10 seconds, and reconnection of nodes to their head.
 HEAD_SETTINGS = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
@@ -31,7 +31,7 @@ NODE_SETTINGS = {
     "RAY_grpc_client_keepalive_time_ms": "10000",
     "RAY_grpc_client_keepalive_timeout_ms": "5000",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "60",
-    "RAY_JOB_STOP_WAIT_TIME_S": "60",  # read where a job's driver runs
+    "RAY_JOB_STOP_WAIT_TIME_S": "60",  # read on the node where a job's driver runs
 }
 READY_S = 90.0
 
@@ -52,25 +52,26 @@ class Job:
         return self.facts()["status"]
 
     def logs(self) -> str:
-        """What the job has printed."""
+        """Output of the job so far."""
         return self.lab.ask(f"/api/jobs/{self.id}/logs")["logs"]
 
     def ended(self, timeout_s: float = 120.0) -> str:
-        """The status it ended with."""
+        """Wait for the end, and return the status."""
         return wait_for(lambda: s if (s := self.status) not in ("PENDING", "RUNNING") else "", timeout_s, self.logs)
 
 
 class Lab:
-    """The cluster. A context manager, as everything it starts ends with it.
+    """The cluster, as a context manager that stops everything at its end.
 
     Attributes:
-        workers: names of the worker machines, whether they are on or not.
-        network: to disturb it.
+        workers: names of all worker machines, on or off.
+        network: network between the machines, to inject faults.
 
     Args:
-        folder: exists; for logs and for what all machines share.
-        workers: machines with one CPU each for ranks; `spare` more are there but off.
-        head_settings: environment variables of the head besides the usual ones.
+        folder: an existing folder for logs and files that all machines share.
+        workers: number of machines with one CPU each for ranks.
+        spare: number of further worker machines, which are off at first.
+        head_settings: additional environment variables of the head.
     """
 
     def __init__(
@@ -83,29 +84,29 @@ class Lab:
         self._token = secrets.token_hex(32)
         self._head_settings = {**HEAD_SETTINGS, **(head_settings or {})}
         self._started: dict[str, subprocess.Popen[bytes]] = {}
-        self._everything = contextlib.ExitStack()
+        self._resources = contextlib.ExitStack()
 
     def __enter__(self) -> "Lab":
         with contextlib.ExitStack() as stack:
-            stack.callback(self._take_leave)
+            stack.callback(self._reap)
             stack.enter_context(self.network)
             self.start(HEAD)
             wait_for(self.alive, READY_S, (self.folder / "head.log").read_text)
             for machine in (DRIVER, *self._first):
                 self.start(machine)
             wait_for(lambda: len(self.alive()) == 2 + len(self._first), READY_S, self.alive)
-            self._everything = stack.pop_all()
+            self._resources = stack.pop_all()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._everything.close()
+        self._resources.close()
 
-    def _take_leave(self) -> None:
+    def _reap(self) -> None:
         for process in self._started.values():
-            process.wait()  # it ends with the network
+            process.wait()  # the process ends with the network
 
     def environment(self, machine: str) -> dict[str, str]:
-        """What a process on a machine finds in its environment. Nothing of this process's own."""
+        """Environment of the processes on a machine, without variables of this process."""
         home = self.folder / machine
         home.mkdir(exist_ok=True)
         return {
@@ -122,7 +123,7 @@ class Lab:
         }
 
     def start(self, machine: str) -> None:
-        """Switch a machine on and start its Ray node. Returns before the node is there; see `alive`."""
+        """Switch a machine on and start its Ray node. Does not wait for the node; see `alive`."""
         command = [str(BIN / "ray"), "start", "--block", f"--node-ip-address={self.network.address(machine)}"]
         command += [f"--temp-dir=/run/{machine}", "--object-store-memory=80000000", "--num-gpus=0"]
         if machine == HEAD:
@@ -141,7 +142,7 @@ class Lab:
             )
 
     def kill(self, machine: str, *, silently: bool = False) -> None:
-        """End a machine as a loss of power does: all processes at once; see `Network.power_off`."""
+        """Kill all processes of a machine at once, as a power failure does; see `Network.power_off`."""
         self.network.power_off(machine, silently=silently)
         self._started.pop(machine).wait()
 
@@ -155,16 +156,16 @@ class Lab:
         return found
 
     def kill_raylet(self, machine: str) -> None:
-        """End only the process that makes a machine part of the cluster."""
+        """Kill only a machine's raylet."""
         for process in self.processes(machine, "/raylet/raylet "):
             process.send_signal(signal.SIGKILL)
 
     def memory(self) -> dict[str, float]:
-        """Gigabytes that the processes of each machine hold; what several share is divided among them (PSS)."""
+        """Memory of each machine's processes in gigabytes (proportional set size)."""
         return {machine: sum(map(_pss, self.network.processes(machine))) / 1e9 for machine in self.network.machines}
 
     def alive(self) -> list[str]:
-        """The machines that the head takes for alive."""
+        """The machines that the head reports as alive."""
         try:
             nodes = self.ask("/api/v0/nodes?limit=100")["data"]["result"]["result"]
         except (requests.RequestException, KeyError):
@@ -174,11 +175,11 @@ class Lab:
 
     @property
     def url(self) -> str:
-        """Of the dashboard and the job API; reached from the machines only."""
+        """URL of the dashboard and the job API; reachable from the machines only."""
         return f"http://{self.network.address(HEAD)}:{DASHBOARD}"
 
     def ask(self, path: str, **request: Any) -> Any:
-        """The answer of the head's web server to a client that has the token."""
+        """Request `path` from the head's web server with the token, and return the JSON response."""
         headers = {"Authorization": f"Bearer {self._token}"}
         with self.network.inside(CLIENT):
             answer = requests.get(f"{self.url}{path}", headers=headers, timeout=10, **request)
@@ -186,7 +187,7 @@ class Lab:
         return answer.json()
 
     def post(self, path: str, body: Any, token: str = "") -> int:
-        """Post to the head's web server with any token or none: the HTTP status."""
+        """Post to the head's web server with any token or none, and return the HTTP status."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         with self.network.inside(CLIENT):
             return requests.post(f"{self.url}{path}", json=body, headers=headers, timeout=10).status_code
@@ -198,7 +199,7 @@ class Lab:
         return subprocess.run(whole, env=environment, capture_output=True, text=True, timeout=timeout_s)
 
     def submit(self, *command: str, settings: Mapping[str, str] | None = None) -> Job:
-        """Submit a job from the client; its driver runs on the machine for drivers."""
+        """Submit a job from the client; its driver runs on the driver machine."""
         name = f"job-{secrets.token_hex(4)}"
         runtime = json.dumps({"env_vars": {"CYCLEGAN_DIST_HOME": str(self.folder), **(settings or {})}})
         options = [f"--submission-id={name}", "--no-wait", '--entrypoint-resources={"driver": 1}']
@@ -208,7 +209,7 @@ class Lab:
         return Job(self, name)
 
     def stop(self, job: Job) -> None:
-        """`ray job stop`."""
+        """Run `ray job stop`."""
         done = self.client(str(BIN / "ray"), "job", "stop", "--no-wait", job.id)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -216,15 +217,15 @@ class Lab:
 T = TypeVar("T")
 
 
-def wait_for(look: Callable[[], T], timeout_s: float, explain: Callable[[], object] = str) -> T:
-    """What `look` returns as soon as that is true.
+def wait_for(poll: Callable[[], T], timeout_s: float, explain: Callable[[], object] = str) -> T:
+    """Poll until the result is true, and return it.
 
     Raises:
-        TimeoutError: with what `explain` says, if that takes too long.
+        TimeoutError: with the result of `explain`, if that takes too long.
     """
     limit = time.monotonic() + timeout_s
     while time.monotonic() < limit:
-        if found := look():
+        if found := poll():
             return found
         time.sleep(0.1)
     raise TimeoutError(f"not within {timeout_s:g} s: {explain()}")

@@ -1,4 +1,4 @@
-"""`ray job submit` from another machine: ranks on machines of their own, one run of a name, nobody without the token."""
+"""Tests of jobs that are submitted from another machine: placement, parity, resuming and authentication."""
 
 import time
 from collections.abc import Iterator
@@ -30,13 +30,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def run(lab: Lab, **changes: Any) -> Config:
-    """A run for three ranks in a folder that all machines see."""
+    """A run for three ranks in a folder that all machines share."""
     three = {"optim__batch_size": 6, "world__num_workers": 3, "every__log": 6, "every__checkpoint": 60}
     return make_run(lab.folder, **{"data__path": str(lab.folder / "out"), **three, **changes})
 
 
-def test_three_machines_learn_what_one_process_learns(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    """For 20 steps: from some 50 on, training itself blows the last bit's rounding up."""
+def test_three_machines_learn_the_same_as_one_process(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """Compares 20 steps; after about 50, training amplifies rounding differences."""
     config, alone = (run(lab, name=name, schedule__n_epochs=40, stop_after=120, **EXACT) for name in ("three", "alone"))
     began = time.time()
     job = submit(lab, config)
@@ -50,13 +50,13 @@ def test_three_machines_learn_what_one_process_learns(lab: Lab, capsys: pytest.C
     assert go(alone) == "FINISHED"
     dw = difference(config, alone)
     addresses = ", ".join(lab.network.address(machine) for machine in lab.workers)
-    held = ", ".join(f"{machine} {size:.2f}" for machine, size in memory.items() if size)
+    used = ", ".join(f"{machine} {size:.2f}" for machine, size in memory.items() if size)
     with capsys.disabled():
-        print(f"\nranks on {addresses}; {first:.1f} s from submit to first step; max |dW| {dw:.1e}; GB: {held}")
+        print(f"\nranks on {addresses}; {first:.1f} s from submit to first step; max |dW| {dw:.1e}; GB: {used}")
     assert dw < 1e-9
 
 
-def test_a_name_that_is_in_training_is_refused(lab: Lab) -> None:
+def test_a_second_training_with_the_same_name_is_refused(lab: Lab) -> None:
     config = run(lab, name="twice", schedule__n_epochs=1000)
     first = submit(lab, config)
     wait_for_step(config, 1, first)
@@ -84,7 +84,7 @@ def test_a_stopped_job_leaves_a_checkpoint_and_the_same_command_resumes(lab: Lab
     assert difference(config, whole) == 0
 
 
-def test_who_has_no_token_runs_nothing(lab: Lab) -> None:
+def test_jobs_without_the_token_are_not_run(lab: Lab) -> None:
     mark = lab.folder / "ran"
     job = {"entrypoint": f"touch {mark}"}
     assert lab.post("/api/jobs/", job) == 401

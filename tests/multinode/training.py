@@ -1,4 +1,4 @@
-"""Trainings on the lab: what is submitted, and what their journals and checkpoints say."""
+"""Trainings on the test cluster: submission, journals and weights."""
 
 import time
 from typing import Any
@@ -9,19 +9,19 @@ from cyclegan_dist.config.config import Config, dump_config
 from cyclegan_dist.tracking.journal import JOURNAL, read_records
 from tests.multinode.lab import Job, Lab
 
-# In double precision and without history buffers, which are each rank's own, any number of ranks learns the same.
+# In double precision and without history buffers, which differ between ranks, any number of ranks learns the same.
 EXACT: dict[str, Any] = {"optim__precision": "fp64", "method__pool_size": 0}
 
 
 def submit(lab: Lab, config: Config) -> Job:
-    """Submit the training of a run, with all of its configuration in a file that every machine sees."""
+    """Submit the training of a run, with its whole configuration in a file that all machines share."""
     path = config.run_dir.parent / f"{config.name}.yaml"
     path.write_text(dump_config(config))
     return lab.submit("python", "-m", "cyclegan_dist.train", str(path))
 
 
 def records(config: Config) -> list[dict[str, Any]]:
-    """The journal so far."""
+    """The journal's records so far."""
     path = config.run_dir / JOURNAL
     return [record for record, _ in read_records(path, 0)] if path.exists() else []
 
@@ -31,10 +31,10 @@ def last_step(config: Config) -> int:
 
 
 def wait_for_step(config: Config, step: int, job: Job, timeout_s: float = 120.0) -> None:
-    """Return as soon as the journal has it.
+    """Wait until the journal contains the step.
 
     Raises:
-        TimeoutError: with the job's logs, if that takes too long or the job ends before.
+        TimeoutError: with the job's output, if that takes too long or the job ends before.
     """
     limit = time.monotonic() + timeout_s
     while last_step(config) < step:

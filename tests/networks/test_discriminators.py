@@ -11,15 +11,15 @@ def make(**config) -> nn.Module:
     return build_discriminator(3, DiscriminatorConfig(**config), InitConfig())
 
 
-def test_the_papers_patchgan_has_its_parameters() -> None:
+def test_the_papers_patchgan_has_the_expected_number_of_parameters() -> None:
     assert count_parameters(make()) == 2_764_737
 
 
 @pytest.mark.parametrize(
     ("config", "field"), [({}, 70), ({"n_layers_D": 1}, 16), ({"n_layers_D": 4}, 142), ({"arch": "pixel"}, 1)]
 )
-def test_receptive_field_is_what_reaches_one_logit(config, field) -> None:
-    """Computed from the layers, and seen in the gradient of one logit with the norms (which see everything) taken out."""
+def test_receptive_field_is_the_patch_that_a_logit_depends_on(config, field) -> None:
+    """Compared with the gradient of one logit, without norms, which depend on the whole image."""
     network = make(ndf=2, **config)
     assert receptive_field(network) == field
     for i, layer in enumerate(network.model):
@@ -31,11 +31,11 @@ def test_receptive_field_is_what_reaches_one_logit(config, field) -> None:
     logits = network(x)
     logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
     assert x.grad is not None
-    touched = x.grad[0, 0].nonzero()
-    assert (touched.amax(0) - touched.amin(0) + 1).tolist() == [field, field]
+    nonzero = x.grad[0, 0].nonzero()
+    assert (nonzero.amax(0) - nonzero.amin(0) + 1).tolist() == [field, field]
 
 
-def test_logits_are_a_map_without_squashing() -> None:
+def test_logits_are_a_map_without_sigmoid() -> None:
     assert make(ndf=4)(torch.rand(2, 3, 64, 64)).shape == (2, 1, 6, 6)
     assert make(arch="pixel", ndf=4)(torch.rand(2, 3, 16, 20)).shape == (2, 1, 16, 20)
     assert not any(isinstance(m, nn.Sigmoid) for m in make().modules())

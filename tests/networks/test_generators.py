@@ -34,7 +34,7 @@ def test_unet_keeps_the_size() -> None:
     assert generator(torch.rand(1, 3, 32, 64)).shape == (1, 1, 32, 64)
 
 
-def test_unet_skips_carry_what_the_bottleneck_loses() -> None:
+def test_unet_skip_connections_bypass_the_bottleneck() -> None:
     generator = build_generator(3, 3, GeneratorConfig(arch="unet", ngf=2, n_downs=5), InitConfig())
     x = torch.rand(1, 3, 64, 64, requires_grad=True)
     middle = generator.ups[:-1]
@@ -44,8 +44,8 @@ def test_unet_skips_carry_what_the_bottleneck_loses() -> None:
     assert x.grad is not None and x.grad.abs().sum() > 0
 
 
-def test_residual_blocks_see_reflections_not_zeros() -> None:
-    """A constant image stays constant under reflection padding, up to its borders; zero padding would show there."""
+def test_residual_blocks_use_reflection_padding() -> None:
+    """A constant image stays constant with reflection padding; with zero padding its borders differ."""
 
     def borders_differ(padding: str) -> bool:
         torch.manual_seed(0)
@@ -57,7 +57,7 @@ def test_residual_blocks_see_reflections_not_zeros() -> None:
     assert borders_differ("zero")
 
 
-def test_dropout_is_there_only_on_demand() -> None:
+def test_dropout_is_optional() -> None:
     def count(dropout: bool, **config) -> int:
         network = build_generator(3, 3, GeneratorConfig(ngf=2, dropout=dropout, **config), InitConfig())
         return sum(isinstance(m, torch.nn.Dropout) for m in network.modules())
@@ -69,7 +69,7 @@ def test_dropout_is_there_only_on_demand() -> None:
 
 
 @pytest.mark.parametrize("kind", ["normal", "xavier", "kaiming", "orthogonal"])
-def test_init(kind) -> None:
+def test_initial_weights_have_the_expected_deviation(kind) -> None:
     torch.manual_seed(0)
     network = build_generator(3, 3, GeneratorConfig(ngf=32, n_blocks=1), InitConfig(kind=kind, gain=0.02))
     weight, bias = network.model[10].conv_block[1].weight, network.model[10].conv_block[1].bias

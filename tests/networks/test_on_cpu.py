@@ -1,4 +1,4 @@
-"""Layers for CPUs against those that they stand for."""
+"""Tests of the CPU layers against the layers of torch.nn that they replace."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from cyclegan_dist.networks.on_cpu import InstanceNorm2d, NarrowConv2d
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("kernel", "out"), [(7, 3), ((5, 2), 1), (1, 2)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_values_and_gradients_are_those_of_a_convolution(kernel, out, bias, layout) -> None:
+def test_values_and_gradients_equal_those_of_a_convolution(kernel, out, bias, layout) -> None:
     torch.manual_seed(0)
     ours, theirs = (layer(4, out, kernel, bias=bias).double() for layer in (NarrowConv2d, nn.Conv2d))
     theirs.load_state_dict(ours.state_dict())
@@ -29,7 +29,7 @@ def test_values_and_gradients_are_those_of_a_convolution(kernel, out, bias, layo
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_values_and_both_derivatives_are_those_of_instance_norm(layout) -> None:
+def test_values_and_both_derivatives_equal_those_of_instance_norm(layout) -> None:
     found = []
     for layer in (InstanceNorm2d(5), nn.InstanceNorm2d(5)):
         torch.manual_seed(0)
@@ -37,25 +37,25 @@ def test_values_and_both_derivatives_are_those_of_instance_norm(layout) -> None:
         y = layer(x)
         weigh = torch.randn_like(y)
         (once,) = torch.autograd.grad((y * weigh).pow(2).sum(), x, create_graph=True)
-        (twice,) = torch.autograd.grad(once.pow(2).sum(), x)  # as the gradient penalty of wgangp needs it
+        (twice,) = torch.autograd.grad(once.pow(2).sum(), x)  # as in the gradient penalty of wgangp
         found.append((y, once, twice))
     for mine, its in zip(*found, strict=True):
         torch.testing.assert_close(mine, its)
 
 
-def test_single_precision_suffices_where_an_image_is_almost_of_one_colour() -> None:
+def test_single_precision_suffices_for_an_almost_constant_image() -> None:
     torch.manual_seed(0)
     x, weigh = (0.01 * torch.randn(2, 5, 32, 32) + 1), torch.randn(2, 5, 32, 32)
     found = []
     for layer, dtype in ((InstanceNorm2d(5), torch.float32), (nn.InstanceNorm2d(5), torch.float64)):
-        there = x.to(dtype).requires_grad_()
-        y = layer(there)
-        found.append((y, *torch.autograd.grad((y * weigh.to(dtype)).sum(), there)))
+        image = x.to(dtype).requires_grad_()
+        y = layer(image)
+        found.append((y, *torch.autograd.grad((y * weigh.to(dtype)).sum(), image)))
     for single, double in zip(*found, strict=True):
         assert (single - double).abs().max() < 2e-5 * double.abs().max()
 
 
-def test_networks_are_made_of_them() -> None:
+def test_networks_use_the_cpu_layers() -> None:
     init = InitConfig()
     resnet, unet = (build_generator(3, 3, GeneratorConfig(arch=arch, ngf=2), init) for arch in ("resnet", "unet"))
     patch, pixel = (build_discriminator(3, DiscriminatorConfig(arch=arch, ndf=2), init) for arch in ("patch", "pixel"))
@@ -67,7 +67,7 @@ def test_networks_are_made_of_them() -> None:
 
 
 def norms(layer: nn.Module, x: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The functions that a call computes with."""
+    """The normalisation functions that a call uses."""
     seen: list[str] = []
 
     def watch(name: str):
@@ -81,7 +81,7 @@ def norms(layer: nn.Module, x: torch.Tensor, monkeypatch: pytest.MonkeyPatch) ->
     return seen
 
 
-def test_another_way_to_normalise_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_group_norm_is_used_only_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     x, layer = torch.randn(2, 8, 4, 4), InstanceNorm2d(8)
     assert norms(layer, x, monkeypatch) == ["group_norm"]
     assert norms(layer, x[0], monkeypatch) == ["instance_norm"]
@@ -93,7 +93,7 @@ def test_another_way_to_normalise_only_where_it_pays(monkeypatch: pytest.MonkeyP
 
 
 def heights(network: nn.Module, x: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Of the kernels that a call computes with."""
+    """Heights of the convolution kernels that a call uses."""
     seen, conv2d = [], F.conv2d
 
     def watched(x, weight, *rest):
@@ -106,7 +106,7 @@ def heights(network: nn.Module, x: torch.Tensor, monkeypatch: pytest.MonkeyPatch
     return seen
 
 
-def test_row_by_row_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_computed_separately_only_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.zeros(1, 4, 9, 9)
     assert heights(NarrowConv2d(4, 3, 7), x, monkeypatch) == [1]
     assert heights(NarrowConv2d(4, 8, 7), x, monkeypatch) == [7]
@@ -116,7 +116,7 @@ def test_row_by_row_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("layer", "name"), [(NarrowConv2d(4, 3, 7), "conv2d"), (InstanceNorm2d(4), "instance_norm")])
-def test_exported_they_are_the_ordinary_ones(layer, name) -> None:
+def test_exported_layers_are_the_original_ones(layer, name) -> None:
     program = torch.export.export(nn.Sequential(layer), (torch.zeros(1, 4, 9, 9),))
     called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
     assert called == [f"aten.{name}.default"]

@@ -5,34 +5,34 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan_dist.operations.doctor import ports
-from cyclegan_dist.operations.doctor.ports import Listener, Listeners
+from cyclegan_dist.operations.doctor.checks import PROBES
+from cyclegan_dist.operations.doctor.ports import Listener
 from pipelines import doctor as pipeline
 from tests.conftest import Answer
 
-OPEN = Listeners(open=[Listener(program="raylet", address="0.0.0.0", port=6379)], is_public=False)
+OPEN = [Listener(program="raylet", address="0.0.0.0", port=6379)]
 
 
 @pytest.fixture
 def cli(command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
-    """The command on a machine that nothing of Ray runs on, and without a terminal."""
+    """The command on a machine without Ray, and without a terminal."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(ports, "listeners_here", lambda: Listeners(open=[], is_public=False))
+    monkeypatch.setitem(PROBES, "ports", lambda: [])
     return partial(command, pipeline.main)
 
 
-def test_a_machine_that_is_fit_ends_with_0(cli: Callable[..., Answer], own_home: Path, dataset: Path) -> None:
+def test_no_red_finding_ends_with_0(cli: Callable[..., Answer], own_home: Path, dataset: Path) -> None:
     code, out, _ = cli("horse2zebra", "--data.path", dataset, "--json", own_home / "out.json")
-    told = json.loads((own_home / "out.json").read_text())
-    assert (code, told["level"]) != (1, "red"), out
+    tree = json.loads((own_home / "out.json").read_text())
+    assert (code, tree["level"]) != (1, "red"), out
     assert "this machine alone" in out and "4 checkpoints of 418 MB" in out and "5 shards" in out
     assert [path.name for path in own_home.iterdir()] == ["out.json"]
 
 
 def test_red_ends_with_1(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "listeners_here", lambda: OPEN)
+    monkeypatch.setitem(PROBES, "ports", lambda: OPEN)
     code, out, _ = cli("demo")
     assert code == 1
     assert "raylet 6379 on 0.0.0.0; no token is asked for" in out and "1 red, " in out
@@ -54,10 +54,10 @@ def test_secrets_are_shown_nowhere(cli: Callable[..., Answer], own_home: Path, m
         ([], "name a preset"),
         (["demo", "--netwrok"], "unknown option --netwrok"),
         (["demo", "--name", "a/b"], "name 'a/b'"),
-        (["demo", "--json", "/not/there/out.json"], "there is no folder"),
+        (["demo", "--json", "/not/there/out.json"], "make the folder /not/there"),
     ],
 )
-def test_what_does_not_fit_is_one_line(cli: Callable[..., Answer], arguments: list[str], words: str) -> None:
+def test_a_wrong_option_is_one_line(cli: Callable[..., Answer], arguments: list[str], words: str) -> None:
     code, out, err = cli(*arguments)
     assert (code, out) == (2, "")
     assert words in err and err.count("\n") == 1

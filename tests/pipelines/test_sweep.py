@@ -1,4 +1,4 @@
-"""A sweep as users run it: judged, killed, interrupted, and gone on with."""
+"""A sweep as users run it: killed, interrupted, and resumed."""
 
 import contextlib
 import csv
@@ -74,7 +74,7 @@ def rank_of(run_dir: Path, process: "subprocess.Popen[str]") -> psutil.Process:
 @pytest.mark.long  # make test-long
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_sweep_is_killed_interrupted_and_gone_on_with(
+def test_a_sweep_is_killed_interrupted_and_resumed(
     tiny_run: Callable[..., Config], tmp_path: Path, command: Callable[..., Any]
 ) -> None:
     base = tiny_run(schedule__n_epochs=200, schedule__policy="step", every__log=20, every__checkpoint=100)
@@ -86,7 +86,7 @@ def test_a_sweep_is_killed_interrupted_and_gone_on_with(
     try:
         wait_for(lambda: any(record.get("nimg", 0) >= 240 for record in journal(first)), process)
         rank_of(first, process).kill()
-        wait_for(lambda: '"again"' in (folder / "sweep.jsonl").read_text(), process)
+        wait_for(lambda: '"crashes"' in (folder / "sweep.jsonl").read_text(), process)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C
         out, err = process.communicate(timeout=120)
     except BaseException:

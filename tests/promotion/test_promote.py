@@ -1,4 +1,4 @@
-"""Promotion in a real MLflow store. Where it is killed, `tests/faults/judging.py` does that."""
+"""Promotion in a real MLflow store. Where it is killed, `tests/faults/promotion.py` does that."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -22,7 +22,7 @@ from cyclegan_dist.data.encode import encode_image
 from cyclegan_dist.models.inference import translate
 from cyclegan_dist.models.snapshot import load_generator
 from cyclegan_dist.service.messages import Refusal, Translation, TranslationRequest
-from tests.faults.bombs import bombs
+from tests.faults.decompression_bombs import decompression_bombs
 from tests.service.running import LIMITS, make_snapshot, picture, post, post_json, running
 
 
@@ -150,7 +150,7 @@ def test_an_endless_body_is_cut_off(service: str) -> None:
 
 @pytest.mark.filterwarnings("default::UserWarning")  # what Pillow thinks of bombs
 def test_bombs_are_refused_and_take_no_memory(snapshot: Path) -> None:
-    made = bombs()
+    made = decompression_bombs()
     with running(snapshot) as service:
         post(f"{service}translate", data=picture())
         Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew

@@ -5,7 +5,7 @@ from cyclegan_dist.step.config import OptimConfig
 
 
 @pytest.mark.parametrize(("room", "size"), [(1, 1), (3, 3), (4, 4), (5, 4), (7, 6), (11, 6), (100, 12)])
-def test_as_many_ranks_train_as_can_share_the_batch(room: int, size: int) -> None:
+def test_the_world_is_the_largest_that_can_share_the_batch(room: int, size: int) -> None:
     assert OptimConfig(batch_size=12).largest_world(room) == size
 
 
@@ -13,7 +13,7 @@ def test_as_many_ranks_train_as_can_share_the_batch(room: int, size: int) -> Non
     ("world", "micro", "times"),
     [(4, 3, 1), (3, 2, 2), (2, 3, 2), (1, 3, 4)],
 )
-def test_fewer_ranks_compute_no_more_at_once(world: int, micro: int, times: int) -> None:
+def test_fewer_ranks_do_not_use_larger_micro_batches(world: int, micro: int, times: int) -> None:
     assert OptimConfig(batch_size=12).micro_batches(world, largest=4) == (micro, times)
     assert micro * times * world == 12
 

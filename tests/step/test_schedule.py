@@ -5,7 +5,7 @@ import pytest
 from cyclegan_dist.step.schedule import Schedule, ScheduleConfig, learning_rate_factor
 
 
-def test_linear_is_the_papers() -> None:
+def test_linear_is_the_schedule_of_the_paper() -> None:
     config = ScheduleConfig()
     factors = [learning_rate_factor(config, epoch) for epoch in range(200)]
     assert factors[:100] == [1.0] * 100
@@ -27,7 +27,7 @@ def epoch(schedule: Schedule, loss: float) -> None:
     schedule.observe(loss - 0.5, ends_epoch=True)
 
 
-def test_plateau_falls_when_the_loss_does_not() -> None:
+def test_plateau_lowers_the_rate_when_the_loss_stops_falling() -> None:
     schedule = Schedule(ScheduleConfig(policy="plateau"))
     for i in range(10):
         epoch(schedule, 10.0 - i)
@@ -37,7 +37,7 @@ def test_plateau_falls_when_the_loss_does_not() -> None:
     assert schedule.factor(16) == pytest.approx(0.2)
 
 
-def test_plateau_remembers_in_the_middle_of_an_epoch() -> None:
+def test_plateau_resumes_within_an_epoch() -> None:
     one = Schedule(ScheduleConfig(policy="plateau"))
     for _ in range(6):
         epoch(one, 1.0)

@@ -1,4 +1,4 @@
-"""One update, whatever it is spread over: ranks, micro-batches, precisions."""
+"""Tests that one update is the same over ranks, micro-batches and precisions."""
 
 from collections.abc import Callable
 
@@ -33,13 +33,13 @@ def batch(step: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor
 
 
 def outputs(step: Step) -> Tensor:
-    """What all four networks say to one probe after the training."""
+    """Outputs of all four networks for one probe."""
     probe = batch(-1, step.dtype)[0]
     return torch.cat([network(probe).detach().flatten() for network in step.method.networks.values()])
 
 
 def train(world: World, micro: int, **method) -> Tensor:
-    """Ten steps on this rank's share of each batch, `micro` images at a time."""
+    """Train ten steps on this rank's share of each batch, `micro` images at a time."""
     step = build(world, **method)
     share = BATCH // world.size
     for number in range(STEPS):
@@ -80,7 +80,7 @@ def test_wgangp_trains_on_several_ranks_and_keeps_them_equal() -> None:
     assert torch.equal(first, second)
 
 
-def test_a_bad_value_on_one_rank_stops_all_before_any_weight_changes() -> None:
+def test_a_non_finite_value_on_one_rank_stops_all_ranks_before_a_weight_changes() -> None:
     def work(world: World) -> tuple[str, bool]:
         step = build(world)
         share = BATCH // world.size
@@ -100,7 +100,7 @@ def test_a_bad_value_on_one_rank_stops_all_before_any_weight_changes() -> None:
         assert unchanged
 
 
-def test_discriminators_get_no_gradient_from_the_generators_loss() -> None:
+def test_the_generators_loss_has_no_gradient_for_discriminators() -> None:
     step = build()
     a, b = batch(0)
     generators = step.method.players[0]
@@ -125,7 +125,7 @@ def test_bf16_stays_close_to_fp32_and_keeps_weights_in_fp32() -> None:
 
 
 @pytest.mark.parametrize("option", [{"channels_last": True}, {"fused": True}])
-def test_what_only_makes_it_faster_changes_nothing(option) -> None:
+def test_options_for_speed_do_not_change_the_result(option) -> None:
     answers = []
     for optim in (OptimConfig(precision="fp64"), OptimConfig(precision="fp64", **option)):
         step = build(optim=optim)
@@ -138,7 +138,7 @@ def test_what_only_makes_it_faster_changes_nothing(option) -> None:
 
 @pytest.mark.slow
 def test_compiled_players_are_whole_graphs_and_give_the_same_losses(monkeypatch) -> None:
-    """The tracing is torch.compile's own; its code generator takes minutes on a small machine, so eager runs the graphs."""
+    """Tests torch.compile's tracing with the eager backend, because code generation takes minutes on a small machine."""
     compiled = []
     real = torch.nn.Module.compile
 
@@ -156,29 +156,29 @@ def test_compiled_players_are_whole_graphs_and_give_the_same_losses(monkeypatch)
 
 
 @pytest.mark.parametrize("optim", [OptimConfig(), OptimConfig(channels_last=True, ema_decay=0.9)])
-def test_all_of_a_step_is_on_the_networks_device_and_one_value_is_read_from_there(optim, monkeypatch) -> None:
-    """Each reading makes a GPU's queue run dry. On the device without numbers every other one is an error, as is
-    computing with a tensor from elsewhere.
+def test_a_step_stays_on_the_networks_device_and_reads_one_value_from_it(optim, monkeypatch) -> None:
+    """Each read from a GPU synchronises with it. On the meta device, other reads and tensors of other devices are
+    errors.
     """
-    looks, truth = list[Tensor](), Tensor.__bool__
+    reads, original = list[Tensor](), Tensor.__bool__
 
-    def look(value: Tensor) -> bool:
-        if value.device.type == "cpu":  # the history buffer's dice
-            return truth(value)
-        looks.append(value)
+    def read(value: Tensor) -> bool:
+        if value.device.type == "cpu":  # the history buffer's random numbers
+            return original(value)
+        reads.append(value)
         return True
 
-    monkeypatch.setattr(Tensor, "__bool__", look)
+    monkeypatch.setattr(Tensor, "__bool__", read)
     step = build(World(0, 1, torch.device("meta")), optim, pool_size=6)
-    for number in range(4):  # the history buffer fills up, and is drawn from
-        looks.clear()
+    for number in range(4):  # enough for the history buffer to be full
+        reads.clear()
         a, b = (x.to("meta") for x in batch(number, torch.float32))
         losses = step([{"real_A": a[:2], "real_B": b[:2]}, {"real_A": a[2:], "real_B": b[2:]}], lr=2e-4)
-        assert len(looks) == 1
+        assert len(reads) == 1
     assert {value.device.type for value in losses.values()} == {"meta"}
 
 
-def test_averaged_generators_follow_slowly_and_are_what_users_get() -> None:
+def test_translators_are_the_moving_average_of_the_generators() -> None:
     step = build(optim=OptimConfig(precision="fp64", ema_decay=0.9))
     a, b = batch(0)
     weight = lambda translators: translators["AB"].model[1].weight.detach().clone()  # noqa: E731
@@ -190,7 +190,7 @@ def test_averaged_generators_follow_slowly_and_are_what_users_get() -> None:
     assert torch.allclose(weight(step.translators), 0.9 * first + 0.1 * second, atol=1e-12)
 
 
-def test_state_holds_the_names_of_what_adam_remembers() -> None:
+def test_the_optimizer_state_contains_parameter_names() -> None:
     step = build()
     a, b = batch(0)
     step([{"real_A": a, "real_B": b}], lr=2e-4)
@@ -200,7 +200,7 @@ def test_state_holds_the_names_of_what_adam_remembers() -> None:
 
 
 @pytest.mark.parametrize(("batch_size", "micro", "ranks"), [(3, 0, 2), (1, 0, 2), (4, 3, 1)])
-def test_shares_that_do_not_come_out_even_are_refused(batch_size, micro, ranks) -> None:
+def test_uneven_shares_are_refused(batch_size, micro, ranks) -> None:
     with pytest.raises(UsageError, match="batch_size"):
         OptimConfig(batch_size=batch_size, micro_batch=micro).micro_batches(ranks)
 

@@ -1,5 +1,7 @@
-"""A sweep file says what is wrong with it before anything starts."""
+"""Mistakes in a sweep file are reported before anything starts."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,7 @@ def write(folder: Path, **changes: Any) -> str:
         ({"overrides": {"optim.learning": 1}}, "unknown key optim.learning"),
         ({"metric": "loss/cicle_A"}, "did you mean loss/cycle_A?"),
         ({"metric": "eval/cycle_l1"}, "set held_out.data"),
-        ({"overrides": {"every.log": 0}}, "nothing to judge trials by"),
+        ({"overrides": {"every.log": 0}}, "writes no losses"),
         ({"scheduler": "asha", "max_images": 100, "grace_images": 200}, "0 < grace_images < max_images"),
         ({"scheduler": "pbt"}, "scheduler"),
         ({"sampler": "grid"}, "give optim.lr as grid or choice"),
@@ -59,7 +61,7 @@ def write(folder: Path, **changes: Any) -> str:
         ({"workers_per_trial": 3}, "batch_size"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_a_mistake_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_sweep(write(tmp_path, **changes))
     assert message in str(caught.value)
@@ -109,6 +111,11 @@ def test_a_metric_without_its_direction_is_the_mean_of_both() -> None:
     assert value_of(values, "loss/cycle") == 2
     assert value_of(values, "loss/cycle_B") == 3
     assert value_of(values, "kd/untrained") is None
+
+
+def test_reading_a_sweep_loads_nothing_slow() -> None:
+    code = "import sys, cyclegan_dist.sweep.spec; print({'torch', 'ray', 'mlflow', 'matplotlib', 'optuna'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_a_file_of_ones_own_is_a_base(tmp_path: Path, tiny_run: Callable[..., Any]) -> None:

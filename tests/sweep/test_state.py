@@ -1,28 +1,20 @@
-"""What a sweep knows survives its process, and nobody gets into anybody's way."""
+"""An opened sweep: its trials survive its process, and each is a run of its own."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.sweep.record import Result
-from cyclegan_dist.sweep.spec import Values
-from cyclegan_dist.sweep.state import Sweep, open_sweep
-from cyclegan_dist.tracking.journal import SWEEP_JOURNAL, Journal
+from cyclegan_dist.sweep.config import SweepConfig, Values
+from cyclegan_dist.sweep.state import open_sweep
 from cyclegan_dist.training.run_folder import read_config
-from tests.sweep.sweeps import tiny_sweep
+from tests.sweep.sweeps import LAMBDAS, end_run, tiny_sweep
 
 MakeRun = Callable[..., Config]
-
-
-def finish(sweep: Sweep, number: int, value: float, status: str = "FINISHED") -> None:
-    """As if a trial had run."""
-    sweep.hear(number, 40, 20, value)
-    with Journal(sweep.folder / f"trial-{number:04d}") as journal:
-        journal.write("end", status=status)
-    sweep.settle(number)
 
 
 def test_trials_are_runs_of_their_own(tiny_run: MakeRun) -> None:
@@ -33,7 +25,7 @@ def test_trials_are_runs_of_their_own(tiny_run: MakeRun) -> None:
         trial, config = found
         assert config.run_dir == sweep.folder / "trial-0000"
         assert read_config(config.run_dir) == config
-        assert config.method.lambda_cycle_A == trial.values["method.lambda_cycle_A,method.lambda_cycle_B"]
+        assert config.method.lambda_cycle_A == trial.values[LAMBDAS]
         assert (config.stop_after, config.world.num_workers, config.world.max_failures) == (30, 2, 0)
         assert config.schedule == sweep.base.schedule
         assert config.tracking.parent == sweep.record.key
@@ -44,18 +36,18 @@ def test_trials_are_runs_of_their_own(tiny_run: MakeRun) -> None:
 def test_an_interrupted_sweep_neither_loses_nor_repeats_a_trial(tiny_run: MakeRun, sampler: str) -> None:
     spec = tiny_sweep(tiny_run(), sampler=sampler)
     drawn = []
-    for died_with in range(4):  # every process finishes the trial the last one left, and dies with another under way
+    for died_with in range(4):  # every process finishes the trial the last one left, and dies with another running
         with open_sweep(spec) as sweep:
             for _ in range(2):
                 found = sweep.next()
                 if found is not None:
                     drawn.append(found[0])
             if died_with:
-                finish(sweep, drawn[-1].number if died_with == 3 else drawn[-2].number, 1.0)
+                end_run(sweep, drawn[-1].number if died_with == 3 else drawn[-2].number, 1.0)
     with open_sweep(spec) as sweep:
         while (found := sweep.next()) is not None:
             drawn.append(found[0])
-            finish(sweep, found[0].number, 1.0)
+            end_run(sweep, found[0].number, 1.0)
         trials = list(sweep.record.trials.values())
         assert not sweep.has_more
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
@@ -66,64 +58,77 @@ def test_an_interrupted_sweep_neither_loses_nor_repeats_a_trial(tiny_run: MakeRu
 
 
 def test_how_a_trial_ended(tiny_run: MakeRun) -> None:
-    with open_sweep(tiny_sweep(tiny_run(), num_trials=7)) as sweep:
-        for number in range(7):
-            assert sweep.next() is not None
-            folder = sweep.folder / f"trial-{number:04d}"
-            if number == 0:
-                finish(sweep, number, 1.0)
-            elif number == 1:
-                sweep.record.write("cut", trial=number)
-                finish(sweep, number, 1.0, status="KILLED")
-            elif number == 2:
-                (folder / "FAILED").write_text("step 4: a gradient of player G is not finite, no weight was changed")
-                finish(sweep, number, 1.0, status="FAILED")
-            elif number == 3:
-                (folder / "FAILED").write_text("a shard is gone")
-                finish(sweep, number, 1.0, status="FAILED")
-            elif number == 4:
-                sweep.settle(number, crash="rank 0 died")
-            elif number == 5:
-                finish(sweep, number, 1.0, status="KILLED")  # interrupted
-            else:
-                sweep.settle(number)  # interrupted before it began
-    statuses = ["finished", "cut", "diverged", "failed", "crashed", "open", "open"]
-    with open_sweep(tiny_sweep(tiny_run(), num_trials=7)) as sweep:
-        assert [trial.status for trial in sweep.record.trials.values()] == statuses
+    spec = tiny_sweep(tiny_run(), num_trials=7)
+    with open_sweep(spec) as sweep:
+        while sweep.next() is not None:
+            pass
+        end_run(sweep, 0, 1.0)
+        sweep.record.note(1, is_cut=True)
+        end_run(sweep, 1, 1.0, status="KILLED")
+        for number, text in ((2, "step 4: a gradient of player G is not finite"), (3, "a shard is gone")):
+            (sweep.folder / f"trial-{number:04d}" / "FAILED").write_text(text)
+            end_run(sweep, number, 1.0, status="FAILED")
+        sweep.finish(4, crash="rank 0 died")
+        end_run(sweep, 5, 1.0, status="KILLED")  # interrupted
+        sweep.finish(6)  # interrupted before it began
+    with open_sweep(spec) as sweep:
+        statuses = [trial.status for trial in sweep.record.trials.values()]
+        assert statuses == ["finished", "cut", "diverged", "failed", "crashed", "open", "open"]
         assert sweep.record.trials[4].text == "rank 0 died"
         assert [found[0].number for found in (sweep.next(), sweep.next()) if found] == [5, 6]
         assert sweep.next() is None
 
 
-def test_a_trial_that_was_told_to_stop_stays_stopped(tiny_run: MakeRun) -> None:
-    with open_sweep(tiny_sweep(tiny_run())) as sweep:
-        sweep.next()
-        sweep.hear(0, 10, 5, 3.0)
-        sweep.record.write("cut", trial=0)
-        assert not sweep.hear(0, 20, 10, 2.0)  # what it still says counts for nothing
-    with open_sweep(tiny_sweep(tiny_run())) as sweep:
-        assert sweep.record.trials[0].status == "cut"
-        assert sweep.record.trials[0].results == (Result(10, 5, 3.0),)
+def test_values_that_do_not_fit_together_fail_their_trial_only(tiny_run: MakeRun) -> None:
+    space = {"schedule.n_epochs": Values(grid=(0, 1)), "schedule.n_epochs_decay": Values(grid=(0, 1))}
+    with open_sweep(tiny_sweep(tiny_run(), space=space, sampler="grid")) as sweep:
+        found = sweep.next()
+        assert found is not None and found[0].number == 1
+        assert sweep.record.trials[0].status == "failed"
+        assert "nothing to train" in sweep.record.trials[0].text
 
 
-def test_a_resumed_trial_that_says_it_all_again_is_heard_once(tiny_run: MakeRun) -> None:
-    with open_sweep(tiny_sweep(tiny_run())) as sweep:
-        sweep.next()
-        assert [sweep.hear(0, nimg, nimg, 1.0) for nimg in (10, 20, 10, 20, 30)] == [True, True, False, False, True]
-        assert not sweep.hear(0, 40, 40, float("nan"))
+TRIALS = 9
 
 
-def test_half_a_line_is_passed_over(tiny_run: MakeRun) -> None:
-    with open_sweep(tiny_sweep(tiny_run())) as sweep:
-        sweep.next()
-        folder, key = sweep.folder, sweep.record.key
-    with (folder / SWEEP_JOURNAL).open("a") as file:
-        file.write('{"kind": "end", "tri')
-    with open_sweep(tiny_sweep(tiny_run())) as sweep:
-        assert sweep.record.key == key
-        finish(sweep, 0, 1.0)
-    with open_sweep(tiny_sweep(tiny_run())) as sweep:
-        assert sweep.record.trials[0].status == "finished"
+@pytest.fixture
+def asha(tiny_run: MakeRun) -> SweepConfig:
+    return tiny_sweep(tiny_run(), num_trials=TRIALS, scheduler="asha", max_images=90, grace_images=10)
+
+
+def test_asha_stops_the_trials_that_are_behind(asha: SweepConfig) -> None:
+    with open_sweep(asha) as sweep:
+        while sweep.next() is not None:
+            pass
+        assert not sweep.report(0, 5, 9.0)  # before grace_images nothing counts
+        assert not sweep.report(0, 10, 1.0)
+        assert not sweep.report(1, 10, 0.5)  # better than the one before
+        assert sweep.report(2, 10, 2.0)
+        assert sweep.record.trials[2].is_cut
+        assert not sweep.report(3, 12, 0.4)
+        assert not sweep.report(1, 20, 99.0)  # between two rungs nothing counts
+        assert not sweep.report(1, 90, 99.0)  # at max_images a trial ends by itself
+
+
+def stopped(spec: SweepConfig, parts: Sequence[Sequence[tuple[int, int, float]]]) -> list[int]:
+    """The trials that ASHA stops, in order, if a new process goes on with each part of what they report."""
+    numbers: list[int] = []
+    for part in parts:
+        with open_sweep(spec) as sweep:
+            while sweep.next() is not None:
+                pass
+            numbers += [number for number, nimg, value in part if sweep.report(number, nimg, value)]
+    return numbers
+
+
+def test_an_interruption_changes_nothing_that_asha_decides(asha: SweepConfig, own_home: Path) -> None:
+    generator = np.random.default_rng(3)
+    reports = [(number, nimg, float(generator.uniform())) for nimg in range(5, 95, 5) for number in range(TRIALS)]
+    reports.sort(key=lambda one: one[1] + 7 * one[0] % 11)  # as of trials that run beside each other
+    whole = stopped(asha, [reports])
+    assert 2 < len(whole) < TRIALS
+    shutil.rmtree(own_home / "runs" / "swept")
+    assert stopped(asha, [reports[:61], reports]) == whole  # a resumed trial reports its old values again
 
 
 def test_another_sweep_of_the_same_name_is_refused(tiny_run: MakeRun) -> None:
@@ -147,7 +152,7 @@ def test_one_process_at_a_time(tiny_run: MakeRun) -> None:
         pass
 
 
-def test_missing_data_is_told_before_ray_starts(tiny_run: MakeRun, tmp_path: Path) -> None:
+def test_missing_data_is_reported_before_ray_starts(tiny_run: MakeRun, tmp_path: Path) -> None:
     spec = tiny_sweep(tiny_run(), overrides={"data.path": str(tmp_path / "gone")})
     with pytest.raises(UsageError, match="gone"), open_sweep(spec):
         pass

@@ -1,4 +1,4 @@
-"""A sweep in a real MLflow store: its trials below one run, whoever speaks first and however often."""
+"""A sweep in a real MLflow store: its trials below one run, whichever is sent first and however often."""
 
 import json
 import threading
@@ -30,8 +30,8 @@ def test_trials_are_below_the_sweep_which_is_there_once(tiny_run: Callable[..., 
                 journal.write("run", config={"optim.lr": 0.1}, data=[], nimg=0, total=40, world_size=1)
                 journal.write("metrics", step=20, nimg=40, values={"loss/cycle_A": 0.5 + number})
                 journal.write("end", status="FINISHED")
-            sweep.hear(number, 40, 20, 0.5 + number)
-            sweep.settle(number)
+            sweep.report(number, 40, 0.5 + number)
+            sweep.finish(number)
         write_results(sweep)
     folders = [sweep.folder / "trial-0000", sweep.folder / "trial-0001", sweep.folder]
     with ThreadPoolExecutor(2) as pool:  # before the database has a table

@@ -11,7 +11,7 @@ import torch.distributed as torch_dist
 
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.training.watchdog import Watchdog
-from tests.faults.dying import in_fork
+from tests.faults.forked_processes import in_fork
 from tests.ranks import run_ranks
 
 ALONE = World(0, 1, torch.device("cpu"))

@@ -1,1 +1,1 @@
-"""Is a cluster fit for a night's run: what is looked at on every node, between the nodes and around them."""
+"""Checks of the nodes, the network and the storage before a long training."""

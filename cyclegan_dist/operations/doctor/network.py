@@ -1,162 +1,78 @@
-"""Can the nodes exchange gradients, and how fast: a real all-reduce between every two of them and among all."""
+"""Measurement of an all-reduce of gloo or NCCL between nodes."""
 
-import fcntl
 import os
 import socket
 import statistics
-import struct
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 SMALL, LARGE = 4, 16 << 20  # bytes
-TRIES_SMALL, TRIES_LARGE = 20, 3
-LONGEST = 160  # characters of what torch says of a failure; more is of no use in a table
-SIOCGIFADDR = 0x8915
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """One rank's place in a group that measures.
-
-    Attributes:
-        backend: gloo or nccl.
-        rank: of this process.
-        size: ranks.
-        address: that rank 0 is reached at, as Ray Train would have it.
-        port: free on rank 0's node.
-        timeout_s: seconds that any exchange may take.
-    """
-
-    backend: str
-    rank: int
-    size: int
-    address: str
-    port: int
-    timeout_s: float
+REPEATS_SMALL, REPEATS_LARGE = 20, 3
+LONGEST = 160  # characters of an error of torch, which may have thousands
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """What was measured: seconds of an all-reduce of four bytes, and bytes that pass a link of it each second."""
+    """Seconds of an all-reduce of four bytes, and bytes per second on each link during one of `LARGE`."""
 
     latency_s: float
     bytes_per_s: float
 
+    def __str__(self) -> str:
+        return f"{8e-9 * self.bytes_per_s:.3g} Gbit/s, {1e3 * self.latency_s:.2f} ms"
 
-def exchange(group: Group) -> Speed:
-    """Join the group, all-reduce small and large tensors, and leave. All ranks must call it at once.
+
+def exchange(backend: str, address: str, rank: int, size: int, timeout_s: float) -> Speed:
+    """Join a process group at rank 0's `address`, HOST:PORT, measure all-reduces, and leave. All ranks must call it at
+    the same time.
 
     Raises:
-        ConnectionError: in one line, if the ranks do not come together.
+        ConnectionError: if the group does not form or breaks.
     """
-    import torch.distributed as torch_dist  # a node without GPUs answers other questions before it has loaded torch
+    import torch
+    import torch.distributed as dist
 
-    where, step = f"tcp://{group.address}:{group.port}", "meeting at"
+    step = "joining"
+    device = "cuda" if backend == "nccl" else "cpu"
+    seconds: dict[int, list[float]] = {SMALL: [], LARGE: []}
     try:
-        torch_dist.init_process_group(
-            group.backend,
-            init_method=where,
-            rank=group.rank,
-            world_size=group.size,
-            timeout=timedelta(seconds=group.timeout_s),
+        dist.init_process_group(
+            backend, f"tcp://{address}", timeout=timedelta(seconds=timeout_s), world_size=size, rank=rank
         )
-        step = "an all-reduce after meeting at"
-        return _measure(group)
-    except (RuntimeError, ValueError) as error:  # torch's errors of a network are RuntimeErrors
+        step = "an all-reduce after joining"
+        for count, repeats in ((SMALL, REPEATS_SMALL), (LARGE, REPEATS_LARGE)):
+            tensor = torch.ones(count // 4, device=device)
+            for _ in range(repeats + 1):
+                began = time.perf_counter()
+                dist.all_reduce(tensor)
+                if tensor.is_cuda:
+                    torch.cuda.synchronize()
+                seconds[count].append(time.perf_counter() - began)
+    except (RuntimeError, ValueError) as error:  # torch raises RuntimeErrors for network errors
         reason = str(error).strip().splitlines()[0][:LONGEST]
-        raise ConnectionError(f"rank {group.rank} failed at {step} {where}: {reason}") from error
+        raise ConnectionError(f"rank {rank} failed at {step} {address}: {reason}") from error
     finally:
-        if torch_dist.is_initialized():
-            torch_dist.destroy_process_group()
-
-
-def _measure(group: Group) -> Speed:
-    import torch
-
-    device = "cuda" if group.backend == "nccl" else "cpu"
-    small, large = (torch.ones(count // 4, device=device) for count in (SMALL, LARGE))
-    latency_s = statistics.median(_times(small, TRIES_SMALL))
-    # Each link carries 2 (n - 1) / n of the tensor in a ring; as nccl-tests count "bus bandwidth".
-    share = 2 * (group.size - 1) / group.size
-    return Speed(latency_s=latency_s, bytes_per_s=share * LARGE / min(_times(large, TRIES_LARGE)))
-
-
-def _times(tensor: Any, tries: int) -> list[float]:
-    import torch
-    import torch.distributed as torch_dist
-
-    seconds = []
-    for _ in range(tries + 1):
-        began = time.perf_counter()
-        torch_dist.all_reduce(tensor)
-        if tensor.is_cuda:
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-    return seconds[1:]  # the first makes the connection
+        if dist.is_initialized():
+            dist.destroy_process_group()
+    # The first all-reduce opens connections. Each link of a ring carries 2 (n - 1) / n of the tensor ("bus bandwidth").
+    share = 2 * (size - 1) / size
+    return Speed(latency_s=statistics.median(seconds[SMALL][1:]), bytes_per_s=share * LARGE / min(seconds[LARGE][1:]))
 
 
 def free_port() -> int:
-    """A port that nobody uses now."""
+    """A port that is free now."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         return probe.getsockname()[1]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Names:
-    """How a node finds itself, which gloo and NCCL go by.
-
-    Attributes:
-        host: its name.
-        resolved: the address that the name has, or empty.
-        interfaces: its IPv4 addresses by interface.
-        gloo: GLOO_SOCKET_IFNAME.
-        nccl: NCCL_SOCKET_IFNAME.
-    """
-
-    host: str
-    resolved: str
-    interfaces: dict[str, str]
-    gloo: str
-    nccl: str
-
-    @property
-    def absent_gloo(self) -> str:
-        """An interface that GLOO_SOCKET_IFNAME names and the node has not, or nothing."""
-        return next((name for name in self.gloo.split(",") if name and name not in self.interfaces), "")
-
-    @property
-    def absent_nccl(self) -> str:
-        """What NCCL_SOCKET_IFNAME names and the node has not, or nothing. NCCL takes beginnings of names, `=` before
-        whole ones, and `^` before those that are not meant.
-        """
-        if self.nccl.startswith("^"):
-            return ""
-        wanted = [name for name in self.nccl.removeprefix("=").split(",") if name]
-        fits = str.__eq__ if self.nccl.startswith("=") else str.startswith
-        return self.nccl if wanted and not any(fits(i, w) for i in self.interfaces for w in wanted) else ""
-
-
-def names_here() -> Names:
-    """As the processes of a training on this node would find themselves."""
+def announced_here() -> str:
+    """The interface or address that gloo announces to the other nodes, as this process and a training here do."""
+    if interface := os.environ.get("GLOO_SOCKET_IFNAME"):
+        return f"GLOO_SOCKET_IFNAME={interface}"
     host = socket.gethostname()
     try:
-        resolved = socket.gethostbyname(host)
+        return f"{host} ({socket.gethostbyname(host)})"
     except OSError:
-        resolved = ""
-    settings = {key: os.environ.get(f"{key.upper()}_SOCKET_IFNAME", "") for key in ("gloo", "nccl")}
-    return Names(host=host, resolved=resolved, interfaces=_interfaces(), **settings)
-
-
-def _interfaces() -> dict[str, str]:
-    found = {}
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for _, name in socket.if_nameindex():
-            try:
-                answer = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-            except OSError:  # it has no IPv4 address
-                continue
-            found[name] = socket.inet_ntoa(answer[20:24])
-    return found
+        return f"{host} (no address)"

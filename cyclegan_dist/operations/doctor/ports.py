@@ -1,170 +1,107 @@
-"""What listens on a node, and for whom: sockets of Ray and of MLflow on addresses that other machines reach."""
+"""Ports of Ray and MLflow that other machines can reach."""
 
 import ipaddress
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cyclegan_dist.operations.doctor.findings import Finding
-from cyclegan_dist.operations.doctor.fleet import Fleet, answered, names_of, once_per_host
-from cyclegan_dist.operations.doctor.network import names_here
+from cyclegan_dist.operations.doctor.nodes import listed
+from cyclegan_dist.operations.doctor.report import Report
 
-CHECK = "open ports"
-PROGRAMS = {  # by what is in the command line of a process
+WORKER, MLFLOW = "worker", "mlflow"
+PROGRAMS = {  # by a pattern of the command line
     "gcs_server": r"/gcs_server( |$)",
     "raylet": r"/raylet/raylet( |$)",
     "dashboard": r"ray/dashboard/dashboard\.py",
     "agent": r"ray/(dashboard/agent|_private/runtime_env/agent/main)\.py",
     "client server": r"ray\.util\.client\.server",
-    "worker": r"^ray::|ray/_private/workers/",
-    "mlflow": r"mlflow\.server|mlflow (server|ui)( |$)",
+    WORKER: r"^ray::|ray/_private/workers/",
+    MLFLOW: r"mlflow\.server|mlflow (server|ui)( |$)",
 }
-WORKER = "worker"
-MLFLOW, WITH_LOGIN = "mlflow", "basic-auth"
-LISTENING = "0A"
-SILENT = "See what keeps the node from answering: ray status, and its logs."
+LISTENING = "0A"  # state of a socket in /proc/net/tcp
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """A socket that waits for connections: whose, where, and whether it asks who is there: for Ray's token, or for
-    MLflow's login.
-    """
+    """A listening socket, and whether its program was started with authentication: Ray's token or MLflow's login."""
 
     program: str
     address: str
     port: int
-    asks: bool = False
+    authenticates: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Listeners:
-    """Those of one machine that other machines can reach, and whether it has an address of the internet."""
-
-    open: list[Listener]
-    is_public: bool
-
-
-def listeners_here(proc: str = "/proc") -> Listeners:
-    """Look through /proc, as `ss -ltnp` does; processes of other users show to root alone."""
+def listeners_here(proc: str = "/proc") -> list[Listener]:
+    """Sockets of `PROGRAMS` that other machines can reach, as `ss -ltnp` finds them; only root sees other users'."""
     sockets = {inode: (address, port) for inode, address, port in _listening(Path(proc, "net"))}
-    found = []
-    for pid in filter(str.isdigit, os.listdir(proc)):
+    found = set()
+    for process in (Path(proc, pid) for pid in os.listdir(proc) if pid.isdigit()):
         try:
-            command = Path(proc, pid, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             program = program_of(command)
-            inodes = _inodes(Path(proc, pid, "fd")) if program else []
-        except OSError:  # it has ended, or is another user's
+            inodes = _socket_inodes(process / "fd") if program else []
+            token = bool(inodes) and b"RAY_AUTH_MODE=token" in (process / "environ").read_bytes().split(b"\0")
+        except OSError:  # it has ended, or belongs to another user
             continue
-        for inode in inodes:
-            if inode in sockets and not is_own(sockets[inode][0]):
-                address, port = sockets[inode]
-                asks = WITH_LOGIN in command if program == MLFLOW else _asks_for_token(Path(proc, pid))
-                found.append(Listener(program=program, address=address, port=port, asks=asks))
-    public = [address for address in names_here().interfaces.values() if ipaddress.ip_address(address).is_global]
-    return Listeners(open=sorted(set(found), key=lambda one: (one.program, one.port)), is_public=bool(public))
+        for address, port in (sockets[inode] for inode in inodes if inode in sockets):
+            if not ipaddress.ip_address(address).is_loopback:
+                authenticates = "basic-auth" in command if program == MLFLOW else token
+                found.add(Listener(program=program, address=address, port=port, authenticates=authenticates))
+    return sorted(found, key=lambda listener: (listener.program, listener.port))
 
 
 def program_of(command: str) -> str:
-    """Which of `PROGRAMS` a command line is, or nothing."""
+    """Which of `PROGRAMS` a command line starts; empty if none."""
     return next((name for name, pattern in PROGRAMS.items() if re.search(pattern, command)), "")
 
 
-def is_own(address: str) -> bool:
-    """Whether only this machine itself can reach an address."""
-    return ipaddress.ip_address(address).is_loopback
-
-
-def _asks_for_token(process: Path) -> bool:
-    try:
-        return b"RAY_AUTH_MODE=token" in (process / "environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
-
-
-def _inodes(folder: Path) -> list[str]:
+def _socket_inodes(folder: Path) -> list[str]:
     links = []
-    for name in os.listdir(folder):
-        try:
-            links.append(os.readlink(folder / name))
-        except OSError:  # closed meanwhile
-            continue
+    for file in folder.iterdir():
+        with suppress(OSError):  # closed meanwhile
+            links.append(os.readlink(file))
     return [link[len("socket:[") : -1] for link in links if link.startswith("socket:[")]
 
 
 def _listening(folder: Path) -> Iterator[tuple[str, str, int]]:
-    """Inode, address and port of each socket that listens."""
-    for name in ("tcp", "tcp6"):
-        if not (folder / name).exists():  # a kernel without IPv6
-            continue
-        for line in (folder / name).read_text().splitlines()[1:]:
-            parts = line.split()
-            address, _, port = parts[1].partition(":")
-            if parts[3] == LISTENING:
-                yield parts[9], _address(address), int(port, 16)
+    """Inode, address and port of each listening socket."""
+    tables = [folder / name for name in ("tcp", "tcp6") if (folder / name).exists()]  # there may be no IPv6
+    for line in (line for table in tables for line in table.read_text().splitlines()[1:]):
+        _, local, _, state, *_, inode = line.split()[:10]
+        address, _, port = local.partition(":")
+        if state == LISTENING:
+            # The kernel prints words of four bytes, each in the machine's order.
+            words = [bytes.fromhex(address[i : i + 8])[::-1] for i in range(0, len(address), 8)]
+            ip = ipaddress.ip_address(b"".join(words))
+            yield inode, str(getattr(ip, "ipv4_mapped", None) or ip), int(port, 16)
 
 
-def _address(text: str) -> str:
-    """An address as the kernel prints it: words of four bytes, each in the machine's order."""
-    words = [bytes.fromhex(text[i : i + 8])[::-1] for i in range(0, len(text), 8)]
-    address = ipaddress.ip_address(b"".join(words))
-    return str(getattr(address, "ipv4_mapped", None) or address)
+def check_ports(report: Report, nodes: Mapping[str, Sequence[Listener]]) -> None:
+    """Ray's ports ask for a token, and MLflow's for a login, where other machines can reach them."""
+    for name, listeners in nodes.items():
+        if ray := [listener for listener in listeners if listener.program != MLFLOW]:
+            # Ray's workers overwrite their environment with their title.
+            started = [listener.authenticates for listener in ray if listener.program != WORKER]
+            found, figures = f"{name}: {_shown(ray)}", {"listeners": [asdict(listener) for listener in ray]}
+            if started and all(started):
+                report.add("green", f"{found}; a token is asked for", figures=figures)
+            else:
+                found += "; no token is asked for: whoever reaches them runs commands here"
+                advice = "Start every node with RAY_AUTH_MODE=token, and let only the cluster reach its ports."
+                report.add("red", found, advice, figures)
+        if mlflow := [one for one in listeners if one.program == MLFLOW and not one.authenticates]:
+            found = f"{name}: {_shown(mlflow)}; without a login everybody may write and delete runs and models"
+            advice = "Start it with --host 127.0.0.1 or --app-name basic-auth, or let only the cluster reach its port."
+            report.add("yellow", found, advice, {"listeners": [asdict(listener) for listener in mlflow]})
+    report.ok("Ray and MLflow do not run, or only this machine reaches them")
 
 
-def check_ports(fleet: Fleet, is_guarded: bool) -> list[Finding]:
-    """What other machines can reach.
-
-    Args:
-        fleet: the nodes.
-        is_guarded: whether the cluster is known to ask for a token; else it goes by what each process was started with.
-    """
-    hosts = once_per_host(fleet)
-    answers, findings = answered(CHECK, fleet.ask({name: (listeners_here, ()) for name in hosts}), SILENT)
-    for name, listeners in answers.items():
-        findings += judge(name, listeners, is_guarded)
-    if findings or not answers:
-        return findings
-    found = "Ray and MLflow listen to this machine alone, or do not run"
-    return [Finding(check=CHECK, level="green", found=found)]
-
-
-def judge(name: str, listeners: Listeners, is_guarded: bool) -> list[Finding]:
-    """What is said of the sockets of one host."""
-    findings = []
-    rays = [one for one in listeners.open if one.program != MLFLOW]
-    mlflows = [one for one in listeners.open if one.program == MLFLOW and not one.asks]
-    if rays:
-        findings.append(_judge_ray(name, rays, is_guarded, listeners.is_public))
-    if mlflows:
-        found = f"{name}: {_shown(mlflows)}; MLflow without a login lets everybody write and delete runs and models"
-        advice = "Start it with --host 127.0.0.1 or --app-name basic-auth, or let only the cluster reach its port."
-        findings.append(Finding(check=CHECK, level="yellow", found=found, advice=advice, figures=_figures(mlflows)))
-    return findings
-
-
-def _judge_ray(name: str, rays: list[Listener], is_guarded: bool, is_public: bool) -> Finding:
-    found, figures = f"{name}: {_shown(rays)}", _figures(rays)
-    started = [one.asks for one in rays if one.program != WORKER]  # workers write their titles over their environment
-    if not is_guarded and not (started and all(started)):
-        found += "; no token is asked for: whoever reaches them runs commands here"
-        advice = "Start every node with RAY_AUTH_MODE=token, and let only the cluster reach its ports."
-        return Finding(check=CHECK, level="red", found=found, advice=advice, figures=figures)
-    if is_public:
-        found += "; a token is asked for, but the machine has an address of the internet"
-        advice = "Let a firewall pass these ports from the cluster alone."
-        return Finding(check=CHECK, level="yellow", found=found, advice=advice, figures=figures)
-    return Finding(check=CHECK, level="green", found=f"{found}; a token is asked for", figures=figures)
-
-
-def _shown(listeners: list[Listener]) -> str:
+def _shown(listeners: Sequence[Listener]) -> str:
     ports: dict[str, list[str]] = {}
     for one in listeners:
         ports.setdefault(one.program, []).append(str(one.port))
-    where = names_of(dict.fromkeys(one.address for one in listeners), most=2)
-    return f"{names_of((f'{p} {names_of(dict.fromkeys(n), 2)}' for p, n in ports.items()), most=6)} on {where}"
-
-
-def _figures(listeners: list[Listener]) -> dict[str, list[dict[str, object]]]:
-    return {"listeners": [asdict(one) for one in listeners]}
+    programs = (f"{program} {listed(dict.fromkeys(numbers), 2)}" for program, numbers in ports.items())
+    return f"{listed(programs, 6)} on {listed(dict.fromkeys(one.address for one in listeners), 2)}"

@@ -1,103 +1,82 @@
-"""Is there room for what the run will write."""
+"""Size of a run's checkpoints: free space for them, and time to write the last one."""
 
 import os
-from dataclasses import dataclass
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.operations.doctor.findings import Finding, Level, size
-from cyclegan_dist.operations.doctor.fleet import Node, ranks_of
+from cyclegan_dist.operations.doctor.nodes import Node, max_ranks
+from cyclegan_dist.operations.doctor.report import Level, Report
 
-CHECK = "free space"
-BYTES = {"fp64": 8}  # of a number, where it is not 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Need:
-    """What the checkpoints of a run take: bytes and files of one, and how many lie there at once."""
-
-    checkpoint: int
-    files: int
-    count: int
-
-    @property
-    def bytes(self) -> int:
-        """Of all of them."""
-        return self.checkpoint * self.count
+STOP_WAIT, STOP_WAIT_DEFAULT_S = "RAY_JOB_STOP_WAIT_TIME_S", 3.0
+STEP_S, BYTES_PER_S = 15.0, 100e6  # to end the step and gather the ranks; throughput of a modest network file system
 
 
-@dataclass(frozen=True, kw_only=True)
-class Room:
-    """What a file system has left: bytes and inodes; no number of inodes where it makes them as they are needed."""
+def checkpoint_bytes(config: Config, nodes: list[Node]) -> int:
+    """Of weights, two moments of Adam for each, averaged generators if asked for, and every rank's full history."""
+    weights, averaged, history = method_sizes(config)
+    numbers = 3 * weights + (averaged if config.optim.ema_decay else 0) + max_ranks(config, nodes) * history
+    return numbers * (8 if config.optim.precision == "fp64" else 4)
 
-    bytes: int
-    inodes: int | None
 
+def method_sizes(config: Config) -> tuple[int, int, int]:
+    """Numbers in the networks of the method, in those of them that EMA averages, and in the state of one rank."""
+    import torch
 
-def need_of(config: Config, ranks: int) -> Need:
-    """Weights, two moments of Adam for each, averaged generators if asked for, and every rank's full history; one
-    checkpoint more than are kept, for the newest is written before the oldest goes.
-    """
-    each = BYTES.get(config.optim.precision, 4)
-    with torch.device("meta"):  # shapes alone
+    with torch.device("meta"):  # shapes without memory
         method = config.method.build(rank_seed=0)
     weights = sum(p.numel() for p in method.networks.parameters())
-    translators = method.translators.values() if config.optim.ema_decay else ()
-    averaged = sum(p.numel() for network in translators for p in network.parameters())
+    averaged = sum(p.numel() for network in method.translators.values() for p in network.parameters())
     side = config.data.crop_size if "crop" in config.data.preprocess else config.data.load_size
     channels = config.method.channels
-    history = sum(count * side * side * channels[domain] for domain, count in config.method.stored_images.items())
-    return Need(
-        checkpoint=each * (3 * weights + averaged + ranks * history),
-        files=ranks + 3,  # shared.pt, manifest.json and the folder
-        count=config.keep_checkpoints + config.keep_best + 1,
-    )
+    stored = sum(count * side * side * channels[domain] for domain, count in config.method.stored_images.items())
+    return weights, averaged, stored
 
 
-def room_at(path: Path) -> Room:
-    """What is left where `path` is, or will be made."""
-    while not path.exists():
-        path = path.parent
-    there = os.statvfs(path)
-    return Room(bytes=there.f_bavail * there.f_frsize, inodes=there.f_favail if there.f_files else None)
-
-
-def check_space(nodes: list[Node], config: Config) -> list[Finding]:
-    """Room at the checkpoints' place, besides what this run's own checkpoints take already."""
-    need = need_of(config, ranks_of(config, nodes))
-    place = config.checkpoint_path
-    facts = f"{need.count} checkpoints of {size(need.checkpoint)}"
+def check_space(report: Report, nodes: list[Node], config: Config) -> None:
+    """Free space for the checkpoints; those that the run has already will be replaced, and count as free."""
+    place, each = config.checkpoint_path, checkpoint_bytes(config, nodes)
+    count = config.keep_checkpoints + config.keep_best + 1  # the newest is written before the oldest is removed
+    total = count * each
+    found = f"{count} checkpoints of {size(each)}"
     if "://" in place:
-        found = f"object store: how much is free is not known; {facts} come"
-        return [Finding(check=CHECK, level="green", found=found, figures={"need": need.bytes})]
-    return [judge(place, need, room_at(Path(place)), _size_below(Path(place)))]
+        report.add("green", f"{found} in an object store, whose free space is not known", figures={"need": total})
+        return
+    folder = Path(place)
+    own = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free + own
+    # Others write there too: less than twice as much is yellow.
+    level: Level = "red" if free < total else "yellow" if free < 2 * total else "green"
+    advice = "" if level == "green" else "Free some space, lower keep_checkpoints, or set checkpoints to another place."
+    found += f" need {size(total)}; {size(free)} are free at {place}"
+    report.add(level, found, advice, {"need": total, "free": free})
 
 
-def _size_below(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def stop_wait_here() -> float:
+    """Seconds between the SIGTERM and the SIGKILL of `ray job stop`, as Ray on this node was started."""
+    return float(os.environ.get(STOP_WAIT) or STOP_WAIT_DEFAULT_S)
 
 
-def judge(place: str, need: Need, room: Room, there: int) -> Finding:
-    """Whether the room is enough; less than twice as much is yellow, for others write there too.
+def check_job_stop(report: Report, nodes: list[Node], waits_s: Mapping[str, float], config: Config) -> None:
+    """The head, on which jobs run, gives a stopped job the time to write a last checkpoint."""
+    wait_s = next((waits_s[node.name] for node in nodes if node.is_head and node.name in waits_s), None)
+    if wait_s is None:  # its node has not answered, which is red already
+        return
+    need_s = STEP_S + checkpoint_bytes(config, nodes) / BYTES_PER_S
+    found = f"{wait_s:.0f} s between ray job stop and SIGKILL, a last checkpoint may take {need_s:.0f} s"
+    if wait_s < need_s:
+        advice = f"Start the head with {STOP_WAIT}={max(60, round(2 * need_s))}, or a stop may lose the latest steps."
+        report.add("yellow", found, advice, {"wait_s": wait_s, "need_s": need_s})
+    report.ok(found, {"wait_s": wait_s, "need_s": need_s})
 
-    Args:
-        place: where it is.
-        need: of the run.
-        room: that is left.
-        there: bytes of the run's own checkpoints, which will make way.
-    """
-    bytes_left, files = room.bytes + there, need.files * need.count
-    figures = {"need": need.bytes, "free": bytes_left, "need_inodes": files, "free_inodes": room.inodes}
-    inodes = room.inodes if room.inodes is not None else 2 * files
-    level: Level = "green"
-    if bytes_left < 2 * need.bytes or inodes < 2 * files:
-        level = "yellow"
-    if bytes_left < need.bytes or inodes < files:
-        level = "red"
-    shown = "any number of" if room.inodes is None else f"{room.inodes:,}"
-    found = f"{need.count} checkpoints of {size(need.checkpoint)} need {size(need.bytes)} and {files} files; "
-    found += f"{size(bytes_left)} and {shown} inodes are free at {place}"
-    advice = "Free some, lower keep_checkpoints, or give checkpoints another place." if level != "green" else ""
-    return Finding(check=CHECK, level=level, found=found, advice=advice, figures=figures)
+
+def size(count: float) -> str:
+    """Bytes with a unit."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} TB" if count < 1000 else f"{count:,.0f} TB"

@@ -1,43 +1,28 @@
-"""Does every node see the same storage: what one writes all must read, and the data set must be one."""
+"""Storage as the nodes see it: folders and object stores that all share, and one data set."""
 
 import os
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
-from cyclegan_dist.config.config import Config, home
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.errors import pipeline_command, storage_errors
-from cyclegan_dist.operations.doctor.findings import Finding, told
-from cyclegan_dist.operations.doctor.fleet import Fleet, answered, everywhere, names_of
+from cyclegan_dist.operations.doctor.nodes import Fleet, call_all, listed, result_of
+from cyclegan_dist.operations.doctor.report import Report, first_line
 
-RUNS, CHECKPOINTS, DATA = "runs folder", "checkpoints", "data set"
-DELAY_S = 5.0  # network file systems may show another node's file so much later
-LOOKED_AT = 16  # shards, evenly out of all: a data set of thousands need not be asked for whole
+DELAY_S = 5.0  # a network file system may show another node's file so much later
+SHARDS_CHECKED = 16  # evenly out of all, for a data set may have thousands
 DRIVER = "this machine"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shards:
-    """A data set as a node sees it: the manifest's digest, its shards, those that are missing or of another size."""
-
-    digest: str
-    count: int
-    damaged: list[str]
-
-
 def write(folder: str, name: str) -> float:
-    """Write a file of that name and content below `folder`, a path or fsspec URL. Returns seconds.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
+    """Write a file with its name as content to `folder`, a path or fsspec URL. Returns seconds."""
     began = time.perf_counter()
     with storage_errors():
         files, root = fsspec.core.url_to_fs(folder)
@@ -45,160 +30,112 @@ def write(folder: str, name: str) -> float:
     return time.perf_counter() - began
 
 
-def missing(folder: str, names: list[str]) -> list[str]:
-    """Those of `names` that cannot be read from `folder` as they were written."""
+def missing(folder: str, names: Sequence[str]) -> list[str]:
+    """Those of `names` that cannot be read from `folder` as they were written, also not after `DELAY_S`."""
     with storage_errors():
         files, root = fsspec.core.url_to_fs(folder)
-    limit = time.monotonic() + DELAY_S
-    while left := [name for name in names if not _is_there(files, f"{root}/{name}", name)]:
-        if time.monotonic() > limit:
+    deadline = time.monotonic() + DELAY_S
+    while True:
+        files.invalidate_cache()
+        left = [name for name in names if result_of(files.cat_file, f"{root}/{name}") != name.encode()]
+        if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.2)
-    return []
-
-
-def _is_there(files: Any, path: str, content: str) -> bool:
-    try:
-        with storage_errors():
-            files.invalidate_cache()
-            return files.cat_file(path) == content.encode()
-    except OSError:
-        return False
 
 
 def erase(folder: str, name: str) -> None:
-    """Remove a file that `write` made, if it is there."""
+    """Remove a file of `write`, if there is one."""
     with storage_errors():
         files, root = fsspec.core.url_to_fs(folder)
         if files.exists(f"{root}/{name}"):
             files.rm_file(f"{root}/{name}")
 
 
-def check_place(fleet: Fleet, check: str, path: str, key: str) -> list[Finding]:
-    """Every node and this machine write a file at `path`, and all read all.
-
-    Args:
-        fleet: the nodes.
-        check: what to call it.
-        path: folder or URL; it is made, as a run would.
-        key: of the config that names it.
+def check_shared(report: Report, fleet: Fleet, path: str, key: str) -> None:
+    """Every node and this machine write a file to a folder or URL, and read those of all others; `key` of the config
+    names the place.
     """
     path = path.removeprefix("file://")
-    advice = f"Give {key} storage that every node mounts at the same path and may write, or an object store's URL."
-    try:
-        with _folder(path):
-            return _exchange(fleet, check, path, advice)
-    except OSError as error:
-        return [Finding(check=check, level="red", found=f"{DRIVER}: {told(error)}", advice=advice)]
-
-
-def _exchange(fleet: Fleet, check: str, path: str, advice: str) -> list[Finding]:
-    """Write, read and erase."""
-    n = len(fleet.nodes)
-    marks = {node.name: f".doctor-{uuid.uuid4().hex[:8]}-{i}" for i, node in enumerate(fleet.nodes)}
-    own = f".doctor-{uuid.uuid4().hex[:8]}"
-    write(path, own)
-    try:
-        calls = {name: (write, (path, mark)) for name, mark in marks.items()}
-        written, findings = answered(check, fleet.ask(calls), advice)
-        findings = findings or _unseen(check, path, advice, {**marks, DRIVER: own}, fleet)
-    finally:
-        erase(path, own)
-        fleet.ask({name: (erase, (path, mark)) for name, mark in marks.items()})
-    if findings:
-        return findings
-    who = f"{n} nodes write and read each other's files in" if n > 1 else "can be written:"
-    found = f"{who} {path}, {1e3 * max(written.values()):.0f} ms a file"
-    return [Finding(check=check, level="green", found=found, figures={"write_s": written})]
-
-
-def _unseen(check: str, path: str, advice: str, marks: dict[str, str], fleet: Fleet) -> list[Finding]:
-    """Who does not see whose file."""
-    every = list(marks.values())
-    answers, findings = answered(check, everywhere(fleet, missing, path, every), advice)
+    advice = f"Set {key} to storage that every node mounts at the same path and can write, or to an object store."
+    folder = None if "://" in path else Path(path)
+    is_new = folder is not None and not folder.exists()
+    run = uuid.uuid4().hex[:8]
+    marks = {name: f".doctor-{run}-{i}" for i, name in enumerate([DRIVER, *(node.name for node in fleet.nodes)])}
     owners = {mark: name for name, mark in marks.items()}
-    for reader, left in {**answers, DRIVER: missing(path, every)}.items():
-        if left:
-            found = f"{reader} does not see in {path} what {names_of(owners[mark] for mark in left)} wrote"
-            findings.append(Finding(check=check, level="red", found=found, advice=advice))
-    return findings
 
+    def everywhere(function: Callable[..., Any], names: Callable[[str], Any]) -> dict[str, Any]:
+        here = result_of(function, path, names(DRIVER))
+        return {DRIVER: here, **fleet.call({node.name: (function, (path, names(node.name))) for node in fleet.nodes})}
 
-@contextmanager
-def _folder(path: str) -> Iterator[None]:
-    """A folder that is there while the block lasts, as a run would make it; what was made for it goes again."""
-    new: list[Path] = []
-    if "://" not in path:
-        above = Path(path).absolute()
-        new = [folder for folder in (above, *above.parents) if not folder.exists()]
-        above.mkdir(parents=True, exist_ok=True)
     try:
-        yield
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)  # as a training would
+        written = report.answers(everywhere(write, marks.__getitem__), advice)
+        if len(written) == len(marks):
+            unseen = report.answers(everywhere(missing, lambda _: [*owners]), advice)
+            for reader, left in unseen.items():
+                if left:
+                    found = f"{reader} does not see in {path} what {listed(owners[mark] for mark in left)} wrote"
+                    report.add("red", found, advice)
+        everywhere(erase, marks.__getitem__)
+    except OSError as error:
+        report.add("red", f"{DRIVER}: {first_line(error)}", advice)
+        return
     finally:
-        for folder in new:
-            if not any(folder.iterdir()):  # a run that began meanwhile keeps it
+        if folder is not None and is_new:
+            with suppress(OSError):  # a training that has begun meanwhile uses it
                 folder.rmdir()
+    n = len(fleet.nodes)
+    shared = f"{n} nodes write and read each other's files in" if n > 1 else "can be written:"
+    report.ok(f"{shared} {path}, {1e3 * max(written.values(), default=0):.0f} ms a file", {"write_s": written})
 
 
-def check_runs(fleet: Fleet, config: Config) -> list[Finding]:
-    """The folder that runs are made in."""
-    return check_place(fleet, RUNS, str(home() / config.runs_dir), "runs_dir")
+@dataclass(frozen=True, kw_only=True)
+class Shards:
+    """A data set on a node: digest of its manifest, number of shards, and those missing or of another size."""
+
+    digest: str
+    count: int
+    damaged: list[str]
 
 
-def check_checkpoints(fleet: Fleet, config: Config) -> list[Finding]:
-    """The folder or object store of checkpoints, where it is not in the run's folder."""
-    if not config.checkpoints:
-        return [Finding(check=CHECKPOINTS, level="green", found="in the run's folder")]
-    path = config.checkpoints if "://" in config.checkpoints else str(home() / config.checkpoints)
-    return check_place(fleet, CHECKPOINTS, path, "checkpoints")
-
-
-def look_at_data(path: str) -> Shards:
-    """A data set as this node sees it."""
+def shards_here(path: str) -> Shards:
+    """Read the manifest, and compare the sizes of some shards with it."""
     manifest = open_manifest(path, ())
     names = sorted(manifest.shards)
-    some = names[:: max(1, len(names) // LOOKED_AT)]
-    damaged = [name for name in some if _size_of(f"{manifest.root}/{name}") != manifest.shards[name]["bytes"]]
+    damaged = []
+    with storage_errors():
+        files, root = fsspec.core.url_to_fs(manifest.root)
+        for name in names[:: max(1, len(names) // SHARDS_CHECKED)]:
+            file = f"{root}/{name}"
+            if not files.exists(file) or files.size(file) != manifest.shards[name]["bytes"]:
+                damaged.append(name)
     return Shards(digest=manifest.digest, count=len(names), damaged=damaged)
 
 
-def _size_of(path: str) -> int:
-    """Bytes, or -1 where there is none."""
-    try:
-        with storage_errors():
-            files, root = fsspec.core.url_to_fs(path)
-            return files.size(root)
-    except FileNotFoundError:
-        return -1
-
-
-def check_data(fleet: Fleet, config: Config) -> list[Finding]:
-    """The data set, equal on all nodes."""
-    path = config.data.path
+def check_data(report: Report, fleet: Fleet, path: str) -> None:
+    """All nodes read the same data set, complete."""
     if path == "synthetic":
-        return [Finding(check=DATA, level="green", found="drawn into the run's folder")]
+        report.add("green", "generated into the run's folder")
+        return
     if not path:
         advice = f"Pass --data.path FOLDER, made with {pipeline_command('prepare')} A_DIR B_DIR FOLDER."
-        return [Finding(check=DATA, level="red", found="data.path names none", advice=advice)]
+        report.add("red", "data.path is not set", advice)
+        return
     path = path if "://" in path else os.path.abspath(path)
-    advice = "Give data.path storage that every node mounts at the same path, or an object store's URL."
-    answers, findings = answered(DATA, everywhere(fleet, look_at_data, path), advice)
-    for name, shards in answers.items():
-        if shards.damaged:
-            found = f"{name}: missing or of another size: {names_of(shards.damaged)}"
-            again = f"Copy the data set again, and see {pipeline_command('verify')} {path}."
-            findings.append(Finding(check=DATA, level="red", found=found, advice=again))
+    advice = "Set data.path to storage that every node mounts at the same path, or to an object store."
+    answers: dict[str, Shards] = report.answers(call_all(fleet, shards_here, path), advice)
     digests: dict[str, list[str]] = {}
     for name, shards in answers.items():
         digests.setdefault(shards.digest, []).append(name)
+        if shards.damaged:
+            found = f"{name}: missing or of another size: {listed(shards.damaged)}"
+            report.add("red", found, f"Copy the data set again, then run {pipeline_command('verify')} {path}.")
     if len(digests) > 1:
-        each = "; ".join(f"{digest[:8]} on {names_of(names)}" for digest, names in digests.items())
-        findings.append(Finding(check=DATA, level="red", found=f"not the same on all nodes: {each}", advice=advice))
-    return findings or [_one_data_set(path, answers)]
-
-
-def _one_data_set(path: str, answers: dict[str, Shards]) -> Finding:
-    shards = next(iter(answers.values()))
-    on = f", the same on {len(answers)} nodes" if len(answers) > 1 else ""
-    found = f"{shards.count} shards in {path}, manifest {shards.digest[:8]}{on}"
-    return Finding(check=DATA, level="green", found=found, figures={"digest": shards.digest})
+        each = "; ".join(f"{digest[:8]} on {listed(names)}" for digest, names in digests.items())
+        report.add("red", f"not the same on all nodes: {each}", advice)
+    if answers:
+        shards = next(iter(answers.values()))
+        same = f", the same on {len(answers)} nodes" if len(answers) > 1 else ""
+        found = f"{shards.count} shards in {path}, manifest {shards.digest[:8]}{same}"
+        report.ok(found, {"digest": shards.digest})

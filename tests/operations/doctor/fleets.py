@@ -1,22 +1,24 @@
-"""Fleets for tests: nodes that are forked processes of this machine, each with an environment and a view of its own."""
+"""Fleets for tests, whose nodes are forked processes with an environment and a view of the disk of their own; and the
+findings of one check.
+"""
 
 import multiprocessing
 import os
 import pickle
 from collections.abc import Callable, Mapping
-from multiprocessing.connection import Connection
 from typing import Any
 
-from cyclegan_dist.operations.doctor.fleet import Call, Node
+from cyclegan_dist.operations.doctor.nodes import Call, Node, result_of
+from cyclegan_dist.operations.doctor.report import Finding, Report
 
 
-class Forked:
-    """Nodes `a`, `b`, ...: every call runs in a process of its own, all of them at once.
+class ForkedFleet:
+    """Nodes `a`, `b`, ..., the first of them the head: all calls run at once, each in a process of its own.
 
     Args:
         names: of the nodes.
-        prepare: by name, what a node does before it answers.
-        views: by name, the paths that a node has in the place of others: what is mounted there.
+        prepare: by name, what a node does before a call.
+        views: by name, which path a node has in the place of another: what is mounted there.
     """
 
     def __init__(
@@ -28,7 +30,7 @@ class Forked:
         self.nodes = [Node(name=name, address="127.0.0.1", is_head=i == 0) for i, name in enumerate(names)]
         self._prepare, self._views = prepare or {}, views or {}
 
-    def ask(self, calls: Mapping[str, Call], timeout_s: float = 60.0) -> dict[str, Any]:
+    def call(self, calls: Mapping[str, Call], timeout_s: float = 60.0) -> dict[str, Any]:
         context = multiprocessing.get_context("fork")
         running = {}
         for name, call in calls.items():
@@ -39,24 +41,19 @@ class Forked:
             running[name] = (process, receiving)
         return {name: _answer(process, receiving, timeout_s) for name, (process, receiving) in running.items()}
 
-    def _run(self, name: str, call: Call, answer: Connection) -> None:
+    def _run(self, name: str, call: Call, answer: Any) -> None:
         function, arguments = call
         view = self._views.get(name, {})
-        try:
-            self._prepare.get(name, lambda: None)()
-            value = function(*(view.get(a, a) if isinstance(a, str) else a for a in arguments))
-        except Exception as error:
-            value = error
-        answer.send(pickle.dumps(value))
+        self._prepare.get(name, lambda: None)()
+        seen = (view.get(a, a) if isinstance(a, str) else a for a in arguments)
+        answer.send(pickle.dumps(result_of(function, *seen)))
         answer.close()
         os._exit(0)
 
 
-def _answer(process: Any, receiving: Connection, timeout_s: float) -> Any:
+def _answer(process: Any, receiving: Any, timeout_s: float) -> Any:
     try:
-        if not receiving.poll(timeout_s):
-            return TimeoutError(f"no answer within {timeout_s:.0f} s")
-        return pickle.loads(receiving.recv())
+        return pickle.loads(receiving.recv()) if receiving.poll(timeout_s) else TimeoutError("no answer")
     except EOFError:
         return RuntimeError("the process died")
     finally:
@@ -64,5 +61,12 @@ def _answer(process: Any, receiving: Connection, timeout_s: float) -> Any:
         process.join()
 
 
-def levels(findings: list[Any]) -> list[str]:
-    return [finding.level for finding in findings]
+def findings(check: Callable[..., None], *arguments: Any, **named: Any) -> list[Finding]:
+    """What a check adds to an empty report."""
+    report = Report()
+    check(report, *arguments, **named)
+    return report.findings
+
+
+def levels(check: Callable[..., None], *arguments: Any, **named: Any) -> list[str]:
+    return [finding.level for finding in findings(check, *arguments, **named)]

@@ -7,7 +7,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.operations.drill.faults import apply_fault
 from cyclegan_dist.operations.drill.measure import compare, costs, read_steps
 from cyclegan_dist.operations.drill.plan import Fault, Point, write_plan
-from tests.faults.dying import in_fork
+from tests.faults.forked_processes import in_fork
 from tests.ranks import run_ranks
 from tests.training.trainings import go, records
 

@@ -1,4 +1,4 @@
-"""Small files that ask for much memory, and files that Pillow cannot write."""
+"""Decompression bombs, and writers for PNG, TIFF and NPY files that Pillow and NumPy cannot write."""
 
 import io
 import struct
@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-Made = dict[str, bytes]
-
 
 def deflated(megabytes: int) -> bytes:
-    """So many zero bytes, made without holding them."""
+    """Compressed zero bytes, without having all of them in memory."""
     packer, block = zlib.compressobj(9), bytes(1 << 20)
     return b"".join([packer.compress(block) for _ in range(megabytes)] + [packer.flush()])
 
@@ -22,13 +20,13 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, packed: bytes, *extra: bytes, depth: int = 8, colour: int = 0) -> bytes:
-    """A PNG of compressed rows; `extra` chunks stand before them."""
+    """A PNG with compressed rows, preceded by `extra` chunks."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(extra) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
 
 
 def tiff(tags: dict[int, tuple[int, list[int]]], pixels: bytes, order: str = "<") -> bytes:
-    """A TIFF of one page whose pixels lie behind the header at byte 8; tags are (type 3 short or 4 long, values)."""
+    """A TIFF with one page whose pixels start at byte 8; tags are (type 3 short or 4 long, values)."""
     code = {3: "H", 4: "I"}
     directory_at = 8 + len(pixels) + len(pixels) % 2
     entries, beyond = b"", b""
@@ -53,7 +51,7 @@ def tiff_of(pixels: np.ndarray, order: str = "<", orientation: int = 1) -> bytes
 
 
 def npy(shape: tuple[int, ...], version: int = 1, padding: int = 0, kind: str = "|u1") -> bytes:
-    """An `.npy` file whose header promises `shape` and behind which 16 bytes follow."""
+    """An `.npy` file whose header claims `shape`, followed by 16 bytes."""
     header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}}}".encode() + b" " * padding + b"\n"
     return (
         b"\x93NUMPY"
@@ -64,8 +62,8 @@ def npy(shape: tuple[int, ...], version: int = 1, padding: int = 0, kind: str = 
     )
 
 
-def bombs() -> Made:
-    """Files of a few bytes to some megabytes, each of which would take hundreds of megabytes or more."""
+def decompression_bombs() -> dict[str, bytes]:
+    """Files of a few bytes to some megabytes that need hundreds of megabytes or more to decode."""
     row = zlib.compress(b"\0\0")
     text = [chunk(b"zTXt", b"Comment%d\0\0" % i + zlib.compress(bytes((1 << 20) - 16))) for i in range(63)]
     tile = {256: (4, [1]), 257: (4, [1]), 258: (3, [8]), 259: (3, [8]), 262: (3, [1]), 277: (3, [1])}
@@ -82,8 +80,8 @@ def bombs() -> Made:
         "900 Mpx PPM": b"P6 30000 30000 255\n",
         "100 Mpx GIF": _gif(10_000),
         "100 Mpx WebP": _webp(10_000),
-        "npy that promises 4.9 TB": npy((7000, 7000, 100_000)),
-        "npy that promises 10,000 Mpx": npy((100_000, 100_000)),
+        "npy that claims 4.9 TB": npy((7000, 7000, 100_000)),
+        "npy that claims 10,000 Mpx": npy((100_000, 100_000)),
         "npy with 100 MB of header": npy((4, 4), version=2, padding=100 << 20),
     }
 
@@ -115,7 +113,7 @@ def _saved(image: Image.Image, format: str, **options: object) -> bytes:
 
 
 def huge_file(path: Path) -> Path:
-    """A PNG of a gigabyte, that takes no place on disk."""
+    """A sparse PNG file of one gigabyte."""
     with path.open("wb") as file:
         file.write(png(8, 8, b""))
         file.truncate(1 << 30)

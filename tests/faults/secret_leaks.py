@@ -1,4 +1,4 @@
-"""F5: secrets in the environment, and where they turn up."""
+"""Drill F5: a search for leaked secrets in all files that trainings and later commands write."""
 
 import base64
 import gzip
@@ -18,34 +18,34 @@ from pathlib import Path
 from cyclegan_dist.config.config import Config, dump_config
 from cyclegan_dist.tracking.journal import JOURNAL
 from tests.conftest import write_images
-from tests.faults.heads import BIN, Head, family, ray_head, wait_until
 from tests.faults.matrix import Measured, Stage, row
 from tests.faults.mlflow_server import MlflowServer
+from tests.faults.ray_heads import BIN, Head, process_tree, ray_head, wait_until
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 240.0
+TIMEOUT_S = 240.0
 VARIABLES = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_KEY", "FSSPEC_FTP_PASSWORD"),
     *("HF_TOKEN", "GITHUB_TOKEN", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_S3_SECRET", "PGPASSWORD", "RAY_AUTH_TOKEN"),
 )
 
 
-def canary() -> str:
-    return f"canary{secrets.token_hex(16)}"
+def random_secret() -> str:
+    return f"random_secret{secrets.token_hex(16)}"
 
 
 @row(
     "F5",
-    "secrets in the environment and in URLs of a training that loses a rank, of one that fails, and of all that follows",
-    "none is in anything that is written or printed",
+    "secrets in the environment and in URLs of a training that loses a rank, of one that fails, and of later commands",
+    "no secret is written or printed",
     nightly=True,
 )
 def secrets_stay(stage: Stage) -> Measured:
-    hidden = {name: canary() for name in VARIABLES} | {"password": canary(), "key": canary()}
+    planted = {name: random_secret() for name in (*VARIABLES, "password", "key")}
     (stage.folder / "mlflow").mkdir()
     server = MlflowServer(stage.folder / "mlflow")
-    variables = {name: hidden[name] for name in VARIABLES} | {
-        "MLFLOW_TRACKING_URI": f"http://someone:{hidden['password']}@127.0.0.1:{server.port}",
+    variables = {name: planted[name] for name in VARIABLES} | {
+        "MLFLOW_TRACKING_URI": f"http://someone:{planted['password']}@127.0.0.1:{server.port}",
         "CYCLEGAN_DIST_HOME": str(stage.folder),
         "PYTHONPATH": str(ROOT),
     }
@@ -53,21 +53,20 @@ def secrets_stay(stage: Stage) -> Measured:
         with ray_head(stage.folder / "home", variables) as head:
             resumed, failed = _train(stage, head)
             codes = _use(stage, head.environment)
-            refused = _urls(stage, head.environment, hidden)
-            scanned, found = _search({"run": stage.folder, "Ray": head.temporary}, hidden)
+            refused = _urls(stage, head.environment, planted)
+            scanned, found = _search({"run": stage.folder, "Ray": head.temporary}, planted)
     finally:
         server.stop()
-    there = sum(scanned.values())
     return Measured(
-        f"{len(hidden)} secrets, found {len(found)} {sorted(found)[:5] or ''} in {there} files ({scanned}), archives opened; a "
-        f"rank killed and resumed: {resumed}, a training that failed: {failed}; exit codes of evaluate, promote, gallery, "
-        f"sync {codes}; URLs with a secret refused {refused} of 3",
+        f"{len(planted)} secrets, found {len(found)} {sorted(found)[:5] or ''} in {sum(scanned.values())} files "
+        f"({scanned}), archives included; rank killed and training resumed: {resumed}, training failed: {failed}; exit "
+        f"codes of evaluate, promote, gallery, sync {codes}; URLs with a secret refused {refused} of 3",
         not found and resumed and failed and not any(codes) and refused == 3 and min(scanned.values()) > 50,
     )
 
 
 def _train(stage: Stage, head: Head) -> tuple[bool, bool]:
-    """A job that loses a rank and goes on, and one that fails. Whether they did."""
+    """Run a job that loses a rank and resumes, and a training that fails. Returns whether they did."""
     every = {"every__samples": 100, "every__snapshot": 200, "every__checkpoint": 40, "world__num_workers": 2}
     shared = {**every, "held_out__data": str(stage.dataset), "tracking__mlflow": True, "schedule__n_epochs_decay": 0}
     config = stage.run(name="killed", schedule__n_epochs=60, **shared)
@@ -88,18 +87,18 @@ def _file(config: Config) -> str:
 
 
 def _lose_a_rank(stage: Stage, head: Head, config: Config, command: list[str]) -> int:
-    """Start a training, kill a rank in the middle of it, and wait for its end. Returns its exit code."""
+    """Start a training, kill a rank during it, and wait for the end. Returns the exit code."""
     journal = config.run_dir / JOURNAL
     with (stage.folder / f"{config.name}.log").open("w") as log:
         process = subprocess.Popen(command, env=head.environment, stdout=log, stderr=log, cwd=stage.folder)
-    wait_until(lambda: journal.exists() and journal.read_bytes().count(b'"metrics"') > 15, PATIENCE_S)
-    ranks = [p for p in family(head.process.pid) if "TrainWorker" in " ".join(p.cmdline())]
+    wait_until(lambda: journal.exists() and journal.read_bytes().count(b'"metrics"') > 15, TIMEOUT_S)
+    ranks = [p for p in process_tree(head.process.pid) if "TrainWorker" in " ".join(p.cmdline())]
     ranks[-1].send_signal(signal.SIGKILL)
-    return process.wait(PATIENCE_S)
+    return process.wait(TIMEOUT_S)
 
 
 def _use(stage: Stage, environment: Mapping[str, str]) -> list[int]:
-    """What is done with a run afterwards; exit codes."""
+    """Run the commands that read a finished run. Returns their exit codes."""
     run, data, images = str(stage.folder / "runs" / "killed"), str(stage.dataset), write_images(stage.folder / "new", 2)
     commands = [
         ["evaluate", run, "--data", data],
@@ -114,31 +113,31 @@ def _run(stage: Stage, environment: Mapping[str, str], arguments: list[str]) -> 
     with (stage.folder / f"{arguments[0]}.log").open("a") as log:
         command = [sys.executable, "-m", f"pipelines.{arguments[0]}", *arguments[1:]]
         return subprocess.run(
-            command, env=environment, stdout=log, stderr=log, cwd=stage.folder, timeout=PATIENCE_S
+            command, env=environment, stdout=log, stderr=log, cwd=stage.folder, timeout=TIMEOUT_S
         ).returncode
 
 
-def _urls(stage: Stage, environment: Mapping[str, str], hidden: Mapping[str, str]) -> int:
-    """How many trainings whose URLs hold a secret are refused."""
+def _urls(stage: Stage, environment: Mapping[str, str], planted: Mapping[str, str]) -> int:
+    """The number of refused trainings whose URLs contain a secret."""
     urls = {
-        "checkpoints": f"ftp://someone:{hidden['password']}@127.0.0.1/runs",
-        "data.path": f"https://someone:{hidden['key']}@127.0.0.1/data",
-        "held_out.data": f"https://127.0.0.1/data?signature={hidden['key']}",
+        "checkpoints": f"ftp://someone:{planted['password']}@127.0.0.1/runs",
+        "data.path": f"https://someone:{planted['key']}@127.0.0.1/data",
+        "held_out.data": f"https://127.0.0.1/data?signature={planted['key']}",
     }
     refused = 0
     for option, url in urls.items():
         command = [sys.executable, "-m", "cyclegan_dist.train", "demo", "--name", "urls", f"--{option}", url]
         done = subprocess.run(
-            command, env=environment, cwd=stage.folder, capture_output=True, text=True, timeout=PATIENCE_S
+            command, env=environment, cwd=stage.folder, capture_output=True, text=True, timeout=TIMEOUT_S
         )
         (stage.folder / f"{option}.log").write_text(done.stdout + done.stderr)
         refused += done.returncode == 2 and option in done.stderr and "password" in done.stderr
     return refused
 
 
-def _search(folders: Mapping[str, Path], hidden: Mapping[str, str]) -> tuple[dict[str, int], set[str]]:
-    """How many files were searched below each folder, and which secrets are in which of them, as they are or encoded."""
-    wanted = {form: name for name, value in hidden.items() for form in _forms(value)}
+def _search(folders: Mapping[str, Path], planted: Mapping[str, str]) -> tuple[dict[str, int], set[str]]:
+    """The number of files below each folder, and the secrets found in them, plain or encoded."""
+    wanted = {form: name for name, value in planted.items() for form in _forms(value)}
     pattern = re.compile(b"|".join(map(re.escape, wanted)))
     scanned, found = {}, set()
     for title, folder in folders.items():
@@ -151,13 +150,13 @@ def _search(folders: Mapping[str, Path], hidden: Mapping[str, str]) -> tuple[dic
 
 
 def _forms(value: str) -> set[bytes]:
-    """As it is, in base64 at any place of a longer text, and in JSON's and URLs' escapes."""
+    """A secret as it is, in base64 at any offset of a longer text, and escaped for JSON and URLs."""
     inner = [base64.b64encode(b"x" * shift + value.encode())[4 * bool(shift) : -4] for shift in range(3)]
     return {value.encode(), urllib.parse.quote(value).encode(), json.dumps(value)[1:-1].encode(), *inner}
 
 
 def _contents(data: bytes) -> Iterator[bytes]:
-    """A file and, if it is an archive, what is in it."""
+    """A file's content and, if it is an archive, the content of its members."""
     yield data
     if zipfile.is_zipfile(io.BytesIO(data)):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -1,4 +1,4 @@
-"""F10: names that are HTML, on the pages that show them."""
+"""Drill F10: HTML, scripts and templates in names that pages show."""
 
 import asyncio
 import html.parser
@@ -15,14 +15,14 @@ from cyclegan_dist.evaluation.evaluate import run as evaluate
 from cyclegan_dist.models.snapshot import CARD, find_snapshot, read_card
 from pipelines.gallery import Gallery, gallery
 from tests.conftest import write_images
+from tests.faults.file_names import captured_output
 from tests.faults.matrix import Measured, Stage, row
-from tests.faults.names import _silence
 from tests.servers import http_server
 from tests.service.chromium import PROGRAM, browser
 from tests.service.running import make_snapshot, running
 
 DO = "window.executed=1"
-FILES = (  # no file's name holds a slash
+FILES = (  # file names without a slash
     f"<script>{DO}<script>",
     f"<img src=x onerror={DO}>",
     f"<svg onload={DO}>",
@@ -45,7 +45,7 @@ TOUCH = """
 
 
 class _Marks(html.parser.HTMLParser):
-    """What of a page could run or lead away."""
+    """Parser that collects tags and attributes that could run a script or load another page."""
 
     def __init__(self, nonce: str):
         super().__init__()
@@ -61,12 +61,12 @@ class _Marks(html.parser.HTMLParser):
 
 @row(
     "F10",
-    "files, runs and models have HTML, scripts and templates for a name",
-    "they are shown as they are; a policy forbids scripts; none is run",
+    "files, runs and models are named with HTML, scripts and templates",
+    "names are shown as text; a policy forbids scripts; no script is run",
     nightly=True,
 )
 def names_as_html(stage: Stage) -> Measured:
-    with _silence():
+    with captured_output():
         folders = [_gallery(stage), _evaluation(stage)]
     control = stage.folder / "control"
     control.mkdir()
@@ -87,28 +87,28 @@ def names_as_html(stage: Stage) -> Measured:
             executed = asyncio.run(_opened([*addresses, f"{url}/control/index.html"]))
     evaluated = sum(str(111 * 111) in text for text in texts)
     shown = all("&lt;img src=x onerror" in text for text in texts)
-    told = (
-        f"run in Chromium {sum(executed[:-1])} (of a page without care: {executed[-1]})"
+    in_chromium = (
+        f"scripts run in Chromium {sum(executed[:-1])} (on an unprotected page: {executed[-1]})"
         if executed
-        else "no Chromium here"
+        else "Chromium is not installed"
     )
     return Measured(
-        f"{len(NAMES)} names on {len(addresses)} pages (gallery, evaluation, service): tags and handlers made of them "
+        f"{len(NAMES)} names on {len(addresses)} pages (gallery, evaluation, service): tags and handlers created "
         f"{len(marks)} {marks[:3] or ''}, templates evaluated {evaluated}, shown as text: {shown}; pages with a policy "
-        f"{policies} of {len(addresses)}; {told}",
+        f"{policies} of {len(addresses)}; {in_chromium}",
         not marks and not evaluated and shown and policies == len(addresses) and executed in ([], [False] * 3 + [True]),
     )
 
 
 def _named(folder: Path) -> Path:
-    """Images with names that are HTML."""
+    """Images whose names are HTML."""
     for image, name in zip(sorted(write_images(folder, len(FILES)).iterdir()), FILES, strict=True):
         image.rename(folder / f"{name}.png")
     return folder
 
 
 def _gallery(stage: Stage) -> Path:
-    """The page of a model whose card is full of HTML."""
+    """The gallery of a model whose card contains HTML."""
     snapshot = make_snapshot(stage.folder / "model")
     card = {**read_card(find_snapshot(snapshot)), "run": " ".join(NAMES), "nimg": NAMES[1]}
     (snapshot / CARD).write_text(json.dumps(card))
@@ -118,6 +118,7 @@ def _gallery(stage: Stage) -> Path:
 
 
 def _evaluation(stage: Stage) -> Path:
+    """The evaluation report of the same model."""
     prepare(PrepareConfig(stage.folder / "A", stage.folder / "B", stage.folder / "data", workers=1))
     out = stage.folder / "evaluation"
     what = EvaluationConfig(metrics=("cycle",), size=16)
@@ -127,7 +128,7 @@ def _evaluation(stage: Stage) -> Path:
 
 
 async def _opened(addresses: list[str]) -> list[bool]:
-    """Whether a script of the names was run on each page, whatever is touched there."""
+    """Whether a script in a name ran on each page, after mouse and focus events on every element."""
     executed = []
     async with browser() as tab:
         for address in addresses:

@@ -1,4 +1,4 @@
-"""Processes that die on purpose."""
+"""Forked processes that are killed at a chosen call or cannot write large files."""
 
 import itertools
 import multiprocessing
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def in_fork(work: Callable[[], Any], timeout_s: float = 120) -> int | None:
-    """Run `work` in a forked process: 0, its exit code, or minus the signal that killed it."""
+    """Run `work` in a forked process, and return its exit code, or minus the number of the signal that killed it."""
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()
     process.join(timeout_s)
@@ -21,8 +21,8 @@ def in_fork(work: Callable[[], Any], timeout_s: float = 120) -> int | None:
 
 
 def kill_at(call: int, *functions: tuple[Any, str]) -> None:
-    """Have this process killed by SIGKILL at the `call`-th call (from 0) of any of `functions`, given as owner and
-    name.
+    """Make this process kill itself with SIGKILL at the `call`-th call (from 0) of any of `functions`, given as (owner,
+    name).
     """
     count = itertools.count()
 
@@ -38,7 +38,7 @@ def kill_at(call: int, *functions: tuple[Any, str]) -> None:
         setattr(owner, name, wrap(getattr(owner, name)))
 
 
-def limit_files_to(size: int) -> None:
-    """From now on this process cannot make a file larger than `size` bytes, as on a full disk."""
+def limit_file_size(size: int) -> None:
+    """Limit the size of files that this process can write, which has the effect of a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))

@@ -1,4 +1,4 @@
-"""C6, C13: files of odd names, and names, links and URLs that lead elsewhere."""
+"""Drills C6 and C13: unusual file names, and path traversal by names, links and URLs."""
 
 import contextlib
 import io
@@ -19,14 +19,11 @@ from cyclegan_dist.data.prepare import prepare
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.reader import ShardReader
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.methods.cyclegan import CycleGAN
-from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
-from cyclegan_dist.models.snapshot import save_snapshot
-from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 from pipelines.translate import Translate
 from pipelines.translate import run as translate
 from tests.conftest import write_images
 from tests.faults.matrix import Measured, Stage, row
+from tests.service.running import make_snapshot
 
 ODD_NAMES = (
     *("a.png", "A.png", "a.PNG", "a.v1.png", "a.v2.png", "two  spaces .png", "trailing..png", "ümlaut ñ 日本 🦓.png"),
@@ -45,22 +42,16 @@ ODD_NAMES = (
 HIDDEN = (".hidden.png", ".git/x.png", "deep.er/.trash/x.png", "._a.png")
 
 
-def _snapshot(folder: Path) -> Path:
-    config = CycleGANConfig(
-        generator=GeneratorConfig(ngf=2, n_blocks=0), discriminator=DiscriminatorConfig(ndf=2, n_layers_D=1)
-    )
-    return save_snapshot(folder, CycleGAN(config).translators, config, {"nimg": 1})
-
-
 @contextlib.contextmanager
-def _silence() -> Iterator[io.StringIO]:
-    heard = io.StringIO()
-    with contextlib.redirect_stdout(heard), contextlib.redirect_stderr(heard):
-        yield heard
+def captured_output() -> Iterator[io.StringIO]:
+    """Redirect standard output and error to a buffer."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        yield output
 
 
-@row("C6", "odd file names", "what goes in comes out under its name; hidden files are passed over")
-def odd_names(stage: Stage) -> Measured:
+@row("C6", "unusual file names", "images keep their names; hidden files are skipped")
+def unusual_names(stage: Stage) -> Measured:
     folder, other = stage.folder / "A", write_images(stage.folder / "B", 1)
     rng = np.random.default_rng(stage.seed)
     pixels = {name: rng.integers(0, 256, (6, 5, 3), dtype=np.uint8) for name in (*ODD_NAMES, *HIDDEN)}
@@ -70,18 +61,20 @@ def odd_names(stage: Stage) -> Measured:
             Image.fromarray(values).save(file, "PNG")
     with (folder / os.fsdecode(b"not utf-8 \xff.png")).open("wb") as file:
         Image.fromarray(pixels["a.png"]).save(file, "PNG")
-    with _silence() as heard:
+    with captured_output() as output:
         prepare(PrepareConfig(folder, other, stage.folder / "out", workers=1, max_bad_fraction=0.1))
-        translate(Translate(str(_snapshot(stage.folder / "model")), str(folder), stage.folder / "done", batch_size=8))
+        translate(
+            Translate(str(make_snapshot(stage.folder / "model")), str(folder), stage.folder / "done", batch_size=8)
+        )
     manifest = open_manifest(str(stage.folder / "out"), SCHEMA.names)
     reader, names = ShardReader(manifest, "A"), manifest.domains["A"]["name"].to_pylist()
     same = sum(np.array_equal(decode(reader.read(i), 3).permute(1, 2, 0), pixels[name]) for i, name in enumerate(names))
     inputs = set(ODD_NAMES) | {os.fsdecode(b"not utf-8 \xff.png")}
     written = {name.removesuffix(".png") for name in list_images(stage.folder / "done")}
-    named = "not utf-8" in heard.getvalue() and "rename it" in heard.getvalue()
+    named = "not utf-8" in output.getvalue() and "rename it" in output.getvalue()
     return Measured(
-        f"{len(ODD_NAMES)} odd names: {same} prepared with their own pixels, {len(written)} of {len(inputs)} translated; "
-        f"{len(HIDDEN)} hidden passed over; 1 that is not UTF-8 {'named' if named else 'lost'}",
+        f"{len(ODD_NAMES)} unusual names: {same} prepared with their pixels, {len(written)} of {len(inputs)} translated; "
+        f"{len(HIDDEN)} hidden files skipped; 1 name that is not UTF-8 {'reported' if named else 'lost'}",
         sorted(names) == sorted(ODD_NAMES)
         and same == len(ODD_NAMES)
         and written == {name.removesuffix(".png") for name in inputs}
@@ -91,18 +84,20 @@ def odd_names(stage: Stage) -> Measured:
 
 @row(
     "C13",
-    "names, keys, links and URLs that lead elsewhere, files that start programs",
-    "nothing is written outside, no command is run",
+    "names, keys, links and URLs that lead outside a folder, files that start programs",
+    "nothing is written outside; no command is run",
     slow=True,
 )
-def ways_out(stage: Stage) -> Measured:
+def path_traversal(stage: Stage) -> Measured:
     home = stage.folder / "home"
     home.mkdir()
     witness = home / "witness"
-    refused = [_refuses(lambda change=change: _open_changed(stage, change)) for change in _strange_manifests()]
+    refused = [_refuses(lambda change=change: _open_changed(stage, change)) for change in _malicious_entries()]
     for url in (f"pipe:touch {witness}", f"pipe:touch {witness} |", f"simplecache::pipe:touch {witness}"):
         refused.append(_refuses(lambda url=url: open_manifest(url)))
-    links = [_refuses(lambda lay=lay: _translate_onto(stage, home, lay)) for lay in (_file_link, _folder_link, _loop)]
+    links = [
+        _refuses(lambda link=link: _translate_onto(stage, home, link)) for link in (_file_link, _folder_link, _loop)
+    ]
     programs = _programs(stage, witness)
     escapes = sum(path != home / "kept" for path in home.iterdir())
     kept = (home / "kept").read_text() == "mine"
@@ -116,21 +111,21 @@ def ways_out(stage: Stage) -> Measured:
 
 def _refuses(attempt: Callable[[], object]) -> bool:
     try:
-        with _silence():
+        with captured_output():
             attempt()
     except UsageError:
         return True
     return False
 
 
-def _strange_manifests() -> list[dict[str, str]]:
+def _malicious_entries() -> list[dict[str, str]]:
     keys = ("../../x", "/etc/passwd", "..", ".hidden", "a/b", "a\\b", "a b", "", "x" * 300, "x;touch x", "x\ny", "ü")
     shards = ("../x.tar", "/tmp/x.tar", "A/../../x.tar", "pipe:cat x", "https://x/x.tar", "file:///x.tar", "s3::x")
     return [{"key": key} for key in keys] + [{"shard": shard} for shard in shards]
 
 
 def _open_changed(stage: Stage, change: dict[str, str]) -> Manifest:
-    """The data set's manifest with its first sample changed, read as training does."""
+    """Open the data set's manifest, as training does, with a change of its first sample."""
     manifest = open_manifest(str(stage.dataset), SCHEMA.names)
     first, *others = manifest.table.to_pylist()
     folder = stage.folder / "changed"
@@ -141,15 +136,15 @@ def _open_changed(stage: Stage, change: dict[str, str]) -> Manifest:
     return open_manifest(str(folder))
 
 
-def _translate_onto(stage: Stage, home: Path, lay: Callable[[Path, Path], None]) -> None:
-    """Translate into a folder in which somebody has laid a link."""
+def _translate_onto(stage: Stage, home: Path, link: Callable[[Path, Path], None]) -> None:
+    """Translate into a folder that contains a link created by `link`."""
     (home / "kept").write_text("mine")
-    images, out = stage.folder / "images", stage.folder / f"out{lay.__name__}"
+    images, out = stage.folder / "images", stage.folder / f"out{link.__name__}"
     if not images.exists():
         write_images(images / "sub", 1)
     out.mkdir()
-    lay(out, home)
-    translate(Translate(str(_snapshot(stage.folder / "model")), str(images), out))
+    link(out, home)
+    translate(Translate(str(make_snapshot(stage.folder / "model")), str(images), out))
 
 
 def _file_link(out: Path, home: Path) -> None:
@@ -166,10 +161,10 @@ def _loop(out: Path, home: Path) -> None:
 
 
 def _programs(stage: Stage, witness: Path) -> int:
-    """Files and variables that would make libraries start programs. Returns how many."""
+    """Use files and variables that make libraries start programs. Returns the number of attempts."""
     tools, folder = stage.folder / "bin", stage.folder / "pipe:touch hacked;"
     tools.mkdir()
-    (tools / "gs").write_text(f"#!/bin/sh\ntouch {witness}\n")  # Pillow hands EPS files, whatever their names, to it
+    (tools / "gs").write_text(f"#!/bin/sh\ntouch {witness}\n")  # Pillow passes EPS files of any name to it
     (tools / "gs").chmod(0o755)
     images = write_images(folder / "images", 3)
     (images / "postscript.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")

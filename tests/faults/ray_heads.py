@@ -1,4 +1,4 @@
-"""Ray heads for drills: one as an administrator starts it, and what any of them listens to."""
+"""A Ray head as an administrator starts it, and helpers for processes and ports."""
 
 import contextlib
 import os
@@ -26,10 +26,10 @@ class Head:
     """A running head.
 
     Attributes:
-        process: the command.
-        url: of its dashboard and job server.
-        environment: of its clients, the token and RAY_ADDRESS among it.
-        temporary: where its sessions and logs are.
+        process: the `ray start` process.
+        url: URL of its dashboard and job server.
+        environment: environment of its clients, with the token and RAY_ADDRESS.
+        temporary: folder with its sessions and logs.
     """
 
     process: "subprocess.Popen[bytes]"
@@ -43,11 +43,11 @@ def ray_head(home: Path, variables: dict[str, str] | None = None) -> Iterator[He
     """`ray start --head` on 127.0.0.1 with token authentication and two CPUs, while the block lasts.
 
     Args:
-        home: its home folder.
-        variables: more of its and its clients' environment.
+        home: the head's home folder.
+        variables: additional environment variables of the head and its clients.
     """
     home.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix="cgdhead", dir="/tmp"))  # short, as sockets lie in it
+    temporary = Path(tempfile.mkdtemp(prefix="cgdhead", dir="/tmp"))  # short, because it contains sockets
     port, dashboard = free_port(), free_port()
     url = f"http://127.0.0.1:{dashboard}"
     environment = os.environ | {
@@ -73,15 +73,15 @@ def ray_head(home: Path, variables: dict[str, str] | None = None) -> Iterator[He
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a process and all that it has started."""
-    for member in family(process.pid):
+    """Kill a process and its descendants."""
+    for member in process_tree(process.pid):
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
     process.wait()
 
 
-def family(pid: int) -> list[psutil.Process]:
-    """A process and all that it has started."""
+def process_tree(pid: int) -> list[psutil.Process]:
+    """A process and its descendants."""
     try:
         first = psutil.Process(pid)
         return [*first.children(recursive=True), first]
@@ -89,12 +89,16 @@ def family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def wait_until(holds: Callable[[], object], patience_s: float) -> None:
-    """Raise TimeoutError if it does not hold in time."""
-    limit = time.monotonic() + patience_s
+def wait_until(holds: Callable[[], object], timeout_s: float) -> None:
+    """Wait until `holds` returns something true.
+
+    Raises:
+        TimeoutError: if that takes too long.
+    """
+    limit = time.monotonic() + timeout_s
     while not holds():
         if time.monotonic() > limit:
-            raise TimeoutError("waited in vain")
+            raise TimeoutError(f"the condition did not hold within {timeout_s:g} s")
         time.sleep(0.3)
 
 

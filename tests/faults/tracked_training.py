@@ -1,4 +1,4 @@
-"""Trainings that send to MLflow, for drills, and a count of what has arrived."""
+"""Trainings that log to MLflow, and a comparison of their journal with MLflow's content."""
 
 import multiprocessing
 import os
@@ -12,23 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cyclegan_dist.training.trainer  # noqa: F401 - with torch, before the forks that need it
+import cyclegan_dist.training.trainer  # noqa: F401 - imports torch before the forks
 from cyclegan_dist.orchestration.launch import launch
 from cyclegan_dist.tracking.journal import JOURNAL, read_records
 from cyclegan_dist.tracking.sender_state import SenderState
 from tests.faults.matrix import Stage
 from tests.faults.mlflow_server import MlflowServer
 
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 
 
 class Training:
-    """A training in a process of its own, forked: that saves the seconds it takes to load torch. It logs every step.
+    """A training that logs every step, in a forked process, which saves the time to import torch.
 
     Attributes:
-        run_dir: of the run.
-        output: file of what it and its sender print.
-        code: its exit code, once it has ended.
+        run_dir: folder of the run.
+        output: file with the output of the training and its sender.
+        code: exit code, after the end.
     """
 
     def __init__(
@@ -70,33 +70,33 @@ class Training:
         return self._process.pid
 
     def environment(self) -> dict[str, str]:
-        """Of a shell that knows nothing of the run's MLflow."""
+        """Environment without the variables of the run's MLflow."""
         return {name: value for name, value in os.environ.items() if name not in self.variables}
 
     def wait(self) -> int:
-        """Its exit code, once it has ended by itself."""
-        self._process.join(2 * PATIENCE_S)
+        """Wait for the end, and return the exit code."""
+        self._process.join(2 * TIMEOUT_S)
         self.ended = time.time()
         assert self._process.exitcode is not None, "the training does not end"
         self.code = self._process.exitcode
         return self.code
 
     def stop(self) -> int:
-        """Its exit code after SIGTERM."""
+        """Send SIGTERM, and return the exit code."""
         os.kill(self.pid, signal.SIGTERM)
         return self.wait()
 
     def kill(self) -> None:
-        """End it at once. Its sender then sends what there is, and ends."""
+        """Kill the training, and wait until its sender has sent the rest and exited."""
         sender = self.sender()
         os.kill(self.pid, signal.SIGKILL)
         self.wait()
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while sender and _alive(sender) and time.monotonic() < deadline:
             time.sleep(0.1)
 
     def sender(self) -> int:
-        """The process id of its sender, or 0."""
+        """Process id of the sender, or 0."""
         try:
             children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         except FileNotFoundError:
@@ -105,28 +105,28 @@ class Training:
         return next((child for child, line in lines.items() if b"cyclegan_dist.training.sender" in line), 0)
 
     def signal_sender(self, number: int) -> None:
-        """Stop, continue or end its sender, if there is one."""
+        """Send a signal to the sender, if there is one."""
         if sender := self.sender():
             os.kill(sender, number)
 
     def sender_seconds(self) -> float:
-        """Of a processor that its sender has had."""
+        """CPU time of the sender so far."""
         fields = Path(f"/proc/{self.sender()}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def sender_mb(self) -> float:
-        """Most memory its sender has had."""
+        """Peak memory of the sender."""
         status = Path(f"/proc/{self.sender()}/status").read_text()
         return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
-    def until(self, holds: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
-        """Wait until something holds while it trains."""
-        deadline = time.monotonic() + patience_s
+    def until(self, holds: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
+        """Wait during the training until `holds` returns true."""
+        deadline = time.monotonic() + timeout_s
         while not holds():
             if time.monotonic() > deadline or not self._process.is_alive():
                 self.signal_sender(signal.SIGKILL)
                 self._process.kill()
-                raise AssertionError(f"waited in vain: {self.said[-500:]}")
+                raise AssertionError(f"the condition did not hold in time: {self.printed[-500:]}")
             time.sleep(0.3)
 
     def records(self, kind: str) -> list[dict[str, Any]]:
@@ -135,18 +135,18 @@ class Training:
         return [record for record, _ in read_records(path, 0) if record["kind"] == kind] if path.exists() else []
 
     @property
-    def said(self) -> str:
-        """What it and its sender have printed."""
+    def printed(self) -> str:
+        """Output of the training and its sender so far."""
         return self.output.read_text() if self.output.exists() else ""
 
     @property
     def sent(self) -> int:
-        """Bytes of the journal that its sender knows to be in MLflow."""
+        """Bytes of the journal that the sender has recorded as sent."""
         return SenderState.read(self.run_dir).offset
 
     @property
     def unsent(self) -> int:
-        """Bytes of the journal that are still to be sent."""
+        """Bytes of the journal that are not yet sent."""
         return (self.run_dir / JOURNAL).stat().st_size - self.sent
 
     @property
@@ -154,7 +154,7 @@ class Training:
         return self.records("metrics")[-1]["nimg"]
 
     def step_seconds(self) -> list[tuple[float, float]]:
-        """Of each step: when it ended, and how long it took."""
+        """Time of the end, and duration, of each step."""
         steps = self.records("metrics")
         return [
             (step["time"] / 1000, self.config.optim.batch_size / step["values"]["perf/images_per_s"]) for step in steps
@@ -162,36 +162,36 @@ class Training:
 
     @property
     def first_step_s(self) -> float:
-        """From the start of the training to the end of its first step."""
+        """Seconds from the start of the training to the end of the first step."""
         return self.records("metrics")[0]["time"] / 1000 - self.began
 
     @property
     def end_s(self) -> float:
-        """From the last record to the end of the process."""
+        """Seconds from the last record to the end of the process."""
         return self.ended - self.records("end")[-1]["time"] / 1000
 
     @property
     def names_sync(self) -> bool:
-        """Whether it said how to send the rest."""
-        return f"python -m pipelines.sync {self.run_dir}" in self.said
+        """Whether the command to send the rest was printed."""
+        return f"python -m pipelines.sync {self.run_dir}" in self.printed
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """What of a run is in MLflow.
+class Delivery:
+    """Content of MLflow compared with a run's journal.
 
     Attributes:
-        runs: MLflow runs of it.
-        there, missing, doubled: points.
-        images_wrong: images that are missing or doubled.
-        params_wrong: parameters that are missing or have another value than the first start's.
+        runs: number of MLflow runs for the run.
+        points, missing, repeated: number of points in MLflow, of missing and of repeated ones.
+        images_wrong: images that are missing or repeated.
+        params_wrong: parameters that are missing or differ from those of the first start.
         models: logged models.
     """
 
     runs: int = 0
-    there: int = 0
+    points: int = 0
     missing: int = 0
-    doubled: int = 0
+    repeated: int = 0
     images_wrong: int = 0
     params_wrong: int = 0
     models: int = 0
@@ -200,16 +200,16 @@ class Arrival:
     def exact(self) -> bool:
         return (
             self.runs == 1
-            and self.there > 0
-            and not any((self.missing, self.doubled, self.images_wrong, self.params_wrong))
+            and self.points > 0
+            and not any((self.missing, self.repeated, self.images_wrong, self.params_wrong))
         )
 
     def __str__(self) -> str:
-        return f"{self.there} points in {self.runs} run, lost {self.missing}, doubled {self.doubled}"
+        return f"{self.points} points in {self.runs} run, lost {self.missing}, repeated {self.repeated}"
 
 
-def arrival(server: MlflowServer, run_dir: Path) -> Arrival:
-    """Compare a run's journal to the server's answers."""
+def delivery(server: MlflowServer, run_dir: Path) -> Delivery:
+    """Compare a run's journal with the server's content."""
     records = [record for record, _ in read_records(run_dir / JOURNAL, 0)] if (run_dir / JOURNAL).exists() else []
     runs = runs_of(server, run_dir)
     wanted = Counter(
@@ -223,11 +223,11 @@ def arrival(server: MlflowServer, run_dir: Path) -> Arrival:
     images = sum(_images(server, run["info"]["run_id"]) for run in runs)
     first = next((record["config"] for record in records if record["kind"] == "run"), {})
     params = {param["key"]: param["value"] for run in runs for param in run["data"].get("params", [])}
-    return Arrival(
+    return Delivery(
         runs=len(runs),
-        there=found.total(),
+        points=found.total(),
         missing=(wanted - found).total(),
-        doubled=(found - wanted).total(),
+        repeated=(found - wanted).total(),
         images_wrong=abs(2 * len(pictures) - images),
         params_wrong=sum(params.get(key) != str(value) for key, value in first.items()),
         models=sum(_models(server, run["info"]) for run in runs),
@@ -235,7 +235,7 @@ def arrival(server: MlflowServer, run_dir: Path) -> Arrival:
 
 
 def runs_of(server: MlflowServer, run_dir: Path) -> list[dict[str, Any]]:
-    """The MLflow runs of a run's folder."""
+    """The MLflow runs that belong to a run's folder."""
     experiments = server.call("experiments/search", max_results=100).get("experiments", [])
     ids = [experiment["experiment_id"] for experiment in experiments]
     where = f"tags.`cyclegan_dist.run_dir` = '{run_dir}'"
@@ -252,7 +252,7 @@ def _points(server: MlflowServer, run_id: str, wanted: Counter[tuple[str, int, i
 
 
 def _images(server: MlflowServer, run_id: str) -> int:
-    """Full-size and small ones together."""
+    """Number of logged images, including thumbnails."""
     return len(server.call(f"artifacts/list?run_id={run_id}&path=images").get("files", []))
 
 

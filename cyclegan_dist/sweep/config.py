@@ -1,0 +1,149 @@
+"""The YAML format of a sweep: which configs to try, the metric to compare them by, and when to stop a trial early."""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt
+
+from cyclegan_dist.config.config import NAME_PATTERN, Config, load_config, with_values
+from cyclegan_dist.errors import UsageError
+
+PRESET = "preset"  # a key of a sweep's space that is no key of a config: a preset that is joined to the base
+# What a sweep sets itself, in each of its trials.
+OWN = ("name", "runs_dir", "stop_after", "checkpoints", "world.num_workers", "world.max_failures", "tracking.parent")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """The values of a key: one of these."""
+
+    choice: tuple[Any, ...] = ()
+    """Drawn from these, each as likely."""
+    grid: tuple[Any, ...] = ()
+    """Each of these in turn, with every combination of the other grids."""
+    uniform: tuple[float, float] | None = None
+    """Between two numbers."""
+    loguniform: tuple[float, float] | None = None
+    """Between two numbers above 0, each factor as likely."""
+    randint: tuple[int, int] | None = None
+    """A whole number, both ends included."""
+
+    def __post_init__(self) -> None:
+        kinds = [f.name for f in dataclasses.fields(self)]
+        given = [kind for kind in kinds if getattr(self, kind)]
+        if len(given) != 1:
+            raise UsageError(
+                f"give each key of space one of {', '.join(kinds)}, such as {{choice: [0, 50]}}; not {given or 'none'}"
+            )
+        low, high = self.bounds or (0, 1)
+        if not low < high:
+            raise UsageError(f"space: {given[0]} [{low}, {high}]: the first must be less than the second")
+        if self.loguniform and low <= 0:
+            raise UsageError(f"space: loguniform [{low}, {high}]: both must be above 0")
+
+    @property
+    def listed(self) -> tuple[Any, ...]:
+        """The values, if they are given one by one."""
+        return self.grid or self.choice
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The two ends of a range."""
+        return self.uniform or self.loguniform or self.randint
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """A sweep. Each trial is a run of its own, in a folder RUNS_DIR/NAME/trial-0000."""
+
+    name: str = ""
+    """The sweep's folder below runs_dir, and its name in MLflow. The same name again resumes. Empty: the file's."""
+    base: str = ""
+    """Preset or YAML file of the config that trials share, or several joined by +."""
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Other values for it, by dotted key."""
+    space: dict[str, Values] = field(default_factory=dict)
+    """Values to try, by dotted key. Several keys joined by a comma take the same value. The key `preset` names presets
+    that are joined to the base."""
+    num_trials: Annotated[int, Ge(0)] = 0
+    """Trials. 0: all of a grid."""
+    metric: str = "loss/cycle"
+    """What trials are compared by: a loss, or a metric of the evaluations on held_out.data, such as kd/untrained. A
+    name without its direction or domain is the mean of both."""
+    mode: Literal["min", "max"] = "min"
+    """Whether the lowest or the highest is best."""
+    sampler: Literal["random", "grid", "optuna"] = "random"
+    """`random`: independent draws. `grid`: every combination. `optuna`: its tree-structured Parzen estimator, which
+    learns from the trials that have ended."""
+    scheduler: Literal["none", "asha"] = "asha"
+    """`none`: every trial runs to its end. `asha`: asynchronous successive halving, which stops those that are behind.
+    It cuts trials short, not their learning rate schedule."""
+    max_images: Annotated[int, Ge(0)] = 0
+    """Images after which a trial ends, schedule unchanged. 0: at the end of the schedule; asha needs a number."""
+    grace_images: Annotated[int, Ge(0)] = 0
+    """Images that asha leaves every trial."""
+    reduction_factor: Annotated[int, Gt(1)] = 3
+    """One in so many trials survives each of asha's rungs, which are grace_images times its powers."""
+    max_concurrent: Annotated[int, Ge(0)] = 0
+    """Trials at once. 0: as many as the cluster has room for."""
+    workers_per_trial: Annotated[int, Gt(0)] = 1
+    """Ranks of each trial."""
+    max_failures: Annotated[int, Ge(0)] = 2
+    """Times that a trial is started again, from its last checkpoint, after it crashed. One that diverged is not."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Of the draws. The trials' own seed is the config's."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(NAME_PATTERN, self.name or "sweep"):
+            raise UsageError(f"name {self.name!r}: give letters, digits, dots, dashes and underscores")
+        if not self.base or not self.space:
+            raise UsageError(
+                f"{'space' if self.base else 'base'} is missing: say what to {'try' if self.base else 'start from'}"
+            )
+        if self.scheduler == "asha" and not 0 < self.grace_images < self.max_images:
+            raise UsageError(
+                f"scheduler asha needs 0 < grace_images < max_images, not {self.grace_images} and {self.max_images}"
+            )
+        for key, values in self.space.items():
+            if self.sampler == "grid" and not values.listed:
+                raise UsageError(f"sampler grid needs values that can be listed: give {key} as grid or choice")
+            if self.sampler == "optuna" and values.grid:
+                raise UsageError(f"sampler optuna chooses by itself: give {key} as choice, not as grid")
+        if self.sampler != "grid" and not self.num_trials:
+            raise UsageError(f"sampler {self.sampler} needs num_trials: say how many")
+        for key in _split(dict.fromkeys(self.space)):
+            if key in OWN:
+                raise UsageError(f"space: {key} is set by the sweep itself: leave it out")
+
+    @property
+    def trials(self) -> int:
+        """How many trials the sweep has."""
+        if self.sampler != "grid":
+            return self.num_trials
+        whole = len(self.combinations())
+        return min(whole, self.num_trials or whole)
+
+    def combinations(self) -> list[dict[str, Any]]:
+        """Every combination of the values that are taken in turn, the first key slowest; one empty if none are."""
+        in_turn = {k: v.listed if self.sampler == "grid" else v.grid for k, v in self.space.items()}
+        in_turn = {key: values for key, values in in_turn.items() if values}
+        return [dict(zip(in_turn, values, strict=True)) for values in itertools.product(*in_turn.values())]
+
+    def config(self, values: Mapping[str, Any], source: str = "sweep") -> Config:
+        """The config of a trial: the base, the overrides, then `values` by the keys of the space.
+
+        Raises:
+            UsageError: for a key that does not exist, or values that do not fit, alone or together.
+        """
+        preset = str(values.get(PRESET, ""))
+        base = load_config(f"{self.base}+{preset}" if preset else self.base)
+        return with_values(base, {**self.overrides, **_split(values)}, source)
+
+
+def _split(values: Mapping[str, Any]) -> dict[str, Any]:
+    """By the keys of a config: keys joined by a comma take the same value."""
+    return {key.strip(): value for joined, value in values.items() for key in joined.split(",") if joined != PRESET}

@@ -1,0 +1,126 @@
+"""Data sets with pairs: partners come together and are cut alike. Here B is the negative of A."""
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.data.config import DataConfig
+from cyclegan_dist.data.loader import Batch, RankSlice, batches, fixed_images
+from cyclegan_dist.data.manifest import READING, open_manifest
+from cyclegan_dist.data.plan import Plan
+from cyclegan_dist.errors import UsageError
+from tests.conftest import write_images
+from tests.ranks import run_ranks
+from tests.training.trainings import go
+
+RGB = {"A": 3, "B": 3}
+# In A the second name comes after the first, in B before it: partners are found by name, not by position.
+NAMES = (("a.s.png", "a.s.png"), ("a.tif", "a.png"), *((f"{i}.png", f"{i}.png") for i in range(5)))
+PIX2PIX = {
+    "method__name": "pix2pix",
+    "method__generator__arch": "resnet",
+    "data__preprocess": "crop",
+    "optim__precision": "fp64",
+}
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root, rng = tmp_path_factory.mktemp("pairs"), np.random.default_rng(0)
+    for domain in "AB":
+        (root / domain).mkdir()
+    for a, b in NAMES:
+        pixels = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / "A" / a)
+        Image.fromarray(255 - pixels).save(root / "B" / b)
+    return prepared(root)
+
+
+def prepared(root: Path, *options: str) -> Path:
+    from cyclegan_dist.data.prepare import prepare
+    from cyclegan_dist.data.prepare_config import PrepareConfig
+
+    prepare(PrepareConfig(root / "A", root / "B", root / "out", pairs="names", workers=1))
+    return root / "out"
+
+
+def read(dataset: Path, count: int, **config) -> list[Batch]:
+    manifest = open_manifest(str(dataset), (*READING, "name"))
+    settings = DataConfig(**{"preprocess": "crop", "crop_size": 16, "workers": 0, **config})
+    plan = Plan(manifest.samples, 0, 2, partners=manifest.partners())
+    stream = batches(manifest, plan, settings, RankSlice(0, 1, 2), first_step=0, multiple=4, channels=RGB)
+    return list(islice(stream, count))
+
+
+def test_partners_come_together_and_are_cut_alike(pairs: Path) -> None:
+    found = read(pairs, 28)
+    for batch in found:
+        assert torch.equal(batch.B, 255 - batch.A)
+    assert len({key for batch in found for key in batch.keys_A}) == len(NAMES)
+    assert len({image.numpy().tobytes() for batch in found for image in batch.A}) > 2 * len(NAMES)  # crops differ
+
+
+def test_each_pair_is_seen_once_in_an_epoch(pairs: Path) -> None:
+    keys = [key for batch in read(pairs, 7) for key in batch.keys_B]
+    assert sorted(keys[:7]) == sorted(keys[7:14]) and len(set(keys[:7])) == 7
+
+
+def test_fixed_images_are_pairs(pairs: Path) -> None:
+    manifest = open_manifest(str(pairs), (*READING, "name"))
+    plan = Plan(manifest.samples, 0, 1, partners=manifest.partners())
+    config = DataConfig(preprocess="crop", crop_size=16)
+    images = fixed_images(manifest, plan, config, count=4, multiple=4, channels=RGB)
+    assert len(images["real_A"]) == 4
+    assert torch.equal(images["real_B"], 255 - images["real_A"])
+
+
+def test_another_pair_takes_the_place_of_a_damaged_one(pairs: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(pairs, tmp_path / "copy"))
+    manifest = open_manifest(str(copy), (*READING, "name"))
+    row = manifest.domains["B"].slice(0, 1).to_pylist()[0]
+    shard = copy / row["shard"]
+    data = bytearray(shard.read_bytes())
+    data[row["offset"] + 40] ^= 1
+    shard.write_bytes(data)
+    found = read(copy, 14, max_bad_fraction=0.5)
+    assert all(torch.equal(batch.B, 255 - batch.A) for batch in found)
+    assert {bad.domain for batch in found for bad in batch.bad} == {"B"}
+
+
+def test_a_data_set_without_pairs_is_refused(tiny_run: Callable[..., Config]) -> None:
+    with pytest.raises(UsageError, match=r"has no pairs, and this method learns from pairs: .*--pairs names"):
+        tiny_run(**{**PIX2PIX, "data__preprocess": "resize_and_crop"})
+
+
+def test_partners_of_different_sizes_are_refused_where_they_are_not_resized(
+    tiny_run: Callable[..., Config], tmp_path: Path
+) -> None:
+    write_images(tmp_path / "A", 2, size=24)
+    write_images(tmp_path / "B", 2, size=32)
+    dataset = str(prepared(tmp_path))
+    with pytest.raises(UsageError, match=r"0000.png of domain A has 24x24 pixels and its partner 32x32"):
+        tiny_run(data__path=dataset, **PIX2PIX)
+    tiny_run(**{**PIX2PIX, "data__path": dataset, "data__preprocess": "resize_and_crop"})
+
+
+def test_pix2pix_learns_the_negative_and_two_ranks_equal_one(pairs: Path, tiny_run: Callable[..., Config]) -> None:
+    def weights(config: Config) -> dict[str, torch.Tensor]:
+        newest = max((config.run_dir / "checkpoints").glob("step-*"))
+        return torch.load(newest / "shared.pt", weights_only=True)["step"]["networks"]
+
+    options = {**PIX2PIX, "method__generator__dropout": False, "data__path": str(pairs), "every__samples": 8}
+    one, two = tiny_run(name="one", **options), tiny_run(name="two", **options)
+    assert go(one) == "FINISHED"
+    assert set(run_ranks(lambda world: go(two, world), 2)) == {"FINISHED"}
+    first, second = weights(one), weights(two)
+    assert max(float((first[key] - second[key]).abs().max()) for key in first) < 1e-10
+    assert list((one.run_dir / "samples").glob("*.png"))
+    assert not (one.run_dir / "snapshots" / "nimg-000000028" / "G_BA.safetensors").exists()

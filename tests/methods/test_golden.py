@@ -1,0 +1,54 @@
+"""Twenty steps of each method on drawn images: a refactoring leaves these losses untouched.
+
+`python -m tests.methods.test_golden NAME` writes the file of a new method, or of one whose numbers change on purpose.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cyclegan_dist.methods.available import METHODS
+from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
+from cyclegan_dist.step.config import OptimConfig
+from cyclegan_dist.step.distributed import World
+from cyclegan_dist.step.update import Step
+
+FOLDER = Path(__file__).parent / "golden"
+STEPS, SIDE = 20, 32
+
+
+def losses(name: str) -> list[dict[str, float]]:
+    """The losses of each step, in double precision, with small networks, dropout and a history that fills up."""
+    torch.manual_seed(0)
+    small = {
+        "generator": GeneratorConfig(ngf=4, n_blocks=1, dropout=True),
+        "discriminator": DiscriminatorConfig(ndf=4, n_layers_D=2),
+    }
+    config = METHODS[name](**small)  # pyright: ignore[reportCallIssue] - all methods have these two
+    if hasattr(config, "pool_size"):
+        config = replace(config, pool_size=3)
+    step = Step(config.build(rank_seed=1), OptimConfig(precision="fp64"), World(0, 1, torch.device("cpu")))
+    images = torch.Generator().manual_seed(1)
+    found = []
+    for number in range(STEPS):
+        real = torch.rand(2, 2, 3, SIDE, SIDE, dtype=torch.float64, generator=images) * 2 - 1
+        torch.manual_seed(number)
+        values = step([{"real_A": real[0], "real_B": real[1]}], lr=2e-4)
+        found.append({key: float(value) for key, value in values.items()})
+    return found
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_losses_are_unchanged(name: str) -> None:
+    stored = json.loads((FOLDER / f"{name}.json").read_text())
+    for number, (now, before) in enumerate(zip(losses(name), stored, strict=True)):
+        assert now == pytest.approx(before, rel=1e-9), f"step {number + 1}"
+
+
+if __name__ == "__main__":
+    rows = ",\n".join(json.dumps(row) for row in losses(sys.argv[1]))
+    (FOLDER / f"{sys.argv[1]}.json").write_text(f"[\n{rows}\n]\n")
