@@ -86,7 +86,7 @@ def _print(found: "list[Cost]", comparison: "Comparison", console: Console) -> N
         fault = cost.fault
         where = ("", "driver") if fault.targets_driver else (fault.point, str(fault.rank))
         times = [f"{t:.1f} s" if t is not None else "-" for t in (cost.detection_s, cost.recovery_s)]
-        table.add_row(fault.kind, *where, str(cost.step), *times, str(cost.repeated))
+        table.add_row(fault.kind, *where, str(cost.step), *times, "-" if cost.repeated is None else str(cost.repeated))
     console.print(table)
     same = "bit for bit equal" if comparison.equal else f"max |dW| {comparison.max_difference:.3g}"
     console.print(
