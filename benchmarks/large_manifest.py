@@ -25,8 +25,9 @@ from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.loader import RankSlice, batches
 from cyclegan_dist.data.manifest import MANIFEST, SCHEMA, open_manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan
+from cyclegan_dist.data.prepare import prepare
+from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.errors import UsageError, run_command
-from pipelines.prepare import Prepare, prepare
 
 BATCH = 4
 CHUNK = 1_000_000  # rows written at a time
@@ -34,7 +35,7 @@ CHUNK = 1_000_000  # rows written at a time
 
 def make(a_dir: Path, b_dir: Path, dataset: Path, samples: int) -> None:
     """Prepare a data set and repeat its manifest's rows until each domain has `samples` / 2 samples."""
-    prepare(Prepare(a_dir, b_dir, dataset))
+    prepare(PrepareConfig(a_dir, b_dir, dataset))
     path = dataset / MANIFEST
     known = pq.read_table(path)
     facts = json.loads(known.schema.metadata[b"cyclegan_dist"])

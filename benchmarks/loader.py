@@ -26,8 +26,9 @@ from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.loader import RankSlice, batches
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.data.plan import Plan
+from cyclegan_dist.data.prepare import prepare
+from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.errors import UsageError, run_command
-from pipelines.prepare import Prepare, prepare
 
 BASELINE, PROJECT = "baseline", "project"
 
@@ -79,7 +80,7 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         a, b = first_images(a_dir, count, folder / "A"), first_images(b_dir, count, folder / "B")
-        prepare(Prepare(a, b, folder / "data"))
+        prepare(PrepareConfig(a, b, folder / "data"))
         candidates = {
             BASELINE: reference_pairs(a, b),
             PROJECT: pairs(folder / "data"),

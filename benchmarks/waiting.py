@@ -21,8 +21,9 @@ from benchmarks.loader import first_images
 from benchmarks.machine import environment
 from benchmarks.rounds import alternate, with_quartiles
 from benchmarks.runs import NO_SIDE_WORK, LaunchSetup, run
+from cyclegan_dist.data.prepare import prepare
+from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.errors import UsageError, run_command
-from pipelines.prepare import Prepare, prepare
 
 LOADERS = {
     "the rank decodes (`data.workers 0`)": {"data.workers": 0},
@@ -62,7 +63,7 @@ def main(folders: tuple[Path, Path] | None = None, count: int = 24, ngf: int = 1
         folder = Path(name)
         if folders:
             a, b = (first_images(path, count, folder / domain) for path, domain in zip(folders, "AB", strict=True))
-            prepare(Prepare(a, b, folder / "data"))
+            prepare(PrepareConfig(a, b, folder / "data"))
             options = {"data.path": folder / "data", "method.generator.ngf": ngf, "method.discriminator.ndf": ngf}
             candidates = timed(folder, "horse2zebra", options, count)
         else:

@@ -1,4 +1,4 @@
-"""Image-to-image translation on many machines: CycleGAN (Zhu et al. 2017) for images without pairs, and pix2pix.
+"""Distributed image-to-image translation: training, evaluation, registry and serving.
 
 import cyclegan_dist
 cyclegan_dist.load("models:/horse2zebra@champion").translate("horse.jpg").save("zebra.png")

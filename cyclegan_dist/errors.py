@@ -1,9 +1,11 @@
 """Errors that a user can fix, and how commands report them."""
 
+import importlib.util
 import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -27,6 +29,17 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         code = 130
     sys.exit(code)
+
+
+def pipeline_command(name: str) -> str:
+    """How a pipeline is run here: `python -m pipelines.NAME` where the repository's folder `pipelines` can be imported,
+    and `python -m cyclegan_dist.pipelines.NAME` where a wheel is installed.
+    """
+    package = Path(__file__).parent
+    found = importlib.util.find_spec("pipelines")
+    own = found is not None and found.origin == str(package.parent / "pipelines" / "__init__.py")
+    in_repository = own and not (package / "pipelines").exists()
+    return f"python -m {'' if in_repository else 'cyclegan_dist.'}pipelines.{name}"
 
 
 def without_passwords(text: str) -> str:

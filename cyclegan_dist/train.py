@@ -7,17 +7,21 @@ are torchrun's; `--launcher local` trains in this process. The same command agai
 horse2zebra+gan_alone.
 """
 
-import difflib
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import tyro
 
+from cyclegan_dist.config import command_line
 from cyclegan_dist.config.config import Config, check_config, dump_config, for_method, load_config, presets
 from cyclegan_dist.config.yaml_tree import flatten
-from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.errors import UsageError, pipeline_command, run_command
+
+PROGRAM = "python -m cyclegan_dist.train"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +51,23 @@ def main() -> int:
     return code
 
 
-def parse(arguments: list[str]) -> Command:
+def parse_with_training(kind: type[T], pipeline: str, description: str | None) -> tuple[T, Command]:
+    """The command line of a pipeline that takes the options of a training besides its own.
+
+    Raises:
+        UsageError: as `parse`.
+    """
+    own, rest = command_line.parse_own_options(kind, pipeline, description)
+    return own, parse(rest, pipeline_command(pipeline), command_line.option_names(kind))
+
+
+def parse(arguments: list[str], program: str = PROGRAM, other_options: Iterable[str] = ()) -> Command:
     """The command line: a preset, overridden by options.
+
+    Args:
+        arguments: of the command line.
+        program: named in errors.
+        other_options: that the program has besides, named in errors.
 
     Raises:
         UsageError: for a preset, key or value that does not exist or fit.
@@ -56,37 +75,25 @@ def parse(arguments: list[str]) -> Command:
     asks_help = any(a in ("-h", "--help") for a in arguments)
     named = bool(arguments) and not arguments[0].startswith("-")
     if not named and not asks_help:
-        raise UsageError(
-            f"name a preset or YAML file first: python -m cyclegan_dist.train PRESET; there are {', '.join(presets())}"
-        )
+        raise UsageError(f"name a preset or YAML file first: {program} PRESET; there are {', '.join(presets())}")
     config = load_config(arguments[0]) if named else Config()
-    _refuse_unknown(arguments[named:], config)
+    known = (*flatten(asdict(config)), "launcher", "dry_run", *other_options)
+    command_line.refuse_unknown_option(arguments[named:], known)
     kind = for_method(config.method.name)  # the preset picks the method; its options alone are offered
     narrowed = kind(**{part.name: getattr(config, part.name) for part in fields(Config)})
     described = Annotated[kind, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff]
     command_type = make_dataclass(
         "Command", [("config", described, field(default=narrowed))], bases=(Command,), frozen=True, kw_only=True
     )
-    command = tyro.cli(
+    command = command_line.parse(
         command_type,
-        prog="python -m cyclegan_dist.train",
+        prog=program,
         args=arguments,
         default=command_type(preset=arguments[0] if named else "PRESET"),
         description=__doc__,
         use_underscores=True,
     )
     return replace(command, config=check_config(asdict(command.config), "command line"))
-
-
-def _refuse_unknown(options: list[str], config: Config) -> None:
-    """Tyro would answer an unknown option with a page; one line is enough."""
-    keys = [*flatten(asdict(config)), "launcher", "dry_run", "help", "h"]
-    for option in options:
-        key = option.split("=")[0].lstrip("-").replace("-", "_")
-        if option.startswith("-") and not option[1:2].isdigit() and key not in keys:
-            same_end = [k for k in keys if k.split(".")[-1] == key.split(".")[-1]]
-            close = same_end or difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
-            raise UsageError(f"unknown option --{key}" + (f", did you mean --{close[0]}?" if close else ""))
 
 
 if __name__ == "__main__":

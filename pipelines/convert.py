@@ -12,16 +12,17 @@ architecture is found from the shapes. Nothing in the files is executed.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 import tyro
 
-from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.models.reference_weights import common_config, published_names, published_options, read_published
-from cyclegan_dist.models.snapshot import CARD, Snapshot, save_snapshot
-from cyclegan_dist.registry.sources import open_source
+from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.errors import UsageError, pipeline_command, run_command
+from cyclegan_dist.registry.sources import open_source, refuse_missing_source
 from cyclegan_dist.storage.files import atomic
+
+if TYPE_CHECKING:
+    import torch
 
 LETTERS = {"AB": "A", "BA": "B"}  # of their network for our direction
 
@@ -52,8 +53,11 @@ def convert(command: Convert) -> Path:
     Raises:
         UsageError: if a file is not one of the published generators, the two do not fit each other, or OUT is taken.
     """
-    _refuse_taken(command.out, overwrite=command.overwrite)
     files = _files(command)
+    from cyclegan_dist.models.reference_weights import common_config, read_published  # these load torch
+    from cyclegan_dist.models.snapshot import save_snapshot
+
+    _refuse_taken(command.out, overwrite=command.overwrite)
     read = {direction: read_published(path) for direction, path in files.items()}
     config = common_config(read)
     networks = {direction: one.network for direction, one in read.items()}
@@ -80,6 +84,9 @@ def convert_back(command: Convert) -> list[Path]:
     Raises:
         UsageError: if the published implementation has no such generator, or a file is there already.
     """
+    refuse_missing_source(command.source)
+    from cyclegan_dist.models.reference_weights import published_names, published_options  # these load torch
+
     snapshot = open_source(command.source)
     config = snapshot.generator_config
     names, written = published_names(config), []
@@ -97,6 +104,8 @@ def convert_back(command: Convert) -> list[Path]:
 def _files(command: Convert) -> dict[str, Path]:
     """The file of each direction that is there."""
     source = Path(command.source)
+    if not source.exists():
+        raise UsageError(f"{source} does not exist: give a folder of published checkpoints, or one file")
     if source.is_dir():
         files = {"AB": source / command.g_a, "BA": source / command.g_b}
         found = {direction: path for direction, path in files.items() if path.exists()}
@@ -112,6 +121,8 @@ def _files(command: Convert) -> dict[str, Path]:
 
 def _refuse_taken(out: Path, *, overwrite: bool) -> None:
     """Nothing but an earlier conversion is replaced."""
+    from cyclegan_dist.models.snapshot import CARD, Snapshot
+
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     converted = (out / CARD).exists() and "converted_from" in Snapshot.open(out).card
@@ -120,7 +131,9 @@ def _refuse_taken(out: Path, *, overwrite: bool) -> None:
         raise UsageError(f"{out} is not empty: choose another folder{advice}")
 
 
-def _save(state: dict[str, torch.Tensor], target: Path) -> None:
+def _save(state: "dict[str, torch.Tensor]", target: Path) -> None:
+    import torch
+
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic(target) as draft:
@@ -131,12 +144,12 @@ def _save(state: dict[str, torch.Tensor], target: Path) -> None:
 
 def main() -> None:
     """Read the command line and convert."""
-    command = tyro.cli(Convert, prog="python -m pipelines.convert", description=__doc__)
+    command = parse_options(Convert, "convert", __doc__)
     if command.back:
         convert_back(command)
     else:
         folder = convert(command)
-        print(f"snapshot: {folder}; now: python -m pipelines.translate {folder} IMAGES OUT")
+        print(f"snapshot: {folder}; now: {pipeline_command('translate')} {folder} IMAGES OUT")
 
 
 if __name__ == "__main__":

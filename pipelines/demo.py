@@ -8,20 +8,14 @@ Needs no data and no network. The true translations are known here, so the resul
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-import tyro
-from torch import Tensor
-from torchvision.transforms.v2.functional import to_pil_image
-from torchvision.utils import make_grid
-
+from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.config.config import load_config
-from cyclegan_dist.data.synthetic import draw_scene
 from cyclegan_dist.errors import run_command
-from cyclegan_dist.evaluation.gallery import Section, mean_absolute_error, translated, write_gallery
-from cyclegan_dist.models.snapshot import Snapshot, describe_directions
-from cyclegan_dist.models.translator import open_translators
-from cyclegan_dist.orchestration.launch import launch, mlflow_ui
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HELD_OUT = 48
 
@@ -38,18 +32,30 @@ class Demo:
 
 def main() -> int:
     """Read the command line and run the demo. Returns the exit code."""
-    command = tyro.cli(Demo, prog="python -m pipelines.demo", description=__doc__)
+    command = parse_options(Demo, "demo", __doc__)
     out = command.out.absolute()
     os.environ["CYCLEGAN_DIST_HOME"] = str(out)
     config = load_config("demo")
     config = replace(config, world=replace(config.world, num_workers=command.num_workers))
     print(f"training on Ray with {command.num_workers} ranks; one line for every {config.every.log} images")
+    from cyclegan_dist.orchestration.launch import launch  # loads pyarrow, and what starts the ranks
+
     code = launch(config, "auto")
     return code or show(out, config.run_dir, config.data.load_size, config.seed)
 
 
 def show(out: Path, run_dir: Path, size: int, seed: int) -> int:
     """Translate held-out scenes, print the errors and the paths. Returns 1 if nothing was learned."""
+    import torch
+    from torchvision.transforms.v2.functional import to_pil_image
+    from torchvision.utils import make_grid
+
+    from cyclegan_dist.data.synthetic import draw_scene
+    from cyclegan_dist.evaluation.gallery import Section, translated, write_gallery
+    from cyclegan_dist.models.snapshot import Snapshot, describe_directions
+    from cyclegan_dist.models.translator import open_translators
+    from cyclegan_dist.orchestration.launch import mlflow_ui
+
     translators = open_translators(Snapshot.open(run_dir))
     scenes = [
         draw_scene(i, seed=seed + 1, size=size) for i in range(HELD_OUT)
@@ -83,14 +89,16 @@ def show(out: Path, run_dir: Path, size: int, seed: int) -> int:
     return 0
 
 
-def _errors(pictures: dict[str, list[Tensor]]) -> tuple[str, bool]:
+def _errors(pictures: "dict[str, list[Tensor]]") -> tuple[str, bool]:
     """A sentence, and whether translating helped."""
+    from cyclegan_dist.evaluation.gallery import mean_absolute_error
+
     before = mean_absolute_error(pictures["input"], pictures["truth"])
     after = mean_absolute_error(pictures["translation"], pictures["truth"])
     return f"{before:.1f} untranslated, {after:.1f} translated (grey levels of 255)", after < before
 
 
-def _first(pictures: dict[str, list[Tensor]]) -> dict[str, list[Tensor]]:
+def _first(pictures: "dict[str, list[Tensor]]") -> "dict[str, list[Tensor]]":
     return {label: images[:12] for label, images in pictures.items()}
 
 

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
 from annotated_types import Gt
 from rich.console import Console
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.train import parse
+from cyclegan_dist.train import parse_with_training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +63,9 @@ def doctor(command: Command, config: Config, *, local: bool) -> int:
 
 def main() -> int:
     """Read the command line and run the checks. Returns the exit code."""
-    command, rest = tyro.cli(Command, prog="python -m pipelines.doctor", description=__doc__, return_unknown_args=True)
+    command, training = parse_with_training(Command, "doctor", __doc__)
     if command.json is not None and not command.json.absolute().parent.is_dir():
         raise UsageError(f"--json {command.json}: make the folder {command.json.parent} first")
-    training = parse(rest)
     local = training.launcher == "local" or not os.environ.get("RAY_ADDRESS")
     return doctor(command, training.config, local=local)
 

@@ -1,10 +1,26 @@
 """Measure how good generators are: distances to real images, reconstructions, and what looks wrong.
 
-python -m pipelines.evaluate SOURCE --data DATA [--split test] [--out OUT]
+    python -m pipelines.evaluate SOURCE --data DATA [--split test] [--out OUT]
+
+SOURCE is a run, of which the newest snapshot is taken, a snapshot, or a registered model: models:/NAME@champion. Give
+images that were not trained on. Results go to metrics.json and a page in OUT, and to the run in MLflow. Under torchrun
+all ranks take a share of the images.
 """
 
+from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.errors import run_command
-from cyclegan_dist.evaluation.evaluate import main
+from cyclegan_dist.evaluation.config import Evaluate
+from cyclegan_dist.registry.sources import refuse_missing_source
+
+
+def main() -> None:
+    """Read the command line and evaluate."""
+    command = parse_options(Evaluate, "evaluate", __doc__)
+    refuse_missing_source(command.source)
+    from cyclegan_dist.evaluation.evaluate import run  # loads torch
+
+    run(command)
+
 
 if __name__ == "__main__":
     run_command(main)

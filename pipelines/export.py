@@ -15,9 +15,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.errors import run_command
-from cyclegan_dist.models.export import EXPORTS, TOLERANCE, disagreeing, export_generators
-from cyclegan_dist.registry.sources import open_source
+from cyclegan_dist.registry.sources import open_source, refuse_missing_source
 
 CONSOLE = Console(width=120)
 
@@ -47,7 +47,10 @@ def _table(exports: dict[str, Any]) -> Table:
 
 def main() -> int:
     """Read the command line, export, and show the differences. Returns 1 if one is too large."""
-    command = tyro.cli(Export, prog="python -m pipelines.export", description=__doc__)
+    command = parse_options(Export, "export", __doc__)
+    refuse_missing_source(command.source)
+    from cyclegan_dist.models.export import EXPORTS, TOLERANCE, disagreeing, export_generators  # loads torch
+
     exports = export_generators(open_source(command.source), command.out, command.formats)
     CONSOLE.print(_table(exports))
     print(f"largest differences to the original by height x width; more in {command.out / EXPORTS}")

@@ -8,19 +8,21 @@ in any browser, without a server.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
-from torch import Tensor
 
-from cyclegan_dist.data.files import list_images, printable
-from cyclegan_dist.data.images import UnreadableImageError
+from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.evaluation.gallery import Section, translated, write_gallery
-from cyclegan_dist.models.snapshot import Snapshot, describe_directions
-from cyclegan_dist.models.translator import Translator, open_translators
+from cyclegan_dist.registry.sources import refuse_missing_source
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import JOURNAL
 from cyclegan_dist.training.run_folder import read_config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cyclegan_dist.models.translator import Translator
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,15 @@ class Gallery:
 
 def gallery(command: Gallery) -> Path:
     """Write the page. Returns the path of index.html."""
+    refuse_missing_source(str(command.run_dir))
+    for folder in (command.a_dir, command.b_dir):
+        if not folder.is_dir():
+            raise UsageError(f"{folder} holds no images: give a folder of images")
+    # These load torch.
+    from cyclegan_dist.evaluation.gallery import Section, translated, write_gallery
+    from cyclegan_dist.models.snapshot import Snapshot, describe_directions
+    from cyclegan_dist.models.translator import open_translators
+
     snapshot = Snapshot.open(command.run_dir)
     translators, sections = open_translators(snapshot), []
     for direction, translator in translators.items():
@@ -59,16 +70,21 @@ def gallery(command: Gallery) -> Path:
     )
 
 
-def _images(folder: Path, count: int, translator: Translator) -> dict[str, Tensor]:
+def _images(folder: Path, count: int, translator: "Translator") -> "dict[str, Tensor]":
     """Up to `count` images by name, C x H x W uint8."""
-    names = list_images(folder) if folder.is_dir() else []
+    from cyclegan_dist.data.files import list_images, printable
+
+    names = list_images(folder)
     if not names:
         raise UsageError(f"{folder} holds no images: give a folder of images")
     chosen = names[:: max(1, len(names) // max(1, count))][:count]
     return {printable(name): _decoded(folder / name, translator) for name in chosen}
 
 
-def _decoded(path: Path, translator: Translator) -> Tensor:
+def _decoded(path: Path, translator: "Translator") -> "Tensor":
+    from cyclegan_dist.data.files import printable
+    from cyclegan_dist.data.images import UnreadableImageError
+
     try:
         return translator.decode(path)
     except UnreadableImageError as error:
@@ -77,8 +93,7 @@ def _decoded(path: Path, translator: Translator) -> Tensor:
 
 def main() -> None:
     """Read the command line and write the page."""
-    command = tyro.cli(Gallery, prog="python -m pipelines.gallery", description=__doc__)
-    print(f"gallery: {gallery(command)}")
+    print(f"gallery: {gallery(parse_options(Gallery, 'gallery', __doc__))}")
 
 
 if __name__ == "__main__":

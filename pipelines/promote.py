@@ -15,13 +15,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from cyclegan_dist.data.manifest import READING, open_manifest
-from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 from cyclegan_dist.evaluation.config import EvaluationConfig
-from cyclegan_dist.evaluation.evaluate import data_path
-from cyclegan_dist.promotion.gate import read_gate
 from cyclegan_dist.registry.sources import use_store
-from cyclegan_dist.step import distributed
+from cyclegan_dist.step.world_config import Device
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,12 @@ class Promote:
     gate: str = ""
     """YAML file: figure, better (lower or higher), margin, veto (findings)."""
     dry_run: bool = False
-    """Evaluator, and change nothing."""
+    """Evaluate, and change nothing."""
     rollback: bool = False
     """Make the champion before this one champion again."""
     list: bool = False
     """Show the versions."""
-    device: distributed.Device = "auto"
+    device: Device = "auto"
     """cpu or cuda; auto takes a GPU if there is one."""
     what: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluationConfig)
     """What is measured."""
@@ -54,9 +52,12 @@ CONSOLE = Console()
 
 
 def run(command: Promote) -> int:
-    """Do it. Returns 1 if the candidate was refused."""
+    """Promote, roll back or list. Returns 1 if the candidate was refused."""
     if not command.name:
         raise UsageError("give --name, under which the generators are registered")
+    if not (command.list or command.rollback) and not (command.run and command.data):
+        example = f"{pipeline_command('promote')} RUN_DIR --name NAME --data DATA"
+        raise UsageError(f"give a run's folder or id, and --data: {example}")
     use_store()
     if command.list:
         _list(command.name)
@@ -71,10 +72,13 @@ def run(command: Promote) -> int:
 
 
 def _promote(command: Promote) -> int:
+    # These load torch and mlflow.
+    from cyclegan_dist.data.manifest import READING, open_manifest
+    from cyclegan_dist.evaluation.evaluate import data_path
+    from cyclegan_dist.promotion.gate import read_gate
     from cyclegan_dist.promotion.promote import Promotion, find_candidate
+    from cyclegan_dist.step import distributed
 
-    if not command.run or not command.data:
-        raise UsageError("give a run's folder or id, and --data: python -m pipelines.promote RUN_DIR --name N --data D")
     gate = read_gate(command.gate)
     manifest = open_manifest(data_path(command.data, command.split), (*READING, "name"))
     promotion = Promotion(command.name, manifest, gate, command.what, distributed.join(command.device))
@@ -110,7 +114,7 @@ def _list(name: str) -> None:
 
 def main() -> int:
     """Read the command line and promote."""
-    return run(tyro.cli(Promote, prog="python -m pipelines.promote", description=__doc__))
+    return run(parse_options(Promote, "promote", __doc__))
 
 
 if __name__ == "__main__":

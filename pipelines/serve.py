@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import tyro
 
-from cyclegan_dist.data.images import MAX_FILE_BYTES, MAX_PIXELS
+from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.data.config import MAX_FILE_BYTES, MAX_PIXELS
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.registry.sources import open_source
-from cyclegan_dist.service.server import is_loopback, listen
+from cyclegan_dist.registry.sources import open_source, refuse_missing_source
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,9 @@ class Serve:
 def serve(command: Serve) -> None:
     """Answer until a signal comes."""
     _check(command)
+    refuse_missing_source(command.model)
+    from cyclegan_dist.service.server import is_loopback, listen
+
     snapshot = open_source(command.model)
     for direction in snapshot.directions:
         snapshot.generator(direction)  # a damaged one is reported here, before replicas start
@@ -78,7 +81,7 @@ def _check(command: Serve) -> None:
 
 def main() -> None:
     """Read the command line and serve."""
-    serve(tyro.cli(Serve, prog="python -m pipelines.serve", description=__doc__))
+    serve(parse_options(Serve, "serve", __doc__))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import tyro
 from rich.console import Console
 
+from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.config.yaml_tree import read_assignments
-from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 from cyclegan_dist.sweep.config import SweepConfig
 from cyclegan_dist.sweep.progress import SweepProgress
 from cyclegan_dist.sweep.record import Trial
@@ -99,7 +100,7 @@ def _send(opened: Sweep) -> None:
     except subprocess.TimeoutExpired:
         code = 1
     if code:
-        print(f"MLflow has not everything; send it with: python -m pipelines.sync {opened.folder}", file=sys.stderr)
+        print(f"MLflow has not everything; send it with: {pipeline_command('sync')} {opened.folder}", file=sys.stderr)
 
 
 def _print(console: Console, spec: SweepConfig, trials: Sequence[Trial], title: str) -> None:
@@ -110,7 +111,7 @@ def _print(console: Console, spec: SweepConfig, trials: Sequence[Trial], title: 
 
 def main() -> int:
     """Read the command line and sweep."""
-    return sweep(tyro.cli(Command, prog="python -m pipelines.sweep", description=__doc__))
+    return sweep(parse_options(Command, "sweep", __doc__))
 
 
 if __name__ == "__main__":

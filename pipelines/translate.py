@@ -14,20 +14,20 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from cyclegan_dist.data.manifest import MANIFEST, open_manifest
+from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.data.config import MANIFEST
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.models.snapshot import Snapshot
-from cyclegan_dist.registry.sources import open_source
-from cyclegan_dist.translation.job import Job, Task, TranslationResult
-from cyclegan_dist.translation.resume import unfinished
-from cyclegan_dist.translation.targets import file_tasks, shard_tasks
-from cyclegan_dist.translation.work import JobWorker
+from cyclegan_dist.registry.sources import open_source, refuse_missing_source
+
+if TYPE_CHECKING:
+    from cyclegan_dist.models.snapshot import Snapshot
+    from cyclegan_dist.translation.job import Job, Task, TranslationResult
 
 CONSOLE = Console(stderr=True)
 
@@ -56,6 +56,10 @@ class Translate:
 
 def run(command: Translate) -> int:
     """Translate. Returns the number of images that could not be read."""
+    _check(command)
+    from cyclegan_dist.translation.job import Job  # these load torch
+    from cyclegan_dist.translation.resume import unfinished
+
     snapshot = open_source(command.model)
     job = Job(
         snapshot=str(snapshot.folder.absolute()),
@@ -72,19 +76,31 @@ def run(command: Translate) -> int:
         return _do(command, job, left, done_before=len(tasks) - len(left))
 
 
+def _check(command: Translate) -> None:
+    """Refuse what can be refused before torch is loaded."""
+    if command.workers < 0:
+        raise UsageError(f"--workers {command.workers}: give 0 or more")
+    refuse_missing_source(command.model)
+    if not _is_dataset(command.input) and not Path(command.input).exists():
+        raise UsageError(f"{command.input} is neither an image nor a folder: it does not exist; give one")
+
+
 def _is_dataset(source: str) -> bool:
     return "://" in source or Path(source).name == MANIFEST or (Path(source) / MANIFEST).exists()
 
 
-def _tasks(command: Translate, job: Job, snapshot: Snapshot) -> list[Task]:
+def _tasks(command: Translate, job: "Job", snapshot: "Snapshot") -> "list[Task]":
+    from cyclegan_dist.data.manifest import open_manifest
+    from cyclegan_dist.translation.targets import file_tasks, shard_tasks
+
     _, channels = snapshot.channels(job.direction)
     if job.dataset:
         return shard_tasks(open_manifest(job.dataset), job.domain, command.output)
     return file_tasks(Path(command.input), command.output, channels)
 
 
-def _do(command: Translate, job: Job, tasks: list[Task], done_before: int) -> int:
-    """Do tasks and tell of them. Returns the number of images that could not be read."""
+def _do(command: Translate, job: "Job", tasks: "list[Task]", done_before: int) -> int:
+    """Do tasks and print what became of them. Returns the number of images that could not be read."""
     written = left_out = 0
     progress = Progress(console=CONSOLE, disable=not CONSOLE.is_terminal)
     with progress as bar, closing(_outcomes(command, job, tasks)) as outcomes:
@@ -101,15 +117,15 @@ def _do(command: Translate, job: Job, tasks: list[Task], done_before: int) -> in
     return left_out
 
 
-def _outcomes(command: Translate, job: Job, tasks: list[Task]) -> Generator[tuple[int, TranslationResult]]:
+def _outcomes(command: Translate, job: "Job", tasks: "list[Task]") -> "Generator[tuple[int, TranslationResult]]":
     """How many tasks were done together, and what became of them."""
-    if command.workers < 0:
-        raise UsageError(f"--workers {command.workers}: give 0 or more")
     if command.workers:
         from cyclegan_dist.orchestration.translating import translate_on_ray  # loads ray
 
         yield from ((1, outcome) for outcome in translate_on_ray(job, tasks, command.workers))
         return
+    from cyclegan_dist.translation.work import JobWorker
+
     worker = JobWorker(job)
     together = 1 if job.dataset else job.batch_size
     for start in range(0, len(tasks), together):
@@ -119,7 +135,7 @@ def _outcomes(command: Translate, job: Job, tasks: list[Task]) -> Generator[tupl
 
 def main() -> int:
     """Read the command line and translate. Returns 1 if an image could not be read."""
-    return 1 if run(tyro.cli(Translate, prog="python -m pipelines.translate", description=__doc__)) else 0
+    return 1 if run(parse_options(Translate, "translate", __doc__)) else 0
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# Tests start commands in folders of their own, where `pipelines` is found by this alone.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+
 import numpy as np
 import pytest
 import torch
@@ -89,10 +92,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_dataset(root: Path) -> Path:
     """Prepare a data set `out` in `root`: seven images of A and ten of B, 24 x 24, in shards of four."""
-    from pipelines.prepare import Prepare, prepare
+    from cyclegan_dist.data.prepare import prepare
+    from cyclegan_dist.data.prepare_config import PrepareConfig
 
     a, b = write_images(root / "A", 7, seed=1), write_images(root / "B", 10, seed=2)
-    prepare(Prepare(a, b, root / "out", samples_per_shard=4, workers=1))
+    prepare(PrepareConfig(a, b, root / "out", samples_per_shard=4, workers=1))
     return root / "out"
 
 

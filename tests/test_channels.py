@@ -13,13 +13,14 @@ from PIL import Image
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.images import decode
+from cyclegan_dist.data.prepare import prepare
+from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.training.stop import StopRequest
 from cyclegan_dist.training.trainer import train
 from pipelines.gallery import Gallery, gallery
-from pipelines.prepare import Prepare, prepare
 from pipelines.translate import Translate
 from pipelines.translate import run as translate
 from tests.conftest import size_of
@@ -36,7 +37,7 @@ def four_and_one(tmp_path: Path) -> Path:
     for i in range(4):
         np.save(tmp_path / "A" / f"{i}.npy", rng.integers(0, 65536, (24, 28, 4), dtype=np.uint16))
         Image.fromarray(rng.integers(0, 256, (24, 24), dtype=np.uint8)).save(tmp_path / "B" / f"{i}.png")
-    prepare(Prepare(tmp_path / "A", tmp_path / "B", tmp_path / "out", load_size=22, workers=1))
+    prepare(PrepareConfig(tmp_path / "A", tmp_path / "B", tmp_path / "out", load_size=22, workers=1))
     return tmp_path / "out"
 
 

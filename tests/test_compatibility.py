@@ -93,7 +93,7 @@ def test_a_data_set(home: Path, expected: dict[str, Any], command: Command, name
     sizes = zip(*(manifest.table[column].to_pylist() for column in ("width", "height", "mode")), strict=True)
     assert [list(size) for size in sizes] == known["sizes"]
     code, out, _ = command(verify.main, home / name, "--decode")
-    assert code == 0 and "every byte is as promised" in out
+    assert code == 0 and "every byte is as recorded" in out
 
 
 def test_configs_that_were_written(home: Path, expected: dict[str, Any]) -> None:

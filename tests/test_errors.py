@@ -1,6 +1,13 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from cyclegan_dist.errors import UsageError, refuse_password, without_passwords
+from cyclegan_dist import errors
+from cyclegan_dist.errors import UsageError, pipeline_command, refuse_password, without_passwords
 
 SECRET = "hunter2"
 
@@ -10,9 +17,9 @@ SECRET = "hunter2"
     [f"ftp://me:{SECRET}@host/runs", f"simplecache::https://me:{SECRET}@host/x", f"abfs://box@account/x?sig={SECRET}"],
 )
 def test_a_url_with_a_secret_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(UsageError, match="checkpoints: a URL with a password or a query") as told:
+    with pytest.raises(UsageError, match="checkpoints: a URL with a password or a query") as refused:
         refuse_password(url, "checkpoints")
-    assert SECRET not in str(told.value)
+    assert SECRET not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -23,5 +30,24 @@ def test_other_places_are_taken(url: str) -> None:
 
 
 def test_messages_lose_names_and_passwords() -> None:
-    told = f"no route to https://me:{SECRET}@host:80/x or https://other/y"
-    assert without_passwords(told) == "no route to https://host:80/x or https://other/y"
+    text = f"no route to https://me:{SECRET}@host:80/x or https://other/y"
+    assert without_passwords(text) == "no route to https://host:80/x or https://other/y"
+
+
+def test_a_pipeline_is_named_as_it_can_be_run(tmp_path: Path) -> None:
+    """In the repository by its folder; where only a wheel is installed, also beside a foreign `pipelines`."""
+    assert pipeline_command("prepare") == "python -m pipelines.prepare"
+    installed = tmp_path / "site-packages"
+    (installed / "cyclegan_dist" / "pipelines").mkdir(parents=True)
+    (installed / "cyclegan_dist" / "__init__.py").touch()
+    shutil.copy(errors.__file__, installed / "cyclegan_dist" / "errors.py")
+    (installed / "pipelines").mkdir()
+    code = "from cyclegan_dist.errors import pipeline_command; print(pipeline_command('prepare'))"
+    for foreign in (False, True):
+        if foreign:
+            (installed / "pipelines" / "__init__.py").touch()
+        environment = {**os.environ, "PYTHONPATH": str(installed)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.stdout == "python -m cyclegan_dist.pipelines.prepare\n", done.stderr

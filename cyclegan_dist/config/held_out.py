@@ -12,7 +12,7 @@ class HeldOutConfig:
     data: str = ""
     """Data set of them, folder or fsspec URL. Empty: no snapshot is judged."""
     features: str = "untrained"
-    """Network whose features distances are taken between, as `--features` of pipelines.evaluate."""
+    """Network whose features distances are taken between, as `--features` of the pipeline `evaluate`."""
     features_sha256: str = ""
     """What its file must hash to."""
     best: str = "kd/untrained"

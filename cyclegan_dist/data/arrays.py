@@ -27,13 +27,13 @@ def read_array(file: BinaryIO, *, max_pixels: int) -> np.ndarray:
         raise ValueError(f"an array of shape {shape}: save it as height x width x channels")
     if shape[0] * shape[1] > max_pixels:
         raise ValueError(f"{shape[1]}x{shape[0]} are more than the {max_pixels:,} pixels we read: reduce it")
-    promised = math.prod(shape) * kind.itemsize
+    expected = math.prod(shape) * kind.itemsize
     start = file.tell()
     found = file.seek(0, io.SEEK_END) - start
-    if found != promised:
-        raise ValueError(f"its header promises {promised} bytes of pixels, {found} follow")
+    if found != expected:
+        raise ValueError(f"its header announces {expected} bytes of pixels, {found} follow")
     file.seek(start)
-    array = np.frombuffer(file.read(promised), kind).reshape(shape, order="F" if column_major else "C")
+    array = np.frombuffer(file.read(expected), kind).reshape(shape, order="F" if column_major else "C")
     if kind.itemsize == 2:
         array = (array >> 8).astype(np.uint8)
     return np.array(array.reshape(*shape[:2], -1), order="C")

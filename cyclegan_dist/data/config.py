@@ -7,6 +7,9 @@ from annotated_types import Ge, Gt, Le
 
 from cyclegan_dist.errors import UsageError, refuse_password
 
+MANIFEST = "manifest.parquet"  # the file that makes a folder a data set
+MAX_PIXELS = 50_000_000  # above this an image file is more likely a decompression bomb than a picture
+MAX_FILE_BYTES = 256 << 20
 PREFETCH = 4  # batches that each loader process prepares ahead
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
 
@@ -16,7 +19,7 @@ class DataConfig:
     """The shards to train on, and the reference implementation's preprocessing."""
 
     path: str = ""
-    """Folder or fsspec URL that `python -m pipelines.prepare` wrote; `synthetic` draws the demo's two domains."""
+    """Folder or fsspec URL of a data set, made by the pipeline `prepare`; `synthetic` draws the demo's two domains."""
     preprocess: Preprocess = "resize_and_crop"
     """`resize_and_crop`: to load_size x load_size, then a random crop. `crop`: a random crop. `scale_width`: to width
     load_size. `scale_width_and_crop`: both. `none`: only down to a multiple of what the generator needs."""

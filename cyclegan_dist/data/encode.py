@@ -62,10 +62,10 @@ def encode_file(folder: Path, name: str, load_size: int | None, quality: int, ha
         name.encode()
     except UnicodeEncodeError:
         raise UnreadableImageError("its name is not UTF-8: rename it") from None
-    with warnings.catch_warnings(record=True) as heard:  # what decoders think doubtful, they say in this way
+    with warnings.catch_warnings(record=True) as caught:  # decoders report doubtful files so
         warnings.simplefilter("always")
         picture = read_image(folder / name)
-    note = "; ".join(filter(None, [picture.note, *(" ".join(str(doubt.message).split()) for doubt in heard)]))
+    note = "; ".join(filter(None, [picture.note, *(" ".join(str(warning.message).split()) for warning in caught)]))
     pixels = picture.pixels
     if half:
         middle = pixels.shape[2] // 2
@@ -103,7 +103,7 @@ def write_image(image: Tensor, path: Path) -> None:
     elif len(image) not in PICTURES:
         raise ValueError(f"an image of {len(image)} channels must end in .npy")
     else:
-        to_pil_image(image).save(path, quality=95)  # read by JPEG and WebP, passed over by the others
+        to_pil_image(image).save(path, quality=95)  # used by JPEG and WebP, ignored by the others
 
 
 def _last(image: Tensor) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which files of a folder are images, and how a file's name is told."""
+"""The images in a folder, and file names as printable text."""
 
 import contextlib
 import os
@@ -19,8 +19,8 @@ EXTENSIONS = {
 def list_images(folder: Path) -> list[str]:
     """Relative names of the images under `folder`, in order: by their endings, without an ending by their content.
 
-    Hidden files and folders are passed over. Links to folders are named, not followed: they cannot be read as images,
-    so that nobody misses silently what lies behind them.
+    Hidden files and folders are skipped. Links to folders are listed, not followed: reading them as images fails, so
+    that they are reported.
 
     Raises:
         UsageError: if a folder cannot be searched.
@@ -32,7 +32,7 @@ def list_files(folder: Path) -> Iterator[PurePath]:
     """Relative paths of all files under `folder` that are not hidden, and of links to folders."""
 
     def refuse(error: OSError) -> None:
-        raise UsageError(f"{error.filename} cannot be searched ({error.strerror}): mend its permissions or move it")
+        raise UsageError(f"{error.filename} cannot be searched ({error.strerror}): fix its permissions or move it")
 
     for place, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -18,10 +18,9 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from cyclegan_dist.data.arrays import MAGIC, PICTURES, read_array
+from cyclegan_dist.data.config import MAX_FILE_BYTES, MAX_PIXELS
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-MAX_PIXELS = 50_000_000  # above this a file is more likely a decompression bomb than a picture
-MAX_FILE_BYTES = 256 << 20
 PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20  # Pillow unpacks 64 MB of comments for one PNG
 _ORIENTATION = 0x0112
 # ImageOps.exif_transpose also writes the EXIF data anew, which fails on what some cameras put there.

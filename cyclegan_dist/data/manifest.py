@@ -23,10 +23,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cyclegan_dist.data.config import MANIFEST
 from cyclegan_dist.data.plan import DOMAINS
-from cyclegan_dist.errors import UsageError, refuse_password
+from cyclegan_dist.errors import UsageError, pipeline_command, refuse_password
 
-MANIFEST = "manifest.parquet"
 VERSION = 1
 SCHEMA = pa.schema(
     [
@@ -84,7 +84,7 @@ class Manifest:
         if not self.paired:
             raise UsageError(
                 f"{self.root} has no pairs, and this method learns from pairs: prepare it with "
-                "python -m pipelines.prepare A_DIR B_DIR OUT --pairs names (or halves)"
+                f"{pipeline_command('prepare')} A_DIR B_DIR OUT --pairs names (or halves)"
             )
         names = {
             domain: [str(PurePath(name).with_suffix("")) for name in rows["name"].to_pylist()]
@@ -140,7 +140,7 @@ def _local(root: str) -> Iterator[Path]:
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"no data set at {root}: {MANIFEST} is missing. "
-            f"Make it with: python -m pipelines.prepare A_DIR B_DIR {root}"
+            f"Make it with: {pipeline_command('prepare')} A_DIR B_DIR {root}"
         ) from None
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(f"cannot read {root}/{MANIFEST}: {error}") from error
@@ -160,7 +160,7 @@ def _read(file: Path, root: str, columns: list[str]) -> tuple[pa.Table, dict[str
         _refuse_strange(table, facts["shards"])
         return table, facts
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError):
-        raise UsageError(f"{root}/{MANIFEST} is not a manifest that python -m pipelines.prepare wrote") from None
+        raise UsageError(f"{root}/{MANIFEST} is not a manifest that {pipeline_command('prepare')} wrote") from None
 
 
 def _refuse_strange(table: pa.Table, shards: dict[str, dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Positioned reads out of shards, each compared with what the manifest promises.
+"""Positioned reads out of shards, each compared with the manifest.
 
 Reading by offset instead of streaming a tar is what makes any order, any world size and any place of resumption
 possible, and a cut, swapped or grown shard impossible to overlook.
@@ -24,7 +24,7 @@ class DataError(RuntimeError):
 
 
 class BadSample(NamedTuple):
-    """A sample that is not what the manifest promises, and what is wrong with it."""
+    """A sample that differs from the manifest, and how."""
 
     domain: str
     key: str
@@ -33,7 +33,7 @@ class BadSample(NamedTuple):
 
 
 class BadSampleError(DataError):
-    """One sample is damaged, and reading it again would not mend it."""
+    """One sample is damaged, and reading it again would not help."""
 
     def __init__(self, sample: BadSample):
         super().__init__(f"shard {sample.shard}, sample {sample.domain}/{sample.key}: {sample.reason}")
@@ -70,29 +70,29 @@ class ShardReader:
         """The encoded image of sample `index`.
 
         Raises:
-            BadSampleError: if the shard is gone, is not as long as promised, or its bytes are not the promised ones.
+            BadSampleError: if the shard is gone, has another length, or its bytes have another hash.
             DataError: if the storage does not answer.
         """
         shard, offset, size = (self._of(column, index) for column in ("shard", "offset", "size"))
         try:
-            data = self._read_patiently(shard, offset, size)
-            if not self._is_promised(index, data):
-                self._close(shard)  # somebody may have put a whole shard in the place of a torn one
-                data = self._read_patiently(shard, offset, size)
+            data = self._read_with_retries(shard, offset, size)
+            if not self._matches(index, data):
+                self._close(shard)  # a torn shard may have been replaced since
+                data = self._read_with_retries(shard, offset, size)
         except FileNotFoundError:
             raise self.bad(index, f"the shard is gone; {ADVICE}") from None
         except _WrongLengthError as error:
             raise self.bad(index, f"{error}; {ADVICE}") from None
         except OSError as error:
             raise DataError(f"shard {self._root}/{shard} cannot be read ({error}); is its storage there?") from error
-        if not self._is_promised(index, data):
-            raise self.bad(index, f"its bytes are not what the manifest promises; {ADVICE}")
+        if not self._matches(index, data):
+            raise self.bad(index, f"its bytes differ from the manifest; {ADVICE}")
         return data
 
-    def _is_promised(self, index: int, data: bytes) -> bool:
+    def _matches(self, index: int, data: bytes) -> bool:
         return hashlib.sha256(data).digest() == self._of("sha256", index)
 
-    def _read_patiently(self, shard: str, offset: int, size: int) -> bytes:
+    def _read_with_retries(self, shard: str, offset: int, size: int) -> bytes:
         """Storage over a network fails now and then; a file that is not there will not come."""
         for pause_s in PAUSES_S:
             try:
@@ -117,16 +117,16 @@ class ShardReader:
             return file_system.cat_file(path, start=offset, end=offset + size)
 
     def _opened(self, shard: str) -> Any:
-        """A file descriptor, or a file system with a path in it; its length is the promised one."""
+        """A file descriptor, or a file system with a path in it; its length is the recorded one."""
         file_system, path = fsspec.core.url_to_fs(f"{self._root}/{shard}")
         source = os.open(path, os.O_RDONLY) if "file" in file_system.protocol else (file_system, path)
         with storage_errors():
             found = os.fstat(source).st_size if isinstance(source, int) else file_system.size(path)
-        promised = self._bytes[shard]
-        if None not in (found, promised) and found != promised:
+        recorded = self._bytes[shard]
+        if None not in (found, recorded) and found != recorded:
             if isinstance(source, int):
                 os.close(source)
-            raise _WrongLengthError(f"the shard has {found} bytes, the manifest promises {promised}")
+            raise _WrongLengthError(f"the shard has {found} bytes, the manifest records {recorded}")
         return source
 
     def _close(self, shard: str) -> None:

@@ -20,6 +20,7 @@ from webdataset.writer import ShardWriter, TarWriter
 from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.data.manifest import MANIFEST, write_manifest
 from cyclegan_dist.data.plan import DOMAINS
+from cyclegan_dist.data.prepare_config import refuse_target
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.storage.files import atomic
 
@@ -69,17 +70,6 @@ def write_dataset(
         # The same data set is put in place once more: its shards may have been damaged since.
         _put_in_place(draft, out)
     return out / MANIFEST
-
-
-def refuse_target(out: Path, *, overwrite: bool) -> None:
-    """Say before any work is done that `out` cannot become a data set."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: choose another folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).exists():
-        raise UsageError(
-            f"{out} is not empty and holds no data set: choose another folder"
-            + (", it will not be overwritten" * overwrite)
-        )
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
-"""Is a data set still what its manifest promises: every byte of every shard."""
+"""Verifying a data set: whether every byte of every shard is what the manifest says, and which images are identical."""
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import fsspec
 
@@ -13,6 +14,17 @@ from cyclegan_dist.errors import storage_errors
 
 PIECE = 1 << 20  # bytes read at once
 SHOWN = 10  # damaged samples of a shard that are named
+
+
+def check_shards(manifest: Manifest, *, decoding: bool = False, workers: int = 4) -> Iterator[list[str]]:
+    """Read all shards, several at once. Yields the problems of each, as `check_shard`, in any order."""
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        work = [
+            pool.submit(check_shard, manifest, shard, *samples, decoding=decoding)
+            for shard, samples in samples_by_shard(manifest).items()
+        ]
+        for future in as_completed(work):
+            yield future.result()
 
 
 def samples_by_shard(manifest: Manifest) -> dict[str, tuple[str, list[int]]]:
@@ -27,7 +39,7 @@ def samples_by_shard(manifest: Manifest) -> dict[str, tuple[str, list[int]]]:
 def check_shard(
     manifest: Manifest, shard: str, domain: str, samples: Iterable[int], *, decoding: bool = False
 ) -> list[str]:
-    """What is wrong with one shard, a line for each problem; none if every byte is as promised.
+    """The problems of one shard, a line each; none if every byte is as the manifest says.
 
     Args:
         manifest: of the data set.
@@ -36,29 +48,29 @@ def check_shard(
         samples: their indices in the domain's rows.
         decoding: whether every image is decoded as well.
     """
-    url, promised = f"{manifest.root}/{shard}", manifest.shards[shard]
+    url, recorded = f"{manifest.root}/{shard}", manifest.shards[shard]
     try:
         size, sha256 = _hash(url)
     except OSError as error:
         return [f"{url}: cannot be read ({error})"]
-    intact = sha256 == promised["sha256"]
+    intact = sha256 == recorded["sha256"]
     if intact and not decoding:
         return []
-    reader, hurt = ShardReader(manifest, domain), []  # a reader each: they are not shared between threads
+    reader, damaged = ShardReader(manifest, domain), []  # a reader each: they are not shared between threads
     for index in samples:
         try:
             data = reader.read(index)
             if decoding:
                 read_image(data)
         except (BadSampleError, DataError, UnreadableImageError):
-            hurt.append(reader.key(index))
-    if intact and not hurt:
+            damaged.append(reader.key(index))
+    if intact and not damaged:
         return []
-    if size != promised["bytes"]:
-        how = "cut" if size < promised["bytes"] else "grown"
-        return [f"{url}: {how}, {size} bytes instead of {promised['bytes']}"]
-    which = ", ".join(hurt[:SHOWN]) + f" and {len(hurt) - SHOWN} more" * (len(hurt) > SHOWN)
-    return [f"{url}: {'as' if intact else 'other bytes than'} promised; damaged samples: {which or 'none'}"]
+    if size != recorded["bytes"]:
+        how = "cut" if size < recorded["bytes"] else "grown"
+        return [f"{url}: {how}, {size} bytes instead of {recorded['bytes']}"]
+    which = ", ".join(damaged[:SHOWN]) + f" and {len(damaged) - SHOWN} more" * (len(damaged) > SHOWN)
+    return [f"{url}: {'as' if intact else 'other bytes than'} recorded; damaged samples: {which or 'none'}"]
 
 
 def _hash(url: str) -> tuple[int, str]:

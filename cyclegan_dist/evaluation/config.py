@@ -1,13 +1,16 @@
 """What is measured, and with which networks. Free of torch, so that `--help` answers quickly."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
+import tyro
 from annotated_types import Ge, Gt
 
 from cyclegan_dist.config.held_out import refuse_unpinned
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.step.world_config import Device
 
 METRICS = ("distances", "cycle", "identity", "content", "paired", "segmentation")
 
@@ -51,3 +54,23 @@ class EvaluationConfig:
         refuse_unpinned(self.features, self.features_sha256)
         if self.segmenter and not self.palette:
             raise UsageError("a segmenter needs a palette: the classes it tells apart, in the order of its outputs")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure how good generators are."""
+
+    source: tyro.conf.Positional[str]
+    """Folder of a run or snapshot, or models:/NAME@ALIAS."""
+    data: str
+    """Data set of images that were not trained on: folder or fsspec URL."""
+    split: str = ""
+    """Its part of that name, a data set in a folder of it: test."""
+    out: Path | None = None
+    """Folder for metrics.json and the page. Default: evaluations/ in the run's folder, or `evaluation`."""
+    mlflow: bool = True
+    """Add the figures to the run in MLflow, if SOURCE is a run that is there."""
+    device: Device = "auto"
+    """cpu or cuda; auto takes a GPU if there is one."""
+    what: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluationConfig)
+    """What is measured."""

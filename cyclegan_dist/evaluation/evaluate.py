@@ -8,17 +8,15 @@ all ranks take a share of the images.
 """
 
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
+from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.data.manifest import MANIFEST, READING, open_manifest
-from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.evaluation.config import EvaluationConfig
+from cyclegan_dist.errors import UsageError, pipeline_command, run_command
+from cyclegan_dist.evaluation.config import Evaluate
 from cyclegan_dist.evaluation.detectors import discriminator_won
 from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.evaluation.report import table, write_report
@@ -31,26 +29,6 @@ from cyclegan_dist.tracking.sender_state import SenderState
 from cyclegan_dist.training.run_folder import read_config
 
 
-@dataclass(frozen=True)
-class Evaluate:
-    """Measure how good generators are."""
-
-    source: tyro.conf.Positional[str]
-    """Folder of a run or snapshot, or models:/NAME@ALIAS."""
-    data: str
-    """Data set of images that were not trained on: folder or fsspec URL."""
-    split: str = ""
-    """Its part of that name, a data set in a folder of it: test."""
-    out: Path | None = None
-    """Folder for metrics.json and the page. Default: evaluations/ in the run's folder, or `evaluation`."""
-    mlflow: bool = True
-    """Add the figures to the run in MLflow, if SOURCE is a run that is there."""
-    device: distributed.Device = "auto"
-    """cpu or cuda; auto takes a GPU if there is one."""
-    what: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluationConfig)
-    """What is measured."""
-
-
 def data_path(data: str, split: str) -> str:
     """Where the data set, or its part `split`, is.
 
@@ -60,7 +38,7 @@ def data_path(data: str, split: str) -> str:
     path = f"{data.rstrip('/')}/{split}" if split else data
     if split and "://" not in path and not (Path(path) / MANIFEST).exists():
         raise UsageError(
-            f"{data} has no part {split}: make it with python -m pipelines.prepare A_DIR B_DIR {path}, "
+            f"{data} has no part {split}: make it with {pipeline_command('prepare')} A_DIR B_DIR {path}, "
             "or give the data set itself and no --split"
         )
     return path
@@ -122,7 +100,7 @@ def _log_to_mlflow(run_dir: Path, evaluation: Evaluation, out: Path) -> None:
 
 def main() -> None:
     """Read the command line and evaluate."""
-    run(tyro.cli(Evaluate, prog="python -m pipelines.evaluate", description=__doc__))
+    run(parse_options(Evaluate, "evaluate", __doc__))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cyclegan_dist.config.config import home
 from cyclegan_dist.data.manifest import Manifest
-from cyclegan_dist.errors import UsageError
+from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.detectors import discriminator_won
 from cyclegan_dist.evaluation.measure import Evaluation, evaluate
@@ -173,5 +173,5 @@ def list_versions(name: str) -> list[Version]:
     """
     versions = Registered(name).versions()
     if not versions:
-        raise UsageError(f"nothing is registered as {name}: promote a run with python -m pipelines.promote RUN_DIR")
+        raise UsageError(f"nothing is registered as {name}: promote a run with {pipeline_command('promote')} RUN_DIR")
     return versions

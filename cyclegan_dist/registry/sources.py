@@ -3,9 +3,11 @@
 import logging
 import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclegan_dist.config.config import home
+from cyclegan_dist.errors import UsageError
 
 if TYPE_CHECKING:
     from cyclegan_dist.models.snapshot import Snapshot
@@ -44,8 +46,21 @@ def open_source(source: str) -> "Snapshot":
     return Snapshot.open(download(source, home() / "models"))
 
 
+def refuse_missing_source(source: str) -> None:
+    """Refuse a folder that does not exist, before anything is loaded that could open it.
+
+    Raises:
+        UsageError: saying what to give.
+    """
+    if not source.startswith(REGISTRY) and not Path(source).exists():
+        raise UsageError(
+            f"{source} is neither a snapshot nor a run with snapshots: it does not exist; give the folder of one, "
+            f"or a registered model, {REGISTRY}NAME@ALIAS"
+        )
+
+
 def use_store(known: str = "") -> str:
-    """Use the MLflow of MLFLOW_TRACKING_URI, or else to the one that is `known`, or else to the database beside
+    """Use the MLflow of MLFLOW_TRACKING_URI, or else the one that is `known`, or else the database next to
     the runs. Returns its URI. Call it before mlflow is loaded.
     """
     # MLflow warns of its own migrations and of ambiguous sources; errors come as exceptions.

@@ -9,13 +9,13 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as torch_dist
 from torch import Tensor
 
-Device = Literal["auto", "cpu", "cuda"]
+from cyclegan_dist.step.world_config import Device
 
 SETTING_UP = 10  # factor of the timeout during set-up, when ranks load, compile and read manifests
 

@@ -7,6 +7,8 @@ from annotated_types import Ge, Gt
 
 from cyclegan_dist.errors import UsageError
 
+Device = Literal["auto", "cpu", "cuda"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorldConfig:
@@ -18,7 +20,7 @@ class WorldConfig:
     """Ranks that Ray Train starts. 0: one per GPU of the cluster, or per core without GPUs, as far as they can share
     batch_size. Two numbers, minimum and maximum: elastic, with as many ranks as the nodes currently allow, of which as
     many train as can share batch_size."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """`auto`: the rank's GPU if there is one."""
     threads: Annotated[int, Ge(0)] = 0
     """CPU threads of each rank. 0: the launcher's default (one under Ray and torchrun)."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cyclegan_dist.errors import pipeline_command
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.config import TrackingConfig
 from cyclegan_dist.tracking.console import watch
@@ -73,4 +74,4 @@ def _finish(sender: "subprocess.Popen[bytes]", run_dir: Path, console: Console) 
 
 
 def _report_unsent(run_dir: Path, console: Console, why: str) -> None:
-    console.print(f"{why}; send the rest with: python -m pipelines.sync {run_dir}", soft_wrap=True, markup=False)
+    console.print(f"{why}; send the rest with: {pipeline_command('sync')} {run_dir}", soft_wrap=True, markup=False)

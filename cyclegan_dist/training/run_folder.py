@@ -15,7 +15,7 @@ from cyclegan_dist.config.yaml_tree import read_tree
 from cyclegan_dist.data.arrays import PICTURES
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.manifest import MANIFEST, Manifest, open_manifest
-from cyclegan_dist.errors import UsageError
+from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.methods.available import AnyMethodConfig
 from cyclegan_dist.storage.files import lock, write_atomic
 from cyclegan_dist.storage.layout import RunFolder
@@ -157,7 +157,7 @@ def _data_path(config: Config) -> str:
     path = config.data.path
     if not path:
         raise UsageError(
-            "no data set given: pass --data.path FOLDER, made with python -m pipelines.prepare A_DIR B_DIR FOLDER"
+            f"no data set given: pass --data.path FOLDER, made with {pipeline_command('prepare')} A_DIR B_DIR FOLDER"
         )
     if path == "synthetic":
         return str(config.run_dir / "data")

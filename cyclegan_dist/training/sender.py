@@ -105,7 +105,7 @@ def _log_generators(run_id: str, snapshot: Path, step: int) -> None:
 
 def main() -> None:
     """Read the command line and send."""
-    tyro.cli(_main, prog="python -m pipelines.sync", description=__doc__)
+    tyro.cli(_main, prog="python -m cyclegan_dist.training.sender", description=__doc__)
 
 
 def _main(run_dir: tyro.conf.Positional[Path], *, follow: bool = False) -> None:

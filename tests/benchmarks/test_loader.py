@@ -11,9 +11,10 @@ from torch import Tensor
 
 from benchmarks.loader import first_images, images_per_s, pairs
 from benchmarks.reference_loader import FolderPairs
+from cyclegan_dist.data.prepare import prepare
+from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.synthetic import draw_scene
 from cyclegan_dist.errors import UsageError
-from pipelines.prepare import Prepare, prepare
 
 COUNT, SIZE = 4, 48
 LEVEL = 1 / 127.5  # one of 256 grey levels, in [-1, 1]
@@ -27,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / domain).mkdir()
         for i in range(COUNT):
             Image.fromarray(getattr(draw_scene(i, seed=0, size=64), domain)).save(folder / domain / f"{i}.png")
-    prepare(Prepare(folder / "A", folder / "B", folder / "data"))
+    prepare(PrepareConfig(folder / "A", folder / "B", folder / "data"))
     return folder
 
 

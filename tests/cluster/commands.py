@@ -100,7 +100,9 @@ def _module(words: list[str]) -> Any:
     name, arguments = words[words.index("-m") + 1], words[words.index("-m") + 2 :]
     if name == train.__name__:
         return train.parse(arguments)
-    module, before, real = importlib.import_module(name), sys.argv, tyro.cli
+    # Where the package is installed, its pipelines have this prefix; here they are found without it.
+    in_repository = name.removeprefix("cyclegan_dist.") if name.startswith("cyclegan_dist.pipelines.") else name
+    module, before, real = importlib.import_module(in_repository), sys.argv, tyro.cli
     parsed: list[Any] = []
 
     def stop(*positional: Any, **options: Any) -> None:

@@ -21,7 +21,7 @@ def image(value: int) -> torch.Tensor:
     return torch.full(SHAPE, value, dtype=torch.uint8)
 
 
-def test_what_was_put_is_there_and_nothing_else() -> None:
+def test_only_stored_images_are_found() -> None:
     cache = PixelCache(3, SHAPE, 10 * BYTES)
     cache.put(1, image(7))
     kept = cache.get(1)
@@ -29,7 +29,7 @@ def test_what_was_put_is_there_and_nothing_else() -> None:
     assert cache.get(0) is None and cache.get(2) is None
 
 
-def test_no_more_is_kept_than_there_is_room_for() -> None:
+def test_the_size_limit_is_kept() -> None:
     cache = PixelCache(10, SHAPE, 2 * BYTES + 1)
     for index in range(10):
         cache.put(index, image(index))
@@ -47,7 +47,7 @@ def test_forked_processes_share_it() -> None:
     assert kept is not None and torch.equal(kept, image(9))
 
 
-def test_a_full_disk_is_told_before_training() -> None:
+def test_a_full_disk_is_reported_before_training() -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
     with mock.patch.object(os, "posix_fallocate", side_effect=full), pytest.raises(DataError, match="TMPDIR"):
         PixelCache(2, SHAPE, 2 * BYTES)

@@ -24,7 +24,7 @@ def copy(dataset: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(dataset, tmp_path / "copy"))
 
 
-def test_manifest_says_what_the_shards_hold(dataset: Path) -> None:
+def test_the_manifest_describes_the_shards(dataset: Path) -> None:
     manifest = open_manifest(str(dataset), SCHEMA.names)
     assert manifest.samples == {"A": 7, "B": 10}
     assert sorted(manifest.shards) == [
@@ -97,7 +97,7 @@ def test_a_shard_that_is_not_what_the_manifest_says_is_named(copy: Path, damage:
             reader.read(index)
 
 
-def test_a_shard_put_back_whole_is_read_on(copy: Path) -> None:
+def test_a_replaced_shard_is_read_again(copy: Path) -> None:
     shard = copy / "A" / "A-000000.tar"
     whole = shard.read_bytes()
     reader = ShardReader(open_manifest(str(copy)), "A")
@@ -110,7 +110,7 @@ def test_a_shard_put_back_whole_is_read_on(copy: Path) -> None:
     assert reader.read(0) == first
 
 
-def test_storage_that_fails_is_tried_again_and_then_named(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_storage_is_retried_and_then_reported(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = ShardReader(open_manifest(str(dataset)), "A")
     monkeypatch.setattr("cyclegan_dist.data.reader.PAUSES_S", (0.0, 0.0, 0.0))
     failures, pread = iter([OSError(5, "Input/output error")] * 2), os.pread
@@ -176,7 +176,7 @@ def test_other_parquet_files_and_empty_domains_are_refused(copy: Path, tmp_path:
         open_manifest(str(tmp_path / "half"))
 
 
-def test_a_write_that_fails_leaves_nothing_a_reader_would_take(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_data_set(tmp_path: Path) -> None:
     def breaks():
         yield from draw_domain("B", 3, seed=0, size=16)
         raise OSError(28, "No space left on device")
@@ -195,7 +195,7 @@ def test_an_interrupted_write_is_not_a_data_set_and_is_replaced(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_preparing_again_mends_a_damaged_shard(tmp_path: Path) -> None:
+def test_preparing_again_repairs_a_damaged_shard(tmp_path: Path) -> None:
     images = {d: draw_domain(d, 3, seed=0, size=16) for d in "AB"}
     write_dataset(images, tmp_path / "out", samples_per_shard=2)
     shard = tmp_path / "out" / "A" / "A-000000.tar"

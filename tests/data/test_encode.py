@@ -90,7 +90,7 @@ def test_decoding_is_the_inverse_of_encoding(tmp_path, channels) -> None:
             write_image(image, tmp_path / "x.png")
 
 
-def test_doubts_of_the_decoder_become_notes(tmp_path) -> None:
+def test_warnings_of_the_decoder_become_notes(tmp_path) -> None:
     broken = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01"  # five entries announced, none whole
     path = save(tmp_path / "x.jpg", RED, exif=broken)
     assert "EXIF" in encode_file(tmp_path, path.name, None, 95).note

@@ -7,7 +7,7 @@ from cyclegan_dist.errors import UsageError
 from tests.conftest import write_images
 
 
-def test_listing_is_recursive_sorted_and_passes_over_hidden_and_other_files(tmp_path) -> None:
+def test_listing_is_recursive_sorted_and_skips_hidden_and_other_files(tmp_path) -> None:
     for name in ("b.JPG", "a.v2.png", "sub dir/ü.webp", "x.npy", ".hidden.png", ".git/x.png", "notes.txt", "README"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -16,7 +16,7 @@ def test_listing_is_recursive_sorted_and_passes_over_hidden_and_other_files(tmp_
     assert others == {"notes.txt", "README"}
 
 
-def test_without_an_ending_the_content_counts(tmp_path) -> None:
+def test_a_file_without_an_ending_is_judged_by_its_content(tmp_path) -> None:
     write_images(tmp_path, 1)
     (tmp_path / "0000.png").rename(tmp_path / "photo")
     os.mkfifo(tmp_path / "pipe")
@@ -48,7 +48,7 @@ def test_a_folder_that_cannot_be_searched_is_an_error(tmp_path, monkeypatch) -> 
         return walk(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(UsageError, match=r"locked cannot be searched \(Permission denied\): mend"):
+    with pytest.raises(UsageError, match=r"locked cannot be searched \(Permission denied\): fix"):
         list_images(tmp_path)
 
 

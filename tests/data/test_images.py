@@ -135,7 +135,7 @@ def bad_file(kind: str, folder: Path) -> Path:
         ("pipe", "device or pipe"),
     ],
 )
-def test_what_cannot_be_read_is_said_to_be_so(tmp_path, kind, says) -> None:
+def test_unreadable_files_are_refused(tmp_path, kind, says) -> None:
     with pytest.raises(UnreadableImageError, match=says):
         read_image(bad_file(kind, tmp_path))
 
@@ -160,10 +160,10 @@ def test_column_major_arrays() -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (npy((7000, 7000, 100_000)), "promises 4900000000000 bytes of pixels, 16 follow"),
+        (npy((7000, 7000, 100_000)), "announces 4900000000000 bytes of pixels, 16 follow"),
         (npy((100_000, 100_000)), "more than the 50,000,000 pixels"),
-        (npy((4, 5)), "promises 20 bytes of pixels, 16 follow"),
-        (npy((2, 2)), "promises 4 bytes of pixels, 16 follow"),
+        (npy((4, 5)), "announces 20 bytes of pixels, 16 follow"),
+        (npy((2, 2)), "announces 4 bytes of pixels, 16 follow"),
         (npy((4, 4), version=2), "version"),
         (npy((4, 4), kind="|O"), "save it as uint8"),
         (npy((2, 2), kind="<f4"), "save it as uint8"),
@@ -173,7 +173,7 @@ def test_column_major_arrays() -> None:
         (b"\x93NUMPY", "magic"),
     ],
 )
-def test_arrays_that_are_no_images_are_refused(data, says) -> None:
+def test_arrays_that_are_not_images_are_refused(data, says) -> None:
     with pytest.raises(UnreadableImageError, match=says):
         decode(data, 3)
 

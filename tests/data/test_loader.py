@@ -71,11 +71,12 @@ def test_an_image_is_cut_differently_in_each_pass(dataset: Path) -> None:
 
 
 def test_images_of_different_sizes_cannot_share_a_batch(tmp_path: Path) -> None:
-    from pipelines.prepare import Prepare, prepare
+    from cyclegan_dist.data.prepare import prepare
+    from cyclegan_dist.data.prepare_config import PrepareConfig
 
     a = write_images(tmp_path / "A", 2, size=16)
     write_images(a / "large", 2, size=32)
-    prepare(Prepare(a, a, tmp_path / "out", workers=1))
+    prepare(PrepareConfig(a, a, tmp_path / "out", workers=1))
     with pytest.raises(DataError, match="micro_batch 1"):
         read(tmp_path / "out", 4, preprocess="none")
     assert len(read(tmp_path / "out", 4, preprocess="none", batch_size=1)) == 4

@@ -43,9 +43,10 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def prepared(root: Path, *options: str) -> Path:
-    from pipelines.prepare import Prepare, prepare
+    from cyclegan_dist.data.prepare import prepare
+    from cyclegan_dist.data.prepare_config import PrepareConfig
 
-    prepare(Prepare(root / "A", root / "B", root / "out", pairs="names", workers=1))
+    prepare(PrepareConfig(root / "A", root / "B", root / "out", pairs="names", workers=1))
     return root / "out"
 
 

@@ -26,7 +26,7 @@ def test_every_sample_exactly_once_in_each_pass_over_all_ranks(a, b, seed, ranks
 
 @settings(deadline=None)
 @given(a=sizes, b=sizes, step=st.integers(0, 200))
-def test_another_number_of_ranks_goes_on_with_the_same_order(a, b, step) -> None:
+def test_another_number_of_ranks_continues_in_the_same_order(a, b, step) -> None:
     plan = Plan({"A": a, "B": b}, 3, 12)
     batches = [[p for rank in range(ranks) for p in plan.positions(step, rank, ranks)] for ranks in (1, 2, 3, 4, 6, 12)]
     assert all(batch == batches[0] for batch in batches)
@@ -37,7 +37,7 @@ def order(plan: Plan, domain: str, passes: int) -> list[int]:
     return [plan.sample(domain, passes * n + i) for i in range(n)]
 
 
-def test_passes_domains_and_seeds_have_orders_of_their_own() -> None:
+def test_passes_domains_and_seeds_have_different_orders() -> None:
     plan = Plan({"A": 50, "B": 50}, 0, 1)
     orders = [
         order(plan, "A", 0),

@@ -9,13 +9,14 @@ import pytest
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.manifest import READING, Manifest, open_manifest
+from cyclegan_dist.data.prepare import prepare
+from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.evaluation.report import write_report
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.step.distributed import World
-from pipelines.prepare import Prepare, prepare
 from tests.conftest import write_images
 from tests.evaluation.functions import CONSTANT, IDENTITY, INVERT, Function, generators
 from tests.ranks import run_ranks
@@ -85,7 +86,7 @@ def test_pairs_are_compared_by_name(measured: Measure, tmp_path: Path) -> None:
     for folder, ending in (("A", "PNG"), ("B", "png")):  # with its ending, 0000 stands before 0000.b or behind it
         (tmp_path / folder / "0005.png").rename(tmp_path / folder / "0000.b.png")
         (tmp_path / folder / "0000.png").rename(tmp_path / folder / f"0000.{ending}")
-    path = prepare(Prepare(a, tmp_path / "B", tmp_path / "out", pairs="names", workers=1, seed=3))
+    path = prepare(PrepareConfig(a, tmp_path / "B", tmp_path / "out", pairs="names", workers=1, seed=3))
     manifest = open_manifest(str(path.parent), (*READING, "name"))
     palette = tmp_path / "palette.yaml"
     palette.write_text("domain: B\nclasses: {dark: [0, 0, 0], bright: [255, 255, 255]}\n")

@@ -15,9 +15,10 @@ from cyclegan_dist.data.encode import encode_file
 from cyclegan_dist.data.files import list_images
 from cyclegan_dist.data.images import UnreadableImageError, decode
 from cyclegan_dist.data.manifest import MANIFEST, SCHEMA, Manifest, open_manifest, write_manifest
+from cyclegan_dist.data.prepare import prepare
+from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.reader import ShardReader
 from cyclegan_dist.errors import UsageError
-from pipelines.prepare import Prepare, prepare
 from pipelines.translate import Translate
 from pipelines.translate import run as translate
 from tests.conftest import write_images
@@ -61,7 +62,7 @@ def unusual_names(stage: Stage) -> Measured:
     with (folder / os.fsdecode(b"not utf-8 \xff.png")).open("wb") as file:
         Image.fromarray(pixels["a.png"]).save(file, "PNG")
     with captured_output() as output:
-        prepare(Prepare(folder, other, stage.folder / "out", workers=1, max_bad_fraction=0.1))
+        prepare(PrepareConfig(folder, other, stage.folder / "out", workers=1, max_bad_fraction=0.1))
         translate(
             Translate(str(make_snapshot(stage.folder / "model")), str(folder), stage.folder / "done", batch_size=8)
         )
@@ -171,8 +172,8 @@ def _programs(stage: Stage, witness: Path) -> int:
     (images / "loop.png").symlink_to("loop.png")
     changed = {"PATH": f"{tools}:{os.environ['PATH']}", "GOPEN_REWRITE": f"{stage.folder}=pipe:touch {witness} #"}
     code = (
-        "import sys, pathlib; from pipelines.prepare import *; "
-        "prepare(Prepare(*map(pathlib.Path, sys.argv[1:]), workers=1, max_bad_fraction=0.9))"
+        "import sys, pathlib; from cyclegan_dist.data.prepare import *; "
+        "prepare(PrepareConfig(*map(pathlib.Path, sys.argv[1:]), workers=1, max_bad_fraction=0.9))"
     )
     for out in (folder / "out", Path("pipe:touch hacked;") / "relative"):
         subprocess.run(

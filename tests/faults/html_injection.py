@@ -7,12 +7,13 @@ from pathlib import Path
 
 import requests
 
+from cyclegan_dist.data.prepare import prepare
+from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.evaluate import Evaluate
 from cyclegan_dist.evaluation.evaluate import run as evaluate
 from cyclegan_dist.models.snapshot import CARD, Snapshot
 from pipelines.gallery import Gallery, gallery
-from pipelines.prepare import Prepare, prepare
 from tests.conftest import write_images
 from tests.faults.file_names import captured_output
 from tests.faults.matrix import Measured, Stage, row
@@ -118,7 +119,7 @@ def _gallery(stage: Stage) -> Path:
 
 def _evaluation(stage: Stage) -> Path:
     """The evaluation report of the same model."""
-    prepare(Prepare(stage.folder / "A", stage.folder / "B", stage.folder / "data", workers=1))
+    prepare(PrepareConfig(stage.folder / "A", stage.folder / "B", stage.folder / "data", workers=1))
     out = stage.folder / "evaluation"
     what = EvaluationConfig(metrics=("cycle",), size=16)
     model = stage.folder / "model"

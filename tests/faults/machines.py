@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.operations.drill.inject import fired
+from cyclegan_dist.operations.drill.inject import record_path
 from cyclegan_dist.operations.drill.measure import Comparison, Cost, compare, costs, read_steps
 from cyclegan_dist.operations.drill.plan import FOLDER, Fault, write_plan
 from tests.conftest import make_dataset, make_run
@@ -86,7 +86,7 @@ class DisturbedTraining:
         number = len(self.faults)
         self.faults.append(Fault(number=number, kind="node", step=last["step"]))
         facts = {"time": time.time(), "step": last["step"], "attempt": last["attempt"], "host": ""}
-        fired(self.config.run_dir / FOLDER, number).write_text(json.dumps(facts))
+        record_path(self.config.run_dir / FOLDER, number).write_text(json.dumps(facts))
         yield
         moment = facts["time"]
         # New ranks, or the same ranks after a pause.
@@ -112,7 +112,7 @@ class DisturbedTraining:
 
     def pause_s(self, cost: Cost) -> float:
         """The longest time without a step around a fault."""
-        moment = json.loads(fired(self.config.run_dir / FOLDER, cost.fault.number).read_text())["time"]
+        moment = json.loads(record_path(self.config.run_dir / FOLDER, cost.fault.number).read_text())["time"]
         times = [s["time"] for s in read_steps(self.config.run_dir) if moment - 2 < s["time"] < moment + 60]
         return max((b - a for a, b in itertools.pairwise(times)), default=0.0)
 

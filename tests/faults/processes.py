@@ -9,12 +9,11 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 import psutil
-from rich.console import Console
 
 from cyclegan_dist.config.config import Config, dump_config
 from cyclegan_dist.operations.drill.measure import Comparison, Cost
-from cyclegan_dist.operations.drill.plan import Fault, Point, random_plan, write_plan
-from pipelines.drill import WITHOUT_CLUSTER, break_and_compare
+from cyclegan_dist.operations.drill.plan import WITHOUT_CLUSTER, Fault, Point, random_plan, write_plan
+from cyclegan_dist.operations.drill.run import run_drill
 from tests.faults.matrix import Measured, Stage, row
 from tests.training.trainings import records
 
@@ -38,7 +37,7 @@ MAX_RECOVERY_S = 60.0
 def drilled(stage: Stage, faults: list[Fault]) -> tuple[list[Cost], Comparison]:
     """Inject faults into a run of two ranks, and compare it with an undisturbed run."""
     config = stage.run(name="run", stop_after=8 * 2 * INTERVAL * (len(faults) + 1), **OPTIONS)
-    return break_and_compare(config, faults, Console(quiet=True))
+    return run_drill(config, faults, report=lambda _: None)
 
 
 def planned(stage: Stage, cases: list[tuple[str, Point]], rounds: int) -> list[Fault]:
@@ -221,7 +220,7 @@ def crash_loop(stage: Stage) -> Measured:
     path.write_text(dump_config(config))
     command = [sys.executable, "-m", "cyclegan_dist.train", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    attempts = len(list((config.run_dir / "drill").glob("fired-*")))
+    attempts = len(list((config.run_dir / "drill").glob("injected-*")))
     line = done.stderr.strip().splitlines()[-1]
     reason = "a fault of the drill" in line and "Traceback" not in done.stderr
     figure = f"max_failures 2: {attempts} attempts, exit code {done.returncode}, reason reported: {reason}"

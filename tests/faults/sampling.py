@@ -13,9 +13,10 @@ from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.loader import Batch, RankSlice, batches
 from cyclegan_dist.data.manifest import SCHEMA, open_manifest
 from cyclegan_dist.data.plan import Plan
+from cyclegan_dist.data.prepare import prepare
+from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.verify import identical
 from cyclegan_dist.errors import UsageError
-from pipelines.prepare import Prepare, prepare
 from tests.conftest import write_images
 from tests.faults.matrix import Measured, Stage, row
 from tests.faults.reading import drawn
@@ -42,8 +43,8 @@ def duplicates(stage: Stage) -> Measured:
     a, b = write_images(stage.folder / "a", 5, seed=1), write_images(stage.folder / "b", 5, seed=2)
     shutil.copy(a / "0000.png", a / "twin.png")
     shutil.copy(a / "0001.png", b / "leak.png")
-    prepare(Prepare(a, b, stage.folder / "train", workers=1))
-    prepare(Prepare(write_images(stage.folder / "c", 3, seed=3), a, stage.folder / "test", workers=1))
+    prepare(PrepareConfig(a, b, stage.folder / "train", workers=1))
+    prepare(PrepareConfig(write_images(stage.folder / "c", 3, seed=3), a, stage.folder / "test", workers=1))
     train, test = (open_manifest(str(stage.folder / name), SCHEMA.names) for name in ("train", "test"))
     inside, across = len(list(identical([train]))), len(list(identical([train, test])))
     counts = Counter(key for batch in itertools.islice(stream(stage.folder / "train"), 3) for key in batch.keys_A)
@@ -89,11 +90,11 @@ def empty(stage: Stage) -> Measured:
     for folders in ((none, a), (a, none)):
         began = time.monotonic()
         try:
-            prepare(Prepare(*folders, stage.folder / "out", workers=1))
+            prepare(PrepareConfig(*folders, stage.folder / "out", workers=1))
         except UsageError as error:
             refused += str(none) in str(error)
         longest = max(longest, time.monotonic() - began)
-    prepare(Prepare(a, write_images(stage.folder / "single", 1), stage.folder / "out", workers=1))
+    prepare(PrepareConfig(a, write_images(stage.folder / "single", 1), stage.folder / "out", workers=1))
     status = go(stage.run(data__path=str(stage.folder / "out")))
     return Measured(
         f"refused {refused} of 2 within {longest:.2f} s; with one image {status}", refused == 2 and longest < 5

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from cyclegan_dist.data.prepare import prepare
+from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.shards import write_dataset
 from cyclegan_dist.data.synthetic import draw_domain
 from pipelines import verify as pipeline
-from pipelines.prepare import Prepare, prepare
 from tests.conftest import Answer, make_dataset, write_images
 
 
@@ -17,9 +18,9 @@ def cli(command: Callable[..., Answer]) -> Callable[..., Answer]:
     return partial(command, pipeline.main)
 
 
-def test_a_whole_data_set_ends_with_0(cli, dataset: Path) -> None:
+def test_an_intact_data_set_ends_with_0(cli, dataset: Path) -> None:
     code, out, _ = cli(dataset)
-    assert (code, out) == (0, "5 shards, 17 samples: every byte is as promised\n")
+    assert (code, out) == (0, "5 shards, 17 samples: every byte is as recorded\n")
 
 
 def test_every_damaged_shard_is_named_and_it_ends_with_1(cli, tmp_path: Path) -> None:
@@ -36,7 +37,7 @@ def test_every_damaged_shard_is_named_and_it_ends_with_1(cli, tmp_path: Path) ->
     lines = out.splitlines()
     assert code == 1 and len(lines) == 6
     assert f"{cut.name}: cut, " in lines[0] and f"{grown.name}: grown, " in lines[1]
-    assert lines[2].endswith("B-000000.tar: other bytes than promised; damaged samples: 000000000")
+    assert lines[2].endswith("B-000000.tar: other bytes than recorded; damaged samples: 000000000")
     assert "000000004, 000000005, 000000006, 000000007" in lines[3]
     assert "B-000002.tar: cannot be read" in lines[4]
     assert lines[5] == "5 shards, 17 samples: 5 damaged shards"
@@ -50,15 +51,15 @@ def test_damage_between_the_samples_is_found_too(cli, tmp_path: Path) -> None:
     shard.write_bytes(data)
     code, out, _ = cli(dataset)
     assert code == 1
-    assert "A-000000.tar: other bytes than promised; damaged samples: none" in out
+    assert "A-000000.tar: other bytes than recorded; damaged samples: none" in out
 
 
 def test_identical_images_are_listed_also_across_data_sets(cli, tmp_path: Path) -> None:
     a, b = write_images(tmp_path / "a", 3, seed=1), write_images(tmp_path / "b", 3, seed=2)
     (a / "again.png").write_bytes((a / "0000.png").read_bytes())
     (b / "leak.png").write_bytes((a / "0001.png").read_bytes())
-    prepare(Prepare(a, b, tmp_path / "train", workers=1))
-    prepare(Prepare(a, write_images(tmp_path / "c", 2, seed=3), tmp_path / "test", workers=1))
+    prepare(PrepareConfig(a, b, tmp_path / "train", workers=1))
+    prepare(PrepareConfig(a, write_images(tmp_path / "c", 2, seed=3), tmp_path / "test", workers=1))
     code, out, _ = cli(tmp_path / "train")
     assert code == 0
     listed = [line for line in out.splitlines() if line.startswith("identical")]
@@ -68,7 +69,7 @@ def test_identical_images_are_listed_also_across_data_sets(cli, tmp_path: Path) 
     assert sum(line.startswith("identical") for line in out.splitlines()) == 3
 
 
-def test_what_is_no_data_set_is_one_line(cli, tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_is_one_line(cli, tmp_path: Path) -> None:
     code, _, err = cli(tmp_path)
     assert code == 2 and err.count("\n") == 1
 
@@ -81,4 +82,4 @@ def test_decoding_finds_what_hashes_cannot(cli, tmp_path: Path) -> None:
     assert cli(tmp_path / "out")[0] == 0
     code, out, _ = cli(tmp_path / "out", "--decode")
     assert code == 1
-    assert "B-000000.tar: as promised; damaged samples: 000000001" in out
+    assert "B-000000.tar: as recorded; damaged samples: 000000001" in out

@@ -169,12 +169,13 @@ def test_a_resumed_run_checks_for_a_stop_soon(tmp_path: Path) -> None:
 
 
 def test_images_of_many_sizes_train_sample_and_translate(tmp_path: Path, tiny_run: MakeRun) -> None:
-    from pipelines.prepare import Prepare, prepare
+    from cyclegan_dist.data.prepare import prepare
+    from cyclegan_dist.data.prepare_config import PrepareConfig
     from tests.conftest import write_images
 
     a, b = write_images(tmp_path / "A", 3, size=16), write_images(tmp_path / "B", 3, size=16)
     write_images(a / "more", 3, size=24), write_images(b / "more", 3, size=32)
-    prepare(Prepare(a, b, tmp_path / "out", workers=1))
+    prepare(PrepareConfig(a, b, tmp_path / "out", workers=1))
     config = tiny_run(data__path=str(tmp_path / "out"), data__preprocess="none", optim__batch_size=1, every__samples=8)
     assert go(config) == "FINISHED"
     assert list((config.run_dir / "samples").iterdir())

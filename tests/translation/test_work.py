@@ -56,7 +56,7 @@ def test_a_damaged_sample_is_named_and_the_others_are_done(cli, snapshot: Path, 
     shard.write_bytes(content)
     code, out, err = cli(snapshot, copy, tmp_path / "out")
     assert code == 1 and "6 images translated" in out
-    assert f"A/{member.name.split('.')[0]}: its bytes are not what the manifest promises" in err
+    assert f"A/{member.name.split('.')[0]}: its bytes differ from the manifest" in err
 
 
 def test_into_the_data_set_itself_is_refused(cli, snapshot: Path, dataset: Path, tmp_path: Path) -> None:

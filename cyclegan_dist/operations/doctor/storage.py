@@ -12,7 +12,7 @@ from typing import Any
 import fsspec
 
 from cyclegan_dist.data.manifest import open_manifest
-from cyclegan_dist.errors import storage_errors
+from cyclegan_dist.errors import pipeline_command, storage_errors
 from cyclegan_dist.operations.doctor.nodes import Fleet, call_all, listed, result_of
 from cyclegan_dist.operations.doctor.report import Report, first_line
 
@@ -119,7 +119,7 @@ def check_data(report: Report, fleet: Fleet, path: str) -> None:
         report.add("green", "generated into the run's folder")
         return
     if not path:
-        advice = "Pass --data.path FOLDER, made with python -m pipelines.prepare A_DIR B_DIR FOLDER."
+        advice = f"Pass --data.path FOLDER, made with {pipeline_command('prepare')} A_DIR B_DIR FOLDER."
         report.add("red", "data.path is not set", advice)
         return
     path = path if "://" in path else os.path.abspath(path)
@@ -130,7 +130,7 @@ def check_data(report: Report, fleet: Fleet, path: str) -> None:
         digests.setdefault(shards.digest, []).append(name)
         if shards.damaged:
             found = f"{name}: missing or of another size: {listed(shards.damaged)}"
-            report.add("red", found, f"Copy the data set again, then run python -m pipelines.verify {path}.")
+            report.add("red", found, f"Copy the data set again, then run {pipeline_command('verify')} {path}.")
     if len(digests) > 1:
         each = "; ".join(f"{digest[:8]} on {listed(names)}" for digest, names in digests.items())
         report.add("red", f"not the same on all nodes: {each}", advice)

@@ -1,1 +1,1 @@
-"""Breaking a run on purpose: what is to break, the breaking, and what it cost."""
+"""Fault drills: the plan, its injection into a training, and what each fault cost."""

@@ -1,4 +1,4 @@
-"""Faults of the launcher's process, dealt from outside."""
+"""Faults of the launcher's process: signals sent to it from outside."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from cyclegan_dist.operations.drill.inject import fired
+from cyclegan_dist.operations.drill.inject import record_path
 from cyclegan_dist.operations.drill.measure import read_steps
 from cyclegan_dist.operations.drill.plan import FOLDER, Fault
 
@@ -19,24 +19,24 @@ SIGNALS = {
 POLL_S = 0.1
 
 
-def attend(process: "subprocess.Popen[bytes]", run_dir: Path, pending: list[Fault]) -> Fault | None:
-    """Wait until a training ends; deal it the first of the pending faults when its step is done.
+def wait_and_signal(process: "subprocess.Popen[bytes]", run_dir: Path, pending: list[Fault]) -> Fault | None:
+    """Wait until a training ends; send it the first of the pending faults when its step is done.
 
     Returns:
-        The fault that was dealt, or None.
+        The fault that was sent, or None.
     """
-    dealt = None
+    sent = None
     try:
         while process.poll() is None:
-            if dealt is None and pending and _done(run_dir) >= pending[0].step:
-                dealt = pending[0]
-                _deal(process, run_dir, dealt)
+            if sent is None and pending and _done(run_dir) >= pending[0].step:
+                sent = pending[0]
+                _signal(process, run_dir, sent)
             time.sleep(POLL_S)
     finally:
-        if process.poll() is None:  # we are interrupted ourselves
+        if process.poll() is None:  # this process is interrupted itself
             process.terminate()
             process.wait()
-    return dealt
+    return sent
 
 
 def _done(run_dir: Path) -> int:
@@ -44,8 +44,8 @@ def _done(run_dir: Path) -> int:
     return steps[-1]["step"] if steps else 0
 
 
-def _deal(process: "subprocess.Popen[bytes]", run_dir: Path, fault: Fault) -> None:
+def _signal(process: "subprocess.Popen[bytes]", run_dir: Path, fault: Fault) -> None:
     last = read_steps(run_dir)[-1]
     facts = {"time": time.time(), "step": last["step"], "attempt": last["attempt"], "host": os.uname().nodename}
-    fired(run_dir / FOLDER, fault.number).write_text(json.dumps(facts))
+    record_path(run_dir / FOLDER, fault.number).write_text(json.dumps(facts))
     process.send_signal(SIGNALS[fault.kind])

@@ -1,4 +1,4 @@
-"""How a process comes to harm. Each function does it to the process that calls it."""
+"""The faults of a rank. Each function applies one to the process that calls it."""
 
 import ctypes
 import os
@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-FOR_EVER_S = 10**6
+FOREVER_S = 10**6
 
 
-def harm(kind: str) -> None:
-    """Do what `kind` says to this process. Most kinds do not return."""
-    _HARMS[kind]()
+def apply_fault(kind: str) -> None:
+    """Apply a fault of this kind to this process. Most kinds do not return."""
+    _FAULTS[kind]()
 
 
 def _exception() -> None:
@@ -24,12 +24,12 @@ def _system_exit() -> None:
 
 
 def _hold_lock() -> None:
-    # PyDLL keeps the interpreter's lock while it calls: no other thread of this process runs any more.
-    ctypes.PyDLL(None).sleep(FOR_EVER_S)
+    # PyDLL keeps the interpreter's lock while it calls: no other thread of this process can run.
+    ctypes.PyDLL(None).sleep(FOREVER_S)
 
 
 def _node() -> None:
-    """Kill this node's Ray: its raylet, with which its workers end."""
+    """Kill Ray on this node: the raylet, whose workers end with it."""
     raylet = os.getppid()
     name = Path(f"/proc/{raylet}/comm").read_text().strip()
     if name != "raylet":
@@ -42,7 +42,7 @@ def _signal(number: int) -> Callable[[], None]:
     return lambda: os.kill(os.getpid(), number)
 
 
-_HARMS: dict[str, Callable[[], object]] = {
+_FAULTS: dict[str, Callable[[], object]] = {
     "kill": _signal(signal.SIGKILL),
     "segfault": lambda: ctypes.string_at(0),
     "abort": os.abort,

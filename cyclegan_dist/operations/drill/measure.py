@@ -1,4 +1,4 @@
-"""What a drill cost: seconds until a loss was known and until training went on, and what was done twice or never."""
+"""The cost of a drill: seconds to detection and to recovery, steps lost or repeated, differences of the result."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.checkpoint.store import CheckpointStore, Restored
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.operations.drill.inject import fired
+from cyclegan_dist.operations.drill.inject import record_path
 from cyclegan_dist.operations.drill.plan import FOLDER, STEPS, Fault
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.tracking.journal import JOURNAL, read_records
@@ -29,8 +29,8 @@ class Cost:
 
     Attributes:
         fault: which.
-        step: that was being done.
-        detection_s: seconds from the fault until the launcher's side knew.
+        step: during which it was injected.
+        detection_s: seconds from the fault until the launcher's side detected it.
         recovery_s: seconds from the fault until the next step was done.
         repeated: steps that were done again.
     """
@@ -44,14 +44,14 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A drilled run beside the undisturbed one.
+    """A run with faults compared with one without.
 
     Attributes:
         max_difference: of any weight of any network.
-        equal: whether everything in the last checkpoint is, bit for bit.
-        lost: steps that the last weights have not seen.
-        doubled: steps that they have seen twice.
-        points_missing: of metrics, that the undisturbed run recorded and this one did not.
+        equal: whether everything in the last checkpoint is equal, bit for bit.
+        lost: steps that are missing in the last weights.
+        doubled: steps that are in them twice.
+        points_missing: of metrics, that the baseline recorded and this run did not.
         points_doubled: of metrics, recorded more than once.
         goodput: share of the time from the first step to the last that steps of the usual pace would have taken.
     """
@@ -66,12 +66,12 @@ class Comparison:
 
 
 def costs(run_dir: Path, faults: list[Fault]) -> list[Cost]:
-    """What each fault cost that has happened."""
+    """The cost of each fault that was injected."""
     steps, failures = read_steps(run_dir), _failures(run_dir)
     return [
         _cost(fault, json.loads(path.read_text()), steps, failures)
         for fault in faults
-        if (path := fired(run_dir / FOLDER, fault.number)).exists()
+        if (path := record_path(run_dir / FOLDER, fault.number)).exists()
     ]
 
 
@@ -83,25 +83,25 @@ def _cost(fault: Fault, facts: dict[str, Any], steps: list[dict[str, Any]], fail
     return Cost(
         fault=fault,
         step=facts["step"],
-        detection_s=None if known is None or fault.hits_driver else max(0.0, known),
+        detection_s=None if known is None or fault.targets_driver else max(0.0, known),
         recovery_s=after["time"] - moment if after else None,
         repeated=max(0, done - after["step"] + 1) if after else None,
     )
 
 
-def compare(config: Config, undisturbed: Config) -> Comparison:
-    """Hold a run that has ended against the one that nothing happened to.
+def compare(config: Config, baseline: Config) -> Comparison:
+    """Compare a run that has ended with a run of the same config without faults.
 
     Raises:
         UsageError: if one of them has no checkpoint, or they ended at different steps.
     """
-    one, other = _last(config), _last(undisturbed)
+    one, other = _last(config), _last(baseline)
     if one.step != other.step:
-        raise UsageError(f"{config.name} ended at step {one.step}, {undisturbed.name} at {other.step}")
+        raise UsageError(f"{config.name} ended at step {one.step}, {baseline.name} at {other.step}")
     weights, their_weights = one.shared["step"]["networks"], other.shared["step"]["networks"]
     steps = read_steps(config.run_dir)
     lost, doubled = _lineage(steps, one.step)
-    points, expected = _points(config.run_dir), _points(undisturbed.run_dir)
+    points, expected = _points(config.run_dir), _points(baseline.run_dir)
     return Comparison(
         max_difference=max(float((weights[key] - their_weights[key]).abs().max()) for key in their_weights),
         equal=_same((one.shared, one.ranks), (other.shared, other.ranks)),
@@ -121,14 +121,14 @@ def read_steps(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def _failures(run_dir: Path) -> list[float]:
-    """When the launcher's side knew of each loss, in seconds since 1970."""
+    """When the launcher's side detected each failure, in seconds since 1970."""
     return [r["time"] / 1000 for r, _ in read_records(run_dir / JOURNAL, 0) if r["kind"] == "failure"]
 
 
 def _lineage(steps: list[dict[str, Any]], last: int) -> tuple[int, int]:
-    """Steps that the last weights have not seen, and that they have seen twice. An attempt goes on behind the
-    checkpoint it took, so what it passes over or does again shows where its first step is not the one behind a state
-    that an earlier attempt has reached.
+    """Steps that are missing in the last weights, and steps that are in them twice. An attempt continues after the
+    checkpoint it loaded, so a step is missing or doubled where the first step of an attempt does not follow a state
+    that an earlier attempt reached.
     """
     seen: list[int] = []
     attempt = None
@@ -157,7 +157,7 @@ def _last(config: Config) -> Restored:
     store = CheckpointStore(storage_at(config.checkpoint_path), World(0, 1, torch.device("cpu")), keep=1, warn=print)
     restored = store.load_latest()
     if restored is None:
-        raise UsageError(f"{config.name} has left no checkpoint")
+        raise UsageError(f"{config.name} has no checkpoint")
     return restored
 
 

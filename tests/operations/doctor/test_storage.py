@@ -87,9 +87,10 @@ def test_one_data_set_is_green(dataset: Path) -> None:
 
 
 def test_another_data_set_on_a_node_is_red(dataset: Path, tmp_path: Path, folders: tuple[Path, Path]) -> None:
-    from pipelines.prepare import Prepare, prepare
+    from cyclegan_dist.data.prepare import prepare
+    from cyclegan_dist.data.prepare_config import PrepareConfig
 
-    prepare(Prepare(*folders, tmp_path / "other", samples_per_shard=3, workers=1))
+    prepare(PrepareConfig(*folders, tmp_path / "other", samples_per_shard=3, workers=1))
     fleet = ForkedFleet("a", "b", views={"b": {str(dataset): str(tmp_path / "other")}})
     (found,) = findings(check_data, fleet, str(dataset))
     assert found.level == "red" and found.found.startswith("not the same on all nodes: ")

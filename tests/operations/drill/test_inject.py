@@ -4,19 +4,19 @@ from typing import get_args
 import pytest
 
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.operations.drill.faults import harm
+from cyclegan_dist.operations.drill.faults import apply_fault
 from cyclegan_dist.operations.drill.measure import compare, costs, read_steps
 from cyclegan_dist.operations.drill.plan import Fault, Point, write_plan
 from tests.faults.forked_processes import in_fork
 from tests.ranks import run_ranks
 from tests.training.trainings import go, records
 
-# `save` happens in another thread, which tells instead of raising.
+# `save` is reached in another thread, which reports errors instead of raising them.
 POINTS = [point for point in get_args(Point) if point != "save"]
 
 
 @pytest.fixture
-def undisturbed(tiny_run: Callable[..., Config]) -> Config:
+def baseline(tiny_run: Callable[..., Config]) -> Config:
     config = tiny_run(name="whole")
     write_plan(config.run_dir, [])
     go(config)
@@ -24,9 +24,7 @@ def undisturbed(tiny_run: Callable[..., Config]) -> Config:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_fault_happens_once_where_it_is_planned(
-    tiny_run: Callable[..., Config], undisturbed: Config, point: Point
-) -> None:
+def test_a_fault_is_injected_once_at_its_point(tiny_run: Callable[..., Config], baseline: Config, point: Point) -> None:
     config, faults = tiny_run(), [Fault(number=0, kind="exception", step=6, point=point)]
     write_plan(config.run_dir, faults)
     with pytest.raises(RuntimeError, match="a fault of the drill"):
@@ -37,12 +35,12 @@ def test_a_fault_happens_once_where_it_is_planned(
     (cost,) = costs(config.run_dir, faults)
     assert cost.recovery_s is not None and cost.recovery_s > 0
     assert cost.repeated == done - (8 if point == "saved" and done >= 8 else 4)
-    found = compare(config, undisturbed)
+    found = compare(config, baseline)
     assert (found.max_difference, found.equal, found.lost, found.doubled) == (0, True, 0, 0)
     assert (found.points_missing, found.points_doubled) == (0, 0)
 
 
-def test_a_checkpoint_that_breaks_while_it_is_written_leaves_the_one_before(tiny_run: Callable[..., Config]) -> None:
+def test_a_fault_while_a_checkpoint_is_written_keeps_the_previous_one(tiny_run: Callable[..., Config]) -> None:
     config = tiny_run()
     write_plan(config.run_dir, [Fault(number=0, kind="exception", step=6, point="save")])
     assert go(config) == "FINISHED"
@@ -51,21 +49,21 @@ def test_a_checkpoint_that_breaks_while_it_is_written_leaves_the_one_before(tiny
     assert max((config.run_dir / "checkpoints").glob("step-*")).name == "step-000000020"  # the next ones are written
 
 
-def test_only_the_rank_that_is_meant_breaks(tiny_run: Callable[..., Config]) -> None:
+def test_a_fault_is_injected_into_its_rank_only(tiny_run: Callable[..., Config]) -> None:
     config = tiny_run()
     write_plan(config.run_dir, [Fault(number=0, kind="exception", step=3, rank=1)])
 
-    def broke(world: object) -> bool:
+    def failed(world: object) -> bool:
         try:
             go(config, world)  # pyright: ignore[reportArgumentType]
         except RuntimeError as error:
             return "a fault of the drill" in str(error)
         return False
 
-    assert run_ranks(broke, 2) == [False, True]
+    assert run_ranks(failed, 2) == [False, True]
 
 
-def test_a_run_without_a_plan_has_no_drill(tiny_run: Callable[..., Config]) -> None:
+def test_a_run_without_a_plan_is_not_a_drill(tiny_run: Callable[..., Config]) -> None:
     config = tiny_run()
     go(config)
     assert not (config.run_dir / "drill").exists()
@@ -75,15 +73,15 @@ def test_a_run_without_a_plan_has_no_drill(tiny_run: Callable[..., Config]) -> N
     ("kind", "code"),
     [("kill", -9), ("segfault", -11), ("abort", -6), ("exit", 1), ("terminate", -15), ("exception", 1)],
 )
-def test_a_process_ends_as_its_harm_says(kind: str, code: int) -> None:
-    assert in_fork(lambda: harm(kind)) == code
+def test_a_fault_ends_the_process_with_its_code(kind: str, code: int) -> None:
+    assert in_fork(lambda: apply_fault(kind)) == code
 
 
 @pytest.mark.parametrize("kind", ["hang", "freeze", "hold_lock"])
-def test_a_process_that_hangs_does_not_end_by_itself(kind: str) -> None:
-    assert in_fork(lambda: harm(kind), timeout_s=0.5) == -9
+def test_a_hang_does_not_end(kind: str) -> None:
+    assert in_fork(lambda: apply_fault(kind), timeout_s=0.5) == -9
 
 
-def test_only_a_node_of_rays_is_killed() -> None:
+def test_a_node_without_a_raylet_is_not_killed() -> None:
     with pytest.raises(RuntimeError, match="not Ray's raylet"):
-        harm("node")
+        apply_fault("node")

@@ -1,4 +1,4 @@
-"""What the figures of a drill are worth: on histories whose figures are known."""
+"""The figures of a drill, on histories whose figures are known."""
 
 import json
 from pathlib import Path
@@ -31,9 +31,9 @@ def test_lost_and_doubled_steps_are_counted(attempts: list[tuple[str, range, flo
     assert _lineage(history(*attempts), 10) == (lost, doubled)
 
 
-def test_goodput_is_the_share_of_time_that_went_forward() -> None:
+def test_goodput_is_the_share_of_time_of_steps_that_count() -> None:
     assert _goodput(history(("a", range(1, 11), 0.0))) == 1
-    # Nine steps of a second in 9 + 9 seconds: six, four of them in vain, and a pause of ten.
+    # Nine steps of a second in 9 + 9 seconds: six, of which four are repeated, and a pause of ten.
     assert _goodput(history(("a", range(1, 7), 0.0), ("b", range(3, 11), 11.0))) == pytest.approx(9 / 18)
 
 
@@ -43,7 +43,7 @@ def test_the_cost_of_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     torn = '{"step": 9, "ti'
     (tmp_path / "drill" / "steps.jsonl").write_text("".join(f"{json.dumps(step)}\n" for step in steps) + torn)
     facts = {"time": 105.5, "step": 7, "attempt": "a", "host": "x"}
-    (tmp_path / "drill" / "fired-0.json").write_text(json.dumps(facts))
+    (tmp_path / "drill" / "injected-0.json").write_text(json.dumps(facts))
     for moment in (90.0, 107.0):
         monkeypatch.setattr("cyclegan_dist.tracking.journal.time.time", lambda moment=moment: moment)
         append(tmp_path, "failure", text="rank 1 died", ranks=[1])
@@ -52,7 +52,7 @@ def test_the_cost_of_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (cost.step, cost.detection_s, cost.recovery_s, cost.repeated) == (7, 1.5, 14.5, 3)
 
 
-def test_plans_are_read_as_they_were_written(tmp_path: Path) -> None:
+def test_plans_are_read_back_equal(tmp_path: Path) -> None:
     assert read_plan(tmp_path) is None
     faults = random_plan(30, first=10, every=5, ranks=3, seed=1, kinds=["kill", "hang"])
     write_plan(tmp_path, faults)

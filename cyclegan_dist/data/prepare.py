@@ -1,0 +1,122 @@
+"""Preparing a data set: the images of two folders, encoded by several processes, become shards and a manifest."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from cyclegan_dist.data.encode import EncodedImage, Half, encode_file
+from cyclegan_dist.data.files import list_files, list_images, printable
+from cyclegan_dist.data.images import UnreadableImageError
+from cyclegan_dist.data.prepare_config import PrepareConfig
+from cyclegan_dist.data.shards import shuffled, write_dataset
+from cyclegan_dist.errors import UsageError
+
+CHUNK = 512  # images that are encoded ahead of what is written
+Report = Callable[[str], object]
+Progress = Callable[[Iterable[EncodedImage | str], str, int], Iterable[EncodedImage | str]]
+
+
+def prepare(
+    config: PrepareConfig,
+    report: Report = lambda line: print(line, file=sys.stderr),
+    progress: Progress = lambda results, folder, total: results,
+) -> Path:
+    """Prepare a data set. The same folders give the same bytes.
+
+    Args:
+        config: the folders and options.
+        report: called with a line for each file that is left out, or not taken as it is.
+        progress: wraps the results for a folder, of which `total` will come, as `rich.progress.track` does.
+
+    Returns:
+        The manifest's path.
+
+    Raises:
+        UsageError: for a folder without images, too many bad ones, or an OUT that cannot be used.
+    """
+    config.refuse_paths()
+    folders = {"A": config.a_dir, "B": config.b_dir}
+    names = {domain: _names(folder, report) for domain, folder in folders.items()}
+    if config.pairs != "none":
+        _refuse_unpaired(config, names)
+    workers = config.workers or os.cpu_count()
+    with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        encoded = {domain: _encoded(pool, config, domain, names[domain], report, progress) for domain in folders}
+        return write_dataset(
+            encoded,
+            config.out,
+            samples_per_shard=config.samples_per_shard,
+            overwrite=config.overwrite,
+            paired=config.pairs != "none",
+        )
+
+
+def _refuse_unpaired(config: PrepareConfig, names: dict[str, list[str]]) -> None:
+    a, b = (Counter(str(Path(name).with_suffix("")) for name in names[domain]) for domain in "AB")
+    if alone := sorted((a - b) | (b - a) | Counter(name for name in a if a[name] > 1)):
+        raise UsageError(
+            f"--pairs {config.pairs}: {printable(alone[0])} has no partner of its name, or several "
+            f"({len(alone)} such names): remove or rename them"
+        )
+
+
+def _names(folder: Path, report: Report) -> list[str]:
+    """The images of a folder; reports which kinds of files are skipped."""
+    names = list_images(folder)
+    if not names:
+        raise UsageError(
+            f"{folder} holds no images: give a folder with JPEG, PNG, WebP, BMP, TIFF, GIF, PNM or .npy files"
+        )
+    others = Counter(path.suffix.lower() or "no ending" for path in list_files(folder))
+    others -= Counter(Path(name).suffix.lower() or "no ending" for name in names)
+    if others:
+        kinds = ", ".join(f"{n} with {kind}" for kind, n in others.most_common(5))
+        report(f"skipped in {printable(folder)}, not images by their names: {kinds}")
+    return names
+
+
+def _encoded(
+    pool: ProcessPoolExecutor, config: PrepareConfig, domain: str, names: list[str], report: Report, progress: Progress
+) -> Iterator[EncodedImage]:
+    """The readable images of a domain in shard order; unreadable ones are reported.
+
+    Raises:
+        UsageError: after the last image, if too many are unreadable.
+    """
+    folder = config.a_dir if domain == "A" else config.b_dir
+    bad = 0
+    order = shuffled(names, config.seed)
+    half: Half = "" if config.pairs != "halves" else "left" if domain == "A" else "right"
+    work = partial(_try_encode, folder, config.load_size, config.quality, half)
+    # A chunk at a time: no more is decoded ahead than is soon written, and after an error little is left to finish.
+    chunks = (order[start : start + CHUNK] for start in range(0, len(order), CHUNK))
+    results = (image for chunk in chunks for image in pool.map(work, chunk, chunksize=8))
+    for image in progress(results, f"{folder}", len(order)):
+        if isinstance(image, EncodedImage):
+            if image.note:
+                report(f"{image.note}: {printable(folder / image.name)}")
+            yield image
+        else:
+            bad += 1
+            report(f"left out {image}")
+    if bad and config.pairs != "none":
+        raise UsageError(f"{bad} images in {folder} are unreadable, so their partners have none: remove the pairs")
+    if bad > config.max_bad_fraction * len(names):
+        raise UsageError(
+            f"{bad} of {len(names)} images in {folder} are unreadable: repair or remove them, "
+            f"or raise --max-bad-fraction {config.max_bad_fraction}"
+        )
+
+
+def _try_encode(folder: Path, load_size: int | None, quality: int, half: Half, name: str) -> EncodedImage | str:
+    """The image, or what is wrong with it."""
+    try:
+        return encode_file(folder, name, load_size, quality, half)
+    except UnreadableImageError as error:
+        return f"{printable(folder / name)}: {error}"

@@ -1,0 +1,111 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webdataset as wds
+from PIL import Image
+
+from cyclegan_dist.data.images import decode
+from cyclegan_dist.data.manifest import SCHEMA, open_manifest
+from cyclegan_dist.data.prepare import prepare
+from cyclegan_dist.data.prepare_config import PrepareConfig
+from cyclegan_dist.data.reader import ShardReader
+from cyclegan_dist.errors import UsageError
+from tests.conftest import write_images
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_twice_gives_the_same_bytes(folders, tmp_path: Path) -> None:
+    for name, workers in (("one", 1), ("two", 2)):
+        prepare(PrepareConfig(*folders, tmp_path / name, load_size=16, samples_per_shard=3, workers=workers))
+    assert everything(tmp_path / "one") == everything(tmp_path / "two")
+    prepare(
+        PrepareConfig(*folders, tmp_path / "one", load_size=16, samples_per_shard=3, workers=1)
+    )  # and once more in place
+    assert everything(tmp_path / "one") == everything(tmp_path / "two")
+
+
+def test_every_image_is_stored_once_with_its_name_and_bytes(folders, tmp_path: Path) -> None:
+    write_images(folders[0] / "deep" / "er", 2, extension="jpg")
+    prepare(PrepareConfig(*folders, tmp_path / "out", samples_per_shard=4, workers=1))
+    manifest = open_manifest(str(tmp_path / "out"), SCHEMA.names)
+    names = manifest.domains["A"]["name"].to_pylist()
+    assert sorted(names) == sorted(path.relative_to(folders[0]).as_posix() for path in folders[0].rglob("*.*g"))
+    assert names != sorted(names)  # neighbours in a shard are not neighbours in the folder
+    reader = ShardReader(manifest, "A")
+    assert [reader.read(i) for i in range(len(names))] == [(folders[0] / name).read_bytes() for name in names]
+
+
+def test_unreadable_images_are_named_and_left_out_up_to_a_share(folders, tmp_path: Path, capsys) -> None:
+    (folders[1] / "bad one.jpg").write_text("<html>")
+    with pytest.raises(UsageError, match=r"1 of 11 images in .*B are unreadable.*--max-bad-fraction"):
+        prepare(PrepareConfig(*folders, tmp_path / "out", workers=1))
+    assert not (tmp_path / "out").exists()
+    prepare(PrepareConfig(*folders, tmp_path / "out", workers=1, max_bad_fraction=0.1))
+    assert "left out" in capsys.readouterr().err
+    assert open_manifest(str(tmp_path / "out")).samples == {"A": 7, "B": 10}
+
+
+def test_the_load_size_makes_files_smaller(folders, tmp_path: Path) -> None:
+    prepare(PrepareConfig(*folders, tmp_path / "out", load_size=12, workers=1))
+    rows = open_manifest(str(tmp_path / "out"), SCHEMA.names).table.to_pylist()
+    assert {(row["width"], row["height"]) for row in rows} == {(12, 12)}
+
+
+def test_sixteen_bit_and_transparent_images_become_eight_bit_png(tmp_path: Path) -> None:
+    for domain in "AB":
+        (tmp_path / domain).mkdir()
+        Image.fromarray(np.full((8, 8), 65535, np.uint16)).save(tmp_path / domain / "deep.png")
+        Image.new("RGBA", (8, 8), (10, 20, 30, 255)).save(tmp_path / domain / "clear.tiff")
+    prepare(PrepareConfig(tmp_path / "A", tmp_path / "B", tmp_path / "out", workers=1))
+    manifest = open_manifest(str(tmp_path / "out"), SCHEMA.names)
+    assert dict(
+        zip(manifest.domains["A"]["name"].to_pylist(), manifest.domains["A"]["mode"].to_pylist(), strict=True)
+    ) == {
+        "deep.png": "L",
+        "clear.tiff": "RGB",
+    }
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves files open
+def test_arrays_keep_their_channels(tmp_path: Path) -> None:
+    for domain, channels in (("A", 5), ("B", 1)):
+        (tmp_path / domain).mkdir()
+        np.save(tmp_path / domain / "x.npy", np.full((8, 6, channels), 7 << 8, np.uint16))
+    prepare(PrepareConfig(tmp_path / "A", tmp_path / "B", tmp_path / "out", workers=1))
+    rows = open_manifest(str(tmp_path / "out"), SCHEMA.names).table.to_pylist()
+    assert [(row["mode"], row["width"], row["height"]) for row in rows] == [("C5", 6, 8), ("L", 6, 8)]
+    (sample,) = wds.WebDataset(str(tmp_path / "out" / "A" / "A-000000.tar"), shardshuffle=False).decode()
+    assert sample["npy"].shape == (8, 6, 5) and (sample["npy"] == 7).all()
+
+
+def test_a_path_is_never_a_url(folders, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("GOPEN_REWRITE", f"{tmp_path}=pipe:touch {tmp_path}/hacked #")
+    for out in (tmp_path / "out", Path("pipe:touch hacked;") / "out"):
+        path = prepare(PrepareConfig(*folders, out, workers=1))
+        assert open_manifest(str(path.parent.absolute())).samples == {"A": 7, "B": 10}
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_double_images_become_pairs(tmp_path: Path) -> None:
+    """The left half is A's, the right one B's, also of an odd width."""
+    (tmp_path / "double").mkdir()
+    for name, width in (("one", 20), ("two", 21)):
+        pixels = np.zeros((8, width, 3), np.uint8)
+        pixels[:, width // 2 + width % 2 :] = 200
+        Image.fromarray(pixels).save(tmp_path / "double" / f"{name}.png")
+    prepare(PrepareConfig(tmp_path / "double", tmp_path / "double", tmp_path / "out", pairs="halves", workers=1))
+    manifest = open_manifest(str(tmp_path / "out"), SCHEMA.names)
+    assert manifest.paired
+    for domain, level in (("A", 0), ("B", 200)):
+        reader = ShardReader(manifest, domain)
+        for index in range(2):
+            pixels = decode(reader.read(index), 3)
+            assert pixels.shape == (3, 8, 10) and bool((pixels == level).all())
+
+
+def test_a_data_set_is_not_paired_by_default(dataset: Path) -> None:
+    assert not open_manifest(str(dataset)).paired
