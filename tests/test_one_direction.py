@@ -12,6 +12,8 @@ from PIL import Image
 
 import cyclegan_dist
 from cyclegan_dist.config.config import Config
+from cyclegan_dist.data.prepare import prepare
+from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation import evaluate
 from cyclegan_dist.evaluation.figures import Figure
@@ -21,7 +23,6 @@ from cyclegan_dist.models.snapshot import Snapshot, save_snapshot
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_dist.promotion.gate import Gate, decide
 from pipelines import export, gallery, translate
-from pipelines.prepare import Prepare, prepare
 from tests.conftest import MLFLOW, Answer, make_run, write_images
 from tests.service.running import picture, post, post_json, running
 from tests.training.trainings import go
@@ -53,7 +54,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of six pairs of random images."""
     root = tmp_path_factory.mktemp("pairs")
     a, b = write_images(root / "A", 6, seed=1), write_images(root / "B", 6, seed=2)
-    prepare(Prepare(a, b, root / "out", pairs="names", workers=1))
+    prepare(PrepareConfig(a, b, root / "out", pairs="names", workers=1))
     return root / "out"
 
 
