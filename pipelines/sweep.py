@@ -1,24 +1,25 @@
 """Sweeps: train a run for each of many configs, stop those that fall behind, and find the best.
 
-    python -m pipelines.sweep SWEEP [--base PRESET_or_YAML] [--set KEY=VALUE ...]
+    python -m pipelines.sweep SWEEP [--base PRESET_or_YAML] [--dotted.key value ...]
 
-SWEEP is a YAML file or the name of a shipped sweep: default, ablations. Trials are runs of their own, in a folder
-RUNS_DIR/NAME/trial-0000, on the Ray cluster of RAY_ADDRESS or on one of this machine's own. Ctrl-C stops them with a
-checkpoint, and the same command again goes on. At the end RUNS_DIR/NAME holds results.csv, trials.json, two pictures
-and best.yaml, which cyclegan_dist.train takes as it is.
+Options with a dot are values of the config that all trials share, as --data.path data/horse2zebra. SWEEP is a YAML file
+or the name of a shipped sweep: default, ablations. Trials are runs of their own, in a folder RUNS_DIR/NAME/trial-0000,
+on the Ray cluster of RAY_ADDRESS or on one of this machine's own. Ctrl-C stops them with a checkpoint, and the same
+command again goes on. At the end RUNS_DIR/NAME holds results.csv, trials.json, two pictures and best.yaml, which
+cyclegan_dist.train takes as it is.
 """
 
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import tyro
 from rich.console import Console
 
-from cyclegan_dist.config.command_line import parse_options
-from cyclegan_dist.config.yaml_tree import read_assignments
+from cyclegan_dist.config.command_line import parse_with_overrides
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 from cyclegan_dist.sweep.config import SweepConfig
 from cyclegan_dist.sweep.progress import SweepProgress
@@ -41,20 +42,19 @@ class Command:
     """Preset or YAML file to start from, instead of the sweep's."""
     name: str = ""
     """Name of the sweep, instead of its own."""
-    set: tuple[str, ...] = ()
-    """Values of the config that all trials share: KEY=VALUE, as data.path=data/horse2zebra."""
     dry_run: bool = False
     """Print the trials that would be drawn without knowing any result, and stop."""
 
 
-def sweep(command: Command) -> int:
-    """Run the sweep, or what is left of it. Returns 0, or 128 + the signal's number when stopped by one.
+def sweep(command: Command, overrides: Mapping[str, Any]) -> int:
+    """Run the sweep, or what is left of it, with `overrides` in all trials. Returns 0, or 128 + the signal's number when
+    stopped by one.
 
     Raises:
         UsageError: for what the user can mend.
     """
     named = {key: value for key, value in (("base", command.base), ("name", command.name)) if value}
-    spec = load_sweep(command.sweep, {**named, "overrides": read_assignments(command.set, "--set")})
+    spec = load_sweep(command.sweep, {**named, "overrides": dict(overrides)})
     planned = draw_all(spec)
     console = Console()
     if command.dry_run:
@@ -111,7 +111,7 @@ def _print(console: Console, spec: SweepConfig, trials: Sequence[Trial], title: 
 
 def main() -> int:
     """Read the command line and sweep."""
-    return sweep(parse_options(Command, "sweep", __doc__))
+    return sweep(*parse_with_overrides(Command, "sweep", __doc__))
 
 
 if __name__ == "__main__":

@@ -81,18 +81,3 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         flat |= flatten(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return flat
-
-
-def read_assignments(texts: Iterable[str], option: str) -> dict[str, Any]:
-    """What KEY=VALUE texts of a command line's `option` say; values are YAML.
-
-    Raises:
-        UsageError: for a text without =, or a value that is not YAML.
-    """
-    values = {}
-    for text in texts:
-        key, separator, value = text.partition("=")
-        if not separator:
-            raise UsageError(f"{option} {text}: give KEY=VALUE, as data.path=data/horse2zebra")
-        values[key] = read_yaml(value, f"{option} {text}")
-    return values

@@ -141,7 +141,7 @@ def test_what_is_wrong_is_one_line(
         ((path,), "unknown key optim.lrr, did you mean optim.lr?"),
         (("abblations",), "did you mean ablations?"),
         ((tmp_path / "gone.yaml",), "cannot read"),
-        (("default", "--set", "optim.lr"), "give KEY=VALUE"),
+        (("default", "--set", "optim.lr"), "write --optim.lr VALUE"),
         (("default", "--base", "nothing"), "no preset 'nothing'"),
     ):
         code, out, err = command(main, *arguments)
