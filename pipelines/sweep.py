@@ -47,8 +47,8 @@ class Command:
 
 
 def sweep(command: Command, overrides: Mapping[str, Any]) -> int:
-    """Run what is left of the sweep, with `overrides` in all trials. Returns 0, or 128 + the signal's number when stopped
-    by one.
+    """Run what is left of the sweep, with `overrides` in all trials. Returns 0, or 128 + the number of the signal
+    that stopped it.
 
     Raises:
         UsageError: for what the user can mend.
