@@ -1,9 +1,10 @@
 """Errors that a user can fix, and how commands report them."""
 
+import difflib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -69,3 +70,9 @@ def storage_errors() -> Iterator[None]:
         raise
     except Exception as error:
         raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`did you mean NAME? `, or nothing where no known name is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]}? " if close else ""

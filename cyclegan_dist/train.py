@@ -16,7 +16,8 @@ from typing import Annotated, Literal, TypeVar
 import tyro
 
 from cyclegan_dist.config import command_line
-from cyclegan_dist.config.config import Config, check_config, dump_config, for_method, load_config, presets
+from cyclegan_dist.config.config import Config, check_config, dump_config, for_method, load_config
+from cyclegan_dist.config.shipped import shipped
 from cyclegan_dist.config.yaml_tree import flatten
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 
@@ -75,7 +76,9 @@ def parse(arguments: list[str], program: str = PROGRAM, other_options: Iterable[
     asks_help = any(a in ("-h", "--help") for a in arguments)
     named = bool(arguments) and not arguments[0].startswith("-")
     if not named and not asks_help:
-        raise UsageError(f"name a preset or YAML file first: {program} PRESET; there are {', '.join(presets())}")
+        raise UsageError(
+            f"name a preset or YAML file first: {program} PRESET; there are {', '.join(shipped('preset'))}"
+        )
     config = load_config(arguments[0]) if named else Config()
     known = (*flatten(asdict(config)), "launcher", "dry_run", *other_options)
     command_line.refuse_unknown_option(arguments[named:], known)

@@ -11,7 +11,8 @@ import typing
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from cyclegan_dist.config.config import SAFE_TO_CHANGE, Config, presets
+from cyclegan_dist.config.config import SAFE_TO_CHANGE, Config
+from cyclegan_dist.config.shipped import shipped
 from cyclegan_dist.methods.available import METHODS
 
 PAGE = Path(__file__).parent / "configuration.md"
@@ -31,7 +32,7 @@ HEADINGS = INTRO[INTRO.index("| key") :]
 
 def page() -> str:
     """The whole page."""
-    names = ", ".join(f"`{name}`" for name in presets())
+    names = ", ".join(f"`{name}`" for name in shipped("preset"))
     text = INTRO.replace("PRESETS", names) + "".join(_rows(Config(), ""))
     for name, kind in METHODS.items():
         text += f"\n## Method `{name}`\n\n{HEADINGS}" + "".join(_rows(kind(), "method."))

@@ -5,8 +5,6 @@ wrong with it.
 """
 
 import dataclasses
-import difflib
-import importlib.resources
 import os
 import re
 from collections.abc import Mapping
@@ -19,9 +17,10 @@ import yaml
 from annotated_types import Ge, Gt
 
 from cyclegan_dist.config.held_out import HeldOutConfig
+from cyclegan_dist.config.shipped import read_shipped, shipped
 from cyclegan_dist.config.yaml_tree import check_tree, flatten, read_tree, refuse_unknown
 from cyclegan_dist.data.config import DataConfig
-from cyclegan_dist.errors import UsageError, refuse_password
+from cyclegan_dist.errors import UsageError, refuse_password, suggestion
 from cyclegan_dist.methods.available import DEFAULT, METHODS, AnyMethodConfig
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.schedule import ScheduleConfig
@@ -162,11 +161,6 @@ def home() -> Path:
     return Path.cwd()
 
 
-def presets() -> list[str]:
-    """Names of the shipped presets."""
-    return sorted(path.name.removesuffix(".yaml") for path in _preset_dir().iterdir() if path.name.endswith(".yaml"))
-
-
 def load_config(name: str) -> Config:
     """The tree of a shipped preset, of a YAML file, or of several joined by `+`, where later ones win.
 
@@ -176,28 +170,13 @@ def load_config(name: str) -> Config:
         UsageError: if there is none of that name, or it does not fit the tree.
     """
     parts = name.split("+")
-    trees = [read_tree(*_find(part)) for part in parts]
+    trees = [read_tree(*read_shipped(part, "preset")) for part in parts]
     tree: dict[str, Any] = {}
     for above in trees:
         tree = _merged(tree, above)
-    if len(parts) > 1 and (parts[-1] in presets() or "name" not in trees[-1]):
+    if len(parts) > 1 and (parts[-1] in shipped("preset") or "name" not in trees[-1]):
         tree["name"] = "-".join(Path(part).stem for part in parts)
     return check_config(tree, name)
-
-
-def _find(name_or_file: str) -> tuple[str, str]:
-    """The text of a preset or file, and what to call it in errors."""
-    path = Path(name_or_file)
-    if path.suffix in (".yaml", ".yml"):
-        try:
-            return path.read_text(), str(path)
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    if name_or_file not in presets():
-        close = difflib.get_close_matches(name_or_file, presets(), n=1)
-        guess = f"did you mean {close[0]}? " if close else ""
-        raise UsageError(f"no preset {name_or_file!r}: {guess}there are {', '.join(presets())}; or name a .yaml file")
-    return (_preset_dir() / f"{name_or_file}.yaml").read_text(), f"preset {name_or_file}"
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -216,9 +195,7 @@ def for_method(name: str) -> type[Config]:
         UsageError: if there is no such method.
     """
     if name not in METHODS:
-        close = difflib.get_close_matches(name, METHODS, n=1)
-        guess = f"did you mean {close[0]}? " if close else ""
-        raise UsageError(f"no method {name!r}: {guess}there are {', '.join(METHODS)}")
+        raise UsageError(f"no method {name!r}: {suggestion(name, METHODS)}there are {', '.join(METHODS)}")
     return _narrowed(METHODS[name])
 
 
@@ -286,7 +263,3 @@ def refuse_changes(old: Config, new: Config) -> None:
             + "\n".join(changed)
             + "\ngive --name another name, or undo the change"
         )
-
-
-def _preset_dir() -> Any:
-    return importlib.resources.files("cyclegan_dist.config") / "presets"

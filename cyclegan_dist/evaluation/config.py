@@ -1,6 +1,5 @@
 """What is measured, and with which networks. Free of torch, so that `--help` answers quickly."""
 
-import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +8,7 @@ import tyro
 from annotated_types import Ge, Gt
 
 from cyclegan_dist.config.held_out import refuse_unpinned
-from cyclegan_dist.errors import UsageError
+from cyclegan_dist.errors import UsageError, suggestion
 from cyclegan_dist.step.world_config import Device
 
 METRICS = ("distances", "cycle", "identity", "content", "paired", "segmentation")
@@ -48,9 +47,7 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         for name in self.metrics:
             if name not in METRICS:
-                close = difflib.get_close_matches(name, METRICS, n=1)
-                guess = f"did you mean {close[0]}? " if close else ""
-                raise UsageError(f"unknown metric {name!r}: {guess}there are {', '.join(METRICS)}")
+                raise UsageError(f"unknown metric {name!r}: {suggestion(name, METRICS)}there are {', '.join(METRICS)}")
         refuse_unpinned(self.features, self.features_sha256)
         if self.segmenter and not self.palette:
             raise UsageError("a segmenter needs a palette: the classes it tells apart, in the order of its outputs")

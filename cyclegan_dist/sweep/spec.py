@@ -1,15 +1,14 @@
 """Sweep files: found, read and checked before anything starts."""
 
 import dataclasses
-import difflib
-import importlib.resources
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cyclegan_dist.config.config import Config
+from cyclegan_dist.config.shipped import read_shipped
 from cyclegan_dist.config.yaml_tree import check_tree, read_tree, refuse_unknown
-from cyclegan_dist.errors import UsageError
+from cyclegan_dist.errors import UsageError, suggestion
 from cyclegan_dist.sweep.config import SweepConfig, Values
 
 
@@ -20,7 +19,7 @@ def load_sweep(name_or_file: str, changes: Mapping[str, Any] | None = None) -> S
         UsageError: if there is none of that name, a key does not exist, or a value does not fit, as far as that can be
             known before drawing: each value that is listed, and both ends of each range, on the base.
     """
-    text, source, stem = _find(name_or_file)
+    text, source = read_shipped(name_or_file, "sweep")
     tree = read_tree(text, source)
     changed = dict(changes or {})
     if isinstance(tree.get("overrides"), dict):
@@ -30,7 +29,7 @@ def load_sweep(name_or_file: str, changes: Mapping[str, Any] | None = None) -> S
         if not isinstance(values, dict):
             raise UsageError(f"{source}: space {key}: say how to choose, such as {{choice: [0, 50]}}")
         refuse_unknown(values, [f.name for f in dataclasses.fields(Values)], f"{source}: space {key}")
-    spec = check_tree({"name": stem, **tree, **changed}, SweepConfig, source)
+    spec = check_tree({"name": Path(name_or_file).stem, **tree, **changed}, SweepConfig, source)
     ends: dict[str, tuple[Any, ...]] = {key: values.listed or values.bounds or () for key, values in spec.space.items()}
     first = {key: values[0] for key, values in ends.items()}
     for key, values in ends.items():
@@ -54,8 +53,7 @@ def _refuse_metric(metric: str, config: Config, source: str) -> None:
         return
     known = [f"loss/{name}" for name in config.method.losses]
     if value_of(dict.fromkeys(known, 0.0), metric) is None:
-        close = difflib.get_close_matches(metric, known, n=1)
-        guess = f"did you mean {close[0]}? " if close else ""
+        guess = suggestion(metric, known)
         raise UsageError(f"{source}: metric {metric}: {guess}there are {', '.join(known)}, and metrics of evaluations")
     if not config.every.log:
         raise UsageError(f"{source}: every.log 0 writes no losses: set it, or compare trials by another metric")
@@ -65,27 +63,3 @@ def value_of(values: Mapping[str, float], metric: str) -> float | None:
     """The value of a metric in a record of a run's journal, if it is there."""
     found = [value for key, value in values.items() if key == metric or key.rpartition("_")[0] == metric]
     return sum(found) / len(found) if found else None
-
-
-def shipped() -> list[str]:
-    """Names of the shipped sweeps."""
-    return sorted(path.name.removesuffix(".yaml") for path in _folder().iterdir() if path.name.endswith(".yaml"))
-
-
-def _find(name_or_file: str) -> tuple[str, str, str]:
-    """The text of a sweep, what to call it in errors, and the name it has if it names none."""
-    path = Path(name_or_file)
-    if path.suffix in (".yaml", ".yml"):
-        try:
-            return path.read_text(), str(path), path.stem
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}; name a sweep that is there") from error
-    if name_or_file not in shipped():
-        close = difflib.get_close_matches(name_or_file, shipped(), n=1)
-        guess = f"did you mean {close[0]}? " if close else ""
-        raise UsageError(f"no sweep {name_or_file!r}: {guess}there are {', '.join(shipped())}; or name a .yaml file")
-    return (_folder() / f"{name_or_file}.yaml").read_text(), f"sweep {name_or_file}", name_or_file
-
-
-def _folder() -> Any:
-    return importlib.resources.files("cyclegan_dist.config") / "presets" / "sweeps"

@@ -9,16 +9,16 @@ from cyclegan_dist.config.config import (
     check_config,
     dump_config,
     load_config,
-    presets,
     refuse_changes,
 )
+from cyclegan_dist.config.shipped import shipped
 from cyclegan_dist.config.yaml_tree import flatten, read_tree
 from cyclegan_dist.errors import UsageError
 
 FLAT = flatten(dataclasses.asdict(Config()))
 
 
-@pytest.mark.parametrize("name", presets())
+@pytest.mark.parametrize("name", shipped("preset"))
 def test_presets_resolve_and_are_small(name: str) -> None:
     config = load_config(name)
     assert check_config(read_tree(dump_config(config), "dump"), "dump") == config

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from cyclegan_dist.config.config import dump_config
+from cyclegan_dist.config.shipped import shipped
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.sweep.sampling import draw_all
-from cyclegan_dist.sweep.spec import load_sweep, shipped, value_of
+from cyclegan_dist.sweep.spec import load_sweep, value_of
 
 GOOD: dict[str, Any] = {
     "base": "demo",
@@ -91,7 +92,7 @@ def test_the_command_line_adds_to_a_file(tmp_path: Path) -> None:
     assert (spec.name, spec.overrides) == ("other", {"optim.lr": 0.5, "every.log": 7})
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", shipped("sweep"))
 def test_shipped_sweeps_are_good(name: str) -> None:
     trials = draw_all(load_sweep(name))
     assert len({str(trial.values) for trial in trials}) == len(trials) > 4

@@ -1,0 +1,38 @@
+"""YAML files that come with the package: presets of trainings and sweeps."""
+
+import importlib.resources
+from pathlib import Path
+from typing import Any, Literal
+
+from cyclegan_dist.errors import UsageError, suggestion
+
+Kind = Literal["preset", "sweep"]
+
+
+def shipped(kind: Kind) -> list[str]:
+    """Names of the shipped files."""
+    return sorted(path.name.removesuffix(".yaml") for path in _folder(kind).iterdir() if path.name.endswith(".yaml"))
+
+
+def read_shipped(name_or_file: str, kind: Kind) -> tuple[str, str]:
+    """The text of a shipped file by its name, or of the user's own .yaml file, and a name for it in messages.
+
+    Raises:
+        UsageError: if there is none, naming the nearest one.
+    """
+    path = Path(name_or_file)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            return path.read_text(), str(path)
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}; name a file that exists") from error
+    names = shipped(kind)
+    if name_or_file not in names:
+        guess = suggestion(name_or_file, names)
+        raise UsageError(f"no {kind} {name_or_file!r}: {guess}there are {', '.join(names)}; or name a .yaml file")
+    return (_folder(kind) / f"{name_or_file}.yaml").read_text(), f"{kind} {name_or_file}"
+
+
+def _folder(kind: Kind) -> Any:
+    folder = importlib.resources.files("cyclegan_dist.config") / "presets"
+    return folder if kind == "preset" else folder / "sweeps"
