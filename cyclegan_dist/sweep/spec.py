@@ -45,11 +45,11 @@ def load_sweep(name_or_file: str, changes: Mapping[str, Any] | None = None) -> S
 
 
 def _refuse_metric(metric: str, config: Config, source: str) -> None:
-    """A metric that a trial with this config would never report."""
+    """Refuse a metric that a trial with this config would never report."""
     if "/" in metric and not metric.startswith("loss/"):
         if not (config.held_out.data and config.every.snapshot):
             raise UsageError(
-                f"{source}: metric {metric} comes of evaluations: set held_out.data to a data set, and every.snapshot"
+                f"{source}: metric {metric} comes from evaluations: set held_out.data to a data set, and every.snapshot"
             )
         return
     known = [f"loss/{name}" for name in config.method.losses]
@@ -73,7 +73,7 @@ def shipped() -> list[str]:
 
 
 def _find(name_or_file: str) -> tuple[str, str, str]:
-    """The text of a sweep, what to call it in errors, and the name it has if it names none."""
+    """The text of a sweep, what to call it in errors, and its default name."""
     path = Path(name_or_file)
     if path.suffix in (".yaml", ".yml"):
         try:
