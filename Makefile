@@ -1,4 +1,4 @@
-# Each target does its own set-up; `make demo` and `make test` are the two to know.
+# Each target installs what it needs; start with `make demo` and `make test`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,23 +16,23 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 setup: $(VENV)/.installed ## install everything into .venv
 
-demo: setup ## learn to translate two drawn domains, in three minutes
+demo: setup ## train on two synthetic domains and translate, in three minutes
 	rm -rf demo_run
 	$(BIN)/python -m pipelines.demo
 
 test: setup ## all tests that need no GPU and no second machine
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu and not multinode and not long'
 
-test-long: setup ## what takes minutes: a sweep that is killed, interrupted and gone on with
+test-long: setup ## tests that take minutes: a sweep that is killed, interrupted and resumed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
 
-test-multinode: setup ## a Ray cluster of several machines on this one (root, iproute2)
+test-multinode: setup ## a Ray cluster of several simulated machines (needs root, iproute2)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m multinode
 
-faults: setup ## break everything for real and write docs/faults.md; an hour
+faults: setup ## inject all faults and write docs/faults.md; takes an hour
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
-test-fast: setup ## without Ray and whatever else takes long
+test-fast: setup ## tests without Ray and other slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu and not multinode and not long and not ray and not slow'
 
 lint: setup ## style and types
@@ -40,21 +40,21 @@ lint: setup ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-format: setup ## put code into the project's form
+format: setup ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: setup ## the documentation site in build/site; broken links are errors
+docs: setup ## build the documentation site in build/site; broken links are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-lock: setup ## .ci/hashes.txt: every pinned package with its SHA-256
+lock: setup ## write .ci/hashes.txt: every pinned package with its SHA-256
 	mkdir -p build && $(BIN)/python -m pip lock --no-deps -r constraints.txt -o build/pylock.toml
 	$(BIN)/python .ci/lock.py build/pylock.toml > .ci/hashes.txt
 
-audit: setup ## known holes of what is pinned, and build/sbom.json; asks a database
+audit: setup ## list known vulnerabilities of pinned packages, from a database, and write build/sbom.json
 	test -x .audit/bin/pip-audit || ($(PYTHON) -m venv .audit && .audit/bin/pip install --quiet pip-audit cyclonedx-bom)
 	mkdir -p build && .audit/bin/cyclonedx-py environment $(BIN)/python --output-format JSON --output-file build/sbom.json
 	.audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip --strict
 
-clean: ## remove what demo, tests and builds leave; not .venv
+clean: ## remove files of demo, tests and builds, but not .venv
 	rm -rf demo_run build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Take generators of the published PyTorch implementation (pytorch-CycleGAN-and-pix2pix), or give ours back to it.
+"""Convert generators from and to the published PyTorch implementation (pytorch-CycleGAN-and-pix2pix).
 
     python -m pipelines.convert checkpoints/horse2zebra OUT
     python -m pipelines.convert latest_net_G_A.pth OUT
@@ -6,7 +6,7 @@
 
 SOURCE is a checkpoint folder with latest_net_G_A.pth (our G_AB), latest_net_G_B.pth (our G_BA) or both, or one such
 file. OUT becomes a snapshot that `pipelines.translate` takes, or, with `--back`, a folder with both files. The
-architecture is found from the shapes. Nothing in the files is executed.
+architecture is inferred from the shapes. Nothing in the files is executed.
 """
 
 import hashlib
@@ -24,31 +24,31 @@ from cyclegan_dist.storage.files import atomic
 if TYPE_CHECKING:
     import torch
 
-LETTERS = {"AB": "A", "BA": "B"}  # of their network for our direction
+LETTERS = {"AB": "A", "BA": "B"}  # by our direction, the letter of their network
 
 
 @dataclass(frozen=True)
 class Convert:
-    """Take generators of the published PyTorch implementation, or give ours back to it."""
+    """Convert generators from and to the published PyTorch implementation."""
 
     source: tyro.conf.Positional[str]
     """Folder of published checkpoints, or one file; with --back a run, a snapshot or models:/NAME@ALIAS."""
     out: tyro.conf.Positional[Path]
-    """Folder to make."""
+    """Folder to create."""
     direction: Literal["AB", "BA"] | None = None
-    """Of a single file whose name does not end in G_A or G_B."""
+    """Direction of a single file whose name does not end in G_A or G_B."""
     g_a: str = "latest_net_G_A.pth"
     """Name of G_A's file in the folder; 200_net_G_A.pth is that of epoch 200."""
     g_b: str = "latest_net_G_B.pth"
     """Name of G_B's file in the folder."""
     back: bool = False
-    """From ours to theirs."""
+    """Convert ours to the published format."""
     overwrite: bool = False
     """Replace what an earlier conversion wrote to OUT."""
 
 
 def convert(command: Convert) -> Path:
-    """Published files to a snapshot. Returns its folder.
+    """Convert published files to a snapshot. Returns its folder.
 
     Raises:
         UsageError: if a file is not one of the published generators, the two do not fit each other, or OUT is taken.
@@ -79,7 +79,7 @@ def convert(command: Convert) -> Path:
 
 
 def convert_back(command: Convert) -> list[Path]:
-    """A snapshot to published files. Returns them.
+    """Convert a snapshot to published files. Returns them.
 
     Raises:
         UsageError: if the published implementation has no such generator, or a file is there already.
@@ -120,7 +120,7 @@ def _files(command: Convert) -> dict[str, Path]:
 
 
 def _refuse_taken(out: Path, *, overwrite: bool) -> None:
-    """Nothing but an earlier conversion is replaced."""
+    """Refuse a folder that is not empty, unless it holds an earlier conversion and `overwrite` is set."""
     from cyclegan_dist.models.snapshot import CARD, Snapshot
 
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):

@@ -1,8 +1,8 @@
-"""See it learn: draw two domains, train on Ray with two ranks, translate images it has never seen, and show them.
+"""Demo: draw two domains, train on Ray with two ranks, and translate images that were not trained on.
 
     python -m pipelines.demo [--out demo_run]
 
-Needs no data and no network. The true translations are known here, so the result is also a number.
+Needs no data and no network. The true translations are known, so the error is measured as well.
 """
 
 import os
@@ -90,7 +90,7 @@ def show(out: Path, run_dir: Path, size: int, seed: int) -> int:
 
 
 def _errors(pictures: "dict[str, list[Tensor]]") -> tuple[str, bool]:
-    """A sentence, and whether translating helped."""
+    """A sentence, and whether the translations are closer to the truth than the inputs."""
     from cyclegan_dist.evaluation.gallery import mean_absolute_error
 
     before = mean_absolute_error(pictures["input"], pictures["truth"])

@@ -22,12 +22,12 @@ from cyclegan_dist.train import parse_with_training
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """Check a cluster before a long training. Besides these, all options of cyclegan_dist.train are taken."""
+    """Check a cluster before a long training. Also takes all options of cyclegan_dist.train."""
 
     network: bool = True
     """Measure the network between the nodes; takes some seconds, and minutes if it fails."""
     timeout_s: Annotated[float, Gt(0)] = 15.0
-    """Seconds after which nodes that exchange data have failed."""
+    """Timeout of a data exchange between nodes, in seconds."""
     json: Path | None = None
     """File to write the findings to as well, with all figures."""
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Drill:
-    """Inject faults into a training, and measure the recovery. Besides these, options of cyclegan_dist.train are taken
-    for the config, but for --seed, --launcher and --dry_run.
+    """Inject faults into a training, and measure the recovery. Also takes the options of cyclegan_dist.train for the
+    config, except --seed, --launcher and --dry_run.
     """
 
     fault: tuple[Kind, ...] = ()
@@ -43,7 +43,7 @@ class Drill:
     random: int = 0
     """Instead: number of faults of random kinds, at random points, in random ranks."""
     seed: int = 0
-    """Seed of those."""
+    """Seed of the random faults."""
     every_steps: int = 0
     """Steps between two faults, and before the first. 0: two checkpoint intervals."""
 

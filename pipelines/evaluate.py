@@ -1,4 +1,4 @@
-"""Measure how good generators are: distances to real images, reconstructions, and what looks wrong.
+"""Evaluate generators: distances to real images, reconstructions, and typical failures.
 
     python -m pipelines.evaluate SOURCE --data DATA [--split test] [--out OUT]
 

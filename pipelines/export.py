@@ -2,8 +2,8 @@
 
     python -m pipelines.export RUN_DIR_or_SNAPSHOT_or_models:/NAME@ALIAS OUT [--formats safetensors pt2 onnx]
 
-The files take images N x C x H x W in [-1, 1], of any batch size, height and width. `OUT/exports.json` says what each
-is: sha256, bytes, milliseconds per image, largest difference to the original at three sizes. Ends with 1 if a
+The files take images N x C x H x W in [-1, 1], of any batch size, height and width. `OUT/exports.json` lists for
+each sha256, bytes, milliseconds per image, largest difference to the original at three sizes. Ends with 1 if a
 difference is above 1e-4. ONNX needs: pip install 'cyclegan_dist[onnx]'.
 """
 

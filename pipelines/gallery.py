@@ -1,4 +1,4 @@
-"""Look at what a run has learned: images of both domains, their translations and reconstructions, as a static page.
+"""Show what a run has learned: images of both domains, their translations and reconstructions, as a static page.
 
     python -m pipelines.gallery RUN_DIR A_DIR B_DIR OUT [--count 24]
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Look at what a run has learned."""
+    """Show what a run has learned."""
 
     run_dir: tyro.conf.Positional[Path]
     """Folder of the run, or of a snapshot."""

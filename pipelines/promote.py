@@ -29,11 +29,11 @@ class Promote:
     run: tyro.conf.Positional[str] = ""
     """Folder of the run, whose best snapshot is taken, or else the newest; or the id of its MLflow run."""
     name: str = ""
-    """Under which they are registered."""
+    """Name under which they are registered."""
     data: str = ""
     """Data set of images that were not trained on."""
     split: str = ""
-    """Its part of that name, a data set in a folder of it."""
+    """Subfolder of it to use, itself a data set."""
     gate: str = ""
     """YAML file: figure, better (lower or higher), margin, veto (findings)."""
     dry_run: bool = False
@@ -45,7 +45,7 @@ class Promote:
     device: Device = "auto"
     """cpu or cuda; auto takes a GPU if there is one."""
     what: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluationConfig)
-    """What is measured."""
+    """Options of the evaluation."""
 
 
 CONSOLE = Console()

@@ -28,15 +28,15 @@ class Serve:
     model: tyro.conf.Positional[str]
     """models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a run or of a snapshot."""
     host: str = "127.0.0.1"
-    """Address to listen on. There is no authentication: everyone who reaches it can use it."""
+    """Address to listen on. There is no authentication: anyone who can reach it can use it."""
     port: int = 8000
     """Port to listen on; 0 takes a free one."""
     max_megabytes: float = 20
-    """Of an image file."""
+    """Largest image file that is accepted."""
     max_megapixels: float = 50
-    """Of an image."""
+    """Largest image that is accepted."""
     replicas: int = 1
-    """Processes that translate. Each has a GPU of its own where there are GPUs."""
+    """Processes that translate, each with its own GPU if there are any."""
     batch_size: int = 4
     """Images that a replica computes at once."""
     batch_wait_ms: float = 10
@@ -44,7 +44,7 @@ class Serve:
 
 
 def serve(command: Serve) -> None:
-    """Answer until a signal comes."""
+    """Answer requests until a signal arrives."""
     _check(command)
     refuse_missing_source(command.model)
     from cyclegan_dist.service.server import is_loopback, listen
@@ -54,7 +54,7 @@ def serve(command: Serve) -> None:
         snapshot.generator(direction)  # a damaged one is reported here, before replicas start
     listener = listen(command.host, command.port)
     if not is_loopback(listener):
-        print(f"warning: everyone who reaches {command.host} can use this: there is no authentication", file=sys.stderr)
+        print(f"warning: anyone who can reach {command.host} can use this: there is no authentication", file=sys.stderr)
     from cyclegan_dist.orchestration.serving import ServingOptions, serve_snapshot  # Ray is loaded from here on
 
     options = ServingOptions(

@@ -2,11 +2,12 @@
 
     python -m pipelines.sweep SWEEP [--base PRESET_or_YAML] [--dotted.key value ...]
 
-Options with a dot are values of the config that all trials share, as --data.path data/horse2zebra. SWEEP is a YAML file
-or the name of a shipped sweep: default, ablations. Trials are runs of their own, in a folder RUNS_DIR/NAME/trial-0000,
-on the Ray cluster of RAY_ADDRESS or on one of this machine's own. Ctrl-C stops them with a checkpoint, and the same
-command again goes on. At the end RUNS_DIR/NAME holds results.csv, trials.json, two pictures and best.yaml, which
-cyclegan_dist.train takes as it is.
+Options with a dot are values of the config that all trials share, such as --data.path data/horse2zebra.
+
+SWEEP is a YAML file or the name of a shipped sweep: default, ablations. Trials are separate runs, in folders such as
+RUNS_DIR/NAME/trial-0000, on the Ray cluster of RAY_ADDRESS or on one of this machine's own. Ctrl-C stops them with a
+checkpoint; run the same command again to resume. At the end RUNS_DIR/NAME holds results.csv, trials.json, two pictures
+and best.yaml, which cyclegan_dist.train takes as it is.
 """
 
 import os
@@ -29,7 +30,7 @@ from cyclegan_dist.sweep.sampling import draw_all
 from cyclegan_dist.sweep.spec import load_sweep
 from cyclegan_dist.sweep.state import Sweep, open_sweep
 
-PATIENCE_S = 120.0  # for MLflow, at the end
+MLFLOW_TIMEOUT_S = 120.0  # at the end
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Command:
     base: str = ""
     """Preset or YAML file to start from, instead of the sweep's."""
     name: str = ""
-    """Name of the sweep, instead of its own."""
+    """Name of the sweep, instead of the file's."""
     dry_run: bool = False
     """Print the trials that would be drawn without knowing any result, and stop."""
 
@@ -51,7 +52,7 @@ def sweep(command: Command, overrides: Mapping[str, Any]) -> int:
     that stopped it.
 
     Raises:
-        UsageError: for what the user can mend.
+        UsageError: for errors that the user can fix.
     """
     named = {key: value for key, value in (("base", command.base), ("name", command.name)) if value}
     spec = load_sweep(command.sweep, {**named, "overrides": dict(overrides)})
@@ -83,7 +84,7 @@ def _report(opened: Sweep, signal_number: int, console: Console) -> int:
     trials = ranked(spec, opened.record.trials.values())
     _print(console, spec, trials, f"{spec.name}: {len(trials)} of {spec.trials} trials, best first")
     if signal_number:
-        print(f"stopped: {folder}; the same command again goes on", file=sys.stderr)
+        print(f"stopped: {folder}; run the same command again to resume", file=sys.stderr)
         return 128 + signal_number
     if best is None:
         raise UsageError(f"no trial has a value of {spec.metric}: {folder / 'results.csv'} says how each ended")
@@ -93,18 +94,19 @@ def _report(opened: Sweep, signal_number: int, console: Console) -> int:
 
 
 def _send(opened: Sweep) -> None:
-    """Send to MLflow in a process of its own, which a server that does not answer can delay no longer than this."""
+    """Send to MLflow in a separate process, which is ended after a timeout if the server does not answer."""
     command = [sys.executable, "-m", "cyclegan_dist.training.sender", str(opened.folder)]
     try:
-        code = subprocess.run(command, timeout=PATIENCE_S, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode
+        code = subprocess.run(command, timeout=MLFLOW_TIMEOUT_S, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode
     except subprocess.TimeoutExpired:
         code = 1
     if code:
-        print(f"MLflow has not everything; send it with: {pipeline_command('sync')} {opened.folder}", file=sys.stderr)
+        retry = f"{pipeline_command('sync')} {opened.folder}"
+        print(f"not everything reached MLflow; send the rest with: {retry}", file=sys.stderr)
 
 
 def _print(console: Console, spec: SweepConfig, trials: Sequence[Trial], title: str) -> None:
-    """Whole lines where the output is no terminal."""
+    """Print whole lines where the output is not a terminal."""
     out = console if console.is_terminal else Console(width=240)
     out.print(table(out, spec, trials, title))
 

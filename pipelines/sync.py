@@ -1,4 +1,4 @@
-"""Send to MLflow what a run or a sweep has not sent, since it died or the server could not be reached.
+"""Send to MLflow what a run or a sweep has not sent, because it died or the server could not be reached.
 
 python -m pipelines.sync RUN_DIR
 """

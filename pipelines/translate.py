@@ -7,7 +7,7 @@ translation has other than 1 or 3 channels. Of a run, the newest snapshot is use
 `pipelines.prepare`, its domain A (or B) is translated, and OUTPUT gets WebDataset tars of the same names and keys.
 
 `--workers 8` spreads files, or shards, over a Ray cluster: that of RAY_ADDRESS, or one on this machine. The bytes are
-the same for any number. What was interrupted goes on where it stopped when the same command is given again.
+the same for any number. Run the same command again to resume an interrupted translation.
 """
 
 from collections.abc import Generator
@@ -100,7 +100,7 @@ def _tasks(command: Translate, job: "Job", snapshot: "Snapshot") -> "list[Task]"
 
 
 def _do(command: Translate, job: "Job", tasks: "list[Task]", done_before: int) -> int:
-    """Do tasks and print what became of them. Returns the number of images that could not be read."""
+    """Do tasks and print their results. Returns the number of images that could not be read."""
     written = left_out = 0
     progress = Progress(console=CONSOLE, disable=not CONSOLE.is_terminal)
     with progress as bar, closing(_outcomes(command, job, tasks)) as outcomes:
@@ -118,7 +118,7 @@ def _do(command: Translate, job: "Job", tasks: "list[Task]", done_before: int) -
 
 
 def _outcomes(command: Translate, job: "Job", tasks: "list[Task]") -> "Generator[tuple[int, TranslationResult]]":
-    """How many tasks were done together, and what became of them."""
+    """Yield the number of tasks that were done together, and their result."""
     if command.workers:
         from cyclegan_dist.orchestration.translating import translate_on_ray  # loads ray
 

@@ -188,5 +188,5 @@ def test_a_signal_leaves_a_checkpoint_and_a_code(
         (os.killpg if to_group else os.kill)(process.pid, number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
-    assert "the same command again resumes it" in err
+    assert "run the same command again to resume" in err
     assert len(list((own_home / "runs" / "demo" / "checkpoints").glob("step-*"))) == 1

@@ -125,11 +125,11 @@ class CheckpointStore:
             written = self._side_channel.gather(self._write_parts(step, parts))
             problem = self._commit(step, written, facts) if self.world.is_first else ""
             problem = self._side_channel.broadcast(problem)  # last: rank 0 prunes before any rank saves again
-        except Exception as error:  # another rank died; training finds out by itself
+        except Exception as error:  # another rank died, and training's own exchanges fail too
             problem = str(error)
         if problem:
             reason = problem.strip().splitlines()[0]
-            self._problem = f"checkpoint of step {step} was not written: {reason}; the previous one stays"
+            self._problem = f"checkpoint of step {step} was not written: {reason}; the previous one is kept"
 
     def _write_parts(self, step: int, parts: Mapping[str, Any]) -> dict[str, Any] | str:
         """Write and hash this rank's files. Returns their manifest entries, or the error's text."""

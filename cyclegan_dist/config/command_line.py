@@ -30,15 +30,13 @@ def parse_options(kind: type[T], pipeline: str, description: str | None, **optio
 
 
 def parse_own_options(kind: type[T], pipeline: str, description: str | None) -> tuple[T, list[str]]:
-    """As `parse_options`, for a pipeline that takes values of a config besides. Also returns the rest of the command
-    line.
-    """
+    """Like `parse_options`, for a pipeline that also takes config values. Also returns the remaining arguments."""
     command, rest = parse(kind, return_unknown_args=True, **_texts(pipeline, description))
     return command, replace_set(rest)
 
 
 def parse_with_overrides(kind: type[T], pipeline: str, description: str | None) -> tuple[T, dict[str, Any]]:
-    """The command line of a pipeline that takes `--dotted.key value` of a config besides, and these values.
+    """The options of a pipeline that also takes config values as `--dotted.key value`, and these values.
 
     The keys are checked against the config that they override; only an option without a dot is checked here.
 
@@ -58,7 +56,7 @@ def _texts(pipeline: str, description: str | None) -> dict[str, Any]:
 
 
 def parse(kind: Any, **options: Any) -> Any:
-    """`tyro.cli`, whose page about an error becomes one line.
+    """`tyro.cli`, with errors of one line instead of its page.
 
     Raises:
         UsageError: for arguments that do not fit.
@@ -74,7 +72,7 @@ def parse(kind: Any, **options: Any) -> Any:
 
 
 def _first_paragraph(page: str) -> str:
-    """What is in tyro's frame above its first rule, or in all of it."""
+    """The text in tyro's frame above its first horizontal line, or all of it."""
     lines = [line.strip("│╭╮╰╯|+ ") for line in page.splitlines()]
     rules = [number for number, line in enumerate(lines) if line.endswith(("──", "--"))]
     text = lines[rules[0] + 1 : rules[1]] if len(rules) > 1 else lines

@@ -1,7 +1,7 @@
 """The configuration tree: defaults, then a preset or YAML file, then the command line.
 
-Every part is a frozen dataclass that lives beside its owner; this file only assembles them, reads YAML and says what is
-wrong with it.
+Each part is a frozen dataclass, defined in the package that uses it; this module assembles them, reads YAML and reports
+errors in it.
 """
 
 import dataclasses
@@ -28,12 +28,12 @@ from cyclegan_dist.step.world_config import WorldConfig
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.config import TrackingConfig
 
-NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # a folder, an MLflow run and a part of URLs are named so
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # names a folder, an MLflow run and a part of URLs
 
 
 @dataclass(frozen=True, kw_only=True)
 class EveryConfig:
-    """How often, in images per domain seen by all ranks together. 0 switches it off."""
+    """Intervals in images per domain, counted over all ranks. 0: never."""
 
     log: Annotated[int, Ge(0)] = 100
     """Losses, learning rate and speed to metrics.jsonl, the terminal and MLflow."""
@@ -42,9 +42,9 @@ class EveryConfig:
     checkpoint: Annotated[int, Ge(0)] = 2000
     """Everything needed to resume; also at the end and when the run is stopped."""
     compare: Annotated[int, Ge(0)] = 2000
-    """A comparison of all ranks' weights, which must be equal in every bit."""
+    """A check that all ranks' weights are bitwise identical."""
     snapshot: Annotated[int, Ge(0)] = 10000
-    """The generators for users; also at the end."""
+    """A snapshot of the generators, for inference; also at the end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,22 +52,22 @@ class Config:
     """A training run."""
 
     name: str = "run"
-    """The run's name: its folder under runs_dir, and its name in MLflow. The same name again resumes."""
+    """The run's name: its folder under runs_dir, and its name in MLflow. The name of an existing run resumes it."""
     runs_dir: str = "runs"
-    """Where run folders are made. A relative path starts at CYCLEGAN_DIST_HOME if that is set."""
+    """Folder of run folders. A relative path starts at CYCLEGAN_DIST_HOME if that is set."""
     seed: Annotated[int, Ge(0)] = 0
-    """Of weights, order of data, augmentation and history buffers."""
+    """Seed of weights, data order, augmentation and history buffers."""
     stop_after: Annotated[int, Ge(0)] = 0
-    """Stop after so many images, schedule unchanged; the same command with a larger value goes on. 0: at the end of the
-    schedule."""
+    """Stop after so many images, with the schedule unchanged; run again with a larger value to resume. 0: at the end of
+    the schedule."""
     keep_checkpoints: Annotated[int, Gt(0)] = 3
-    """Newest checkpoints that are kept."""
+    """Number of newest checkpoints to keep."""
     keep_best: Annotated[int, Ge(0)] = 0
-    """Checkpoints that are kept besides: those before which best_loss was lowest."""
+    """Number of further checkpoints to keep: those with the lowest best_loss when they were saved."""
     best_loss: str = "G"
-    """The loss that keep_best goes by: one of those that the method reports."""
+    """Loss that keep_best compares: one of those that the method reports."""
     checkpoints: str = ""
-    """Folder or fsspec URL that checkpoints are written below, under the run's name. Empty: in the run's folder."""
+    """Folder or fsspec URL for checkpoints, in a subfolder with the run's name. Empty: the run's folder."""
     method: AnyMethodConfig = field(default_factory=METHODS[DEFAULT])
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -128,8 +128,8 @@ class Config:
         return f"{self.checkpoints if '://' in self.checkpoints else home() / self.checkpoints}/{self.name}"
 
 
-# What may differ when a run is resumed: none of it changes what is learned. The data set itself is compared by its
-# digest.
+# Keys that may differ when a run is resumed, because they do not change what is learned. The data set is compared by
+# its digest.
 SAFE_TO_CHANGE = (
     *(
         "name",
@@ -150,9 +150,9 @@ SAFE_TO_CHANGE = (
 
 
 def home() -> Path:
-    """Where relative run folders and the default MLflow store start: CYCLEGAN_DIST_HOME, or the current folder.
+    """The base of relative run folders and of the default MLflow store: CYCLEGAN_DIST_HOME, or the current folder.
 
-    A job that `ray job submit` started has a current folder that Ray throws away, so there it is ~/cyclegan_dist.
+    Ray deletes the current folder of a job that `ray job submit` started, so there it is ~/cyclegan_dist.
     """
     if "CYCLEGAN_DIST_HOME" in os.environ:
         return Path(os.environ["CYCLEGAN_DIST_HOME"]).expanduser().absolute()
@@ -164,10 +164,10 @@ def home() -> Path:
 def load_config(name: str) -> Config:
     """The tree of a shipped preset, of a YAML file, or of several joined by `+`, where later ones win.
 
-    Joined, the run is named after all of them, unless the last is a file that names it.
+    The run of a joined config is named after all parts, unless the last is a file that sets the name.
 
     Raises:
-        UsageError: if there is none of that name, or it does not fit the tree.
+        UsageError: if there is none with that name, or it is invalid.
     """
     parts = name.split("+")
     trees = [read_tree(*read_shipped(part, "preset")) for part in parts]
@@ -219,7 +219,7 @@ def check_config(tree: dict[str, Any], source: str) -> Config:
     refuse_unknown(flatten(tree), flatten(defaults), source)
     # Merged here, not field by field: a method may have other defaults for a network than the network's own class.
     tree = _merged(defaults, {key: value for key, value in tree.items() if value is not None})
-    del tree["method"]["name"]  # it is the type's now
+    del tree["method"]["name"]  # the class of the method stands for it
     checked = check_tree(tree, kind, source)
     return Config(**{part.name: getattr(checked, part.name) for part in dataclasses.fields(Config)})
 
@@ -251,7 +251,7 @@ def refuse_changes(old: Config, new: Config) -> None:
     """
     before, after = flatten(dataclasses.asdict(old)), flatten(dataclasses.asdict(new))
     safe = lambda key: any(key == s or key.startswith(f"{s}.") for s in SAFE_TO_CHANGE)  # noqa: E731
-    compared = before.keys() & after.keys()  # another method has other keys, and its name says enough
+    compared = before.keys() & after.keys()  # another method has other keys, and its name is compared
     changed = [
         f"  {key}: {before[key]} -> {after[key]}"
         for key in before
@@ -261,5 +261,5 @@ def refuse_changes(old: Config, new: Config) -> None:
         raise UsageError(
             f"run {new.name} was started with another config:\n"
             + "\n".join(changed)
-            + "\ngive --name another name, or undo the change"
+            + "\nchoose another --name, or undo the change"
         )

@@ -1,4 +1,4 @@
-"""What snapshots are evaluated on while training goes on. Free of torch, so that `--help` answers quickly."""
+"""Options of the evaluation of snapshots during training. Does not import torch, to keep `--help` fast."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ from cyclegan_dist.errors import UsageError, refuse_password
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutConfig:
-    """Images that are not trained on, by which every snapshot of a run is judged beside training."""
+    """Held-out images, on which every snapshot of a run is evaluated during training."""
 
     data: str = ""
-    """Data set of them, folder or fsspec URL. Empty: no snapshot is judged."""
+    """Folder or fsspec URL of the held-out data set. Empty: snapshots are not evaluated."""
     features: str = "untrained"
-    """Network whose features distances are taken between, as `--features` of the pipeline `evaluate`."""
+    """Network whose features are compared, as with `--features` of the pipeline `evaluate`."""
     features_sha256: str = ""
-    """What its file must hash to."""
+    """Required sha256 of the network's weights file."""
     best: str = "kd/untrained"
-    """Figure, the mean of both directions, by which best.json names the best snapshot: the lower the better."""
+    """Figure by which best.json selects the best snapshot: the mean of both directions, lower is better."""
 
     def __post_init__(self) -> None:
         refuse_password(self.data, "held_out.data")

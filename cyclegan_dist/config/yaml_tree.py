@@ -1,4 +1,4 @@
-"""Nested dictionaries, as YAML has them: read, flattened, checked against a dataclass, and what is wrong with them."""
+"""Nested dictionaries from YAML: reading, flattening, and validation against a dataclass with one-line errors."""
 
 import difflib
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.get_event().start_mark
-            raise yaml.MarkedYAMLError(None, None, "aliases are not read: write the value once more", mark)
+            raise yaml.MarkedYAMLError(None, None, "aliases are not supported: repeat the value", mark)
         return super().compose_node(parent, index)
 
 
@@ -26,7 +26,7 @@ def read_yaml(text: str, source: str) -> Any:
     """The plain values that YAML `text` holds; `source` is named in errors.
 
     Raises:
-        UsageError: if it is no YAML, or holds tags that make objects, aliases, or what is nested without end.
+        UsageError: if it is not YAML, is nested too deeply, or has aliases or tags that create objects.
     """
     try:
         return yaml.load(text, _Loader)
@@ -67,7 +67,7 @@ def check_tree(tree: dict[str, Any], kind: type[T], source: str) -> T:
         return TypeAdapter(kind).validate_python(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        # Of a union, pydantic also names the branch, in words that are no part of a key.
+        # For a union pydantic also names the branch, which is not part of the key.
         where = ".".join(part for part in map(str, first["loc"]) if part.isidentifier() or part.isdigit())
         raise UsageError(
             f"{source}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"

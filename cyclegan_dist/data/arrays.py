@@ -1,6 +1,6 @@
 """Images with other than 1 or 3 channels: `.npy` files of H x W x C (or H x W) uint8 or uint16.
 
-Not `numpy.load`: it reserves what a header asks for before it looks whether that many bytes follow.
+`numpy.load` is not used: it allocates the size in the header before it checks that so many bytes follow.
 """
 
 import io
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 MAGIC = b"\x93NUMPY"
-PICTURES = (1, 3)  # channels of what picture files hold; any other number comes as .npy
+PICTURES = (1, 3)  # channels that picture files can have; any other number is stored as .npy
 
 
 def read_array(file: BinaryIO, *, max_pixels: int) -> np.ndarray:
@@ -40,7 +40,7 @@ def read_array(file: BinaryIO, *, max_pixels: int) -> np.ndarray:
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    # Version 1.0 has at most 64 KB of header; the others exist for names of fields, which images have not.
+    # Version 1.0 has at most 64 KB of header; the others exist for names of fields, which images do not have.
     if npy.read_magic(file) != (1, 0):
         raise ValueError("an .npy file of a version that plain arrays do not need: save it with numpy.save")
     return npy.read_array_header_1_0(file)

@@ -11,9 +11,7 @@ from cyclegan_dist.data.config import DataConfig
 
 
 class Augment:
-    """Resize, crop and mirror as `DataConfig` says. `multiple` is what the generators need sides to be a multiple
-    of.
-    """
+    """Resize, crop and mirror as `DataConfig` says. The generators require sides that are multiples of `multiple`."""
 
     def __init__(self, config: DataConfig, multiple: int):
         self.config, self.multiple = config, multiple
@@ -27,7 +25,7 @@ class Augment:
         return self.cut(self.resize(image), rng)
 
     def resize(self, image: Tensor) -> Tensor:
-        """The part without chance: always the same of one image."""
+        """The deterministic part: always the same for one image."""
         mode, size = self.config.preprocess, self.config.load_size
         if mode == "resize_and_crop":
             return _resize(image, size, size)
@@ -37,7 +35,7 @@ class Augment:
         return image
 
     def cut(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """The part that is drawn: crop and mirror a resized image.
+        """The random part: crop and mirror a resized image.
 
         Raises:
             ValueError: if it is smaller than the crop.

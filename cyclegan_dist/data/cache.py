@@ -1,4 +1,4 @@
-"""Images that were decoded and resized before, kept on a local disk: what is left to do for them is to cut them out."""
+"""A cache of decoded and resized images on a local disk, which then only need to be cropped."""
 
 import math
 import mmap
@@ -15,14 +15,14 @@ from cyclegan_dist.data.reader import DataError
 class PixelCache:
     """The first images of a domain, C x H x W uint8 of one size, by their index.
 
-    A file without a name in TMPDIR, mapped into memory and shared with every process that is forked from this one: each
-    image is written by who decodes it first, and the system keeps as much of it in memory as there is room for. It ends
-    with its processes, however those end.
+    An unnamed file in TMPDIR, mapped into memory and shared with every process forked from this one: the process that
+    decodes an image first writes it, and the system keeps as much of the file in memory as fits. The file disappears
+    with its processes, however they end.
 
     Args:
         samples: images of the domain.
         shape: of each.
-        limit_bytes: that may be used; images beyond are not kept.
+        limit_bytes: size of the file; images beyond it are not cached.
 
     Raises:
         DataError: if the disk has no room.
@@ -36,7 +36,7 @@ class PixelCache:
             return
         with tempfile.TemporaryFile() as file:
             try:
-                # Reserved now: a disk that turned out full at a later write would kill the process.
+                # Reserved now, because a full disk at a later write would kill the process.
                 os.posix_fallocate(file.fileno(), 0, size)
             except OSError as error:
                 raise DataError(
@@ -48,13 +48,13 @@ class PixelCache:
         self._known = np.frombuffer(mmap.mmap(-1, self.held), np.uint8)
 
     def get(self, index: int) -> Tensor | None:
-        """Image `index`, not to be written to; None if it is not kept, or not yet."""
+        """Image `index`, which must not be modified; None if it is not cached."""
         if index < self.held and self._known[index]:
             return torch.from_numpy(self._pixels[index])
         return None
 
     def put(self, index: int, image: Tensor) -> None:
-        """Keep an image, if there is a place for it. Two processes that do so at once write the same."""
+        """Cache an image if there is room. Processes may do so at the same time, because they write the same bytes."""
         if index < self.held:
             self._pixels[index] = image.numpy()
-            self._known[index] = 1  # after the pixels: who sees this sees them
+            self._known[index] = 1  # after the pixels, so that they are complete where this is set

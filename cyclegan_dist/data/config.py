@@ -1,4 +1,4 @@
-"""Where images come from and how they are cut. Free of torch, so that `--help` answers quickly."""
+"""Options of the data set and its preprocessing. Does not import torch, to keep `--help` fast."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -21,31 +21,32 @@ class DataConfig:
     path: str = ""
     """Folder or fsspec URL of a data set, made by the pipeline `prepare`; `synthetic` draws the demo's two domains."""
     preprocess: Preprocess = "resize_and_crop"
-    """`resize_and_crop`: to load_size x load_size, then a random crop. `crop`: a random crop. `scale_width`: to width
-    load_size. `scale_width_and_crop`: both. `none`: only down to a multiple of what the generator needs."""
+    """`resize_and_crop`: resize to load_size x load_size, then crop randomly. `crop`: crop randomly. `scale_width`:
+    resize to width load_size. `scale_width_and_crop`: both. `none`: only round the sides to the multiple that the
+    generator requires."""
     load_size: Annotated[int, Gt(0)] = 286
-    """Pixels images are resized to."""
+    """Size in pixels that images are resized to."""
     crop_size: Annotated[int, Gt(0)] = 256
-    """Pixels of the random crop."""
+    """Side of the random crop in pixels."""
     flip: bool = True
-    """Mirror every other image left to right."""
+    """Mirror images left to right, with probability 0.5."""
     shuffle_window: Annotated[int, Gt(0)] = 16384
-    """Samples that are shuffled evenly. A larger domain is read window after window, each of blocks of neighbours from
-    all over the shards."""
+    """Number of samples that are shuffled uniformly. A larger domain is read in windows, each made of blocks from all
+    over the shards."""
     max_bad_fraction: Annotated[float, Ge(0), Le(1)] = 0.0
-    """Share of a domain's samples that may turn out damaged: another takes the place of each, and bad_samples.jsonl
-    says which. 0: the first one ends the run."""
+    """Fraction of a domain's samples that may be damaged: each is replaced by another one and listed in
+    bad_samples.jsonl. 0: the first one ends the run."""
     workers: Annotated[int, Ge(0)] = 2
-    """Processes that read and decode, for each rank. 0: the training process itself."""
+    """Loader processes per rank. 0: the training process loads the images."""
     cache_gb: Annotated[float, Ge(0)] = 0.0
-    """Gigabytes of disk, where TMPDIR points, in which each rank keeps decoded and resized images, so that later passes
-    only cut them out. 0: none. For `resize_and_crop`."""
+    """Gigabytes of disk in TMPDIR in which each rank caches decoded and resized images, so that later passes only crop
+    them. 0: no cache. Requires `resize_and_crop`."""
 
     def __post_init__(self) -> None:
         refuse_password(self.path, "data.path")
         if self.cache_gb and self.preprocess != "resize_and_crop":
             raise UsageError(
-                f"data.cache_gb keeps images of one size, which data.preprocess {self.preprocess} does not make: "
+                f"data.cache_gb caches images of one size, which data.preprocess {self.preprocess} does not give: "
                 "give cache_gb 0, or preprocess resize_and_crop"
             )
         if self.preprocess in ("resize_and_crop", "scale_width_and_crop") and self.crop_size > self.load_size:

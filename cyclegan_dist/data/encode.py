@@ -1,4 +1,4 @@
-"""Images as files: what a data set stores, and what translating writes."""
+"""Encoding of images as files, for data sets and translations."""
 
 import io
 import warnings
@@ -29,7 +29,7 @@ class EncodedImage:
         width: in pixels.
         height: in pixels.
         mode: L, RGB, or C and the number of channels: C4.
-        note: what was not taken of the file it was made from, or empty.
+        note: what of the source file was discarded, or empty.
     """
 
     name: str
@@ -42,10 +42,10 @@ class EncodedImage:
 
 
 def encode_file(folder: Path, name: str, load_size: int | None, quality: int, half: Half = "") -> EncodedImage:
-    """Make one file of `folder` fit for training.
+    """Convert one file of `folder` for training.
 
     JPEG and PNG files that are 8-bit, opaque, upright, of one frame and not to be resized keep their bytes; others are
-    encoded anew, as JPEG of `quality` if they were JPEG, as `.npy` if they have other than 1 or 3 channels, and else as
+    re-encoded, as JPEG of `quality` if they were JPEG, as `.npy` if they have other than 1 or 3 channels, and else as
     PNG.
 
     Args:
@@ -62,7 +62,7 @@ def encode_file(folder: Path, name: str, load_size: int | None, quality: int, ha
         name.encode()
     except UnicodeEncodeError:
         raise UnreadableImageError("its name is not UTF-8: rename it") from None
-    with warnings.catch_warnings(record=True) as caught:  # decoders report doubtful files so
+    with warnings.catch_warnings(record=True) as caught:  # decoders report questionable files as warnings
         warnings.simplefilter("always")
         picture = read_image(folder / name)
     note = "; ".join(filter(None, [picture.note, *(" ".join(str(warning.message).split()) for warning in caught)]))

@@ -17,7 +17,7 @@ EXTENSIONS = {
 
 
 def list_images(folder: Path) -> list[str]:
-    """Relative names of the images under `folder`, in order: by their endings, without an ending by their content.
+    """Sorted relative names of the images under `folder`, recognised by extension, or by content if they have none.
 
     Hidden files and folders are skipped. Links to folders are listed, not followed: reading them as images fails, so
     that they are reported.
@@ -53,5 +53,5 @@ def _is_image(folder: Path, path: PurePath) -> bool:
 
 
 def printable(name: object) -> str:
-    """A file name for a line of text: with line breaks, control characters and broken Unicode escaped."""
+    """A file name as one line of text, with line breaks, control characters and invalid Unicode escaped."""
     return text if (text := str(name)).isprintable() else ascii(text)

@@ -1,7 +1,7 @@
-"""Files of any kind as 8-bit images: one decoder for preparing, training, translating and serving.
+"""The decoder of image files to 8-bit images, for preparing, training, translating and serving.
 
-Files come from anywhere, so nothing here trusts them: sizes are looked at before pixels, only the formats named here
-are tried (Pillow knows some that start other programs), and whatever goes wrong is an `UnreadableImageError`.
+Files are untrusted: sizes are checked before pixels are read, only the formats listed here are tried (Pillow supports
+some that start other programs), and every failure is an `UnreadableImageError`.
 """
 
 import io
@@ -21,9 +21,9 @@ from cyclegan_dist.data.arrays import MAGIC, PICTURES, read_array
 from cyclegan_dist.data.config import MAX_FILE_BYTES, MAX_PIXELS
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20  # Pillow unpacks 64 MB of comments for one PNG
+PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20  # Pillow's default allows 64 MB of comments in one PNG
 _ORIENTATION = 0x0112
-# ImageOps.exif_transpose also writes the EXIF data anew, which fails on what some cameras put there.
+# ImageOps.exif_transpose is not used: it also rewrites the EXIF data, which fails for some cameras.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -41,13 +41,13 @@ class UnreadableImageError(ValueError):
 
 @dataclass(frozen=True)
 class Picture:
-    """What an image file shows.
+    """The content of an image file.
 
     Attributes:
         pixels: C x H x W uint8, upright, transparency over white.
-        extension: of the kind of file that suits it: jpg, png or npy.
-        as_is: whether the file itself is of that kind and holds these pixels and nothing else.
-        note: what of the file was not taken, or empty.
+        extension: of the file type to store it as: jpg, png or npy.
+        as_is: whether the file itself is of that type and holds these pixels and nothing else.
+        note: what of the file was discarded, or empty.
     """
 
     pixels: Tensor
@@ -60,7 +60,7 @@ def read_image(source: Path | bytes) -> Picture:
     """The first frame of an image file, on disk or in memory, or the array of an `.npy` file.
 
     Raises:
-        UnreadableImageError: if it is no image, damaged, too large, or of values whose range is not known.
+        UnreadableImageError: if it is not an image, is damaged or too large, or has values of unknown range.
     """
     try:
         with _opened(source) as file:
@@ -79,16 +79,16 @@ def read_image(source: Path | bytes) -> Picture:
 
 
 def decode(source: Path | bytes, channels: int) -> Tensor:
-    """An image file, on disk or in memory, as C x H x W uint8 with so many channels.
+    """An image file, on disk or in memory, as C x H x W uint8 with the given number of channels.
 
     Raises:
-        UnreadableImageError: as `read_image`, and if it has not as many channels.
+        UnreadableImageError: as `read_image`, and as `with_channels`.
     """
     return with_channels(read_image(source).pixels, channels)
 
 
 def with_channels(pixels: Tensor, channels: int) -> Tensor:
-    """C x H x W uint8 as `channels` x H x W: grey becomes colour and colour grey, and nothing else becomes another.
+    """C x H x W uint8 as `channels` x H x W. Only grey and colour are converted into each other.
 
     Raises:
         UnreadableImageError: if it cannot.
@@ -98,14 +98,14 @@ def with_channels(pixels: Tensor, channels: int) -> Tensor:
         return pixels
     if found not in PICTURES or channels not in PICTURES:
         raise UnreadableImageError(
-            f"it has {found} channels, not the {channels} that are asked for: set method.input_nc (domain A) or "
+            f"it has {found} channels instead of {channels}: set method.input_nc (domain A) or "
             f"method.output_nc (domain B) to {found}, or give other images"
         )
     return pixels.repeat(3, 1, 1) if found == 1 else pil_to_tensor(to_pil_image(pixels).convert("L"))
 
 
 def visible(images: Tensor) -> Tensor:
-    """... x C x H x W images as ones that can be shown: their first three channels, of two the first."""
+    """... x C x H x W images as ones that can be displayed: the first three channels, or the first of two."""
     channels = images.shape[-3]
     return images if channels in PICTURES else images[..., : 1 if channels == 2 else 3, :, :]
 
@@ -126,7 +126,7 @@ def to_bytes(x: Tensor) -> Tensor:
 
 
 def _opened(source: Path | bytes) -> BinaryIO:
-    """A file that is one, and not too long to be looked at."""
+    """A regular file, opened, of at most MAX_FILE_BYTES."""
     if isinstance(source, bytes):
         size = len(source)
     else:
@@ -147,16 +147,16 @@ def _array(file: BinaryIO) -> Picture:
 
 
 def _picture(image: ImageFile) -> Picture:
-    """What an image shows whose header was read."""
+    """The content of an image whose header has been read."""
     tags = getattr(image, "tag_v2", {})
-    tile = tags.get(322, 0), tags.get(323, 0)  # of a TIFF: it is unpacked whole, however small the image
+    tile = tags.get(322, 0), tags.get(323, 0)  # a TIFF's tile is unpacked whole, however small the image
     for width, height in (image.size, tile):
         if width * height > MAX_PIXELS:
             raise UnreadableImageError(f"{width}x{height} are more than the {MAX_PIXELS:,} pixels we read: reduce it")
     sixteen_bits = ";16" in str(image.tile)
     image.load()  # turns a TIFF upright
     turn, doubt = _orientation(image)
-    jpeg = image.format in ("JPEG", "MPO")  # MPO: a JPEG that cameras put a second picture, small or deep, behind
+    jpeg = image.format in ("JPEG", "MPO")  # MPO: a JPEG followed by a preview or a depth map
     animated = getattr(image, "is_animated", False) and not jpeg
     plain = image.mode in ("L", "RGB") and "transparency" not in image.info
     as_is = plain and (jpeg or image.format == "PNG") and turn is None and not (sixteen_bits or animated)
@@ -166,14 +166,14 @@ def _picture(image: ImageFile) -> Picture:
 
 
 def _frames(image: Image.Image) -> str:
-    # A TIFF is a chain of pages, and Pillow looks for loops in it with each step: a small file could take for ever.
+    # Pillow looks for loops in a TIFF's chain of pages at each page, so that counting them could take too long.
     return "several" if image.format == "TIFF" else str(getattr(image, "n_frames", "several"))
 
 
 def _orientation(image: Image.Image) -> tuple[Image.Transpose | None, str]:
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1)), ""
-    except Exception as error:  # again anything: what cameras and editors leave there is often broken
+    except Exception as error:  # any error again: EXIF data is often broken
         return None, f"its EXIF data cannot be read ({error}), so it was not turned"
 
 
@@ -191,16 +191,16 @@ def _eight_bit(image: Image.Image) -> Tensor:
 
 
 def _upper_byte(image: Image.Image) -> Tensor:
-    """Of integers with 16 bits, which Pillow would saturate."""
+    """The upper byte of 16-bit integers, which Pillow would saturate."""
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 0xFFFF:
         raise UnreadableImageError(
             f"its values, {values.min()} to {values.max()}, have no known range: save it with 8 or 16 bits"
         )
     tags = getattr(image, "tag_v2", {})
-    bits = min(16, *tags.get(258, (16,)))  # scanners write TIFFs of 12
+    bits = min(16, *tags.get(258, (16,)))  # scanners write 12-bit TIFFs
     levels = (values >> (bits - 8)).astype(np.uint8)
-    if tags.get(262) == 0:  # TIFF counts from white here
+    if tags.get(262) == 0:  # 0 is white here
         levels = 255 - levels
     if isinstance(clear := image.info.get("transparency"), int):
         levels[values == clear] = 255

@@ -1,4 +1,4 @@
-"""From the plan to batches of decoded images: what one rank's training loop draws from."""
+"""The data loader of a rank: batches of decoded images in the order of the plan."""
 
 import dataclasses
 import itertools
@@ -21,12 +21,12 @@ from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan, drawn_together
 from cyclegan_dist.data.reader import BadSample, BadSampleError, DataError, ShardReader
 
-TRIES = 100  # damaged samples in a row, after which there is no use in drawing another
+TRIES = 100  # damaged samples in a row, after which loading fails
 
 
 class Batch(NamedTuple):
-    """n images of each domain as n x C x H x W uint8, the keys they have in their shards, and the samples that should
-    have been among them but are damaged.
+    """n images of each domain as n x C x H x W uint8, their keys in the shards, and the damaged samples that were
+    replaced.
     """
 
     A: Tensor
@@ -36,7 +36,7 @@ class Batch(NamedTuple):
     bad: list[BadSample]
 
     def images(self, device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format) -> dict[str, Tensor]:
-        """`real_A` and `real_B` in [-1, 1] where the networks are."""
+        """`real_A` and `real_B` in [-1, 1] on `device`."""
         return {f"real_{d}": to_unit_range(x, device, dtype, memory_format) for d, x in (("A", self.A), ("B", self.B))}
 
 
@@ -70,11 +70,11 @@ class _Positions(Dataset[Pair]):
         return image_A, image_B, key_A, key_B, bad
 
     def _images(self, domains: Sequence[str], position: int, bad: list[BadSample]) -> dict[str, tuple[Tensor, str]]:
-        """The images that stand at `position`, or those that take the place of damaged ones."""
+        """The images at `position`, or the replacements of damaged ones."""
         first = domains[0]
         for attempt in range(TRIES):
             index = self._plan.sample(first, position)
-            if attempt:  # any of the domain, drawn by the position alone: the same on every rank and after a resume
+            if attempt:  # a random one that depends on the position only: the same on every rank and after a resume
                 rng = np.random.default_rng([self._plan.seed, DOMAINS.index(first), position, attempt])
                 index = int(rng.integers(self._plan.samples[first]))
             try:
@@ -84,12 +84,12 @@ class _Positions(Dataset[Pair]):
                 }
             except BadSampleError as error:
                 if not self._may_be_bad:
-                    raise DataError(str(error)) from error  # a plain one, that finds its way out of a worker process
+                    raise DataError(str(error)) from error  # a plain one, which a worker process can send
                 bad.append(error.sample)
         raise DataError(f"{TRIES} samples of domain {first} in a row are damaged, the last in {bad[-1].shard}")
 
     def _augmented(self, domain: str, index: int, first: str, position: int) -> tuple[Tensor, str]:
-        """An image, cut as the plan's position of domain `first` says: partners are cut alike."""
+        """An image, cropped at random as domain `first` is at this position, so that partners are cropped alike."""
         reader = self._readers[domain]
         image = self._resized(domain, index)
         try:
@@ -99,7 +99,7 @@ class _Positions(Dataset[Pair]):
             raise reader.bad(index, error) from error
 
     def _resized(self, domain: str, index: int) -> Tensor:
-        """Out of the cache, or out of the shard."""
+        """A resized image, from the cache or from its shard."""
         reader, cache = self._readers[domain], self._caches.get(domain)
         if cache is not None and (kept := cache.get(index)) is not None:
             return kept
@@ -114,7 +114,7 @@ class _Positions(Dataset[Pair]):
 
 
 def _caches(manifest: Manifest, config: DataConfig, channels: dict[str, int]) -> dict[str, PixelCache]:
-    """One for each domain, or none; each may take the same share of its domain's images."""
+    """A cache per domain, or none; each caches the same share of its domain's images."""
     if not config.cache_gb:
         return {}
     side = config.load_size
@@ -152,8 +152,8 @@ def batches(
     channels: dict[str, int],
     pin_memory: bool = False,
 ) -> Generator[Batch]:
-    """This rank's micro-batches from `first_step` on, without end: one run of the loader, so that no epoch boundary
-    stops it. Close it to end the worker processes.
+    """This rank's endless stream of micro-batches from `first_step` on: one iteration of the loader, so that it does
+    not pause at epoch boundaries. Close it to end the worker processes.
 
     Args:
         manifest: the data set.
@@ -161,9 +161,9 @@ def batches(
         config: preprocessing and worker processes.
         share: of this rank.
         first_step: 0-based step to begin with.
-        multiple: what the generators need sides to be a multiple of.
+        multiple: the generators require sides that are multiples of it.
         channels: of domain "A" and "B": 1 or 3.
-        pin_memory: place batches where a GPU can fetch them from.
+        pin_memory: copy batches into pinned memory, for a GPU.
 
     Raises:
         DataError: while iterating, if a shard is not what the manifest says or an image cannot be used.
@@ -186,7 +186,7 @@ def batches(
             prefetch_factor=PREFETCH if config.workers else None,
             pin_memory=pin_memory,
             worker_init_fn=_leave_signals_to_the_rank,
-            # Only what is forked shares the cache.
+            # Only forked processes share the cache.
             multiprocessing_context="fork" if config.workers and config.cache_gb else None,
         )
     )
@@ -199,21 +199,21 @@ def _leave_signals_to_the_rank(worker: int) -> None:
 
 
 def _clean_errors(loader: DataLoader[Batch]) -> Generator[Batch]:
-    """The loader's batches; a worker's DataError as one line, raised when the worker processes are gone. They are gone
-    when the generator is closed, too.
+    """The loader's batches; a worker's DataError as one line, raised after the worker processes have ended. Closing the
+    generator ends them too.
     """
     stream, problem = iter(loader), DataError()
     try:
         while True:
             try:
                 batch = next(stream)
-            except DataError as error:  # out of a worker it comes with that worker's traceback as its text
+            except DataError as error:  # a worker's has that worker's traceback as its text
                 problem = DataError(re.sub(r"^[\w.]+Error: ", "", str(error).strip().splitlines()[-1]))
                 break
             yield batch
     finally:
-        # Workers do not end by a signal, and waiting for the iterator to be collected is not enough: an exception's
-        # traceback may keep it until the interpreter ends, and that then waits for the workers, for ever.
+        # Workers ignore signals, and garbage collection of the iterator is not enough: an exception's traceback may
+        # keep it alive until the interpreter exits, which then waits for the workers and hangs.
         if loader.num_workers:
             stream._shutdown_workers()  # pyright: ignore[reportAttributeAccessIssue]
     raise problem
@@ -222,7 +222,7 @@ def _clean_errors(loader: DataLoader[Batch]) -> Generator[Batch]:
 def fixed_images(
     manifest: Manifest, plan: Plan, config: DataConfig, *, count: int, multiple: int, channels: dict[str, int]
 ) -> dict[str, Tensor]:
-    """The first `count` samples of each domain, or the first pairs, always cut alike: `real_A` and `real_B`,
+    """The first `count` samples of each domain, or the first pairs, always cropped alike: `real_A` and `real_B`,
     n x C x H x W uint8.
 
     Where preprocessing leaves images of different sizes, only those of the first one's size are taken, equally many of
@@ -252,7 +252,7 @@ def _usable(
     channels: dict[str, int],
     problems: list[str],
 ) -> Iterator[list[Tensor]]:
-    """The first images that can be used, cut. Whether the others end the run is decided when training meets them."""
+    """The first usable images, cropped. Whether the others end the run is decided when training reaches them."""
     first = domains[0]
     for index in range(min(TRIES, len(readers[first]))):
         try:

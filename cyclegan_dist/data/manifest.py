@@ -1,10 +1,10 @@
-"""The Parquet manifest beside the shards: what every sample is, where it lies, and what its bytes must hash to.
+"""The Parquet manifest of a data set: the description, location and hash of every sample.
 
 A data set is a folder or fsspec URL with `manifest.parquet`, written last, and ordinary WebDataset tars under `A/` and
 `B/`.
 """
 
-# pyarrow.compute makes its functions when it is imported.
+# pyarrow.compute creates its functions at import.
 # pyright: reportAttributeAccessIssue=false
 
 import hashlib
@@ -42,21 +42,21 @@ SCHEMA = pa.schema(
         ("sha256", pa.binary(32)),
     ]
 )
-# What training needs to know of each sample. The rest would double the memory of every rank.
+# The columns that training needs. The others would double the memory of every rank.
 READING = ("domain", "key", "shard", "offset", "size", "sha256")
-_KEY = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$"  # nothing that could be a path when somebody names a file after it
+_KEY = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$"  # not a path, because files are named after keys
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A data set, opened.
+    """An opened data set.
 
     Attributes:
         root: folder or URL, without a slash at the end.
-        table: one row per sample, those columns of `SCHEMA` that were asked for; all of domain A before all of B.
+        table: one row per sample, the requested columns of `SCHEMA`; all of domain A before all of B.
         shards: sha256, bytes and samples of each shard by relative path.
         digest: sha256 of the manifest file.
-        paired: whether images of one name, but for its ending, show the same in both domains.
+        paired: whether images with the same name, except for its extension, are pairs.
     """
 
     root: str
@@ -76,7 +76,7 @@ class Manifest:
         return {domain: len(rows) for domain, rows in self.domains.items()}
 
     def partners(self) -> np.ndarray:
-        """For each sample of A the index of its partner in B: the one of its name, but for the ending.
+        """For each sample of A the index of its partner in B: the one with the same name, except for its extension.
 
         Raises:
             UsageError: if the data set has no pairs.
@@ -109,7 +109,7 @@ def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
         columns: of `SCHEMA` that are wanted; `domain` always comes.
 
     Raises:
-        UsageError: if there is none, or it is not one of ours, or a domain is empty.
+        UsageError: if there is none, it was not written by `write_manifest`, or a domain is empty.
     """
     if path.startswith("pipe:"):
         raise UsageError(f"{path}: pipe: URLs run commands and are refused; give a folder or an fsspec URL")
@@ -128,7 +128,7 @@ def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
 
 @contextmanager
 def _local(root: str) -> Iterator[Path]:
-    """The manifest as a local file: itself, or a copy of it while the block lasts."""
+    """The manifest as a local file: itself, or a copy for the duration of the block."""
     try:
         file_system, path = fsspec.core.url_to_fs(f"{root}/{MANIFEST}")
         with tempfile.TemporaryDirectory() as folder:
@@ -164,7 +164,7 @@ def _read(file: Path, root: str, columns: list[str]) -> tuple[pa.Table, dict[str
 
 
 def _refuse_strange(table: pa.Table, shards: dict[str, dict[str, Any]]) -> None:
-    """Raise ValueError for what `write_manifest` never writes: domains mixed up, names that lead elsewhere."""
+    """Raise ValueError for what `write_manifest` never writes: mixed domains, names that point outside the data set."""
     in_A, in_B = (pc.equal(table["domain"], domain) for domain in DOMAINS)
     a = pc.sum(in_A).as_py() or 0
     if not (pc.all(in_A.slice(0, a), min_count=0).as_py() and pc.all(in_B.slice(a), min_count=0).as_py()):

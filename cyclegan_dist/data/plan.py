@@ -1,17 +1,16 @@
-"""Which sample is seen when: the order of a run as arithmetic.
+"""The order of samples in a run, computed from seed and step.
 
 Each domain is an endless sequence of passes over its samples; the order of pass k is drawn from (seed, domain, k)
 alone. Step s of global batch size n takes positions s*n ... s*n + n - 1 of both sequences, and rank r of W its r-th
 share of them. So all ranks have the same number of steps whatever the shards, every sample is seen exactly once in each
-pass over all ranks, A and B are drawn independently, and any step, of any world size, is found without having walked
-there. An epoch is max(|A|, |B|) images, one pass of the larger domain; the smaller one starts over, reshuffled, on its
-own clock.
+pass over all ranks, A and B are drawn independently, and any step at any world size is computed directly. An epoch is
+max(|A|, |B|) images, one pass of the larger domain; the smaller one starts over, reshuffled, independently of it.
 
 The order of a pass is drawn in two stages, so that reading stays mostly sequential however large the domain: blocks of
 neighbours in the shards are shuffled as wholes, and samples are shuffled within windows of that sequence of blocks. A
-domain that fits into one window, as all of the paper's do, is shuffled evenly.
+domain that fits into one window, as all of the paper's do, is shuffled uniformly.
 
-Where a method learns from pairs, A is drawn so and B follows: each image of A comes with its partner.
+For methods that learn from pairs only A is drawn, and each image of A comes with its partner in B.
 """
 
 from collections.abc import Mapping
@@ -32,7 +31,7 @@ class Plan:
         samples: number of samples of domain "A" and of domain "B".
         seed: of the run.
         batch_size: images per domain and step over all ranks.
-        window: samples that are shuffled evenly; rounded up to whole blocks of 256.
+        window: samples that are shuffled uniformly; rounded up to whole blocks of 256.
         partners: for each sample of A its partner in B, if both are drawn together.
     """
 
@@ -48,7 +47,7 @@ class Plan:
         return max(self.samples.values())
 
     def sample(self, domain: str, position: int) -> int:
-        """Index of the sample that stands at `position` (0-based, endless) of `domain`."""
+        """Index of the sample at `position` (0-based, endless) of `domain`."""
         if self.partners is not None and domain == "B":
             return int(self.partners[self.sample("A", position)])
         n = self.samples[domain]
@@ -83,7 +82,7 @@ class Plan:
 
 
 def drawn_together(plan: Plan) -> tuple[tuple[str, ...], ...]:
-    """The domains whose samples come together; of each group the first is drawn and the others follow."""
+    """Groups of domains that are drawn together: samples of the first are drawn, the others are their partners."""
     return (DOMAINS,) if plan.partners is not None else tuple((domain,) for domain in DOMAINS)
 
 
@@ -91,7 +90,7 @@ def drawn_together(plan: Plan) -> tuple[tuple[str, ...], ...]:
 def _blocks(draw: tuple[int, ...], n: int, blocks_each: int) -> tuple[np.ndarray, np.ndarray]:
     """The blocks of a pass in their order, and where each window of `blocks_each` begins, with `n` at the end."""
     blocks = np.random.default_rng([*draw, 0, 1]).permutation(-(-n // BLOCK))
-    sizes = np.minimum(BLOCK, n - blocks * BLOCK)  # the shards' last block is smaller, wherever it comes
+    sizes = np.minimum(BLOCK, n - blocks * BLOCK)  # the last block of the shards is smaller, at any place in the order
     ends = np.cumsum(sizes)
     return blocks, np.unique(np.concatenate([[0], ends[blocks_each - 1 :: blocks_each], [n]]))
 

@@ -1,4 +1,4 @@
-"""Preparing a data set: the images of two folders, encoded by several processes, become shards and a manifest."""
+"""Preparation of a data set: two folders of images, encoded by several processes, to shards and a manifest."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.shards import shuffled, write_dataset
 from cyclegan_dist.errors import UsageError
 
-CHUNK = 512  # images that are encoded ahead of what is written
+CHUNK = 512  # images that are encoded ahead of writing
 Report = Callable[[str], object]
 Progress = Callable[[Iterable[EncodedImage | str], str, int], Iterable[EncodedImage | str]]
 
@@ -31,8 +31,8 @@ def prepare(
 
     Args:
         config: the folders and options.
-        report: called with a line for each file that is left out, or not taken as it is.
-        progress: wraps the results for a folder, of which `total` will come, as `rich.progress.track` does.
+        report: called with a line for each file that is left out or changed.
+        progress: wraps the `total` results for a folder, as `rich.progress.track` does.
 
     Returns:
         The manifest's path.
@@ -61,7 +61,7 @@ def _refuse_unpaired(config: PrepareConfig, names: dict[str, list[str]]) -> None
     a, b = (Counter(str(Path(name).with_suffix("")) for name in names[domain]) for domain in "AB")
     if alone := sorted((a - b) | (b - a) | Counter(name for name in a if a[name] > 1)):
         raise UsageError(
-            f"--pairs {config.pairs}: {printable(alone[0])} has no partner of its name, or several "
+            f"--pairs {config.pairs}: {printable(alone[0])} has no partner with its name, or several "
             f"({len(alone)} such names): remove or rename them"
         )
 
@@ -94,7 +94,7 @@ def _encoded(
     order = shuffled(names, config.seed)
     half: Half = "" if config.pairs != "halves" else "left" if domain == "A" else "right"
     work = partial(_try_encode, folder, config.load_size, config.quality, half)
-    # A chunk at a time: no more is decoded ahead than is soon written, and after an error little is left to finish.
+    # One chunk at a time limits the encoded images in memory, and the work that is left to finish after an error.
     chunks = (order[start : start + CHUNK] for start in range(0, len(order), CHUNK))
     results = (image for chunk in chunks for image in pool.map(work, chunk, chunksize=8))
     for image in progress(results, f"{folder}", len(order)):
@@ -115,7 +115,7 @@ def _encoded(
 
 
 def _try_encode(folder: Path, load_size: int | None, quality: int, half: Half, name: str) -> EncodedImage | str:
-    """The image, or what is wrong with it."""
+    """The image, or the reason why it cannot be used."""
     try:
         return encode_file(folder, name, load_size, quality, half)
     except UnreadableImageError as error:

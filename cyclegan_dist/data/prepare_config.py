@@ -1,4 +1,4 @@
-"""What a data set is prepared from, and how. Free of torch, so that `--help` answers quickly."""
+"""Options of the preparation of a data set. Does not import torch, to keep `--help` fast."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,24 +17,24 @@ class PrepareConfig:
     b_dir: Path
     """Images of domain B."""
     out: Path
-    """Folder to make."""
+    """Folder to create."""
     load_size: int | None = None
     """Pixels the shorter side is reduced to; images are never enlarged."""
     quality: int = 95
-    """Quality of JPEGs that are encoded anew, 1 to 100."""
+    """Quality of re-encoded JPEGs, 1 to 100."""
     samples_per_shard: int = 1000
     """Images in one tar."""
     max_bad_fraction: float = 0.01
-    """Largest share of unreadable images in a domain that are left out; with more, preparation fails."""
+    """Largest fraction of unreadable images in a domain that are left out; with more, preparation fails."""
     seed: int = 0
-    """Of the order of images in the shards."""
+    """Seed of the order of images in the shards."""
     workers: int = 0
-    """Processes that read and encode. 0: one for each core."""
+    """Processes that read and encode. 0: one per core."""
     overwrite: bool = False
     """Replace another data set at OUT."""
     pairs: Literal["none", "names", "halves"] = "none"
-    """`names`: files of one name, but for its ending, show the same in both domains. `halves`: each file of A_DIR,
-    given as B_DIR too, holds both side by side, A on the left. Paired methods and evaluation need it."""
+    """`names`: files with the same name, except for its extension, are pairs. `halves`: each file of A_DIR, which is
+    also given as B_DIR, holds a pair side by side, A on the left. Required by paired methods and paired evaluation."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:

@@ -1,7 +1,7 @@
-"""Positioned reads out of shards, each compared with the manifest.
+"""Positioned reads from shards, each verified against the manifest.
 
-Reading by offset instead of streaming a tar is what makes any order, any world size and any place of resumption
-possible, and a cut, swapped or grown shard impossible to overlook.
+Reading by offset instead of streaming a tar allows any order, any world size and resumption at any step, and detects
+truncated, swapped and extended shards.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import fsspec
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.errors import storage_errors
 
-PAUSES_S = (0.5, 2.0, 5.0)  # before reading again
+PAUSES_S = (0.5, 2.0, 5.0)  # before each retry
 MAX_OPEN = 128  # files; systems often allow a process 1024
 ADVICE = "restore the shard or prepare the data set again"
 
@@ -62,7 +62,7 @@ class ShardReader:
         return self._rows[column][index].as_py()
 
     def bad(self, index: int, reason: object) -> BadSampleError:
-        """What to raise if sample `index` cannot be used."""
+        """The error to raise if sample `index` cannot be used."""
         shard = f"{self._root}/{self._of('shard', index)}"
         return BadSampleError(BadSample(self.domain, self.key(index), shard, str(reason)))
 
@@ -77,14 +77,14 @@ class ShardReader:
         try:
             data = self._read_with_retries(shard, offset, size)
             if not self._matches(index, data):
-                self._close(shard)  # a torn shard may have been replaced since
+                self._close(shard)  # a damaged shard may have been replaced since
                 data = self._read_with_retries(shard, offset, size)
         except FileNotFoundError:
             raise self.bad(index, f"the shard is gone; {ADVICE}") from None
         except _WrongLengthError as error:
             raise self.bad(index, f"{error}; {ADVICE}") from None
         except OSError as error:
-            raise DataError(f"shard {self._root}/{shard} cannot be read ({error}); is its storage there?") from error
+            raise DataError(f"shard {self._root}/{shard} cannot be read ({error}); is its storage mounted?") from error
         if not self._matches(index, data):
             raise self.bad(index, f"its bytes differ from the manifest; {ADVICE}")
         return data
@@ -93,7 +93,7 @@ class ShardReader:
         return hashlib.sha256(data).digest() == self._of("sha256", index)
 
     def _read_with_retries(self, shard: str, offset: int, size: int) -> bytes:
-        """Storage over a network fails now and then; a file that is not there will not come."""
+        """Retries, because network storage fails occasionally; not for a missing file."""
         for pause_s in PAUSES_S:
             try:
                 return self._read(shard, offset, size)
@@ -136,4 +136,4 @@ class ShardReader:
 
 
 class _WrongLengthError(Exception):
-    """A shard was cut or has grown."""
+    """A shard was truncated or extended."""

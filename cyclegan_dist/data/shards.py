@@ -1,7 +1,7 @@
-"""Writing a data set: WebDataset tars and the manifest that makes them one.
+"""Atomic writing of a data set: WebDataset tars and their manifest.
 
-Everything is written into a hidden folder beside the target, which takes the target's name only when the manifest is
-complete: a half-written data set has no name a reader would look under. The same images give the same bytes.
+Everything is written to a hidden folder next to the target, which is renamed to it when the manifest is complete, so
+that readers never see a partial data set. The same images give the same bytes.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ def write_dataset(
         out: folder to make.
         samples_per_shard: images in one tar.
         overwrite: replace another data set at `out`.
-        paired: images of one name show the same in both domains.
+        paired: images with the same name are pairs.
 
     Returns:
         The manifest's path.
@@ -67,7 +67,7 @@ def write_dataset(
         same = (out / MANIFEST).exists() and filecmp.cmp(out / MANIFEST, draft / MANIFEST, shallow=False)
         if (out / MANIFEST).exists() and not same and not overwrite:
             raise UsageError(f"{out} holds another data set: choose another folder, or pass --overwrite")
-        # The same data set is put in place once more: its shards may have been damaged since.
+        # An identical data set is replaced too, because its shards may have been damaged.
         _put_in_place(draft, out)
     return out / MANIFEST
 
@@ -92,7 +92,7 @@ def _put_in_place(draft: Path, out: Path) -> None:
         with path.open("rb") as file:
             os.fsync(file.fileno())
     if (out / MANIFEST).exists():
-        (out / MANIFEST).unlink()  # from here on the old data set is not one any more
+        (out / MANIFEST).unlink()  # without its manifest the old folder is not a data set
         shutil.rmtree(out)
     os.rename(draft, out)  # an empty folder of that name is replaced
 
@@ -107,7 +107,7 @@ def _write_tars(
     files: list[BinaryIO] = []
 
     def create(name: str) -> BinaryIO:
-        """Left to itself, webdataset takes the path for a URL, which may run a command or be rewritten."""
+        """Opens a plain file: webdataset would parse the path as a URL, which may run a command or be rewritten."""
         files.append(Path(name).open("xb"))  # noqa: SIM115 - closed by `post`
         return files[-1]
 
@@ -142,7 +142,7 @@ def _write_tars(
 
 
 def write_tar(path: Path, samples: Iterable[tuple[str, EncodedImage]]) -> int:
-    """Write keys and their images as one WebDataset tar, whole or not at all. Returns their number.
+    """Write keys and their images as one WebDataset tar, atomically. Returns their number.
 
     Raises:
         OSError: if it cannot be written.

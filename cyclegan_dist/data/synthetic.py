@@ -1,5 +1,4 @@
-"""Two domains drawn by a formula, with a known true translation: brown shapes with a faint grain against striped ones,
-on grass.
+"""Two synthetic domains with a known true translation: brown shapes with a faint grain, and striped shapes, on grass.
 
 A is to B what horses are to zebras, except that here the zebra that belongs to a horse is known: the dark streaks of
 the grain are where the black stripes go. Every index gives another scene; the scenes of A and of B are never the same,
@@ -31,7 +30,7 @@ def draw_scene(index: int, *, seed: int, size: int) -> Scene:
     """Scene number `index` of `seed`, `size` x `size` pixels."""
     rng = np.random.default_rng([seed, index])
     y, x = np.mgrid[0:size, 0:size] / size
-    # Not flat: instance norm would blow up whatever is left on a flat ground.
+    # Not flat: instance norm would amplify small deviations on a flat background.
     grass = GRASS + 4 * rng.standard_normal((size, size, 1))
     horse, zebra = grass.copy(), grass.copy()
     inside = _shape(rng, x, y)

@@ -1,4 +1,4 @@
-"""Verifying a data set: whether every byte of every shard is what the manifest says, and which images are identical."""
+"""Verification of a data set: shards against the manifest, and identical images."""
 
 import hashlib
 from collections import defaultdict
@@ -84,7 +84,7 @@ def _hash(url: str) -> tuple[int, str]:
 
 
 def identical(manifests: Iterable[Manifest]) -> Iterator[list[str]]:
-    """The names of images that come more than once: in a domain, in both, or in several data sets.
+    """The names of images that occur more than once: in a domain, in both, or in several data sets.
 
     The manifests must have been opened with the columns `sha256` and `name`.
     """

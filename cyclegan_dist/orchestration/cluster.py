@@ -44,9 +44,9 @@ def _own_cluster(stack: ExitStack) -> dict[str, Any]:
     """Settings of a cluster that only this machine can reach; `stack` removes its resources."""
     temporary = tempfile.mkdtemp(prefix="cgd", dir="/tmp")  # short: Unix socket paths have at most 107 bytes
     stack.callback(shutil.rmtree, temporary, ignore_errors=True)
-    # No dashboard: it takes seconds to start, and memory, and nobody could open it. Ray Train sends the token to a
-    # dashboard to ask whether its controller is alive. This port makes sure that no other process gets it: bound, so
-    # that nobody else can listen on it; not listening, so that it refuses connections, which Ray Train tolerates.
+    # No dashboard: it takes seconds to start, and memory, and no one could open it. Ray Train sends the token to the
+    # dashboard's address to ask whether its controller is alive. That port is bound, so that no other process can
+    # receive the token, but not listening, so that it refuses connections, which Ray Train tolerates.
     closed = stack.enter_context(socket.socket())
     closed.bind(("127.0.0.1", 0))
     os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -74,7 +74,7 @@ def stop_signals(request_stop: Callable[[], None]) -> Iterator[list[int]]:
             os._exit(128 + number)
         seen[0] = number
         request_stop()
-        print("stopping after this step, with a checkpoint; once more to stop at once", file=sys.stderr)
+        print("stopping after this step, with a checkpoint; repeat to stop at once", file=sys.stderr)
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

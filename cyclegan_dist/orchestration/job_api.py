@@ -1,4 +1,4 @@
-"""Ray's job API, and the refusal to train on a cluster that runs what anybody sends it (CVE-2023-48022)."""
+"""Ray's job API, and the refusal to train on a cluster that accepts jobs without a token (CVE-2023-48022)."""
 
 import os
 import urllib.error
@@ -64,6 +64,6 @@ def refuse_open_job_api(dashboard: str) -> None:
         return
     if status == 200:
         raise UsageError(
-            f"the cluster's job API at {without_passwords(url)} runs what anybody sends it: start its nodes with "
-            f"RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or set {ALLOWED}=1 if nobody else can reach it"
+            f"the cluster's job API at {without_passwords(url)} accepts jobs without a token: start its nodes with "
+            f"RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or set {ALLOWED}=1 if no one else can reach it"
         )

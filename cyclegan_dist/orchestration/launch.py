@@ -70,5 +70,5 @@ def _report(config: Config, status: Status, signal_number: int) -> int:
             print(f"finished: {config.run_dir}")
         return 0
     if is_reporter:
-        print(f"stopped: {config.run_dir}; the same command again resumes it", file=sys.stderr)
+        print(f"stopped: {config.run_dir}; run the same command again to resume", file=sys.stderr)
     return 128 + (signal_number or signal.SIGTERM)

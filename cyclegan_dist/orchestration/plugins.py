@@ -1,4 +1,4 @@
-"""What is added to every training run besides training itself: fault drills and the evaluation of snapshots."""
+"""Plugins of every training run: fault drills and the evaluation of snapshots."""
 
 from cyclegan_dist.evaluation.during_training import evaluate_snapshots
 from cyclegan_dist.operations.drill.inject import inject_faults

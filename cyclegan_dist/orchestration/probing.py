@@ -99,7 +99,7 @@ def joined(report: Report) -> Iterator[Target]:
 def join(address: str) -> str:
     """Join a cluster. Returns the address of its dashboard; empty if it has none.
 
-    Not with `cluster()`, which refuses the open cluster that the doctor is to report.
+    `cluster()` is not used, because it refuses an open cluster, which the doctor must report.
     """
     if named := re.fullmatch(r"\[?([^\[\]/]+?)\]?:(\d+)", address):
         socket.create_connection((named[1], int(named[2])), timeout=CONNECT_S).close()

@@ -1,7 +1,7 @@
 """Ray Serve: replicas that translate the images of requests.
 
-The service itself listens in the process that starts them, and not behind Serve's own HTTP proxy, which reads a body
-into memory whole, however long it is, and has error messages of its own under load.
+The service itself listens in the process that starts them, not behind Serve's HTTP proxy, which reads whole bodies of
+any length into memory and sends its own error messages under load.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class ServingOptions:
     Attributes:
         max_bytes: of an image file.
         max_pixels: of an image.
-        replicas: processes that translate, each with a GPU of its own if the cluster has any.
+        replicas: processes that translate, each with its own GPU if the cluster has any.
         batch_size: images that a replica computes at once.
         batch_wait_s: that an image waits for others.
     """
@@ -50,18 +50,18 @@ class ServingOptions:
 
     @property
     def max_ongoing(self) -> int:
-        """Requests a replica works at: while one batch is computed, the next is decoded."""
+        """Requests that a replica handles at once: while one batch is computed, the next is decoded."""
         return 2 * self.batch_size
 
     @property
     def limits(self) -> Limits:
-        """Of the service: as many requests as the replicas and their queues take."""
+        """The limits of the service: as many requests as the replicas and their queues can hold."""
         requests = self.replicas * (self.max_ongoing + QUEUE)
         return Limits(max_bytes=self.max_bytes, max_pixels=self.max_pixels, max_requests=requests)
 
 
 def serve_snapshot(title: str, snapshot: Snapshot, listener: socket.socket, options: ServingOptions) -> None:
-    """Answer requests at a listening socket until a signal comes, on the cluster of RAY_ADDRESS or on one of this
+    """Answer requests at a listening socket until a signal arrives, on the cluster of RAY_ADDRESS or on one of this
     machine's own.
 
     Args:
@@ -140,9 +140,9 @@ def _answerer(handle: DeploymentHandle) -> Answerer:
         try:
             return await handle.remote(request)
         except BackPressureError:
-            return Refusal(503, "there is too much to do: try again in a moment")
+            return Refusal(503, "too many requests: try again in a moment")
         except ray.exceptions.RayActorError:
-            # Most often its memory was not enough for the image; Serve starts another.
-            return Refusal(503, "a replica ended over this image: try again, and if it does so again reduce the image")
+            # Usually it ran out of memory; Serve starts another.
+            return Refusal(503, "a replica died on this image: try again, and reduce the image if it happens again")
 
     return answer

@@ -125,7 +125,7 @@ def _give_up(config: Config, error: ray.train.TrainingFailedError) -> NoReturn:
     crash = RunFolder(config.run_dir).crash
     crash.write_text(without_passwords("\n\n".join(map(str, [error, *failures.values()]))))
     cause = _cause(failures) if failures else last_line(error)
-    raise UsageError(f"training failed: {cause}; the same command resumes. Details: {crash}") from error
+    raise UsageError(f"training failed: {cause}; run the same command again to resume. Details: {crash}") from error
 
 
 def _newest_step(config: Config) -> int:

@@ -48,7 +48,7 @@ def translate_on_ray(job: Job, tasks: list[Task], workers: int) -> Generator[Tra
             for row in rows.iter_rows():
                 yield _result(row)
         except ray.exceptions.RayError as error:
-            raise UsageError(f"translation failed: {last_line(error)}; the same command goes on") from error
+            raise UsageError(f"translation failed: {last_line(error)}; run the same command again to resume") from error
 
 
 class _Worker:
@@ -80,7 +80,7 @@ def _result(row: dict[str, Any]) -> TranslationResult:
 
 
 def _use_gpu(job: Job, workers: int) -> bool:
-    """Whether each worker gets a GPU; there must be enough of what each gets."""
+    """Whether each worker gets a GPU. Refuses more workers than the cluster has room for."""
     resources = ray.cluster_resources()
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
     use_gpu = job.device.startswith("cuda") or (job.device == "auto" and gpus > 0)

@@ -1,11 +1,11 @@
-"""Ray Tune: trials of a sweep, each a Ray Train run with workers of its own, started and stopped.
+"""Ray Tune: the trials of a sweep, each a Ray Train run with its own workers, started and stopped.
 
-Tune runs them. Which trial is next and which one stops follows from the sweep's record; Tune's own state, a pickle, is
-not resumed from.
+Tune only runs them: the sweep's record decides which trial is next and which one stops. Tune's own state, a pickle, is
+not used to resume.
 
-Population based training is not offered. Tune carries it out by giving one trial's Tune checkpoint to another and
-starting it again with other values; our trials give Tune no checkpoint, and a run is not resumed with a config other
-than its own, since its schedule, data order and history buffers belong to that.
+Population based training is not supported. Tune implements it by restarting a trial with another trial's checkpoint
+and other values; our trials give Tune no checkpoint, and a run cannot be resumed with another config, because its
+schedule, data order and history buffers depend on it.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-# Ray's own files of each trial would repeat what runs leave.
+# Ray's own log files of each trial would duplicate the journals of the runs.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # which has a banner even where it is to be silent
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # it prints a banner even when silenced
 
 from ray import tune
 from ray.tune.search import Searcher
@@ -37,7 +37,8 @@ from cyclegan_dist.tracking.journal import JOURNAL, follow
 from cyclegan_dist.training.observing import sending
 from cyclegan_dist.training.run_folder import locked, read_config
 
-# On the head node, which outlives the others and shares the launcher's folders; of that node's cores it takes none.
+# Trials' own processes run on the head node, which outlives the others and shares the launcher's folders. They use no
+# core.
 DRIVER = {"node:__internal_head__": 0.001}
 
 
@@ -95,7 +96,7 @@ def _tune(trials: "Trials", at_once: int, storage: str) -> None:
 
 
 def _trial(values: dict[str, Any]) -> None:
-    """What Tune runs for each trial, in a process of its own: a training, whose journal it reports."""
+    """A trial, which Tune runs in a separate process: a training whose journal it reports."""
     config, done = read_config(Path(values["run_dir"])), threading.Event()
     if RunFolder(config.run_dir).stop.exists():
         return
@@ -110,8 +111,8 @@ def _trial(values: dict[str, Any]) -> None:
 
 
 class Trials(tune.Callback):
-    """The launcher's side of the trials that run: starts, records and stops them. A context manager: leaving it waits
-    until MLflow has them all.
+    """The running trials in the launcher: starts, records and stops them. A context manager, which waits at its end
+    until all are sent to MLflow.
     """
 
     def __init__(self, sweep: Sweep, use_gpu: bool, progress: SweepProgress):
@@ -144,7 +145,7 @@ class Trials(tune.Callback):
         stack.enter_context(sending(config.run_dir, config.tracking, Console(stderr=True)))
         self._running[trial.number] = stack
         self.progress.started(trial)
-        if self.stopping:  # since the line above that asks
+        if self.stopping:  # a stop may have been requested since the check above
             self._stop_file(trial.number).touch()
         spec = {"number": trial.number, "run_dir": str(config.run_dir), "metric": self.sweep.spec.metric}
         return {**spec, "use_gpu": self.use_gpu}
@@ -163,7 +164,7 @@ class Trials(tune.Callback):
         self.progress.crashed(record.trials[number], _error(trial))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Record a crash, after which Tune gives the trial up."""
+        """Record a crash, after which Tune does not restart the trial."""
         self._end(trial.config["number"], _error(trial))
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
@@ -190,7 +191,7 @@ class _Next(Searcher):
         return self._trials.start_next() or Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """`Trials` has recorded it."""
+        """Nothing to do: `Trials` records it."""
 
 
 def _error(trial: Any) -> str:

@@ -1,4 +1,4 @@
-"""Files that a registered version has beside its weights: config, figures, parity of its exports, pictures, a card."""
+"""Files that are registered with a version's weights: config, figures, parity of its exports, pictures, a card."""
 
 import json
 from pathlib import Path

@@ -20,11 +20,11 @@ Detector = Literal["do-nothing", "collapsed", "inverted", "discriminator-won"]
 
 @checked(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Gate:
-    """The rule.
+    """The rule by which a candidate becomes champion.
 
     Attributes:
-        figure: that decides; without a direction behind it, the mean over the model's directions.
-        better: whether a good one is low or high.
+        figure: that is compared; without a direction in its name, the mean over the model's directions.
+        better: whether a lower or a higher figure is better.
         margin: by how much it must be better, beyond the 95 % interval of the difference.
         veto: findings that keep a candidate out, whatever its figure.
     """
@@ -63,10 +63,10 @@ def read_gate(path: str) -> Gate:
 
 
 def decide(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> Verdict:
-    """Compare two evaluations on the same images. Without a champion, what is finite and not vetoed passes.
+    """Compare two evaluations on the same images. A first candidate passes if its figures are finite and not vetoed.
 
     Raises:
-        UsageError: if the figure was not measured, is of other directions of the champion, or has no interval.
+        UsageError: if the figure was not measured, has other directions for the champion, or has no interval.
     """
     vetoes = [finding.text for finding in candidate.findings if finding.name in gate.veto]
     if vetoes:

@@ -1,4 +1,4 @@
-"""Promoting generators. Each step leaves the registry consistent, so that the same command completes a killed one."""
+"""Promotion of generators. Every step leaves the registry consistent, and rerunning completes a killed promotion."""
 
 import json
 import tempfile
@@ -75,7 +75,7 @@ def find_candidate(run: str) -> Candidate:
     read_config(run_dir)
     done = threading.Event()
     done.set()
-    sync(run_dir, done)  # makes the run in MLflow, if it is not there
+    sync(run_dir, done)  # creates the run in MLflow, if it does not exist
     return Candidate(snapshot, SenderState.read(run_dir).run_id, RunFolder(run_dir).config.read_text(), run_dir)
 
 
@@ -90,7 +90,7 @@ class Promotion:
         """Evaluate a candidate and the champion on the same images; the better one is champion afterwards.
 
         Raises:
-            UsageError: if MLflow cannot be reached, another promotion is going on, or the two cannot be compared.
+            UsageError: if MLflow cannot be reached, another promotion is running, or the two cannot be compared.
         """
         with self.registered.alone(home()):
             digest, aliases = candidate.snapshot.digest(), self.registered.aliases()
@@ -136,8 +136,8 @@ class Promotion:
         return self.registered.register(uri, candidate.run_id, tags, text)
 
     def _make_champion(self, number: str, old: str) -> str:
-        """Move the aliases. After a kill between any two steps, `champion` is a whole model and `previous` one that was
-        champion.
+        """Move the aliases. If the process is killed between two steps, `champion` is a complete model and `previous` a
+        former champion.
         """
         self.registered.point(CANDIDATE, number)
         if old:

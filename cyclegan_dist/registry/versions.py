@@ -90,7 +90,7 @@ class Registered:
 
     @contextlib.contextmanager
     def alone(self, folder: Path) -> Iterator[None]:
-        """Hold the right to move this model's aliases, until the block ends.
+        """Hold the lock on this model's aliases until the block ends.
 
         Between processes of this machine it is a file lock in `folder`. Between machines it is a registered model
         NAME--promotion, which MLflow creates only once; one left by a killed process of this machine is deleted.
@@ -99,7 +99,7 @@ class Registered:
             UsageError: if another promotion is running, or MLflow fails.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        held = f"another promotion of {self.name} is going on: try again when it is done"
+        held = f"another promotion of {self.name} is running: try again when it has ended"
         with lock(folder / f".{self.name}.promotion", held=held):
             mutex = f"{self.name}--promotion"
             self._hold(mutex)
@@ -122,7 +122,7 @@ class Registered:
                     raise
                 other = self._client.get_registered_model(mutex).tags.get("holder", "someone")
                 raise UsageError(
-                    f"another promotion of {self.name} is going on, by {other}: try again when it is done; if that "
+                    f"another promotion of {self.name} is running, by {other}: try again when it has ended; if that "
                     f"process has died, delete the registered model {mutex}"
                 ) from None
 

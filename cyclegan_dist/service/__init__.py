@@ -1,1 +1,1 @@
-"""Translation on request: an HTTP service and its page. Its caller decides which processes translate."""
+"""The HTTP service that translates images, and its page. Its caller provides the processes that translate."""

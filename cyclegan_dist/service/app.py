@@ -1,4 +1,4 @@
-"""The HTTP service: a page, an endpoint for files and one for JSON. It translates nothing itself."""
+"""The HTTP service: a page, an endpoint for files and one for JSON. The translations come from a given function."""
 
 import base64
 import importlib.resources
@@ -101,7 +101,7 @@ class _Service:
 
     @contextmanager
     def _place(self) -> Iterator[None]:
-        """A place among the requests that are read or answered, which limits the memory that they take."""
+        """Count a request while it is read or answered. Refuses more than the limit, which bounds memory."""
         if self._requests >= self.limits.max_requests:
             raise Refusal(503, f"{self._requests} requests are being answered: try again in a moment")
         self._requests += 1
@@ -149,4 +149,4 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "the service failed on this request; its log says why"}, 500, _HEADERS)
+    return JSONResponse({"error": "the service failed on this request; the reason is in its log"}, 500, _HEADERS)

@@ -46,7 +46,7 @@ class RequestHandler:
         self.translators = open_translators(snapshot, device, tile=tile, whole_pixels=WHOLE_PIXELS)
 
     def decode(self, request: TranslationRequest) -> DecodedRequest:
-        """Raise Refusal for a file that is no image, too large, or of other channels than the direction takes."""
+        """Raise Refusal for a file that is not an image, is too large, or has another number of channels."""
         if request.reconstruction and request.direction[::-1] not in self.translators:
             ways = describe_directions(*self.translators)
             raise Refusal(422, f"a reconstruction needs both directions, and this model translates {ways} only")
@@ -63,7 +63,7 @@ class RequestHandler:
         return DecodedRequest(pixels=pixels, direction=request.direction, reconstruction=request.reconstruction)
 
     def translate(self, batch: Sequence[DecodedRequest]) -> list[list[Tensor]]:
-        """For each image its translation and, if it was asked for, its reconstruction: C x H x W uint8.
+        """For each image its translation and, if requested, its reconstruction: C x H x W uint8.
 
         The result for an image does not depend on the rest of the batch, except on a GPU, by rounding.
         """
@@ -86,8 +86,8 @@ class RequestHandler:
     def _groups(self, batch: Sequence[DecodedRequest]) -> Iterable[list[int]]:
         """Positions of the images that are computed at once."""
         if self.device.type == "cpu":
-            # Convolutions round otherwise for another batch size, in one value of 50,000 by a grey level, and are no
-            # faster for it: the cores are busy with one image.
+            # With another batch size convolutions round differently (one value in 50,000 by one grey level), and are
+            # not faster, because one image keeps all cores busy.
             return [[i] for i in range(len(batch))]
         groups: dict[tuple[str, bool], list[int]] = defaultdict(list)
         for i, request in enumerate(batch):
@@ -111,4 +111,4 @@ def _size(data: bytes) -> tuple[int, int]:
 def _refuse_large(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
-        raise Refusal(413, f"{width}x{height} are more than the {max_pixels:,} pixels that are taken: reduce the image")
+        raise Refusal(413, f"{width}x{height} exceed the limit of {max_pixels:,} pixels: reduce the image")

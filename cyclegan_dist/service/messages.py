@@ -40,7 +40,7 @@ class TranslationRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Translation:
-    """The translation of an image, and its reconstruction if it was asked for."""
+    """The translation of an image, and its reconstruction if requested."""
 
     image: EncodedImage
     reconstruction: EncodedImage | None = None

@@ -1,4 +1,4 @@
-"""From an HTTP request to an image to translate, with bounded memory."""
+"""Parsing of HTTP requests to images to translate, with bounded memory."""
 
 import asyncio
 import base64
@@ -13,7 +13,7 @@ from cyclegan_dist.models.snapshot import describe_directions
 from cyclegan_dist.service.messages import Refusal, TranslationRequest
 
 READ_SECONDS = 60  # for a body to arrive: a slower client would block a place in the queue
-_JSON_BYTES = 4096  # of a JSON body, besides its image
+_JSON_BYTES = 4096  # of a JSON body, without its image
 
 
 class _Body(BaseModel):
@@ -49,7 +49,7 @@ async def read_json_request(request: Request, directions: Sequence[str], max_byt
     Raises:
         Refusal: if it is not.
     """
-    # Other kinds of body can be sent by a page of any origin without asking first.
+    # Other content types can be sent by a page of any origin without a CORS preflight.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refusal(415, "send JSON, with the header Content-Type: application/json")
     raw = await _read(request, -(-max_bytes // 3) * 4 + _JSON_BYTES, max_bytes)
@@ -61,7 +61,7 @@ async def read_json_request(request: Request, directions: Sequence[str], max_byt
         where = ".".join(map(str, first["loc"]))
         raise Refusal(422 if where else 400, f"{where}: {first['msg']}" if where else first["msg"]) from None
     except (binascii.Error, ValueError):
-        raise Refusal(422, "image: this is not base64, or not it alone") from None
+        raise Refusal(422, "image: this is not base64, or not only base64") from None
     if len(data) > max_bytes:
         raise _too_large(max_bytes)
     return TranslationRequest(
@@ -87,7 +87,7 @@ def prefers_jpeg(accept: str) -> bool:
 
 
 def _checked(direction: str, directions: Sequence[str]) -> str:
-    """The direction that was asked for; if none was, the first that the model has."""
+    """The requested direction, or else the first of the model."""
     if direction and direction not in directions:
         ways, choice = describe_directions(*directions), " or ".join(directions)
         raise Refusal(422, f"direction {direction[:20]!r}: this model translates {ways} only; give {choice}")
@@ -107,7 +107,7 @@ async def _read(request: Request, limit: int, max_bytes: int) -> bytes:
                 if size > 2 * limit:
                     break
                 if size > limit:
-                    body.clear()  # read on for a while: a client that still sends does not read an answer
+                    body.clear()  # keep reading for a while: a client that is still sending does not read the answer
                 else:
                     body += chunk
     except TimeoutError:
@@ -118,4 +118,4 @@ async def _read(request: Request, limit: int, max_bytes: int) -> bytes:
 
 
 def _too_large(max_bytes: int) -> Refusal:
-    return Refusal(413, f"the file has more than the {max_bytes / 1e6:g} megabytes that are taken: reduce the image")
+    return Refusal(413, f"the file exceeds the limit of {max_bytes / 1e6:g} megabytes: reduce the image")

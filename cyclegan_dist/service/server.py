@@ -1,4 +1,4 @@
-"""One process that listens for the service, until it is stopped."""
+"""The HTTP server of the service, in this process."""
 
 import ipaddress
 import signal
@@ -40,7 +40,7 @@ def address(listener: socket.socket) -> str:
 
 
 def is_loopback(listener: socket.socket) -> bool:
-    """Whether only this machine reaches a listening socket."""
+    """Whether only this machine can reach a listening socket."""
     return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
@@ -64,7 +64,7 @@ def answering(app: Starlette, listener: socket.socket) -> Iterator[uvicorn.Serve
         finally:
             server.should_exit = True
 
-    # Not the main thread: there uvicorn would take the signals for itself, and raise them again at the end.
+    # Not the main thread: there uvicorn would handle signals, and raise them again at the end.
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:

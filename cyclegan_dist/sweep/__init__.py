@@ -1,1 +1,1 @@
-"""Hyperparameter sweeps: their YAML format, how trials are drawn, recorded and ranked. Free of torch and Ray."""
+"""Hyperparameter sweeps: their YAML format, drawing, recording and ranking of trials. Imports neither torch nor Ray."""

@@ -12,25 +12,25 @@ from annotated_types import Ge, Gt
 from cyclegan_dist.config.config import NAME_PATTERN, Config, load_config, with_values
 from cyclegan_dist.errors import UsageError
 
-PRESET = "preset"  # a key of a sweep's space that is no key of a config: a preset that is joined to the base
-# What a sweep sets itself, in each of its trials.
+PRESET = "preset"  # a key of a sweep's space, not of a config: a preset that is joined to the base
+# Keys that a sweep sets itself in each trial.
 OWN = ("name", "runs_dir", "stop_after", "checkpoints", "world.num_workers", "world.max_failures", "tracking.parent")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Values:
-    """The values of a key: one of these."""
+    """The values of a key, given in one of these ways."""
 
     choice: tuple[Any, ...] = ()
-    """Drawn from these, each as likely."""
+    """Drawn from these, with equal probability."""
     grid: tuple[Any, ...] = ()
     """Each of these in turn, with every combination of the other grids."""
     uniform: tuple[float, float] | None = None
     """Between two numbers."""
     loguniform: tuple[float, float] | None = None
-    """Between two numbers above 0, each factor as likely."""
+    """Between two numbers above 0, uniform in the logarithm."""
     randint: tuple[int, int] | None = None
-    """A whole number, both ends included."""
+    """An integer, both ends included."""
 
     def __post_init__(self) -> None:
         kinds = [f.name for f in dataclasses.fields(self)]
@@ -58,21 +58,21 @@ class Values:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig:
-    """A sweep. Each trial is a run of its own, in a folder RUNS_DIR/NAME/trial-0000."""
+    """A sweep. Each trial is a separate run, in a folder such as RUNS_DIR/NAME/trial-0000."""
 
     name: str = ""
-    """The sweep's folder below runs_dir, and its name in MLflow. The same name again resumes. Empty: the file's."""
+    """The sweep's folder below runs_dir, and its name in MLflow. An existing sweep is resumed. Empty: the file's name."""
     base: str = ""
     """Preset or YAML file of the config that trials share, or several joined by +."""
     overrides: dict[str, Any] = field(default_factory=dict)
-    """Other values for it, by dotted key."""
+    """Values that override those of the base, by dotted key."""
     space: dict[str, Values] = field(default_factory=dict)
     """Values to try, by dotted key. Several keys joined by a comma take the same value. The key `preset` names presets
     that are joined to the base."""
     num_trials: Annotated[int, Ge(0)] = 0
-    """Trials. 0: all of a grid."""
+    """Number of trials. 0: all of a grid."""
     metric: str = "loss/cycle"
-    """What trials are compared by: a loss, or a metric of the evaluations on held_out.data, such as kd/untrained. A
+    """Metric that trials are compared by: a loss, or one of the evaluations on held_out.data, such as kd/untrained. A
     name without its direction or domain is the mean of both."""
     mode: Literal["min", "max"] = "min"
     """Whether the lowest or the highest is best."""
@@ -80,22 +80,22 @@ class SweepConfig:
     """`random`: independent draws. `grid`: every combination. `optuna`: its tree-structured Parzen estimator, which
     learns from the trials that have ended."""
     scheduler: Literal["none", "asha"] = "asha"
-    """`none`: every trial runs to its end. `asha`: asynchronous successive halving, which stops those that are behind.
-    It cuts trials short, not their learning rate schedule."""
+    """`none`: every trial runs to its end. `asha`: asynchronous successive halving, which stops trials that are behind;
+    learning rate schedules are not shortened."""
     max_images: Annotated[int, Ge(0)] = 0
-    """Images after which a trial ends, schedule unchanged. 0: at the end of the schedule; asha needs a number."""
+    """Images after which a trial ends, schedule unchanged. 0: at the end of the schedule; asha requires a limit."""
     grace_images: Annotated[int, Ge(0)] = 0
-    """Images that asha leaves every trial."""
+    """Images that every trial sees before asha may stop it."""
     reduction_factor: Annotated[int, Gt(1)] = 3
-    """One in so many trials survives each of asha's rungs, which are grace_images times its powers."""
+    """One in so many trials passes each rung of asha. Rungs are grace_images times the powers of this number."""
     max_concurrent: Annotated[int, Ge(0)] = 0
-    """Trials at once. 0: as many as the cluster has room for."""
+    """Trials that run at once. 0: as many as the cluster has room for."""
     workers_per_trial: Annotated[int, Gt(0)] = 1
     """Ranks of each trial."""
     max_failures: Annotated[int, Ge(0)] = 2
-    """Times that a trial is started again, from its last checkpoint, after it crashed. One that diverged is not."""
+    """Times that a crashed trial is restarted, from its last checkpoint. A trial that diverged is not restarted."""
     seed: Annotated[int, Ge(0)] = 0
-    """Of the draws. The trials' own seed is the config's."""
+    """Seed of the draws. The trials' own seed is that of the config."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(NAME_PATTERN, self.name or "sweep"):
@@ -112,7 +112,7 @@ class SweepConfig:
             if self.sampler == "grid" and not values.listed:
                 raise UsageError(f"sampler grid needs values that can be listed: give {key} as grid or choice")
             if self.sampler == "optuna" and values.grid:
-                raise UsageError(f"sampler optuna chooses by itself: give {key} as choice, not as grid")
+                raise UsageError(f"sampler optuna does not take grids: give {key} as choice")
         if self.sampler != "grid" and not self.num_trials:
             raise UsageError(f"sampler {self.sampler} needs num_trials: say how many")
         for key in _split(dict.fromkeys(self.space)):
@@ -128,7 +128,7 @@ class SweepConfig:
         return min(whole, self.num_trials or whole)
 
     def combinations(self) -> list[dict[str, Any]]:
-        """Every combination of the values that are taken in turn, the first key slowest; one empty if none are."""
+        """Every combination of the values of grids, the first key changing slowest; without grids one that is empty."""
         in_turn = {k: v.listed if self.sampler == "grid" else v.grid for k, v in self.space.items()}
         in_turn = {key: values for key, values in in_turn.items() if values}
         return [dict(zip(in_turn, values, strict=True)) for values in itertools.product(*in_turn.values())]

@@ -10,7 +10,7 @@ from cyclegan_dist.tracking.journal import read_records
 
 def convert(path: Path, spec: SweepConfig) -> None:
     """Replace an old `sweep.jsonl` by one with the same trials. Leaves any other file alone."""
-    old = [record for record, _ in read_records(path, 0)] if path.exists() else []  # of Optuna's lines none is a record
+    old = [record for record, _ in read_records(path, 0)] if path.exists() else []  # no line of Optuna's is a record
     if not old:
         return
     with atomic(path) as draft:
@@ -21,7 +21,7 @@ def convert(path: Path, spec: SweepConfig) -> None:
                     record.add(line["values"])
                 case "result":
                     record.report(line["trial"], line["nimg"], line["value"])
-                    record.is_behind(line["trial"])  # notes its rungs; whether it was cut is in a line of its own
+                    record.is_behind(line["trial"])  # records its rungs; whether it was cut is in a separate line
                 case "cut":
                     record.note(line["trial"], is_cut=True)
                 case "again":

@@ -45,8 +45,8 @@ class SweepProgress:
             self._print(trial, "runs", self._where(trial))
 
     def crashed(self, trial: Trial, text: str) -> None:
-        """A trial crashed and is started again."""
-        self._print(trial, "crashed, starts again", text)
+        """A trial crashed and is restarted."""
+        self._print(trial, "crashed, restarting", text)
 
     def ended(self, trial: Trial) -> None:
         """A trial ended, or was interrupted."""

@@ -1,6 +1,6 @@
 """`sweep.jsonl`: a sweep's Optuna study in an append-only journal, and its trials as the rest of the library sees them.
 
-The only state of a sweep: samplers and ASHA are made anew from it, in every process and for every trial.
+It is the only state of a sweep: samplers and ASHA are rebuilt from it, in every process and for every trial.
 """
 
 import json
@@ -34,7 +34,7 @@ class Trial:
         values: by the keys of the space.
         results: values of the metric, by the number of images after which they were reported.
         is_cut: ASHA has stopped it.
-        crashes: times that it was started again.
+        crashes: times that it was restarted.
         status: open until it has ended: then finished, cut, diverged, failed or crashed.
         text: the reason, if it did not end well.
     """
@@ -49,7 +49,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Of its run."""
+        """Name of its run."""
         return f"trial-{self.number:04d}"
 
     @property
@@ -68,14 +68,14 @@ class Record:
 
     def __init__(self, path: Path, spec: SweepConfig, key: str = ""):
         self.spec = spec
-        if path.exists():  # to half a line, which a dying process leaves, Optuna would append the next one
+        if path.exists():  # a dying process may leave a partial line, to which Optuna would append
             os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
         Path(f"{path}.lock").unlink(missing_ok=True)  # of a dead process; Optuna would wait for it half a minute
         try:
             # Optuna's other lock is a symbolic link, which not every shared file system has.
             self._storage = JournalStorage(_JournalFile(str(path), JournalFileOpenLock(str(path))))
         except (ValueError, KeyError) as error:
-            raise UsageError(f"{path} is damaged: {error}; restore it, or give --name another name") from error
+            raise UsageError(f"{path} is damaged: {error}; restore it, or choose another --name") from error
         self.key = next(iter(optuna.get_all_study_names(self._storage)), key or f"sweep-{secrets.token_hex(12)}")
         asha = SuccessiveHalvingPruner(max(1, spec.grace_images), spec.reduction_factor)
         self.study = optuna.create_study(
@@ -91,15 +91,15 @@ class Record:
                 self.end(trial.number, "cut" if trial.status == "open" else trial.status, trial.text)
 
     def add(self, values: Mapping[str, Any]) -> Trial:
-        """A new trial, in one line: no process can leave a part of it."""
+        """Add a trial, in one line, so that no process can leave a partial one."""
         params = {key: json.dumps(v) if self.spec.space[key].listed else v for key, v in values.items()}
         distributions = {key: distribution(v) for key, v in self.spec.space.items()}
         self.study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=distributions))
         return self._read(len(self.trials))
 
     def report(self, number: int, nimg: int, value: float) -> bool:
-        """Record a value of the metric. Returns False if it is not new, as those that a resumed trial reads again from
-        its journal, or does not count, as after a cut.
+        """Record a value of the metric. Returns False if it is already recorded, because a resumed trial reads its
+        journal again, or ignored, because the trial was cut.
         """
         trial = self.trials[number]
         if nimg <= trial.nimg or trial.is_cut or not math.isfinite(value):
@@ -109,7 +109,7 @@ class Record:
         return True
 
     def is_behind(self, number: int) -> bool:
-        """Whether ASHA stops a trial for the value that it has just reported. The study notes the rungs it passes."""
+        """Whether ASHA stops a trial for the value that it has just reported. The study records the rungs it passes."""
         if self.trials[number].nimg >= (self.spec.max_images or math.inf):  # it ends anyway
             return False
         return self.study.pruner.prune(self.study, self._storage.get_trial(self._id(number)))
@@ -146,7 +146,7 @@ class _JournalFile(JournalFileBackend):
             super().append_logs(logs)
         except OSError as error:
             raise UsageError(
-                f"the sweep's record cannot be written: {error}; free some space, then give the same command again"
+                f"the sweep's record cannot be written: {error}; free some space, then run the same command again"
             ) from error
 
 
@@ -161,7 +161,7 @@ def direction(spec: SweepConfig) -> Literal["minimize", "maximize"]:
 
 
 def distribution(values: Values) -> BaseDistribution:
-    """Optuna's counterpart. Listed values are JSON there, for they may be lists, which it does not take."""
+    """Optuna's counterpart. Listed values are stored as JSON, because Optuna does not accept lists."""
     if values.listed:
         return CategoricalDistribution([json.dumps(value) for value in values.listed])
     if values.randint:

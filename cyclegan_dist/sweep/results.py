@@ -21,8 +21,8 @@ BEST, CSV, JSON = "best.yaml", "results.csv", "trials.json"
 
 
 def ranked(spec: SweepConfig, trials: Iterable[Trial]) -> list[Trial]:
-    """The best first. A finished trial goes before one that was stopped, and of those the one that got further: a value
-    of early training is not to be compared with one of late.
+    """The best first. Finished trials come before stopped ones, and those by the images they have seen, because values
+    of early and of late training cannot be compared.
     """
 
     def place(trial: Trial) -> tuple[int, int, float, int]:
@@ -35,7 +35,7 @@ def ranked(spec: SweepConfig, trials: Iterable[Trial]) -> list[Trial]:
 
 
 def best(spec: SweepConfig, trials: Iterable[Trial]) -> Trial | None:
-    """The best trial, or None as long as it has not ended, or if all were lost."""
+    """The best trial, or None while it has not ended, or if all failed."""
     first = next(iter(ranked(spec, trials)), None)
     return first if first is not None and first.value is not None and first.status in ("finished", "cut") else None
 
@@ -46,7 +46,7 @@ def number(value: float | None) -> str:
 
 
 def short(key: str) -> str:
-    """The last parts of a key of the space; of several keys with one stem, the stem once."""
+    """The last part of a key of the space; of joined keys with a common stem, the stem once."""
     first, *others = (part.strip().rpartition(".")[2] for part in key.split(","))
     stem = "".join(first.rpartition("_")[:2])
     return ",".join([first, *(other.removeprefix(stem) for other in others)])
@@ -117,7 +117,7 @@ def _results(sweep: Sweep, trial: Trial) -> list[dict[str, float]]:
 
 
 def _write_best(sweep: Sweep, trial: Trial) -> None:
-    """The config of a trial, whole schedule, as a run of its own beside the sweep."""
+    """Write the config of a trial, with the whole schedule, as a separate run next to the sweep."""
     config, trained = sweep.spec.config(trial.values), read_config(sweep.folder / trial.name)
     path = config.data.path if config.data.path == "synthetic" else trained.data.path
     data = dataclasses.replace(config.data, path=path)

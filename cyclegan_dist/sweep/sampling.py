@@ -32,7 +32,7 @@ def draw(spec: SweepConfig, number: int, before: Sequence[FrozenTrial] = ()) -> 
             values[key] = json.loads(value)
         elif isinstance(value, float):
             low, high = spec.space[key].bounds or (value, value)
-            values[key] = min(max(float(f"{value:.4g}"), low), high)  # enough to tell trials apart, and fits a table
+            values[key] = min(max(float(f"{value:.4g}"), low), high)  # enough to distinguish trials, and fits a table
         else:
             values[key] = value
     return {key: values[key] for key in spec.space}

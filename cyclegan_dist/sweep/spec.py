@@ -44,11 +44,11 @@ def load_sweep(name_or_file: str, changes: Mapping[str, Any] | None = None) -> S
 
 
 def _refuse_metric(metric: str, config: Config, source: str) -> None:
-    """A metric that a trial with this config would never report."""
+    """Refuse a metric that a trial with this config would never report."""
     if "/" in metric and not metric.startswith("loss/"):
         if not (config.held_out.data and config.every.snapshot):
             raise UsageError(
-                f"{source}: metric {metric} comes of evaluations: set held_out.data to a data set, and every.snapshot"
+                f"{source}: metric {metric} comes from evaluations: set held_out.data to a data set, and every.snapshot"
             )
         return
     known = [f"loss/{name}" for name in config.method.losses]

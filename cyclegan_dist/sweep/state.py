@@ -1,4 +1,4 @@
-"""A sweep that is under way: which trial is next, which one is to stop, and how each ended."""
+"""A sweep in progress: which trial is next, which one must stop, and how each ended."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ from cyclegan_dist.tracking.journal import read_records
 from cyclegan_dist.training.run_folder import locked, open_run, read_config
 
 SPEC_NAME = "sweep.yaml"
-SAFE_TO_CHANGE = ("num_trials", "max_concurrent", "max_failures")  # none of it changes what a trial is
+SAFE_TO_CHANGE = ("num_trials", "max_concurrent", "max_failures")  # none of these changes a trial
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Sweep:
     """An opened sweep.
 
     Attributes:
-        spec: what to do.
+        spec: its configuration.
         base: the config that trials share.
-        folder: where it is kept, the trials' runs among it.
+        folder: of its files and the trials' runs.
         record: its trials.
         interrupted: numbers of trials that an earlier process left open, the first one last.
     """
@@ -44,7 +44,7 @@ class Sweep:
 
     def next(self) -> tuple[Trial, Config] | None:
         """The next trial and its opened run, or None if there is none left. A trial whose values do not fit together
-        is passed over.
+        is skipped.
 
         Raises:
             UsageError: if the data set cannot be read, or the run's folder not be written.
@@ -113,15 +113,15 @@ def _last_status(run: RunFolder) -> str:
 
 @contextlib.contextmanager
 def open_sweep(spec: SweepConfig) -> Iterator[Sweep]:
-    """Begin a sweep, or resume it, as this machine's only process that does.
+    """Start or resume a sweep, holding its lock on this machine.
 
     Raises:
-        UsageError: if the folder cannot be written or belongs to another sweep, or another process is at work on it.
+        UsageError: if the folder cannot be written or belongs to another sweep, or another process holds the lock.
     """
     base = with_values(load_config(spec.base), spec.overrides, spec.name)
     base = dataclasses.replace(base, name=spec.name, runs_dir=str(home() / base.runs_dir))
     folder = base.run_dir
-    # As YAML has it: the file is itself a sweep.
+    # As plain YAML values, so that the file is itself a sweep.
     plain = dataclasses.asdict(spec)
     plain["space"] = {key: {kind: list(v) for kind, v in one.items() if v} for key, one in plain["space"].items()}
     with locked(base):
@@ -130,8 +130,7 @@ def open_sweep(spec: SweepConfig) -> Iterator[Sweep]:
             changed = [key for key in plain if key not in SAFE_TO_CHANGE and plain[key] != before.get(key)]
             if changed:
                 raise UsageError(
-                    f"{folder} holds a sweep of another {', '.join(changed)}: give --name another name, "
-                    "or undo the change"
+                    f"{folder} holds a sweep of another {', '.join(changed)}: choose another --name, or undo the change"
                 )
             refuse_changes(read_config(folder), base)
         try:
@@ -144,7 +143,7 @@ def open_sweep(spec: SweepConfig) -> Iterator[Sweep]:
         record = Record(RunFolder(folder).sweep_journal, spec)
         interrupted = [trial.number for trial in record.trials.values() if trial.status == "open"]
         sweep = Sweep(spec, base, folder, record, interrupted[::-1])
-        first = sweep.next()  # what the data set or the folder forbids is reported before Ray takes its time to start
+        first = sweep.next()  # reports errors of the data set or the folder before Ray's slow start
         if first is not None:
             sweep.interrupted.append(first[0].number)
         yield sweep

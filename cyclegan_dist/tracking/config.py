@@ -11,15 +11,15 @@ EXPERIMENT = r"/?[A-Za-z0-9][A-Za-z0-9 ._@-]*(/[A-Za-z0-9][A-Za-z0-9 ._@-]*)*"
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingConfig:
-    """MLflow. `metrics.jsonl` in the run's folder is written whatever is set here."""
+    """MLflow. `metrics.jsonl` in the run's folder is always written."""
 
     mlflow: bool = True
-    """Send the run to MLflow. The environment's MLFLOW_TRACKING_URI names the server; without it, sqlite:///mlflow.db
-    beside the runs."""
+    """Send the run to MLflow. The environment variable MLFLOW_TRACKING_URI names the server; without it,
+    sqlite:///mlflow.db next to the runs."""
     experiment: str = "cyclegan_dist"
     """MLflow experiment."""
     parent: str = ""
-    """Key of the MLflow run that this one is shown below. Set by a sweep for its trials."""
+    """Key of the parent run in MLflow. Set by a sweep for its trials."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(EXPERIMENT, self.experiment) or len(self.experiment) > 250:

@@ -11,7 +11,7 @@ LONGEST = 6000  # characters of a value in MLflow
 
 
 def send_sweep(folder: Path, experiment: str, artifacts: Path) -> None:
-    """Send `trials.json` of a sweep's folder, with the files beside it.
+    """Send `trials.json` of a sweep's folder, with the other files there.
 
     Raises:
         MlflowException: if the server fails.

@@ -92,7 +92,7 @@ def test_a_full_disk_loses_only_the_new_checkpoint(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(torch, "save", full)
     assert store.put(2) is None
-    assert "the previous one stays" in store.warnings[0]
+    assert "the previous one is kept" in store.warnings[0]
     monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000001"]
     restored = store.load_latest()

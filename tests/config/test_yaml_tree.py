@@ -10,7 +10,7 @@ from cyclegan_dist.errors import UsageError
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("a: &x [1]\nb: *x", "aliases are not read: write the value once more"),
+        ("a: &x [1]\nb: *x", "aliases are not supported: repeat the value"),
         ("a: !!python/name:os.system", "could not determine a constructor"),
         ("[" * 2000, "nested too deeply"),
         (f"a: {'9' * 5000}", "4300 digits"),

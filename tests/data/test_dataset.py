@@ -123,7 +123,7 @@ def test_failing_storage_is_retried_and_then_reported(dataset: Path, monkeypatch
     monkeypatch.setattr(os, "pread", sometimes)
     assert reader.read(0)
     failures = iter([OSError(5, "Input/output error")] * 4)
-    with pytest.raises(DataError, match=r"A-000000\.tar cannot be read .*is its storage there") as error:
+    with pytest.raises(DataError, match=r"A-000000\.tar cannot be read .*is its storage mounted") as error:
         reader.read(0)
     assert not isinstance(error.value, BadSampleError)  # nothing is wrong with the sample
 

@@ -197,7 +197,7 @@ def terminated(stage: Stage) -> Measured:
 def interrupted(stage: Stage) -> Measured:
     ends = [stop_with(stage.run(name=f"stop{i}", **OPTIONS), 2) for i in range(3)]
     right = all((end.code, end.steps_lost, end.processes_left) == (130, 0, 0) for end in ends)
-    hint = sum("the same command again resumes" in end.output for end in ends)
+    hint = sum("run the same command again to resume" in end.output for end in ends)
     status = [records(stage.run(name=f"stop{i}", **OPTIONS))[-1]["status"] for i in range(3)]
     figure = (
         f"exit codes {[end.code for end in ends]}, {statistics.median(end.seconds for end in ends):.1f} s to the end, "

@@ -71,7 +71,7 @@ def test_nothing_but_the_missing_data_set_is_red(target: Target) -> None:
     assert "http://127.0.0.1:8297 refuses requests without a token (401) and with a wrong one (403)" in found["job API"]
     assert found["network, gloo"].startswith("2 nodes: ")
     assert "2 nodes write and read each other's files" in found["runs folder"]
-    assert "a token is asked for" in found["open ports"] and "the same on 2 nodes" in found["versions"]
+    assert "a token is required" in found["open ports"] and "the same on 2 nodes" in found["versions"]
     assert "3 s between ray job stop" in found["job stop"]
 
 

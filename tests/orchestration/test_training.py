@@ -131,7 +131,7 @@ def test_a_run_resumes_after_sigterm(tiny_run: Callable[..., Config], head: Head
     process.terminate()
     code, _, err = end(process)
     assert code == 143, err
-    assert "the same command again resumes it" in err
+    assert "run the same command again to resume" in err
     go_on(2, tiny_run(name="stopped", **LONGER))  # it resumes under any launcher
     assert differences(final_state(whole, 2), final_state(config, 2)) == []
 

@@ -35,7 +35,7 @@ def test_red_ends_with_1(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(PROBES, "ports", lambda: OPEN)
     code, out, _ = cli("demo")
     assert code == 1
-    assert "raylet 6379 on 0.0.0.0; no token is asked for" in out and "1 red, " in out
+    assert "raylet 6379 on 0.0.0.0; no token is required" in out and "1 red, " in out
 
 
 def test_secrets_are_shown_nowhere(cli: Callable[..., Answer], own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def test_replicas_that_are_busy_or_end_are_told_in_words() -> None:
         async def remote(self, request: TranslationRequest) -> Translation:
             raise self.error
 
-    for error, sentence in ((BackPressureError(3, 2), "too much to do"), (ActorDiedError(), "reduce the image")):
+    for error, sentence in ((BackPressureError(3, 2), "too many requests"), (ActorDiedError(), "reduce the image")):
         request = TranslationRequest(data=b"", direction="AB")
         answer = asyncio.run(_answerer(cast(Any, Handle(error)))(request))
         assert isinstance(answer, Refusal)

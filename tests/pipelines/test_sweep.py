@@ -94,8 +94,8 @@ def test_a_sweep_is_killed_interrupted_and_resumed(
         print(*process.communicate())
         raise
     assert process.returncode == 130, err
-    assert "the same command again goes on" in err and "Traceback" not in err
-    assert "trial-0000 crashed, starts again: training failed: rank 0" in out
+    assert "run the same command again to resume" in err and "Traceback" not in err
+    assert "trial-0000 crashed, restarting: training failed: rank 0" in out
     assert "trial-0000 open: images" not in out and "trial-0000 interrupted: images" in out
 
     process = start(path)

@@ -71,7 +71,7 @@ def test_of_two_promotions_one_says_that_the_other_is_at_it(setting: Setting, ow
 
     with (
         Registered("horses").alone(own_home),
-        pytest.raises(UsageError, match="another promotion of horses is going on"),
+        pytest.raises(UsageError, match="another promotion of horses is running"),
     ):
         setting.promote(setting.candidate())
     client = MlflowClient()

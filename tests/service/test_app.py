@@ -91,7 +91,7 @@ def test_the_page_is_escaped_and_may_load_nothing_from_elsewhere(service: str) -
         (b"/etc/passwd", 422, "cannot be read"),
         (b"http://127.0.0.1/image.png", 422, "cannot be read"),
         (picture()[:500], 422, "cannot be read"),
-        (picture(300, 200), 413, "300x200 are more than the 40,000 pixels"),
+        (picture(300, 200), 413, "300x200 exceed the limit of 40,000 pixels"),
         (bytes(1_000_001), 413, "more than the 1 megabytes"),
     ],
     ids=["nothing", "garbage", "path", "url", "cut", "pixels", "bytes"],

@@ -76,7 +76,7 @@ def test_damage_says_what_to_do(path: Path) -> None:
     make_record(path, SPEC, *TRIALS)
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines[:3], "garbage\n", *lines[3:]]))
-    with pytest.raises(UsageError, match=r"sweep\.jsonl is damaged.*give --name another name"):
+    with pytest.raises(UsageError, match=r"sweep\.jsonl is damaged.*choose another --name"):
         Record(path, SPEC)
 
 

@@ -65,7 +65,7 @@ def test_progress_is_lines_for_grep() -> None:
         progress.ended(TRIALS[1])
     assert out.getvalue().splitlines() == [
         "trial-0001 continues: lambda_cycle_A,B=5.0 pool_size=50 policy=step [6/6 ended]",
-        "trial-0001 crashed, starts again: rank 0 died [6/6 ended]",
+        "trial-0001 crashed, restarting: rank 0 died [6/6 ended]",
         "trial-0001 cut: images 100/900 loss/cycle 0.1000 [6/6 ended]",
     ]
 

@@ -15,8 +15,8 @@ USE_TOKEN = "Start every node with RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or ke
 
 
 def check_job_api(report: Report, url: str, ask: Callable[[str, str], int]) -> None:
-    """The job API at a URL, if there is one, refuses requests without a token and with a wrong one: whoever can use it
-    runs commands on the cluster (CVE-2023-48022). `ask` returns the HTTP status of a request with a token.
+    """Check that the job API at a URL, if there is one, refuses requests without a token and with a wrong one, because
+    it runs any command (CVE-2023-48022). `ask` returns the HTTP status of a request with a token.
     """
     if not url:
         report.add("green", "the cluster has no dashboard, and so no job API")
@@ -30,7 +30,7 @@ def check_job_api(report: Report, url: str, ask: Callable[[str, str], int]) -> N
     figures = {"without": without, "wrong_token": wrong}
     if OPEN in (without, wrong):
         request = "without a token" if without == OPEN else "with a wrong token"
-        found = f"{url} accepts requests {request}: whoever reaches it runs commands on the cluster"
+        found = f"{url} accepts requests {request}: anyone who can reach it can run commands on the cluster"
         report.add("red", found, USE_TOKEN, figures)
     elif without in REFUSED and wrong in REFUSED:
         found = f"{url} refuses requests without a token ({without}) and with a wrong one ({wrong})"
@@ -42,7 +42,7 @@ def check_job_api(report: Report, url: str, ask: Callable[[str, str], int]) -> N
 
 @dataclass(frozen=True, kw_only=True)
 class TokenFiles:
-    """The files in which Ray looks for its token, and what is wrong with them: level, text and advice."""
+    """The files in which Ray looks for its token, and their problems: level, text and advice."""
 
     files: list[str]
     problems: list[tuple[Level, str, str]]
@@ -70,7 +70,7 @@ def token_files_here() -> TokenFiles:
 
 
 def check_token_files(report: Report, nodes: Mapping[str, TokenFiles]) -> None:
-    """Only its owner can read the token, on every node."""
+    """Check that only its owner can read the token, on every node."""
     for name, found in nodes.items():
         for level, text, advice in found.problems:
             report.add(level, f"{name}: {text}", advice)

@@ -22,7 +22,7 @@ NO_ANSWER = "See ray status and the logs of the node."
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What the checks look at.
+    """The cluster or machine to check.
 
     Attributes:
         fleet: the nodes.
@@ -52,12 +52,12 @@ PROBES: dict[str, Callable[[], Any]] = {
 
 
 def measure_here(probes: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
-    """By probe what it measured, or the exception it raised."""
+    """The result of each probe, or the exception that it raised."""
     return {name: result_of(probe) for name, probe in probes.items()}
 
 
 def run_checks(target: Target, config: Config, report: Report, *, network: bool, timeout_s: float) -> None:
-    """Add to `report` what all checks find; `network` measures links, with `timeout_s` as limit of each exchange."""
+    """Run all checks and add their findings to `report`; `network` measures links, each within `timeout_s`."""
     fleet, nodes = target.fleet, target.fleet.nodes
     measured: dict[str, dict[str, Any]] = {}
 

@@ -45,14 +45,14 @@ def gpus_here() -> tuple[list[Gpu], int]:
 
 
 def parse_gpus(text: str) -> list[Gpu]:
-    """What nvidia-smi prints for `QUERY`; memory is 0 where it prints [N/A], as on machines with unified memory."""
+    """Parse nvidia-smi's output for `QUERY`; memory is 0 where it prints [N/A], as on machines with unified memory."""
     rows = [[part.strip() for part in line.split(",")] for line in text.splitlines() if line.count(",") == 3]
     mib = [[int(part) if part.isdigit() else 0 for part in row[2:]] for row in rows]
     return [Gpu(name=n, driver=d, memory=m, used=u) for (n, d, *_), (m, u) in zip(rows, mib, strict=True)]
 
 
 def check_gpus(report: Report, nodes: list[Node], answers: Mapping[str, tuple[list[Gpu], int]], config: Config) -> None:
-    """GPUs are there, alike and free; torch sees them and Ray gives them to ranks."""
+    """Check that GPUs are present, alike and free, and that torch and Ray can use all of them."""
     for node in nodes:
         gpus, seen = answers.get(node.name, ([], 0))
         if seen < len(gpus):
@@ -82,7 +82,7 @@ def memory_here() -> tuple[int, int]:
 
 
 def check_memory(report: Report, nodes: list[Node], answers: Mapping[str, tuple[int, int]], config: Config) -> None:
-    """Loaders pass batches through shared memory: there is room for them."""
+    """Check that shared memory has room for the batches that loaders pass through it."""
     ranks = max_ranks(config, nodes)
     here = -(-ranks // len(nodes))  # ranks of a node, spread evenly
     need = here * loader_bytes(config, ranks)

@@ -13,8 +13,8 @@ Group = tuple[Node, ...]
 
 
 def check_links(report: Report, fleet: Fleet, announced: Mapping[str, str], *, backend: str, timeout_s: float) -> None:
-    """An all-reduce of gloo or NCCL among all nodes; if it fails, one between every two of them, to name the links at
-    fault with what their nodes have `announced` to each other.
+    """Measure an all-reduce of gloo or NCCL among all nodes; if it fails, one between every two of them, to find the
+    faulty links. Findings name the interfaces that the nodes have `announced` to each other.
     """
     nodes = tuple(fleet.nodes)
     if len(nodes) == 1:
@@ -39,7 +39,7 @@ def check_links(report: Report, fleet: Fleet, announced: Mapping[str, str], *, b
             advice = "Open all ports between the nodes, and set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the "
             report.add("red", found, f"{advice}interfaces of {a.address} and {b.address}.")
     if fine == count:
-        advice = "Look for a limit of connections, or a node that has stopped since."
+        advice = "Look for a limit on connections, or a node that has stopped since."
         report.add("red", f"{len(nodes)} nodes cannot exchange data, though every two can: {together}", advice)
     elif fine:
         report.add("green", f"{fine} of {count} pairs can exchange data")

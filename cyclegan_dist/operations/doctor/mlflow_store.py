@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cyclegan_dist.config.config import Config, home
+from cyclegan_dist.errors import pipeline_command
 from cyclegan_dist.operations.doctor.report import Report, first_line
 from cyclegan_dist.registry.sources import use_store
 from cyclegan_dist.tracking.sender_state import server_of
@@ -18,12 +19,15 @@ CONNECT_S, SLOW_S = 5.0, 5.0
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
 SQLITE = "sqlite:///"
 EXPERIMENT = "cyclegan_dist.doctor"
-ADVICE = "Set MLFLOW_TRACKING_URI, or fix the store; training goes on without it, and pipelines.sync sends later."
+ADVICE = (
+    "Set MLFLOW_TRACKING_URI, or fix the store; training continues without it, and "
+    f"{pipeline_command('sync')} sends the data later."
+)
 
 
 def check_mlflow(report: Report, config: Config, nodes: int) -> None:
-    """A run can be written to the server and deleted again; a database file can be written, or made. The launcher may
-    run on any of the `nodes`.
+    """Check that a run can be written to the server and deleted, or a database file written or created. The launcher
+    may run on any of the `nodes`.
     """
     if not config.tracking.mlflow:
         report.add("green", "off: tracking.mlflow is False")
@@ -46,7 +50,7 @@ def check_mlflow(report: Report, config: Config, nodes: int) -> None:
     except Exception as error:  # MLflow raises many kinds
         report.add("red", f"{where}: {first_line(error)}", ADVICE)
         return
-    found = f"{where} took a run and a file in {took_s:.1f} s; they are deleted again"
+    found = f"{where} accepted a run and a file in {took_s:.1f} s; both are deleted again"
     if took_s > SLOW_S:
         advice = "Training does not wait for it, but its last points may be minutes late: look at the server's load."
         report.add("yellow", found, advice, {"seconds": took_s})
@@ -54,7 +58,7 @@ def check_mlflow(report: Report, config: Config, nodes: int) -> None:
 
 
 def _write_run(client: Any, experiment: str) -> None:
-    """Write and delete a run with a metric and a file, in an experiment of its own."""
+    """Write and delete a run with a metric and a file, in a separate experiment."""
     from cyclegan_dist.tracking.mlflow_run import find_experiment
 
     theirs, ours = (client.get_experiment_by_name(name) for name in (experiment, EXPERIMENT))
@@ -72,7 +76,7 @@ def _write_run(client: Any, experiment: str) -> None:
 
 
 def _check_file(report: Report, path: Path, nodes: int) -> None:
-    """A database file, if there is one, can be locked and written."""
+    """Check that the database file, if there is one, can be locked and written."""
     if exists := path.exists():
         try:
             with closing(sqlite3.connect(path, timeout=CONNECT_S, isolation_level=None)) as database:

@@ -69,7 +69,7 @@ def call_all(fleet: Fleet, function: Callable[..., Any], *arguments: Any, timeou
 
 
 def listed(names: Iterable[str], most: int = 4) -> str:
-    """At most some of the names, for a sentence."""
+    """The first `most` names and the number of others, for a sentence."""
     every = list(names)
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 

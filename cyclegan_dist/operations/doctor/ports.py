@@ -80,23 +80,23 @@ def _listening(folder: Path) -> Iterator[tuple[str, str, int]]:
 
 
 def check_ports(report: Report, nodes: Mapping[str, Sequence[Listener]]) -> None:
-    """Ray's ports ask for a token, and MLflow's for a login, where other machines can reach them."""
+    """Check that ports that other machines can reach require Ray's token or MLflow's login."""
     for name, listeners in nodes.items():
         if ray := [listener for listener in listeners if listener.program != MLFLOW]:
             # Ray's workers overwrite their environment with their title.
             started = [listener.authenticates for listener in ray if listener.program != WORKER]
             found, figures = f"{name}: {_shown(ray)}", {"listeners": [asdict(listener) for listener in ray]}
             if started and all(started):
-                report.add("green", f"{found}; a token is asked for", figures=figures)
+                report.add("green", f"{found}; a token is required", figures=figures)
             else:
-                found += "; no token is asked for: whoever reaches them runs commands here"
+                found += "; no token is required: anyone who can reach them can run commands here"
                 advice = "Start every node with RAY_AUTH_MODE=token, and let only the cluster reach its ports."
                 report.add("red", found, advice, figures)
         if mlflow := [one for one in listeners if one.program == MLFLOW and not one.authenticates]:
-            found = f"{name}: {_shown(mlflow)}; without a login everybody may write and delete runs and models"
+            found = f"{name}: {_shown(mlflow)}; without a login anyone can write and delete runs and models"
             advice = "Start it with --host 127.0.0.1 or --app-name basic-auth, or let only the cluster reach its port."
             report.add("yellow", found, advice, {"listeners": [asdict(listener) for listener in mlflow]})
-    report.ok("Ray and MLflow do not run, or only this machine reaches them")
+    report.ok("Ray and MLflow are not running, or only this machine can reach them")
 
 
 def _shown(listeners: Sequence[Listener]) -> str:

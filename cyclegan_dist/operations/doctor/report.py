@@ -45,7 +45,7 @@ class Finding:
 
 
 class Report:
-    """What the checks have found so far, in their order. `on_check` is called with the name of each as it begins."""
+    """The findings so far, in the order of the checks. `on_check` is called with the name of each as it begins."""
 
     def __init__(self, on_check: Callable[[str], None] = lambda name: None) -> None:
         self.findings: list[Finding] = []
@@ -75,7 +75,7 @@ class Report:
             self.add("green", found, figures=figures)
 
     def answers(self, answers: Mapping[str, Any], advice: str) -> dict[str, Any]:
-        """The answers of nodes; an exception in the place of one becomes a red finding."""
+        """The answers of the nodes; an exception among them becomes a red finding."""
         for node, answer in answers.items():
             if isinstance(answer, Exception):
                 self.add("red", f"{node}: {first_line(answer)}", advice)

@@ -14,7 +14,7 @@ STEP_S, BYTES_PER_S = 15.0, 100e6  # to end the step and gather the ranks; throu
 
 
 def checkpoint_bytes(config: Config, nodes: list[Node]) -> int:
-    """Of weights, two moments of Adam for each, averaged generators if asked for, and every rank's full history."""
+    """Size of weights, Adam's two moments of each, averaged generators if enabled, and every rank's full history."""
     weights, averaged, history = method_sizes(config)
     numbers = 3 * weights + (averaged if config.optim.ema_decay else 0) + max_ranks(config, nodes) * history
     return numbers * (8 if config.optim.precision == "fp64" else 4)
@@ -35,7 +35,7 @@ def method_sizes(config: Config) -> tuple[int, int, int]:
 
 
 def check_space(report: Report, nodes: list[Node], config: Config) -> None:
-    """Free space for the checkpoints; those that the run has already will be replaced, and count as free."""
+    """Check the free space for checkpoints; those that the run already has will be replaced, and count as free."""
     place, each = config.checkpoint_path, checkpoint_bytes(config, nodes)
     count = config.keep_checkpoints + config.keep_best + 1  # the newest is written before the oldest is removed
     total = count * each
@@ -61,7 +61,7 @@ def stop_wait_here() -> float:
 
 
 def check_job_stop(report: Report, nodes: list[Node], waits_s: Mapping[str, float], config: Config) -> None:
-    """The head, on which jobs run, gives a stopped job the time to write a last checkpoint."""
+    """Check that the head, on which jobs run, gives a stopped job enough time to write a last checkpoint."""
     wait_s = next((waits_s[node.name] for node in nodes if node.is_head and node.name in waits_s), None)
     if wait_s is None:  # its node has not answered, which is red already
         return

@@ -1,4 +1,4 @@
-"""Storage as the nodes see it: folders and object stores that all share, and one data set."""
+"""Checks of storage: folders and object stores that all nodes share, and the data set."""
 
 import os
 import time
@@ -16,7 +16,7 @@ from cyclegan_dist.errors import pipeline_command, storage_errors
 from cyclegan_dist.operations.doctor.nodes import Fleet, call_all, listed, result_of
 from cyclegan_dist.operations.doctor.report import Report, first_line
 
-DELAY_S = 5.0  # a network file system may show another node's file so much later
+DELAY_S = 5.0  # delay after which a network file system shows another node's file
 SHARDS_CHECKED = 16  # evenly out of all, for a data set may have thousands
 DRIVER = "this machine"
 
@@ -52,8 +52,8 @@ def erase(folder: str, name: str) -> None:
 
 
 def check_shared(report: Report, fleet: Fleet, path: str, key: str) -> None:
-    """Every node and this machine write a file to a folder or URL, and read those of all others; `key` of the config
-    names the place.
+    """Check that every node and this machine can write a file to a folder or URL and read those of all others; `key` is
+    the config key of the place.
     """
     path = path.removeprefix("file://")
     advice = f"Set {key} to storage that every node mounts at the same path and can write, or to an object store."
@@ -114,7 +114,7 @@ def shards_here(path: str) -> Shards:
 
 
 def check_data(report: Report, fleet: Fleet, path: str) -> None:
-    """All nodes read the same data set, complete."""
+    """Check that all nodes read the same, complete data set."""
     if path == "synthetic":
         report.add("green", "generated into the run's folder")
         return

@@ -1,4 +1,4 @@
-"""Versions of programs, and whether the nodes have the same."""
+"""Check of the versions of programs on all nodes."""
 
 import hashlib
 import importlib.metadata
@@ -15,7 +15,7 @@ INSTALL = "Install the same environment on every node: pip install -c constraint
 
 
 def versions_here() -> dict[str, str]:
-    """Version by program; also a digest of our code, for two checkouts may have the same version."""
+    """Version by program; also a digest of our code, because two checkouts may have the same version."""
     code, root = hashlib.sha256(), Path(cyclegan_dist.__file__).parent
     for path in sorted(root.rglob("*.py")):
         code.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
@@ -30,7 +30,7 @@ def versions_here() -> dict[str, str]:
 
 
 def check_versions(report: Report, nodes: Mapping[str, Mapping[str, str]]) -> None:
-    """The nodes have what this process has, and nothing is missing."""
+    """Check that the nodes have the versions of this process, and that no program is missing."""
     here = versions_here()
     for program, version in here.items():
         if version == "missing":

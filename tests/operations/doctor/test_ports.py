@@ -114,5 +114,5 @@ def test_open_ports(listeners: list[Listener], expected: list[str]) -> None:
 
 def test_open_ports_are_named() -> None:
     found, _ = findings(check_ports, {"a": [RAYLET], "b": [GUARDED]})
-    assert found.found.startswith("a: raylet 6379 on 0.0.0.0; no token is asked for") and found.advice
+    assert found.found.startswith("a: raylet 6379 on 0.0.0.0; no token is required") and found.advice
     assert found.figures["listeners"] == [dataclasses.asdict(RAYLET)]

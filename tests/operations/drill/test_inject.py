@@ -45,7 +45,7 @@ def test_a_fault_while_a_checkpoint_is_written_keeps_the_previous_one(tiny_run: 
     write_plan(config.run_dir, [Fault(number=0, kind="exception", step=6, point="save")])
     assert go(config) == "FINISHED"
     said = [r["text"] for r in records(config) if r["kind"] == "message"]
-    assert len([text for text in said if "a fault of the drill; the previous one stays" in text]) == 1
+    assert len([text for text in said if "a fault of the drill; the previous one is kept" in text]) == 1
     assert max((config.run_dir / "checkpoints").glob("step-*")).name == "step-000000020"  # the next ones are written
 
 
