@@ -154,7 +154,7 @@ class CheckpointStore:
                 raise OSError(failed[0])
             if self._fence is not None and self._fence.lost():
                 raise OSError("another attempt has taken over the run")
-            self.storage.commit(step, self._attempt, _dump(manifest), list(files))
+            self.storage.commit(step, self._attempt, dump_manifest(manifest), list(files))
             self._prune()
         except OSError as error:
             self.storage.discard(step, self._attempt)
@@ -261,7 +261,7 @@ class _Hashing:
         self._file.flush()
 
 
-def _dump(manifest: Mapping[str, Any]) -> bytes:
+def dump_manifest(manifest: Mapping[str, Any]) -> bytes:
     """The manifest with its own hash, as JSON. `_parse` accepts exactly this form."""
     digest = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
     return (json.dumps({"checkpoint": manifest, "sha256": digest}, indent=1) + "\n").encode()
@@ -272,7 +272,7 @@ def _parse(data: bytes) -> dict[str, Any]:
         manifest = json.loads(data)["checkpoint"]
     except (ValueError, KeyError, TypeError):
         manifest = None
-    if manifest is None or _dump(manifest) != data:
+    if manifest is None or dump_manifest(manifest) != data:
         raise CheckpointError("manifest.json is corrupt")
     return manifest
 

@@ -28,7 +28,7 @@ def cluster() -> Iterator[None]:
     with ExitStack() as stack:
         joined = bool(os.environ.get("RAY_ADDRESS"))
         if not joined:
-            settings |= _own_cluster(stack)
+            settings |= own_cluster(stack)
         stack.callback(ray.shutdown)
         try:
             context = ray.init(**settings)
@@ -40,7 +40,7 @@ def cluster() -> Iterator[None]:
         yield
 
 
-def _own_cluster(stack: ExitStack) -> dict[str, Any]:
+def own_cluster(stack: ExitStack) -> dict[str, Any]:
     """Settings of a cluster that only this machine can reach; `stack` removes its resources."""
     temporary = tempfile.mkdtemp(prefix="cgd", dir="/tmp")  # short: Unix socket paths have at most 107 bytes
     stack.callback(shutil.rmtree, temporary, ignore_errors=True)

@@ -78,7 +78,7 @@ def serve_snapshot(title: str, snapshot: Snapshot, listener: socket.socket, opti
         use_gpu = _room(options.replicas)
         try:
             handle = _deploy(name, snapshot, options, use_gpu)
-            app = make_app(title, snapshot, options.limits, _answerer(handle))
+            app = make_app(title, snapshot, options.limits, answerer_of(handle))
             print(f"serving {title} at {address(listener)} (Ctrl-C ends it)", flush=True)
             run_until_signal(app, listener)
         finally:
@@ -135,7 +135,9 @@ def _deploy(name: str, snapshot: Snapshot, options: ServingOptions, use_gpu: boo
         raise UsageError(f"the replicas did not start: {last_line(error)}") from error
 
 
-def _answerer(handle: DeploymentHandle) -> Answerer:
+def answerer_of(handle: DeploymentHandle) -> Answerer:
+    """Forwards requests to the replicas of `handle`; one that is lost is a 503, which clients retry."""
+
     async def answer(request: TranslationRequest) -> Translation | Refusal:
         try:
             return await handle.remote(request)

@@ -91,7 +91,7 @@ def _fit_once(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> 
     timeout_s = int(distributed.SETTING_UP * config.world.timeout_s)
     failures = FailureConfig(max_failures=config.world.max_failures, controller_failure_limit=CONTROLLER_FAILURES)
     trainer = TorchTrainer(
-        _train_rank,
+        train_rank,
         train_loop_config=asdict(config),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, elastic_resize_monitor_interval_s=RESIZE_S),
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo", timeout_s=timeout_s),
@@ -140,7 +140,7 @@ def _raise_failure(config: Config) -> None:
         raise UsageError(failure.message)
 
 
-def _train_rank(tree: dict[str, Any]) -> Status:
+def train_rank(tree: dict[str, Any]) -> Status:
     """Run by every Ray Train worker."""
     config = check_config(tree, "config")
     if RunFolder(config.run_dir).failed.exists():

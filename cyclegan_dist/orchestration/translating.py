@@ -38,7 +38,7 @@ def translate_on_ray(job: Job, tasks: list[Task], workers: int) -> Generator[Tra
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         blocks = min(len(tasks), max(BLOCKS * workers, -(-len(tasks) // BLOCK_TASKS)))
         rows = ray.data.from_items([asdict(task) for task in tasks], override_num_blocks=blocks).map(
-            _Worker,  # pyright: ignore[reportArgumentType] - classes are meant too
+            TranslationActor,  # pyright: ignore[reportArgumentType] - classes are meant too
             fn_constructor_args=(asdict(job),),
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(tasks))),
             num_cpus=1,
@@ -46,12 +46,12 @@ def translate_on_ray(job: Job, tasks: list[Task], workers: int) -> Generator[Tra
         )
         try:
             for row in rows.iter_rows():
-                yield _result(row)
+                yield read_row(row)
         except ray.exceptions.RayError as error:
             raise UsageError(f"translation failed: {last_line(error)}; run the same command again to resume") from error
 
 
-class _Worker:
+class TranslationActor:
     """One actor of the pool. It returns errors: an exception would be wrapped and retried by Ray."""
 
     def __init__(self, job: dict[str, Any]):
@@ -73,7 +73,12 @@ class _Worker:
         return {"result": json.dumps(asdict(result)), "error": ""}
 
 
-def _result(row: dict[str, Any]) -> TranslationResult:
+def read_row(row: dict[str, Any]) -> TranslationResult:
+    """The result in a row of an actor's answer.
+
+    Raises:
+        UsageError: with the message of an actor that could not go on.
+    """
     if row["error"]:
         raise UsageError(row["error"])
     return TranslationResult(**json.loads(row["result"]))

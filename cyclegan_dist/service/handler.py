@@ -68,7 +68,7 @@ class RequestHandler:
         The result for an image does not depend on the rest of the batch, except on a GPU, by rounding.
         """
         results: list[list[Tensor]] = [[] for _ in batch]
-        for members in self._groups(batch):
+        for members in self.groups(batch):
             direction, reconstruction = batch[members[0]].direction, batch[members[0]].reconstruction
             images = [self.translators[direction].translate_batch([batch[i].pixels for i in members])]
             if reconstruction:
@@ -83,7 +83,7 @@ class RequestHandler:
         files = [encode_image(image, name, request.extension) for image, name in zip(images, names, strict=False)]
         return Translation(image=files[0], reconstruction=files[1] if len(files) > 1 else None)
 
-    def _groups(self, batch: Sequence[DecodedRequest]) -> Iterable[list[int]]:
+    def groups(self, batch: Sequence[DecodedRequest]) -> Iterable[list[int]]:
         """Positions of the images that are computed at once."""
         if self.device.type == "cpu":
             # With another batch size convolutions round differently (one value in 50,000 by one grey level), and are

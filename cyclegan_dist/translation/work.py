@@ -46,7 +46,7 @@ class JobWorker:
         found = {task: self._read(Path(task.source), task.source) for task in tasks}
         images = {task: image for task, image in found.items() if image is not None}
         for task, made in zip(images, self._translator.translate_batch(list(images.values())), strict=True):
-            _save(made, Path(task.target))
+            save_image(made, Path(task.target))
         return len(images)
 
     def _shard(self, task: Task) -> int:
@@ -90,7 +90,12 @@ class JobWorker:
         return image
 
 
-def _save(image: Tensor, path: Path) -> None:
+def save_image(image: Tensor, path: Path) -> None:
+    """Write an image file atomically, in the format of its suffix.
+
+    Raises:
+        UsageError: if it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path, durable=False) as draft:

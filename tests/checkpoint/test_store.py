@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cyclegan_dist.checkpoint.storage import LocalStorage, storage_at
-from cyclegan_dist.checkpoint.store import CheckpointStore, _dump
+from cyclegan_dist.checkpoint.store import CheckpointStore, dump_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.distributed import World
 from tests.ranks import run_ranks
@@ -110,7 +110,7 @@ def test_no_pickle_is_executed(tmp_path: Path) -> None:
     manifest, data = json.loads((folder / "manifest.json").read_text()), (folder / "shared.pt").read_bytes()
     entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     manifest["checkpoint"]["files"]["shared.pt"] = entry  # even with a fitting hash
-    (folder / "manifest.json").write_bytes(_dump(manifest["checkpoint"]))
+    (folder / "manifest.json").write_bytes(dump_manifest(manifest["checkpoint"]))
     with pytest.raises(UsageError, match="no valid checkpoint"):
         Store(tmp_path / "c").load_latest()
     assert not (tmp_path / "executed").exists()

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cyclegan_dist.orchestration.cluster import _own_cluster
+from cyclegan_dist.orchestration.cluster import own_cluster
 
 
 def test_the_port_that_ray_sends_the_token_to_is_closed_and_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://another:1")
     with ExitStack() as stack:
-        settings = _own_cluster(stack)
+        settings = own_cluster(stack)
         assert settings["include_dashboard"] is False and settings["_node_ip_address"] == "127.0.0.1"
         url = urlsplit(os.environ["RAY_API_SERVER_ADDRESS"])
         assert url.hostname == "127.0.0.1" and url.port

@@ -102,13 +102,13 @@ def test_one_worker_two_and_a_killed_run_give_the_same_files(
 
 def test_a_worker_says_what_it_cannot_do(tmp_path: Path) -> None:
     """In the answer, not as an exception, which Ray would wrap in its own words and try again."""
-    from cyclegan_dist.orchestration.translating import _result, _Worker
+    from cyclegan_dist.orchestration.translating import TranslationActor, read_row
 
     job = Job(snapshot=str(make_snapshot(tmp_path / "snapshot")), direction="AB", tile=8)
     with pytest.raises(UsageError, match="tile 8: give at least 32"):
-        _result(_Worker(asdict(job))({"source": "in.png", "target": "out.png"}))
+        read_row(TranslationActor(asdict(job))({"source": "in.png", "target": "out.png"}))
     images = write_images(tmp_path / "in", 1)
-    worker = _Worker(asdict(replace(job, tile=0)))
+    worker = TranslationActor(asdict(replace(job, tile=0)))
     with pytest.raises(UsageError, match=r"cannot write /proc/out\.png"):
-        _result(worker({"source": str(images / "0000.png"), "target": "/proc/out.png"}))
-    assert _result(worker({"source": str(images / "0000.png"), "target": str(tmp_path / "out.png")})).written == 1
+        read_row(worker({"source": str(images / "0000.png"), "target": "/proc/out.png"}))
+    assert read_row(worker({"source": str(images / "0000.png"), "target": str(tmp_path / "out.png")})).written == 1

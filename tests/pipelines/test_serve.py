@@ -67,7 +67,7 @@ def test_replicas_that_are_busy_or_end_are_told_in_words() -> None:
     from ray.exceptions import ActorDiedError
     from ray.serve.exceptions import BackPressureError
 
-    from cyclegan_dist.orchestration.serving import _answerer
+    from cyclegan_dist.orchestration.serving import answerer_of
 
     class Handle:
         def __init__(self, error: Exception):
@@ -78,7 +78,7 @@ def test_replicas_that_are_busy_or_end_are_told_in_words() -> None:
 
     for error, sentence in ((BackPressureError(3, 2), "too many requests"), (ActorDiedError(), "reduce the image")):
         request = TranslationRequest(data=b"", direction="AB")
-        answer = asyncio.run(_answerer(cast(Any, Handle(error)))(request))
+        answer = asyncio.run(answerer_of(cast(Any, Handle(error)))(request))
         assert isinstance(answer, Refusal)
         assert answer.status == 503 and sentence in answer.sentence
 

@@ -44,7 +44,7 @@ def test_images_that_are_computed_at_once_are_of_one_kind(
     batch = decoded(handler)
     alone = handler.translate(batch)
     monkeypatch.setattr(handler, "device", torch.device("cuda"))
-    groups = list(handler._groups(batch))
+    groups = list(handler.groups(batch))
     assert sorted(i for group in groups for i in group) == list(range(9)) and 1 < len(groups) < 9
     for images, others in zip(handler.translate(batch), alone, strict=True):
         for image, other in zip(images, others, strict=True):

@@ -58,7 +58,7 @@ def write(folder: Path, **changes: Any) -> str:
         ({"scheduler": "pbt"}, "scheduler"),
         ({"sampler": "grid"}, "give optim.lr as grid or choice"),
         ({"num_trials": 0}, "needs num_trials"),
-        ({"sampler": "optuna", "space": {"method.pool_size": {"grid": [0, 50]}}}, "as choice, not as grid"),
+        ({"sampler": "optuna", "space": {"method.pool_size": {"grid": [0, 50]}}}, "give method.pool_size as choice"),
         ({"workers_per_trial": 3}, "batch_size"),
     ],
 )

@@ -18,7 +18,7 @@ def interrupted(
     images, out = write_images(tmp_path / "in", 5), tmp_path / "out"
     other = make_snapshot(tmp_path / "other")
     assert cli(other, images, out)[0] == 0
-    saved, save = [], work._save
+    saved, save = [], work.save_image
 
     def interrupt(image, path: Path) -> None:
         saved.append(path)
@@ -28,7 +28,7 @@ def interrupted(
         save(image, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(work, "_save", interrupt)
+        patch.setattr(work, "save_image", interrupt)
         assert cli(snapshot, images, out)[0] == 130
     return out
 

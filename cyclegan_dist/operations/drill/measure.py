@@ -100,7 +100,7 @@ def compare(config: Config, baseline: Config) -> Comparison:
         raise UsageError(f"{config.name} ended at step {one.step}, {baseline.name} at {other.step}")
     weights, their_weights = one.shared["step"]["networks"], other.shared["step"]["networks"]
     steps = read_steps(config.run_dir)
-    lost, doubled = _lineage(steps, one.step)
+    lost, doubled = lineage(steps, one.step)
     points, expected = _points(config.run_dir), _points(baseline.run_dir)
     return Comparison(
         max_difference=max(float((weights[key] - their_weights[key]).abs().max()) for key in their_weights),
@@ -109,7 +109,7 @@ def compare(config: Config, baseline: Config) -> Comparison:
         doubled=doubled,
         points_missing=len(expected.keys() - points.keys()),
         points_doubled=sum(count - 1 for count in points.values()),
-        goodput=_goodput(steps),
+        goodput=goodput(steps),
     )
 
 
@@ -125,7 +125,7 @@ def _failures(run_dir: Path) -> list[float]:
     return [r["time"] / 1000 for r, _ in read_records(run_dir / JOURNAL, 0) if r["kind"] == "failure"]
 
 
-def _lineage(steps: list[dict[str, Any]], last: int) -> tuple[int, int]:
+def lineage(steps: list[dict[str, Any]], last: int) -> tuple[int, int]:
     """Steps that are missing in the last weights, and steps that are in them twice. An attempt continues after the
     checkpoint it loaded, so a step is missing or doubled where the first step of an attempt does not follow a state
     that an earlier attempt reached.
@@ -146,7 +146,7 @@ def _points(run_dir: Path) -> Counter[tuple[str, int]]:
     return Counter((name, r["step"]) for r in records for name in r["values"])
 
 
-def _goodput(steps: list[dict[str, Any]]) -> float:
+def goodput(steps: list[dict[str, Any]]) -> float:
     """Against the pace between pauses, so that a slow machine does not count as a fault."""
     pairs = itertools.pairwise(steps)
     pace = statistics.median(b["time"] - a["time"] for a, b in pairs if a["attempt"] == b["attempt"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan_dist.operations.drill.measure import _goodput, _lineage, costs, read_steps
+from cyclegan_dist.operations.drill.measure import costs, goodput, lineage, read_steps
 from cyclegan_dist.operations.drill.plan import Fault, random_plan, read_plan, write_plan
 from cyclegan_dist.tracking.journal import append
 
@@ -28,13 +28,13 @@ def history(*attempts: tuple[str, range, float]) -> list[dict[str, object]]:
     ],
 )
 def test_lost_and_doubled_steps_are_counted(attempts: list[tuple[str, range, float]], lost: int, doubled: int) -> None:
-    assert _lineage(history(*attempts), 10) == (lost, doubled)
+    assert lineage(history(*attempts), 10) == (lost, doubled)
 
 
 def test_goodput_is_the_share_of_time_of_steps_that_count() -> None:
-    assert _goodput(history(("a", range(1, 11), 0.0))) == 1
+    assert goodput(history(("a", range(1, 11), 0.0))) == 1
     # Nine steps of a second in 9 + 9 seconds: six, of which four are repeated, and a pause of ten.
-    assert _goodput(history(("a", range(1, 7), 0.0), ("b", range(3, 11), 11.0))) == pytest.approx(9 / 18)
+    assert goodput(history(("a", range(1, 7), 0.0), ("b", range(3, 11), 11.0))) == pytest.approx(9 / 18)
 
 
 def test_the_cost_of_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
