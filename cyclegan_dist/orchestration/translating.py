@@ -77,7 +77,7 @@ def read_row(row: dict[str, Any]) -> TranslationResult:
     """The result in a row of an actor's answer.
 
     Raises:
-        UsageError: with the message of an actor that could not go on.
+        UsageError: with the message of an actor that failed.
     """
     if row["error"]:
         raise UsageError(row["error"])
