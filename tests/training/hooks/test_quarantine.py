@@ -67,7 +67,7 @@ def test_a_resumed_run_replaces_them_equally_and_does_not_report_them_again(tiny
 
 
 def test_by_default_the_first_damaged_sample_ends_the_run(tiny_run: MakeRun, damaged: Path) -> None:
-    with pytest.raises(DataError, match=r"\.tar, sample [AB]/\d+: its bytes are not"):
+    with pytest.raises(DataError, match=r"\.tar, sample [AB]/\d+: its bytes differ"):
         go(tiny_run(data__path=str(damaged)))
 
 
