@@ -1,4 +1,4 @@
-"""The service as programs meet it, and as those who mean it harm do."""
+"""The service with requests of clients and of attackers."""
 
 import asyncio
 import base64
@@ -49,7 +49,7 @@ def test_a_file_comes_back_translated(service: str, snapshot: Path, direction: s
     assert torch.equal(pixels(answer.content), expected)
 
 
-def test_a_jpeg_is_answered_to_who_prefers_it(service: str) -> None:
+def test_clients_that_prefer_jpeg_get_one(service: str) -> None:
     answer = post(f"{service}translate", data=picture(format="JPEG"), headers={"Accept": "image/jpeg"})
     assert answer.headers["Content-Type"] == "image/jpeg"
     assert Image.open(io.BytesIO(answer.content)).format == "JPEG"
@@ -171,7 +171,7 @@ def _memory(key: str) -> float:
 
 @pytest.fixture
 def slow_service(snapshot: Path) -> Iterator[tuple[str, threading.Event]]:
-    """A service that answers when it is let."""
+    """A service whose answers can be held back."""
     go = threading.Event()
 
     async def answer(request: TranslationRequest) -> Translation | Refusal:
@@ -184,7 +184,7 @@ def slow_service(snapshot: Path) -> Iterator[tuple[str, threading.Event]]:
         go.set()
 
 
-def test_too_many_at_once_are_told_to_come_again(slow_service: tuple[str, threading.Event]) -> None:
+def test_too_many_requests_get_503(slow_service: tuple[str, threading.Event]) -> None:
     url, go = slow_service
     answers: list[int] = []
     clients = [
@@ -212,7 +212,7 @@ def _until_refused(url: str) -> "requests.Response":
     return answer
 
 
-def test_one_that_fails_is_told_so_and_the_others_go_on(snapshot: Path) -> None:
+def test_a_failing_request_gets_an_error_and_others_continue(snapshot: Path) -> None:
     async def answer(request: TranslationRequest) -> Translation | Refusal:
         raise ZeroDivisionError("secret")
 
@@ -222,7 +222,7 @@ def test_one_that_fails_is_told_so_and_the_others_go_on(snapshot: Path) -> None:
         assert requests.get(f"{url}health", timeout=10).status_code == 200
 
 
-def test_a_model_of_one_direction_says_so(tmp_path: Path) -> None:
+def test_a_model_of_one_direction_refuses_the_other(tmp_path: Path) -> None:
     with running(make_snapshot(tmp_path / "half", directions="AB")) as url:
         assert post(f"{url}translate", data=picture()).status_code == 200
         assert "give AB" in refused(post(f"{url}translate?direction=BA", data=picture()), 422)
