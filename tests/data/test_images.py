@@ -181,9 +181,11 @@ def test_arrays_that_are_not_images_are_refused(data, says) -> None:
 def test_only_grey_and_colour_are_converted() -> None:
     assert decode(saved(RED), 1).shape == (1, 6, 8)
     assert torch.equal(decode(saved(RED.convert("L")), 3), decode(saved(RED), 1).expand(3, -1, -1))
-    with pytest.raises(UnreadableImageError, match=r"3 channels, not the 4 .* method\.input_nc .* method\.output_nc"):
+    with pytest.raises(
+        UnreadableImageError, match=r"3 channels instead of 4: .* method\.input_nc .* method\.output_nc"
+    ):
         decode(saved(RED), 4)
-    with pytest.raises(UnreadableImageError, match="4 channels, not the 3"):
+    with pytest.raises(UnreadableImageError, match="4 channels instead of 3"):
         decode(array_bytes(np.zeros((4, 4, 4), np.uint8)), 3)
 
 

@@ -92,7 +92,7 @@ def test_the_page_is_escaped_and_may_load_nothing_from_elsewhere(service: str) -
         (b"http://127.0.0.1/image.png", 422, "cannot be read"),
         (picture()[:500], 422, "cannot be read"),
         (picture(300, 200), 413, "300x200 exceed the limit of 40,000 pixels"),
-        (bytes(1_000_001), 413, "more than the 1 megabytes"),
+        (bytes(1_000_001), 413, "exceeds the limit of 1 megabytes"),
     ],
     ids=["nothing", "garbage", "path", "url", "cut", "pixels", "bytes"],
 )
@@ -116,8 +116,8 @@ def test_files_that_are_refused(service: str, data: bytes, status: int, sentence
         (b'{"image": "AAAA", "direction": "AC"}', 422, "give AB or BA"),
         (b'{"image": "AAAA", "path": "/etc/passwd"}', 422, "path: Extra inputs"),
         (b'{"image": "AAAA", "format": "gif"}', 422, "format: "),
-        (json.dumps({"image": text(bytes(1_000_001))}).encode(), 413, "more than the 1 megabytes"),
-        (json.dumps({"image": "A" * 1_500_000}).encode(), 413, "more than the 1 megabytes"),
+        (json.dumps({"image": text(bytes(1_000_001))}).encode(), 413, "exceeds the limit of 1 megabytes"),
+        (json.dumps({"image": "A" * 1_500_000}).encode(), 413, "exceeds the limit of 1 megabytes"),
     ],
 )
 def test_json_that_is_refused(service: str, body: bytes, status: int, sentence: str) -> None:
