@@ -94,12 +94,12 @@ def test_nothing_is_imported_upwards(path: Path) -> None:
         ("webdataset", {"cyclegan_dist.data.shards"}),
     ],
 )
-def test_each_heavy_library_has_one_door(library: str, allowed: set[str]) -> None:
+def test_each_heavy_library_is_imported_in_one_place(library: str, allowed: set[str]) -> None:
     users = {module_name(path) for path in MODULES if any(name.split(".")[0] == library for name in imported(path))}
     assert users <= allowed
 
 
-def test_nothing_outside_methods_knows_pix2pix() -> None:
+def test_nothing_outside_methods_refers_to_pix2pix() -> None:
     """A method is its two files, one line in methods/available.py and a preset."""
     named = {module_name(path) for path in MODULES if "pix2pix" in path.read_text().lower()}
     assert {name for name in named if not name.startswith("cyclegan_dist.methods.")} <= PUBLISHED_CODE

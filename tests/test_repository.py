@@ -87,8 +87,8 @@ def test_a_wheel_has_all_files_and_one_top_level_package(tmp_path: Path) -> None
     assert {"cyclegan_dist/py.typed", "cyclegan_dist/pipelines/prepare.py"} <= expected <= names
 
 
-def test_messages_name_pipelines_as_they_can_be_run() -> None:
-    """What a message spells out does not exist where only a wheel is installed; `pipeline_command` knows."""
+def test_messages_name_pipelines_by_commands_that_work() -> None:
+    """`python -m pipelines.NAME` does not exist where only a wheel is installed; `pipeline_command` handles both."""
     for path in [*ROOT.glob("cyclegan_dist/**/*.py"), *ROOT.glob("pipelines/*.py")]:
         tree = ast.parse(path.read_text())
         texts = {

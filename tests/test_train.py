@@ -91,7 +91,7 @@ def test_dashes_and_underscores_are_the_same(cli) -> None:
         (["demo", "--runs_dir", "/proc/nowhere", "--launcher", "local"], "cannot write /proc/nowhere"),
     ],
 )
-def test_bad_input_is_one_line_that_says_what_to_do(cli, arguments: list[str], says: str) -> None:
+def test_bad_input_is_one_line_with_advice(cli, arguments: list[str], says: str) -> None:
     code, _, err = cli(*arguments)
     assert code == 2
     assert says in err

@@ -61,7 +61,7 @@ class SweepConfig:
     """A sweep. Each trial is a separate run, in a folder such as RUNS_DIR/NAME/trial-0000."""
 
     name: str = ""
-    """The sweep's folder below runs_dir, and its name in MLflow; an existing sweep resumes. Empty: the file's name."""
+    """The sweep's folder below runs_dir, and its name in MLflow. An existing sweep is resumed. Empty: the file's."""
     base: str = ""
     """Preset or YAML file of the config that trials share, or several joined by +."""
     overrides: dict[str, Any] = field(default_factory=dict)

@@ -74,7 +74,7 @@ def test_bad_overrides_are_refused(arguments: list[str], says: str) -> None:
         read_overrides(arguments)
 
 
-def test_overrides_come_beside_own_options(command: Callable[..., Answer]) -> None:
+def test_overrides_are_separated_from_own_options(command: Callable[..., Answer]) -> None:
     def main() -> None:
         print(*parse_with_overrides(Options, "prepare", None))
 

@@ -40,7 +40,7 @@ def test_presets_join(tmp_path: Path) -> None:
     assert config.optim.lr == 1e-3  # YAML 1.1 reads it as a string
 
 
-def test_the_tree_stays_small_enough_to_read() -> None:
+def test_the_tree_stays_small() -> None:
     assert len(FLAT) <= 72
 
 
@@ -68,7 +68,7 @@ def test_bad_yaml_is_one_line(tmp_path: Path, text: str, says: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
+def test_an_unknown_preset_names_the_nearest_one() -> None:
     with pytest.raises(UsageError, match="did you mean horse2zebra"):
         load_config("horse2zebr")
 
@@ -99,7 +99,7 @@ def moved(value: object, key: str) -> object:
 
 
 @pytest.mark.parametrize("key", [key for key in FLAT if key != "method.name"])
-def test_every_field_can_be_moved_and_its_change_is_safe_or_refused(key: str) -> None:
+def test_every_field_can_be_changed_and_its_change_is_safe_or_refused(key: str) -> None:
     tree: dict = {}
     node = tree
     *parents, leaf = key.split(".")

@@ -18,7 +18,7 @@ from cyclegan_dist.errors import UsageError
         ("[1, 2]", "must be a YAML mapping"),
     ],
 )
-def test_what_is_no_plain_mapping_is_one_line(text: str, sentence: str) -> None:
+def test_yaml_that_is_not_a_plain_mapping_is_refused_in_one_line(text: str, sentence: str) -> None:
     with pytest.raises(UsageError, match=r"file is not YAML|file must be") as told:
         read_tree(text, "file")
     assert sentence in str(told.value) and "\n" not in str(told.value)
@@ -29,7 +29,7 @@ def test_plain_values_are_read() -> None:
     assert read_tree("", "file") == {}
 
 
-def test_what_we_write_can_be_read() -> None:
+def test_written_configs_can_be_read() -> None:
     """Equal parts of a config must not become aliases."""
     config = Config()
     assert read_tree(dump_config(config), "file") == dataclasses.asdict(config)

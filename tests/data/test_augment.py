@@ -55,7 +55,7 @@ def test_half_of_the_images_are_mirrored() -> None:
     assert mirrored / 400 == pytest.approx(0.5, abs=0.08)
 
 
-def test_an_image_smaller_than_the_crop_says_so() -> None:
+def test_an_image_smaller_than_the_crop_is_an_error() -> None:
     with pytest.raises(ValueError, match="12x10 is smaller than crop_size 16"):
         Augment(DataConfig(preprocess="crop", crop_size=16), 4)(image(10, 12), rng())
 

@@ -1,4 +1,4 @@
-"""Shards, manifest and reader together: what was prepared is what is read, and anything else is noticed."""
+"""Shards, manifest and reader together: what was prepared is what is read, and any difference is detected."""
 
 import hashlib
 import os
@@ -76,7 +76,7 @@ def test_a_server_is_read_by_range(dataset: Path, server: str) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "swapped", "flipped", "gone", "grown"])
-def test_a_shard_that_is_not_what_the_manifest_says_is_named(copy: Path, damage: str) -> None:
+def test_a_shard_that_differs_from_the_manifest_is_named(copy: Path, damage: str) -> None:
     shard = copy / "A" / "A-000001.tar"
     data = bytearray(shard.read_bytes())
     if damage == "cut":
@@ -139,7 +139,7 @@ def test_failing_storage_is_retried_and_then_reported(dataset: Path, monkeypatch
     ],
     ids=lambda change: "".join(change.values()),
 )
-def test_a_manifest_that_leads_elsewhere_is_refused(copy: Path, change: dict[str, str]) -> None:
+def test_a_manifest_that_points_outside_its_folder_is_refused(copy: Path, change: dict[str, str]) -> None:
     manifest = open_manifest(str(copy), SCHEMA.names)
     rows, shards = manifest.table.to_pylist(), manifest.shards
     if "shard" in change:
@@ -160,7 +160,7 @@ def test_a_manifest_that_leads_elsewhere_is_refused(copy: Path, change: dict[str
         ("nonsense://x", "cannot read"),
     ],
 )
-def test_a_missing_data_set_is_one_line_that_says_what_to_do(path: str, says: str) -> None:
+def test_a_missing_data_set_is_one_line_with_advice(path: str, says: str) -> None:
     with pytest.raises(UsageError, match=says) as error:
         open_manifest(path)
     assert "\n" not in str(error.value)

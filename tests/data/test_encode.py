@@ -28,7 +28,7 @@ def test_plain_files_keep_their_bytes(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["turned", "clear", "animated", "deep", "gif"])
-def test_others_are_made_plain(tmp_path, kind) -> None:
+def test_other_files_are_converted(tmp_path, kind) -> None:
     exif = Image.Exif()
     exif[0x0112] = 2  # mirrored: the size stays
     path = tmp_path / ("x.gif" if kind == "gif" else "x.png")
@@ -56,7 +56,7 @@ def test_resizing_reduces_the_shorter_side_and_never_enlarges(tmp_path) -> None:
     assert encode_file(tmp_path, "x.jpg", load_size=70, quality=90).width == 100
 
 
-def test_quality_changes_what_is_encoded_anew(tmp_path) -> None:
+def test_quality_affects_reencoded_files(tmp_path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     save(tmp_path / "x.jpg", Image.fromarray(noise))
     sizes = [len(encode_file(tmp_path, "x.jpg", load_size=32, quality=q).data) for q in (20, 95)]

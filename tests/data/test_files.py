@@ -16,7 +16,7 @@ def test_listing_is_recursive_sorted_and_skips_hidden_and_other_files(tmp_path) 
     assert others == {"notes.txt", "README"}
 
 
-def test_a_file_without_an_ending_is_judged_by_its_content(tmp_path) -> None:
+def test_a_file_without_an_extension_is_recognised_by_its_content(tmp_path) -> None:
     write_images(tmp_path, 1)
     (tmp_path / "0000.png").rename(tmp_path / "photo")
     os.mkfifo(tmp_path / "pipe")

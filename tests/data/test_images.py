@@ -1,4 +1,4 @@
-"""Each kind of file: `tests/faults/decoding.py` measures them against golden values, here is what is said about them."""
+"""Each kind of file: pixels, notes and errors. `tests/faults/decoding.py` compares them with golden values."""
 
 import io
 import os
@@ -52,7 +52,7 @@ def test_modes_become_grey_or_colour_of_eight_bits(mode) -> None:
         (Image.fromarray(np.full((4, 4), 700, np.uint16)), {"transparency": 700}),
     ],
 )
-def test_transparency_lies_over_white(image, options) -> None:
+def test_transparent_images_are_composited_on_white(image, options) -> None:
     assert shown(saved(image, **options)).min() == 255
 
 
@@ -62,7 +62,7 @@ def test_wide_integers_are_scaled_if_they_fit_and_never_saturated() -> None:
         assert np.abs(shown(data)[..., 0].astype(int) - (ramp >> 8)).max() <= 1
 
 
-def test_tiff_counts_bits_and_may_count_from_white() -> None:
+def test_tiffs_of_12_bits_and_with_white_as_zero() -> None:
     deep = np.array([[[0], [0xFFFF]]], np.uint16)
     assert shown(tiff_of(deep)).ravel().tolist() == [0, 255]
     tags = ONE | {256: (4, [2]), 258: (3, [16]), 259: (3, [1]), 262: (3, [0])}
@@ -72,7 +72,7 @@ def test_tiff_counts_bits_and_may_count_from_white() -> None:
     assert shown(tiff(tags | {258: (3, [12]), 262: (3, [1]), 279: (4, [3])}, twelve)).ravel().tolist() == [255, 128]
 
 
-def test_exif_that_cannot_be_read_is_noted_and_does_not_matter() -> None:
+def test_unreadable_exif_is_noted_and_ignored() -> None:
     assert read_image(saved(RED)).note == ""
     picture = read_image(png(1, 1, zlib.compress(bytes(2)), chunk(b"tEXt", b"Raw profile type exif\0\nexif\n3\nzzz")))
     assert "EXIF data cannot be read" in picture.note
@@ -80,7 +80,7 @@ def test_exif_that_cannot_be_read_is_noted_and_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM"])
-def test_a_file_that_was_cut_is_refused_or_whole(format) -> None:
+def test_a_truncated_file_is_refused_or_complete(format) -> None:
     data = saved(NOISE, format)
     whole = shown(data)
     for cut in np.linspace(0, len(data) - 1, 40, dtype=int):
@@ -178,17 +178,19 @@ def test_arrays_that_are_not_images_are_refused(data, says) -> None:
         decode(data, 3)
 
 
-def test_grey_and_colour_become_each_other_and_nothing_else_does() -> None:
+def test_only_grey_and_colour_are_converted() -> None:
     assert decode(saved(RED), 1).shape == (1, 6, 8)
     assert torch.equal(decode(saved(RED.convert("L")), 3), decode(saved(RED), 1).expand(3, -1, -1))
-    with pytest.raises(UnreadableImageError, match=r"3 channels, not the 4 .* method\.input_nc .* method\.output_nc"):
+    with pytest.raises(
+        UnreadableImageError, match=r"3 channels instead of 4: .* method\.input_nc .* method\.output_nc"
+    ):
         decode(saved(RED), 4)
-    with pytest.raises(UnreadableImageError, match="4 channels, not the 3"):
+    with pytest.raises(UnreadableImageError, match="4 channels instead of 3"):
         decode(array_bytes(np.zeros((4, 4, 4), np.uint8)), 3)
 
 
 @pytest.mark.parametrize(("channels", "seen"), [(1, 1), (2, 1), (3, 3), (4, 3), (9, 3)])
-def test_what_can_be_shown_of_an_image(channels, seen) -> None:
+def test_displayable_channels_of_an_image(channels, seen) -> None:
     images = torch.rand(2, channels, 4, 5)
     assert torch.equal(visible(images), images[:, :seen])
     assert torch.equal(visible(images[0]), images[0, :seen])

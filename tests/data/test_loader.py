@@ -87,7 +87,7 @@ def test_grey_channels(dataset: Path) -> None:
     assert batch.A.shape[1] == 1 and batch.B.shape[1] == 3
 
 
-def test_bytes_and_unit_range_are_each_others_inverse() -> None:
+def test_conversion_to_unit_range_is_invertible() -> None:
     x = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
     unit = to_unit_range(x, torch.device("cpu"))
     assert (unit.min(), unit.max()) == (-1, 1)
@@ -116,7 +116,7 @@ sys.exit(3)
 """
 
 
-def test_workers_end_with_a_process_that_keeps_the_error(dataset: Path, tmp_path: Path) -> None:
+def test_workers_end_when_the_error_is_kept(dataset: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(dataset, tmp_path / "copy"))
     for shard in copy.rglob("*.tar"):
         shard.write_bytes(b"")

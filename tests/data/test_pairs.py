@@ -1,4 +1,4 @@
-"""Data sets with pairs: partners come together and are cut alike. Here B is the negative of A."""
+"""Data sets with pairs: partners are loaded together and cropped alike. Here B is the negative of A."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -58,7 +58,7 @@ def read(dataset: Path, count: int, **config) -> list[Batch]:
     return list(islice(stream, count))
 
 
-def test_partners_come_together_and_are_cut_alike(pairs: Path) -> None:
+def test_partners_are_loaded_together_and_cropped_alike(pairs: Path) -> None:
     found = read(pairs, 28)
     for batch in found:
         assert torch.equal(batch.B, 255 - batch.A)
@@ -80,7 +80,7 @@ def test_fixed_images_are_pairs(pairs: Path) -> None:
     assert torch.equal(images["real_B"], 255 - images["real_A"])
 
 
-def test_another_pair_takes_the_place_of_a_damaged_one(pairs: Path, tmp_path: Path) -> None:
+def test_a_damaged_pair_is_replaced_by_another(pairs: Path, tmp_path: Path) -> None:
     import shutil
 
     copy = Path(shutil.copytree(pairs, tmp_path / "copy"))

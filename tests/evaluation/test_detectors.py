@@ -9,7 +9,7 @@ def test_nothing_is_found_where_nothing_is_wrong() -> None:
     assert not do_nothing("AB", 30) and not inverted("AB", 0.4) and not collapsed("AB", real * 0.8, real)
 
 
-def test_each_says_its_figure_and_what_helps() -> None:
+def test_each_finding_has_its_figure_and_advice() -> None:
     real = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
     found = [*do_nothing("AB", 1.26), *inverted("BA", -0.8), *collapsed("AB", real * 0.01, real)]
     assert [finding.name for finding in found] == ["do-nothing", "inverted", "collapsed"]

@@ -1,4 +1,4 @@
-"""Snapshots are judged beside training, and the best is named."""
+"""Snapshots are evaluated during training, and the best is recorded."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from tests.training.trainings import go, records
 pytestmark = pytest.mark.slow
 
 
-def test_every_snapshot_is_judged_and_the_best_is_named(tiny_run: Callable[..., Config], dataset: Path) -> None:
+def test_every_snapshot_is_evaluated_and_the_best_is_named(tiny_run: Callable[..., Config], dataset: Path) -> None:
     config = tiny_run(held_out__data=str(dataset), every__snapshot=8, stop_after=16)
     assert go(config) == "FINISHED"
     judged = [record for record in records(config) if record["kind"] == "evaluation"]
@@ -27,10 +27,10 @@ def test_every_snapshot_is_judged_and_the_best_is_named(tiny_run: Callable[..., 
     assert records(config)[-1]["kind"] == "end"
 
 
-def test_what_was_judged_and_not_told_is_told_by_the_resumed_run(
+def test_an_unrecorded_evaluation_is_recorded_by_the_resumed_run(
     tiny_run: Callable[..., Config], dataset: Path
 ) -> None:
-    """As after a training that was killed while its snapshot was judged."""
+    """As after a training that was killed while its snapshot was evaluated."""
     go(tiny_run(every__snapshot=8, stop_after=8))
     config = tiny_run(held_out__data=str(dataset), every__snapshot=8, stop_after=16)
     subprocess.run(
@@ -40,13 +40,13 @@ def test_what_was_judged_and_not_told_is_told_by_the_resumed_run(
     assert [record["nimg"] for record in records(config) if record["kind"] == "evaluation"] == [8, 16]
 
 
-def test_an_evaluation_that_fails_is_told_and_ends_no_run(tiny_run: Callable[..., Config], dataset: Path) -> None:
+def test_a_failing_evaluation_is_reported_and_the_run_continues(tiny_run: Callable[..., Config], dataset: Path) -> None:
     config = tiny_run(held_out__data=str(dataset), held_out__features="resnet18:/none", stop_after=4)
     assert go(config) == "FINISHED"
     said = [record["text"] for record in records(config) if record["kind"] == "message"]
     assert any("was not evaluated: error: weights /none cannot be read" in text for text in said)
 
 
-def test_held_out_images_that_are_not_there_are_refused_before_ranks_start(tiny_run: Callable[..., Config]) -> None:
+def test_missing_held_out_images_are_refused_before_ranks_start(tiny_run: Callable[..., Config]) -> None:
     with pytest.raises(UsageError, match="no data set at"):
         tiny_run(held_out__data="/none")

@@ -31,7 +31,7 @@ def test_a_run_is_measured(run_dir: Path, dataset: Path, command: Command) -> No
 
 
 @pytest.mark.filterwarnings("ignore::Warning")  # of MLflow's
-def test_what_a_user_gets_wrong_is_one_line(run_dir: Path, dataset: Path, tmp_path: Path, command: Command) -> None:
+def test_user_errors_are_one_line(run_dir: Path, dataset: Path, tmp_path: Path, command: Command) -> None:
     for arguments, message in (
         ([run_dir, "--data", dataset, "--split", "test"], "has no part test: make it with"),
         ([run_dir, "--data", tmp_path / "none"], "no data set at"),
@@ -45,7 +45,7 @@ def test_what_a_user_gets_wrong_is_one_line(run_dir: Path, dataset: Path, tmp_pa
         assert code == 2 and message in err and err.count("\n") == 1, err
 
 
-def test_a_registry_that_is_away_is_told_soon_and_without_its_password(
+def test_an_unreachable_registry_is_reported_soon_and_without_its_password(
     dataset: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")

@@ -1,4 +1,4 @@
-"""Extractors come from local files that are what they should be."""
+"""Extractors are loaded from local files, which are verified."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_the_untrained_one_is_always_the_same_and_never_called_kid() -> None:
+def test_the_untrained_network_is_deterministic_and_not_called_kid() -> None:
     one, two = (open_features(EvaluationConfig(), CPU) for _ in range(2))
     assert (one.kernel, one.frechet) == ("kd/untrained", "fd/untrained")
     assert torch.equal(one.of(IMAGES), two.of(IMAGES))
@@ -71,7 +71,7 @@ def test_a_file_with_code_in_it_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
+def test_invalid_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give untrained, inception:FILE"):
         open_features(EvaluationConfig(features="vgg16"), CPU)
     with pytest.raises(UsageError, match="cannot be read"):

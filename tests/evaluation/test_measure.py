@@ -110,7 +110,7 @@ def test_ranks_share_the_work_and_all_get_the_whole(snapshot: Path, opened: Mani
             assert other[key] == pytest.approx(values, rel=1e-2 if key[:2] == "fd" else 1e-4, abs=1e-6), key
 
 
-def test_what_is_asked_for_is_measured(measured: Measure) -> None:
+def test_only_requested_figures_are_measured(measured: Measure) -> None:
     found = measured(INVERT, INVERT, metrics=("cycle",), count=3).figures
     assert set(found) == {f"eval/cycle_{kind}_{domain}" for kind in ("l1", "ssim") for domain in "AB"}
     assert all(figure.n == 3 for figure in found.values())

@@ -25,14 +25,14 @@ def test_ssim_and_psnr_are_torchmetrics_image_by_image() -> None:
     assert scores.ssim(X, X) == pytest.approx([1, 1, 1]) and scores.psnr(X, X) == [100, 100, 100]
 
 
-def test_pixel_accuracy_wants_every_channel_near() -> None:
+def test_pixel_accuracy_requires_every_channel_to_be_near() -> None:
     one = torch.zeros(1, 3, 1, 4, dtype=torch.uint8)
     two = torch.tensor([[[[0, 5, 6, 0]], [[0, 0, 0, 11]], [[5, 0, 0, 0]]]], dtype=torch.uint8)
     assert scores.pixel_accuracy(one, two, 5) == [0.5]
     assert scores.pixel_accuracy(one, two, 10) == [0.75]
 
 
-def test_correlation_knows_the_same_the_opposite_and_nothing() -> None:
+def test_correlation_of_equal_opposite_and_constant_images() -> None:
     grey = X[:1].float().mean(1, keepdim=True).round().to(torch.uint8)
     assert scores.correlation(grey, grey) == pytest.approx([1])
     assert scores.correlation(grey, 255 - grey) == pytest.approx([-1])

@@ -16,7 +16,7 @@ def pixels(*size: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("network", [RESNET, UNET], ids=["resnet", "unet"])
 @pytest.mark.parametrize("size", [(64, 64), (33, 47), (1, 1), (5, 200), (31, 1)])
-def test_any_size_comes_out_as_it_went_in(network, size) -> None:
+def test_outputs_have_the_size_of_their_inputs(network, size) -> None:
     out = translate(network, pixels(*size))
     assert out.shape == (2, 3, *size)
     assert out.dtype == torch.uint8

@@ -63,7 +63,7 @@ def answers(url: str, *files: bytes, direction: str | None = None) -> list[torch
 
 
 @pytest.mark.parametrize("direction", [None, "AB", "BA"])
-def test_it_answers_a_png_and_a_jpeg_in_base64_with_one(scoring: str, snapshot: Path, direction: str | None) -> None:
+def test_a_png_and_a_jpeg_in_base64_are_translated(scoring: str, snapshot: Path, direction: str | None) -> None:
     files = [picture(24, 20), picture(17, 33, format="JPEG")]
     network = Snapshot.open(snapshot).generator(direction or "AB")
     for file, answer in zip(files, answers(scoring, *files, direction=direction), strict=True):

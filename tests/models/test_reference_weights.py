@@ -178,7 +178,7 @@ def test_other_files_are_refused_in_one_line(case: str, says: str, tmp_path: Pat
     assert not (tmp_path / "boom").exists()
 
 
-def test_what_the_published_programs_must_be_told() -> None:
+def test_options_for_the_published_programs() -> None:
     assert published_options(GeneratorConfig()) == "--netG resnet_9blocks --ngf 64 --norm instance --no_dropout"
     assert "unet_128" in published_options(GeneratorConfig(arch="unet", n_downs=7))
     assert published_options(GeneratorConfig(n_blocks=2)).endswith("which they lack")

@@ -44,7 +44,7 @@ def test_the_newest_of_a_run_is_found(snapshot: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["weights gone", "weights cut", "card cut", "other width"])
-def test_damage_is_said_in_one_line(snapshot: Path, damage: str) -> None:
+def test_damage_is_reported_in_one_line(snapshot: Path, damage: str) -> None:
     weights, card = snapshot / "G_AB.safetensors", snapshot / "card.json"
     if damage == "weights gone":
         weights.unlink()
@@ -59,12 +59,12 @@ def test_damage_is_said_in_one_line(snapshot: Path, damage: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_folder_without_snapshots_says_so(tmp_path: Path) -> None:
+def test_a_folder_without_snapshots_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="neither a snapshot nor a run"):
         Snapshot.open(tmp_path)
 
 
-def test_a_format_from_the_future_says_what_to_do(snapshot: Path) -> None:
+def test_a_newer_format_is_refused_with_advice(snapshot: Path) -> None:
     card = json.loads((snapshot / "card.json").read_text())
     assert card["format"] == FORMAT
     (snapshot / "card.json").write_text(json.dumps(card | {"format": FORMAT + 1, "generator": {"new": 1}}))
@@ -72,7 +72,7 @@ def test_a_format_from_the_future_says_what_to_do(snapshot: Path) -> None:
         Snapshot.open(snapshot)
 
 
-def test_a_card_of_before_there_were_methods_and_formats(snapshot: Path) -> None:
+def test_a_card_from_before_methods_and_formats(snapshot: Path) -> None:
     card = json.loads((snapshot / "card.json").read_text())
     old = {key: card[key] for key in ("nimg", "input_nc", "output_nc", "generator")}
     (snapshot / "card.json").write_text(json.dumps(old))

@@ -57,7 +57,7 @@ def test_bytes_differ_by_one_grey_level_at_most(size: tuple[int, int]) -> None:
 
 
 def test_tiles_on_their_own_would_show() -> None:
-    """What this module is for: without shared statistics the same image differs by many grey levels."""
+    """The reason for this module: without shared statistics the same image differs by many grey levels."""
     generator, x = network(), image(64, 128)
     whole, left = translate(generator, x[None])[0], translate(generator, x[None, ..., :64])[0]
     assert (whole[..., :64].int() - left.int()).abs().float().mean() > 5

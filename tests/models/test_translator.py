@@ -90,7 +90,7 @@ def test_a_batch_keeps_its_order_and_only_large_images_are_tiled(snapshot: Snaps
         (Image.new("CMYK", (4, 4)), "convert it to RGB"),
     ],
 )
-def test_what_is_no_image_for_it_is_one_line(snapshot: Snapshot, image: Any, says: str) -> None:
+def test_unusable_images_are_one_line(snapshot: Snapshot, image: Any, says: str) -> None:
     with pytest.raises(UnreadableImageError, match=says) as error:
         Translator(snapshot, device="cpu").translate(image)
     assert "\n" not in str(error.value)

@@ -92,7 +92,7 @@ def test_training_on_an_open_cluster_is_refused_unless_allowed(monkeypatch: pyte
         refuse_open_job_api(url)
 
 
-def test_training_on_any_other_cluster_goes_on() -> None:
+def test_training_on_any_other_cluster_is_allowed() -> None:
     with dashboard(without=401, wrong=403) as url:
         refuse_open_job_api(url)
     refuse_open_job_api(closed())

@@ -57,7 +57,7 @@ def test_a_node_is_a_row_and_the_head_is_known(target: Target) -> None:
     ]
 
 
-def test_questions_are_answered_by_a_process_of_each_node(target: Target) -> None:
+def test_functions_are_called_in_a_process_of_each_node(target: Target) -> None:
     pids = call_all(target.fleet, os.getpid)
     assert len({*pids.values(), os.getpid()}) == 3
     assert call_all(target.fleet, os.getpid) == pids  # the same ones: the libraries are loaded once
@@ -75,12 +75,12 @@ def test_nothing_but_the_missing_data_set_is_red(target: Target) -> None:
     assert "3 s between ray job stop" in found["job stop"]
 
 
-def test_what_a_node_raises_comes_back_as_it_is(target: Target) -> None:
+def test_exceptions_of_a_node_are_returned(target: Target) -> None:
     for answer in call_all(target.fleet, os.stat, "/not/there").values():
         assert isinstance(answer, FileNotFoundError)
 
 
-def test_a_process_that_dies_or_hangs_is_an_answer_and_the_next_question_finds_another(target: Target) -> None:
+def test_a_process_that_dies_or_hangs_is_reported_and_replaced(target: Target) -> None:
     import time
 
     names = [node.name for node in target.fleet.nodes]

@@ -80,7 +80,7 @@ def _is_up(url: str) -> bool:
 
 
 def start(config: Config, head: Head | None = None) -> "subprocess.Popen[str]":
-    """The command on a run's own config: on the head's cluster, or on one of its own."""
+    """Run the command with a run's config, on the head's cluster or on a local one."""
     path = config.run_dir.parent / f"{config.name}.yaml"
     path.write_text(dump_config(config))
     command = [sys.executable, "-m", "cyclegan_dist.train", str(path)]

@@ -100,8 +100,8 @@ def test_one_worker_two_and_a_killed_run_give_the_same_files(
     assert contents(outs["shards"]) == contents(tmp_path / "shards alone")
 
 
-def test_a_worker_says_what_it_cannot_do(tmp_path: Path) -> None:
-    """In the answer, not as an exception, which Ray would wrap in its own words and try again."""
+def test_a_worker_returns_its_errors(tmp_path: Path) -> None:
+    """As a result, not as an exception, which Ray would wrap and retry."""
     from cyclegan_dist.orchestration.translating import TranslationActor, read_row
 
     job = Job(snapshot=str(make_snapshot(tmp_path / "snapshot")), direction="AB", tile=8)

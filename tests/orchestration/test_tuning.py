@@ -1,4 +1,4 @@
-"""Tune's side of a sweep: what it starts, and what becomes of what it reports."""
+"""Trials of a sweep on Ray Tune: starting, reporting and stopping."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,12 +40,12 @@ def started(trials: Any, error_file: Path | None = None) -> Any:
 
 
 def report(trials: Any, trial: Any, nimg: int, value: float | None) -> bool:
-    """A trial reports. Returns whether it is asked to stop."""
+    """A trial reports. Returns whether a stop was requested."""
     trials.on_trial_result(0, [], trial, {"nimg": nimg, "value": value})
     return (Path(trial.config["run_dir"]) / "STOP").exists()
 
 
-def test_a_trial_that_is_behind_is_asked_to_stop(trials: Any) -> None:
+def test_a_trial_that_is_behind_is_stopped(trials: Any) -> None:
     first, second = started(trials), started(trials)
     assert not report(trials, first, 10, 1.0)
     assert not report(trials, second, 10, None)  # another record of its journal

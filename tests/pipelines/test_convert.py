@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "horses"
 
 
-def test_there_and_back_nothing_is_lost(cli, folder: Path, tmp_path: Path) -> None:
+def test_a_round_trip_is_lossless(cli, folder: Path, tmp_path: Path) -> None:
     code, out, err = cli(folder, tmp_path / "ours")
     assert (code, err) == (0, "")
     assert "latest_net_G_A.pth -> G_AB: --netG resnet_2blocks --ngf 4" in out and "3 to 1 channels" in out

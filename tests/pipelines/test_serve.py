@@ -63,7 +63,7 @@ def test_a_taken_port_and_a_damaged_model_are_one_line(command: Callable[..., An
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore:Using extra keyword arguments:DeprecationWarning")  # ray.serve, when it is imported
-def test_replicas_that_are_busy_or_end_are_told_in_words() -> None:
+def test_busy_or_dead_replicas_are_refusals_with_a_reason() -> None:
     from ray.exceptions import ActorDiedError
     from ray.serve.exceptions import BackPressureError
 
@@ -85,7 +85,7 @@ def test_replicas_that_are_busy_or_end_are_told_in_words() -> None:
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_it_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+def test_it_serves_until_it_is_stopped(tmp_path: Path) -> None:
     snapshot = make_snapshot(tmp_path / "tiny")
     words = [sys.executable, "-m", "pipelines.serve", str(snapshot), "--port", "0", "--max-megapixels", "0.04"]
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}

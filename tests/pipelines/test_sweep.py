@@ -133,9 +133,7 @@ def test_a_sweep_is_killed_interrupted_and_resumed(
     assert "best: trial-0000" in out and "starts" not in out
 
 
-def test_what_is_wrong_is_one_line(
-    tiny_run: Callable[..., Config], tmp_path: Path, command: Callable[..., Any]
-) -> None:
+def test_errors_are_one_line(tiny_run: Callable[..., Config], tmp_path: Path, command: Callable[..., Any]) -> None:
     path = sweep_file(tmp_path, tiny_run(), space={"optim.lrr": {"grid": [1]}})
     for arguments, message in (
         ((path,), "unknown key optim.lrr, did you mean optim.lr?"),

@@ -90,7 +90,7 @@ def test_an_animation_is_noted_and_odd_kinds_get_an_ending_that_fits(cli, run_di
 
 
 @pytest.mark.parametrize("link", ["file", "folder", "loop"])
-def test_links_lead_nothing_out_of_the_output(cli, run_dir: Path, images: Path, tmp_path: Path, link: str) -> None:
+def test_nothing_is_written_through_links(cli, run_dir: Path, images: Path, tmp_path: Path, link: str) -> None:
     outside, out = tmp_path / "outside", tmp_path / "out"
     for folder in (outside, out):
         folder.mkdir()

@@ -36,7 +36,7 @@ def test_better_means_beyond_the_interval_of_the_difference() -> None:
     assert "kd/untrained -0.1 +-" in reason and "not at least 0.2 lower beyond the interval" in reason
 
 
-def test_what_is_not_finite_never_passes() -> None:
+def test_figures_that_are_not_finite_never_pass() -> None:
     assert "not finite" in decide(Gate(), evaluation(float("nan")), None).reason
 
 

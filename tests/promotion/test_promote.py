@@ -1,4 +1,4 @@
-"""Promotion in a real MLflow store. Where it is killed, `tests/faults/promotion.py` does that."""
+"""Promotion in a real MLflow store. `tests/faults/promotion.py` kills it."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ def evidence(version: str, folder: Path) -> list[Path]:
     return list(got.rglob("*"))
 
 
-def test_of_two_promotions_one_says_that_the_other_is_at_it(setting: Setting, own_home: Path) -> None:
+def test_a_concurrent_promotion_is_refused(setting: Setting, own_home: Path) -> None:
     from mlflow import MlflowClient
 
     from cyclegan_dist.registry.versions import Registered

@@ -1,4 +1,4 @@
-"""The service as programs meet it, and as those who mean it harm do."""
+"""The service with requests of clients and of attackers."""
 
 import asyncio
 import base64
@@ -49,7 +49,7 @@ def test_a_file_comes_back_translated(service: str, snapshot: Path, direction: s
     assert torch.equal(pixels(answer.content), expected)
 
 
-def test_a_jpeg_is_answered_to_who_prefers_it(service: str) -> None:
+def test_clients_that_prefer_jpeg_get_one(service: str) -> None:
     answer = post(f"{service}translate", data=picture(format="JPEG"), headers={"Accept": "image/jpeg"})
     assert answer.headers["Content-Type"] == "image/jpeg"
     assert Image.open(io.BytesIO(answer.content)).format == "JPEG"
@@ -92,7 +92,7 @@ def test_the_page_is_escaped_and_may_load_nothing_from_elsewhere(service: str) -
         (b"http://127.0.0.1/image.png", 422, "cannot be read"),
         (picture()[:500], 422, "cannot be read"),
         (picture(300, 200), 413, "300x200 exceed the limit of 40,000 pixels"),
-        (bytes(1_000_001), 413, "more than the 1 megabytes"),
+        (bytes(1_000_001), 413, "exceeds the limit of 1 megabytes"),
     ],
     ids=["nothing", "garbage", "path", "url", "cut", "pixels", "bytes"],
 )
@@ -116,8 +116,8 @@ def test_files_that_are_refused(service: str, data: bytes, status: int, sentence
         (b'{"image": "AAAA", "direction": "AC"}', 422, "give AB or BA"),
         (b'{"image": "AAAA", "path": "/etc/passwd"}', 422, "path: Extra inputs"),
         (b'{"image": "AAAA", "format": "gif"}', 422, "format: "),
-        (json.dumps({"image": text(bytes(1_000_001))}).encode(), 413, "more than the 1 megabytes"),
-        (json.dumps({"image": "A" * 1_500_000}).encode(), 413, "more than the 1 megabytes"),
+        (json.dumps({"image": text(bytes(1_000_001))}).encode(), 413, "exceeds the limit of 1 megabytes"),
+        (json.dumps({"image": "A" * 1_500_000}).encode(), 413, "exceeds the limit of 1 megabytes"),
     ],
 )
 def test_json_that_is_refused(service: str, body: bytes, status: int, sentence: str) -> None:
@@ -171,7 +171,7 @@ def _memory(key: str) -> float:
 
 @pytest.fixture
 def slow_service(snapshot: Path) -> Iterator[tuple[str, threading.Event]]:
-    """A service that answers when it is let."""
+    """A service whose answers can be held back."""
     go = threading.Event()
 
     async def answer(request: TranslationRequest) -> Translation | Refusal:
@@ -184,7 +184,7 @@ def slow_service(snapshot: Path) -> Iterator[tuple[str, threading.Event]]:
         go.set()
 
 
-def test_too_many_at_once_are_told_to_come_again(slow_service: tuple[str, threading.Event]) -> None:
+def test_too_many_requests_get_503(slow_service: tuple[str, threading.Event]) -> None:
     url, go = slow_service
     answers: list[int] = []
     clients = [
@@ -212,7 +212,7 @@ def _until_refused(url: str) -> "requests.Response":
     return answer
 
 
-def test_one_that_fails_is_told_so_and_the_others_go_on(snapshot: Path) -> None:
+def test_a_failing_request_gets_an_error_and_others_continue(snapshot: Path) -> None:
     async def answer(request: TranslationRequest) -> Translation | Refusal:
         raise ZeroDivisionError("secret")
 
@@ -222,7 +222,7 @@ def test_one_that_fails_is_told_so_and_the_others_go_on(snapshot: Path) -> None:
         assert requests.get(f"{url}health", timeout=10).status_code == 200
 
 
-def test_a_model_of_one_direction_says_so(tmp_path: Path) -> None:
+def test_a_model_of_one_direction_refuses_the_other(tmp_path: Path) -> None:
     with running(make_snapshot(tmp_path / "half", directions="AB")) as url:
         assert post(f"{url}translate", data=picture()).status_code == 200
         assert "give AB" in refused(post(f"{url}translate?direction=BA", data=picture()), 422)

@@ -29,7 +29,7 @@ def same(one: Sequence[Sequence[torch.Tensor]], two: Sequence[Sequence[torch.Ten
     return all(torch.equal(a, b) for x, y in zip(one, two, strict=True) for a, b in zip(x, y, strict=True))
 
 
-def test_an_image_becomes_the_same_in_any_batch(handler: RequestHandler) -> None:
+def test_a_translation_does_not_depend_on_the_batch(handler: RequestHandler) -> None:
     batch = decoded(handler)
     alone = [handler.translate([work])[0] for work in batch]
     assert [len(images) for images in alone] == [1] * 5 + [2] * 4

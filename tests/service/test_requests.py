@@ -18,5 +18,5 @@ from cyclegan_dist.service.requests import prefers_jpeg
         ("image/avif,image/webp,image/apng,image/*,*/*;q=0.8", False),
     ],
 )
-def test_what_an_accept_header_prefers(accept: str, jpeg: bool) -> None:
+def test_accept_headers_are_ranked(accept: str, jpeg: bool) -> None:
     assert prefers_jpeg(accept) is jpeg

@@ -14,12 +14,12 @@ def test_a_taken_port_is_one_line() -> None:
 
 
 @pytest.mark.parametrize(("host", "port"), [("no.such.host.invalid", 0), ("127.0.0.1", 70_000), ("198.51.100.7", 0)])
-def test_an_address_that_is_none_is_one_line(host: str, port: int) -> None:
+def test_an_invalid_address_is_one_line(host: str, port: int) -> None:
     with pytest.raises(UsageError, match="cannot listen on"):
         listen(host, port)
 
 
-def test_who_reaches_it_is_known() -> None:
+def test_loopback_addresses_are_recognised() -> None:
     with listen("127.0.0.1", 0) as door:
         assert is_loopback(door)
         assert address(door) == f"http://127.0.0.1:{door.getsockname()[1]}/"

@@ -1,4 +1,4 @@
-"""`sweep.jsonl` holds all of a sweep, whenever its process dies."""
+"""`sweep.jsonl` holds the whole state of a sweep, whenever its process dies."""
 
 import os
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_a_cut_trial_stays_cut_if_the_process_dies_before_its_end(path: Path) ->
     assert Record(path, SPEC).trials[0].status == "cut"
 
 
-def test_damage_says_what_to_do(path: Path) -> None:
+def test_damage_is_an_error_with_advice(path: Path) -> None:
     make_record(path, SPEC, *TRIALS)
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines[:3], "garbage\n", *lines[3:]]))
@@ -80,14 +80,14 @@ def test_damage_says_what_to_do(path: Path) -> None:
         Record(path, SPEC)
 
 
-def test_a_full_disk_says_what_to_do(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_with_advice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = make_record(path, SPEC)
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(UsageError, match="No space left on device; free some space"):
         record.add(draw(SPEC, 0))
 
 
-def test_a_record_of_before_optuna_is_converted(path: Path) -> None:
+def test_a_record_from_before_optuna_is_converted(path: Path) -> None:
     spec = make_sweep(
         scheduler="asha",
         max_images=900,

@@ -44,13 +44,13 @@ def test_finished_trials_come_first_and_lost_ones_last() -> None:
     assert [t.number for t in ranked(make_sweep(mode="max"), TRIALS)] == [0, 2, 4, 1, 3, 5]
 
 
-def test_none_is_best_where_all_were_lost() -> None:
+def test_there_is_no_best_trial_if_all_failed() -> None:
     assert best(SPEC, TRIALS[3:4]) is None
     assert best(SPEC, []) is None
     assert best(SPEC, TRIALS[1:2]) == TRIALS[1]
 
 
-def test_none_is_best_while_one_that_got_further_is_interrupted() -> None:
+def test_there_is_no_best_trial_while_a_further_one_is_interrupted() -> None:
     interrupted = Trial(6, TRIALS[0].values, {500: 0.35})
     assert best(SPEC, [TRIALS[4], interrupted]) is None
     assert best(SPEC, [*TRIALS, interrupted]) == TRIALS[2]
@@ -70,7 +70,7 @@ def test_progress_is_lines_for_grep() -> None:
     ]
 
 
-def test_a_trial_that_runs_has_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_trial_prints_lines_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     out, clock = io.StringIO(), iter((0.0, 9.0, 11.0, 12.0))
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
     progress = SweepProgress(SPEC, dict(enumerate(TRIALS)), Console(file=out, width=200))

@@ -58,7 +58,10 @@ def write(folder: Path, **changes: Any) -> str:
         ({"scheduler": "pbt"}, "scheduler"),
         ({"sampler": "grid"}, "give optim.lr as grid or choice"),
         ({"num_trials": 0}, "needs num_trials"),
-        ({"sampler": "optuna", "space": {"method.pool_size": {"grid": [0, 50]}}}, "give method.pool_size as choice"),
+        (
+            {"sampler": "optuna", "space": {"method.pool_size": {"grid": [0, 50]}}},
+            "does not take grids: give method.pool_size as choice",
+        ),
         ({"workers_per_trial": 3}, "batch_size"),
     ],
 )
@@ -119,6 +122,6 @@ def test_reading_a_sweep_loads_nothing_slow() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
-def test_a_file_of_ones_own_is_a_base(tmp_path: Path, tiny_run: Callable[..., Any]) -> None:
+def test_a_user_file_can_be_the_base(tmp_path: Path, tiny_run: Callable[..., Any]) -> None:
     (tmp_path / "tiny.yaml").write_text(dump_config(tiny_run()))
     assert load_sweep(write(tmp_path, base=str(tmp_path / "tiny.yaml"))).config({}).data.crop_size == 16

@@ -1,4 +1,4 @@
-"""An opened sweep: its trials survive its process, and each is a run of its own."""
+"""An opened sweep: its trials survive its process, and each is a separate run."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from tests.sweep.sweeps import LAMBDAS, end_run, tiny_sweep
 MakeRun = Callable[..., Config]
 
 
-def test_trials_are_runs_of_their_own(tiny_run: MakeRun) -> None:
+def test_trials_are_separate_runs(tiny_run: MakeRun) -> None:
     spec = tiny_sweep(tiny_run(checkpoints="somewhere"), max_images=30, workers_per_trial=2)
     with open_sweep(spec) as sweep:
         found = sweep.next()
@@ -114,7 +114,7 @@ def test_asha_stops_the_trials_that_are_behind(asha: SweepConfig) -> None:
 
 
 def stopped(spec: SweepConfig, parts: Sequence[Sequence[tuple[int, int, float]]]) -> list[int]:
-    """The trials that ASHA stops, in order, if a new process goes on with each part of what they report."""
+    """The trials that ASHA stops, in order, if a new process continues after each part of the reports."""
     numbers: list[int] = []
     for part in parts:
         with open_sweep(spec) as sweep:
@@ -124,7 +124,7 @@ def stopped(spec: SweepConfig, parts: Sequence[Sequence[tuple[int, int, float]]]
     return numbers
 
 
-def test_an_interruption_changes_nothing_that_asha_decides(asha: SweepConfig, own_home: Path) -> None:
+def test_an_interruption_does_not_change_decisions_of_asha(asha: SweepConfig, own_home: Path) -> None:
     generator = np.random.default_rng(3)
     reports = [(number, nimg, float(generator.uniform())) for nimg in range(5, 95, 5) for number in range(TRIALS)]
     reports.sort(key=lambda one: one[1] + 7 * one[0] % 11)  # as of trials that run beside each other

@@ -1,4 +1,4 @@
-"""A sweep in a real MLflow store: its trials below one run, whichever is sent first and however often."""
+"""A sweep in a real MLflow store: its trials are nested under one run, in any order and however often they are sent."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ from tests.sweep.sweeps import tiny_sweep
 pytestmark = MLFLOW
 
 
-def test_trials_are_below_the_sweep_which_is_there_once(tiny_run: Callable[..., Config], store: str) -> None:
+def test_trials_are_nested_under_one_run_of_the_sweep(tiny_run: Callable[..., Config], store: str) -> None:
     from mlflow import MlflowClient
 
     from cyclegan_dist.training.sender import sync

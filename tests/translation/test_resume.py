@@ -33,7 +33,7 @@ def interrupted(
     return out
 
 
-def test_what_was_done_is_not_done_again(
+def test_finished_work_is_not_repeated(
     cli,
     interrupted: Path,
     snapshot: Path,
@@ -50,7 +50,7 @@ def test_what_was_done_is_not_done_again(
 
 
 @pytest.mark.parametrize("other", ["model", "direction", "images"])
-def test_another_translation_does_not_go_on_with_it(
+def test_another_translation_does_not_resume_it(
     cli,
     interrupted: Path,
     snapshot: Path,

@@ -66,7 +66,7 @@ def test_into_the_data_set_itself_is_refused(cli, snapshot: Path, dataset: Path,
     assert contents(copy) == contents(dataset)
 
 
-def test_large_images_go_in_tiles(cli, snapshot: Path, tmp_path: Path) -> None:
+def test_large_images_are_tiled(cli, snapshot: Path, tmp_path: Path) -> None:
     images = write_images(tmp_path / "in", 1, size=70)
     write_images(images / "small", 1, size=20)
     for out, options in (("whole", []), ("tiled", ["--tile", "32"])):

@@ -66,7 +66,7 @@ def test_gpus(gpus: list[Gpu], seen: int, level: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(("device", "level"), [("auto", "green"), ("cpu", "green"), ("cuda", "red")])
-def test_no_gpu_is_red_only_where_one_is_asked_for(device: str, level: str) -> None:
+def test_no_gpu_is_red_only_if_one_is_required(device: str, level: str) -> None:
     config = Config(world=WorldConfig(device=device))  # pyright: ignore[reportArgumentType]
     assert levels(check_gpus, NODES, {"a": ([], 0)}, config) == [level]
 

@@ -60,7 +60,7 @@ def test_a_database_that_cannot_be_written_is_red(reason: str, own_home: Path, m
     assert found.level == "red"
 
 
-def test_nobody_listening_is_red_in_no_time_and_shows_no_password() -> None:
+def test_a_server_that_does_not_listen_is_red_at_once_without_its_password() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

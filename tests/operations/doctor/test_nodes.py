@@ -30,7 +30,7 @@ def test_as_many_ranks_as_divide_the_batch(batch: int, nodes: list[Node], ranks:
 
 
 @pytest.mark.parametrize(("wanted", "ranks"), [(3, 3), ((1, 4), 4)])
-def test_the_most_ranks_that_are_asked_for(wanted: Any, ranks: int) -> None:
+def test_the_configured_number_of_ranks_is_the_maximum(wanted: Any, ranks: int) -> None:
     config: Any = SimpleNamespace(world=SimpleNamespace(num_workers=wanted))
     assert max_ranks(config, [node(1)]) == ranks
 
