@@ -104,9 +104,10 @@ class Config:
     def _refuse_crop(self) -> None:
         size, multiple = self.data.crop_size, self.method.multiple
         if size % multiple:
+            smaller = ", or a smaller method.generator.n_downs" if self.method.generator.arch == "unet" else ""
             raise UsageError(
                 f"crop_size {size} must be a multiple of {multiple} for this generator: "
-                f"give {max(1, round(size / multiple)) * multiple}"
+                f"give {max(1, round(size / multiple)) * multiple}{smaller}"
             )
         smallest = self.method.smallest_side
         if size < smallest:

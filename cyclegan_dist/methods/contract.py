@@ -85,8 +85,6 @@ class Method(Protocol):
     """Networks and the players that train them, built from a `MethodConfig`.
 
     Attributes:
-        pairing: `none`: domains are sampled independently. `all`: each image of A is loaded with its partner in B, and
-            both are cropped alike.
         updates: `together`: all gradients are computed before any weight changes. `in_turn`: each player's weights
             change before the next player's gradients are computed.
         networks: all networks by name, as saved in checkpoints.
@@ -95,7 +93,6 @@ class Method(Protocol):
             evaluation, export and service.
     """
 
-    pairing: ClassVar[Literal["none", "all"]]
     updates: ClassVar[Literal["together", "in_turn"]]
     networks: nn.ModuleDict
     players: tuple[Player, ...]
@@ -129,7 +126,8 @@ class MethodConfig(Protocol):
         multiple: number that image sides must be a multiple of.
         smallest_side: smallest image side, in pixels, that the networks accept.
         directions: directions of the translators that the method trains.
-        pairing: as `Method.pairing`.
+        pairing: `none`: domains are sampled independently. `all`: each image of A is loaded with its partner in B, and
+            both are cropped alike.
         panels: titles of plots, and the losses that each shows.
         losses: names of all values that the players report, for `best_loss`, sweeps and plots.
         least_squares: losses of least-squares discriminators, with the direction whose translations each evaluates;

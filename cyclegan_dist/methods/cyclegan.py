@@ -143,7 +143,6 @@ class CycleGAN:
     history buffers and must differ between ranks.
     """
 
-    pairing: ClassVar[Literal["none", "all"]] = "none"
     updates: ClassVar[Literal["together", "in_turn"]] = "together"
 
     def __init__(self, config: CycleGANConfig, *, rank_seed: int = 0):

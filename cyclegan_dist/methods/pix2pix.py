@@ -60,7 +60,6 @@ class Pix2Pix:
     Weights are drawn from torch's global random generator: seed it alike on all ranks before.
     """
 
-    pairing: ClassVar[Literal["none", "all"]] = "all"
     updates: ClassVar[Literal["together", "in_turn"]] = "in_turn"
 
     def __init__(self, config: Pix2PixConfig):

@@ -23,7 +23,8 @@ class WorldConfig:
     device: Device = "auto"
     """`auto`: the rank's GPU if there is one."""
     threads: Annotated[int, Ge(0)] = 0
-    """CPU threads of each rank. 0: the launcher's default (one under Ray and torchrun)."""
+    """CPU threads of each rank. 0: the launcher's default: one under Ray and torchrun,
+    all cores in a lone process unless OMP_NUM_THREADS is set."""
     timeout_s: Annotated[float, Gt(0)] = 30.0
     """Timeout in seconds of waiting for another rank during training; ten times as long during set-up."""
     max_failures: Annotated[int, Ge(0)] = 3

@@ -100,10 +100,10 @@ class Sweep:
             self.record.end(number, "crashed", crash)
         elif failure is not None:
             self.record.end(number, "diverged" if failure.error == "NonFiniteError" else "failed", failure.message)
+        elif trial.is_cut:  # even if its training ended before the stop reached it: its later values were not recorded
+            self.record.end(number, "cut")
         elif _last_status(run) == Status.FINISHED:
             self.record.end(number, "finished")
-        elif trial.is_cut:
-            self.record.end(number, "cut")
 
 
 def _last_status(run: RunFolder) -> str:

@@ -25,7 +25,7 @@ def train_here(config: Config, plugins: Sequence[Plugin] = (), *, alone: bool) -
     Args:
         config: of the run.
         plugins: as for `train`.
-        alone: use all cores; torchrun sets the number of threads of its ranks.
+        alone: use all cores, or as many as OMP_NUM_THREADS says; torchrun sets the number of threads of its ranks.
 
     Returns:
         The opened run's config, its status, and the signal that stopped it (SIGTERM if another rank received it).
@@ -33,7 +33,7 @@ def train_here(config: Config, plugins: Sequence[Plugin] = (), *, alone: bool) -
     Raises:
         UsageError: on all ranks, for errors that the user can fix.
     """
-    if alone:
+    if alone and (config.world.threads or "OMP_NUM_THREADS" not in os.environ):
         torch.set_num_threads(config.world.threads or len(os.sched_getaffinity(0)))
     world = distributed.join(config.world.device, config.world.timeout_s)
     lock = contextlib.ExitStack()  # held on rank 0, for all ranks

@@ -101,4 +101,5 @@ def save_image(image: Tensor, path: Path) -> None:
         with atomic(path, durable=False) as draft:
             write_image(image, draft)
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot write {printable(path)}: {error}") from error
+        advice = "" if path.suffix else "; name a file with a suffix, such as out.png, or an existing folder"
+        raise UsageError(f"cannot write {printable(path)}: {error}{advice}") from error

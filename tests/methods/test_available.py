@@ -1,0 +1,44 @@
+"""What a method's configuration promises about the method, for every method that there is."""
+
+import pytest
+import torch
+
+from cyclegan_dist.methods.available import METHODS
+from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
+from cyclegan_dist.step.config import OptimConfig
+from cyclegan_dist.step.distributed import World
+from cyclegan_dist.step.update import Step
+
+STEPS, BATCH = 3, 2
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_configuration_agrees_with_its_method(name: str) -> None:
+    small = {
+        "generator": GeneratorConfig(ngf=4, n_blocks=1),
+        "discriminator": DiscriminatorConfig(ndf=4, n_layers_D=1),
+    }
+    config = METHODS[name](**small)  # pyright: ignore[reportCallIssue] - all methods have these two
+    assert config.name == name
+    method = config.build(rank_seed=0)
+    assert tuple(method.translators) == config.directions
+    step = Step(method, OptimConfig(), World(0, 1, torch.device("cpu")))
+    for _ in range(STEPS):
+        images = {f"real_{domain}": torch.rand(BATCH, n, 16, 16) * 2 - 1 for domain, n in config.channels.items()}
+        losses = step([images], lr=2e-4)
+    assert set(losses) == set(config.losses)
+    shown = [loss for panel in config.panels.values() for loss in panel]
+    assert len(shown) == len(set(shown)) and set(shown) <= set(config.losses)
+    assert config.least_squares.keys() <= set(config.losses)
+    assert set(config.least_squares.values()) <= set(config.directions)
+    stored = sum(tensor.numel() for tensor in images_in(method.rank_state()))
+    bound = {domain: min(count, STEPS * BATCH) for domain, count in config.stored_images.items()}
+    assert stored == sum(count * config.channels[domain] * 16 * 16 for domain, count in bound.items())
+
+
+def images_in(state: object) -> list[torch.Tensor]:
+    """The N- or C x H x W tensors in a tree of plain values."""
+    if isinstance(state, torch.Tensor):
+        return [state] if state.ndim >= 3 else []
+    values = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return [tensor for value in values for tensor in images_in(value)]
