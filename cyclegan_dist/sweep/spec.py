@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cyclegan_dist.config.config import Config
+from cyclegan_dist.config.config import Config, load_config
 from cyclegan_dist.config.shipped import read_shipped
-from cyclegan_dist.config.yaml_tree import check_tree, read_tree, refuse_unknown
+from cyclegan_dist.config.yaml_tree import check_tree, flatten, read_tree, refuse_unknown
 from cyclegan_dist.errors import UsageError, suggestion
-from cyclegan_dist.sweep.config import SweepConfig, Values
+from cyclegan_dist.sweep.config import PRESET, SweepConfig, Values
 
 
 def load_sweep(name_or_file: str, changes: Mapping[str, Any] | None = None) -> SweepConfig:
@@ -30,6 +30,9 @@ def load_sweep(name_or_file: str, changes: Mapping[str, Any] | None = None) -> S
             raise UsageError(f"{source}: space {key}: say how to choose, such as {{choice: [0, 50]}}")
         refuse_unknown(values, [f.name for f in dataclasses.fields(Values)], f"{source}: space {key}")
     spec = check_tree({"name": Path(name_or_file).stem, **tree, **changed}, SweepConfig, source)
+    if PRESET not in spec.space:  # which may choose another method, with other keys
+        known = flatten(dataclasses.asdict(load_config(spec.base)))
+        refuse_unknown(spec.overrides, known, f"{source}, or the command line")
     ends: dict[str, tuple[Any, ...]] = {key: values.listed or values.bounds or () for key, values in spec.space.items()}
     first = {key: values[0] for key, values in ends.items()}
     for key, values in ends.items():

@@ -32,6 +32,7 @@ def write(folder: Path, **changes: Any) -> str:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"overrides": {"data.pth": "x"}}, "unknown key data.pth, did you mean data.path?"),
         ({"schedular": "asha"}, "unknown key schedular, did you mean scheduler?"),
         (
             {"space": {"method.lambda_cycle": {"choice": [1]}}},
