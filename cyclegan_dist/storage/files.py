@@ -32,7 +32,7 @@ def write_atomic(path: Path, content: str | bytes, *, writer: str = "") -> None:
 
 @contextlib.contextmanager
 def atomic(path: Path, *, writer: str = "", durable: bool = True) -> Iterator[Path]:
-    """Give a hidden path beside `path`, with the same suffix, to write; rename it to `path` when the block ends.
+    """Give a hidden path next to `path`, with the same suffix, to write; rename it to `path` when the block ends.
 
     An exception removes the draft. A killed process leaves it, and the next write of `path` replaces it.
 

@@ -44,7 +44,7 @@ class RunFolder:
     def __init__(self, path: Path):
         self.path = path
         # Written by the launcher.
-        self.lock = path.with_name(f".{path.name}.lock")  # beside the folder, which may not exist yet
+        self.lock = path.with_name(f".{path.name}.lock")  # next to the folder, which may not exist yet
         self.config = path / "config.yaml"
         self.stop = path / "STOP"  # asks all ranks to stop
         self.crash = path / "crash.txt"

@@ -2,7 +2,7 @@
 
     python -m cyclegan_dist.training.sender RUN_DIR [--follow]
 
-With --follow it continues until a byte or the end of its standard input: launchers run it so beside a training. One
+With --follow it continues until a byte or the end of its standard input: launchers run it so during a training. One
 sender at a time sends a run.
 """
 
