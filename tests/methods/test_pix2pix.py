@@ -22,7 +22,7 @@ STEPS, BATCH = 20, 4
 def build(world: World = ALONE, precision: str = "fp64", **options: object) -> Step:
     torch.manual_seed(0)
     small: dict = {
-        "generator": GeneratorConfig(arch="unet", ngf=4, n_downs=5, dropout=True),
+        "generator": GeneratorConfig(arch="unet", ngf=4, n_downs=6, dropout=True),
         "discriminator": DiscriminatorConfig(ndf=4, n_layers_D=2),
         "init": InitConfig(kind="xavier", gain=1.0),
     }
@@ -31,7 +31,7 @@ def build(world: World = ALONE, precision: str = "fp64", **options: object) -> S
 
 
 def pair(number: int) -> tuple[Tensor, Tensor]:
-    real = torch.rand(2, BATCH, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(number))
+    real = torch.rand(2, BATCH, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(number))
     return real[0] * 2 - 1, real[1] * 2 - 1
 
 

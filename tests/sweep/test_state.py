@@ -61,7 +61,7 @@ def test_an_interrupted_sweep_neither_loses_nor_repeats_a_trial(tiny_run: MakeRu
 
 
 def test_how_a_trial_ended(tiny_run: MakeRun) -> None:
-    spec = tiny_sweep(tiny_run(), num_trials=7)
+    spec = tiny_sweep(tiny_run(), num_trials=8)
     with open_sweep(spec) as sweep:
         while sweep.next() is not None:
             pass
@@ -74,9 +74,11 @@ def test_how_a_trial_ended(tiny_run: MakeRun) -> None:
         sweep.finish(4, crash="rank 0 died")
         end_run(sweep, 5, 1.0, status="KILLED")  # interrupted
         sweep.finish(6)  # interrupted before it began
+        sweep.record.note(7, is_cut=True)  # ASHA's stop came after its training had ended
+        end_run(sweep, 7, 1.0)
     with open_sweep(spec) as sweep:
         statuses = [trial.status for trial in sweep.record.trials.values()]
-        assert statuses == ["finished", "cut", "diverged", "failed", "crashed", "open", "open"]
+        assert statuses == ["finished", "cut", "diverged", "failed", "crashed", "open", "open", "cut"]
         assert sweep.record.trials[4].text == "rank 0 died"
         assert [found[0].number for found in (sweep.next(), sweep.next()) if found] == [5, 6]
         assert sweep.next() is None
