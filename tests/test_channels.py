@@ -72,7 +72,7 @@ def test_four_channels_and_one(tiny_run: Callable[..., Config], four_and_one: Pa
 
 def serve(snapshot: Snapshot, folder: Path) -> None:
     from cyclegan_dist.models.mlflow_model import ImageTranslator
-    from cyclegan_dist.registry.models import _example
+    from cyclegan_dist.registry.models import example_input
 
     model = ImageTranslator()
     model.load_context(SimpleNamespace(artifacts={"snapshot": str(snapshot.folder)}))  # pyright: ignore
@@ -84,7 +84,7 @@ def serve(snapshot: Snapshot, folder: Path) -> None:
         assert one == two
         written = next((folder / direction).glob("0.*"))
         assert torch.equal(decode(one, channels[1]), decode(written, channels[1]))
-        assert len(model.predict(None, _example(channels[0]), which)) == 1  # pyright: ignore
+        assert len(model.predict(None, example_input(channels[0]), which)) == 1  # pyright: ignore
 
 
 def test_channels_that_do_not_fit_are_named(tiny_run: Callable[..., Config], four_and_one: Path) -> None:

@@ -67,7 +67,7 @@ def log_generators(
                 params=ParamSchema([ParamSpec("direction", DataType.string, direction)]),
             ),
             pip_requirements=[f"{need}=={importlib.metadata.version(need)}" for need in _NEEDS],
-            input_example=_example(opened.channels(direction)[0]),
+            input_example=example_input(opened.channels(direction)[0]),
             step=step,
             params={"nimg": nimg},
         )
@@ -166,6 +166,7 @@ def _version(name: str) -> tuple[str, str]:
     return name, version
 
 
-def _example(channels: int) -> pd.DataFrame:
+def example_input(channels: int) -> pd.DataFrame:
+    """One grey 16 x 16 image of `channels` channels, as a model takes it."""
     grey = torch.full((channels, 16, 16), 128, dtype=torch.uint8)
     return pd.DataFrame({"image": [encode_image(grey, "example").data]})
