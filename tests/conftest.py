@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,12 @@ MLFLOW = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Accept `timeout` in pyproject.toml where the plugin that it is for is not installed."""
+    if importlib.util.find_spec("pytest_timeout") is None:
+        parser.addini("timeout", "seconds that a test may take; ignored")
 
 
 @pytest.fixture(autouse=True)
