@@ -36,10 +36,19 @@ MLFLOW = [
 ]
 
 
+HAS_TIMEOUT = importlib.util.find_spec("pytest_timeout") is not None
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Accept `timeout` in pyproject.toml where the plugin that it is for is not installed."""
-    if importlib.util.find_spec("pytest_timeout") is None:
+    """Accept the option `timeout` of pyproject.toml where pytest-timeout is not installed."""
+    if not HAS_TIMEOUT:
         parser.addini("timeout", "seconds that a test may take; ignored")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Accept the mark `timeout` where pytest-timeout is not installed."""
+    if not HAS_TIMEOUT:
+        config.addinivalue_line("markers", "timeout: seconds that the test may take; ignored")
 
 
 @pytest.fixture(autouse=True)
