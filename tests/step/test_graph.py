@@ -117,7 +117,7 @@ def test_ranks_together_equal_one_rank(size, recorded) -> None:
 
     for answer, pieces in run_ranks(work, size):
         assert (answer - weights(alone)).abs().max() < 1e-9
-        assert pieces == (5 if recorded else 0)  # around two starts and two ends of an exchange
+        assert pieces == (3 if recorded else 0)  # before, between and after two exchanges
     assert expected
 
 
