@@ -253,20 +253,19 @@ class Step:
         # Named parameters put the names into the optimizer's state, so that a checkpoint shows which moment belongs to
         # which weight.
         parameters, betas = module.named_parameters(), (config.beta1, config.beta2)
+        on_gpu = world.device.type == "cuda"
+        fast: dict[str, Any] = {"fused": True, "capturable": on_gpu} if self.fast else {}
+        optimizer = torch.optim.Adam(parameters, lr=config.lr, betas=betas, **fast)
         if self.fast:
-            lr = torch.full((), config.lr, device=world.device)
-            on_gpu = world.device.type == "cuda"
-            optimizer = torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True, capturable=on_gpu)
-        else:
-            optimizer = torch.optim.Adam(parameters, lr=config.lr, betas=betas)
+            optimizer.param_groups[0]["lr"] = torch.full((), config.lr, device=world.device)
         exchange = None
         if self.fast and world.size > 1:
             exchange = GradientExchange(module.parameters(), world)
         elif world.size > 1:
-            ids = [world.device.index] if world.device.type == "cuda" else None
+            ids = [world.device.index] if on_gpu else None
             group = world.group
             module = DistributedDataParallel(module, device_ids=ids, process_group=group, gradient_as_bucket_view=True)
-        return Part(player, module, optimizer, exchange, RandomNumbers(world.device))
+        return Part(player, module, optimizer, exchange, RandomNumbers(world.device), tuple(player.draw(0)))
 
     def state_dict(self) -> dict[str, Any]:
         """State that is the same on all ranks: networks, moments, averaged generators."""
