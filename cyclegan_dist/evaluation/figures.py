@@ -57,8 +57,8 @@ class Share(Figure):
 def student_t(degrees: int) -> float:
     """What Student's t of so many degrees of freedom exceeds in absolute value in 5 % of cases.
 
-    By bisection of the closed form for whole degrees (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4), because a bare GPU
-    machine has no SciPy.
+    By bisection of the closed form for whole degrees (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4), because SciPy may
+    be missing on a bare GPU machine.
     """
     low, high = 0.0, math.pi / 2  # of the angle whose tangent is t / sqrt(degrees)
     while (angle := (low + high) / 2) not in (low, high):
