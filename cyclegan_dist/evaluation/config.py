@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from annotated_types import Ge, Gt
 
 from cyclegan_dist.config.features import PACKAGED, check_features
 from cyclegan_dist.errors import UsageError, suggestion
+from cyclegan_dist.networks.bounds import Ge, Gt
 from cyclegan_dist.step.world_config import Device
 
 METRICS = ("distances", "cycle", "identity", "content", "paired", "segmentation")

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
@@ -14,6 +13,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.detectors import DETECTORS
 from cyclegan_dist.evaluation.figures import Figure, difference
 from cyclegan_dist.evaluation.measure import Evaluation
+from cyclegan_dist.networks.bounds import Ge
 
 Detector = Literal["do-nothing", "collapsed", "inverted", "discriminator-won"]
 

@@ -109,8 +109,7 @@ def draw_synthetic(out: Path, *, size: int, seed: int, count: int = 400) -> None
     """Draw the demo's two domains as a data set at `out`, unless it exists."""
     if (out / MANIFEST).exists():
         return
-    # Imported here so that a run on real data does not need webdataset, which is for writing.
-    from cyclegan_dist.data.shards import write_dataset
+    from cyclegan_dist.data.shards import write_dataset  # these load torch, for which a launcher need not wait
     from cyclegan_dist.data.synthetic import draw_domain
 
     write_dataset({d: draw_domain(d, count, seed=seed, size=size) for d in "AB"}, out, samples_per_shard=200)
