@@ -3,9 +3,8 @@
 Tensors are N x C x H x W in torch's channels_last layout, of dtype float32, bfloat16 or float16; sums are computed in
 float32. Gradients are channels_last too, and can be computed once, not differentiated again.
 """
-# Triton's launchers have no types.
-# pyright: basic
 
+# pyright: basic
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -17,7 +16,7 @@ from cyclegan_dist.networks import norm_kernels, pad_kernels
 
 Mode = Literal["reflect", "replicate", "zero"]
 WIDTH = 8  # tensor cores read channels by eights
-TILE = 2048  # elements of a tile: 16 for each of the 128 threads of a program
+TILE = 1024  # elements of a tile: 8 for each of the 128 threads of a program, which are loaded at once
 MAX_SPLITS = 64  # ranges of pixels whose sums each program of the next pass combines
 FEW, MANY = 256, 1056  # programs that occupy an H100 (132 processors) at 2 and 8 each
 
@@ -69,8 +68,8 @@ def pad(x: Tensor, padding: int, mode: Mode = "zero", *, shifts: int = 1) -> Ten
 def crop(x: Tensor, channels: int, *, tanh: bool = False, rows: int = 1) -> Tensor:
     """The first `channels` channels of x, or their tanh.
 
-    With `rows` > 1, the sum of all rows' channels r * channels + c, each taken from r rows below; the result has
-    `rows` - 1 rows less.
+    With `rows` > 1, channel c is the sum of the channels c * rows + r, each moved up by r rows, and the result is
+    `rows` - 1 rows lower.
     """
     return _Crop.apply(x, channels, tanh, rows)
 
@@ -94,6 +93,10 @@ def tiling(images: int, pixels: int, channels: int, itemsize: int) -> Tiling:
     splits = min(triton.cdiv(MANY, images * blocks), triton.cdiv(tiles, 2), MAX_SPLITS)
     per_split = triton.cdiv(tiles, splits) * block_p
     return Tiling((triton.cdiv(pixels, per_split), blocks, images), per_split, block_p, block_c)
+
+
+def _launch(kernel: Any, grid: tuple[int, int, int], *arguments: object, **constants: object) -> None:
+    kernel[grid](*arguments, **constants)
 
 
 def _nhwc(x: Tensor, shape: tuple[int, int, int, int] | None = None, dtype: torch.dtype | None = None) -> Tensor:
@@ -139,11 +142,21 @@ class _InstanceNorm(torch.autograd.Function):
         splits = few.grid[0]
         partial = torch.empty(2, n, splits, channels, device=x.device)
         moments = torch.empty(2, n, channels, device=x.device)
-        norm_kernels.statistics_kernel[few.grid](
-            x, partial, height * width, channels, few.per_split, BLOCK_P=few.block_p, BLOCK_C=few.block_c
+        _launch(
+            norm_kernels.statistics_kernel,
+            few.grid,
+            x,
+            partial,
+            height * width,
+            channels,
+            few.per_split,
+            BLOCK_P=few.block_p,
+            BLOCK_C=few.block_c,
         )
         out = tiling(n, (height + 2 * padding) * (width + 2 * padding), channels, x.element_size())
-        norm_kernels.normalise_kernel[out.grid](
+        _launch(
+            norm_kernels.normalise_kernel,
+            out.grid,
             x,
             partial,
             moments,
@@ -185,7 +198,9 @@ class _InstanceNorm(torch.autograd.Function):
         partial = torch.empty(2, n, splits, channels, device=x.device)
         shape = {"BLOCK_P": tiles.block_p, "BLOCK_C": tiles.block_c}
         fold = {"MODE": ctx.mode, "WAYS": _ways(ctx.mode, ctx.padding)}
-        norm_kernels.gradient_sums_kernel[tiles.grid](
+        _launch(
+            norm_kernels.gradient_sums_kernel,
+            tiles.grid,
             x,
             moments,
             plain,
@@ -205,7 +220,9 @@ class _InstanceNorm(torch.autograd.Function):
         if folds:
             plain, padded, stride, fold = folded, None, channels, {"MODE": "zero", "WAYS": 1}
         gradient = _nhwc(x)
-        norm_kernels.input_gradient_kernel[tiles.grid](
+        _launch(
+            norm_kernels.input_gradient_kernel,
+            tiles.grid,
             x,
             moments,
             plain,
@@ -255,8 +272,20 @@ class _Pad(torch.autograd.Function):
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
         result = _nhwc(x, (n, padded, height + 2 * padding, width + 2 * padding - shifts + 1), dtype)
         grid, blocks = _flat_grid(n, result.shape[2] * result.shape[3], padded)
-        pad_kernels.pad_kernel[grid](
-            x, result, height, width, channels, *x.stride(), padding, shifts, MODE=mode, CHANNELS=padded, **blocks
+        _launch(
+            pad_kernels.pad_kernel,
+            grid,
+            x,
+            result,
+            height,
+            width,
+            channels,
+            *x.stride(),
+            padding,
+            shifts,
+            MODE=mode,
+            CHANNELS=padded,
+            **blocks,
         )
         ctx.shape, ctx.dtype, ctx.padding, ctx.mode, ctx.shifts = x.shape, x.dtype, padding, mode, shifts
         return result
@@ -268,7 +297,9 @@ class _Pad(torch.autograd.Function):
         n, channels, height, width = ctx.shape
         result = _nhwc(gradient, ctx.shape, ctx.dtype)
         grid, blocks = _flat_grid(n, height * width, channels)
-        pad_kernels.fold_kernel[grid](
+        _launch(
+            pad_kernels.fold_kernel,
+            grid,
             gradient,
             result,
             height,
@@ -291,8 +322,18 @@ class _Crop(torch.autograd.Function):
         n, wide, height, width = x.shape
         result = _nhwc(x, (n, channels, height - rows + 1, width))
         grid, blocks = _flat_grid(n, result.shape[2] * width, channels)
-        pad_kernels.crop_kernel[grid](
-            x, result, result.shape[2], width, channels, rows, TANH=tanh, CHANNELS=wide, **blocks
+        _launch(
+            pad_kernels.crop_kernel,
+            grid,
+            x,
+            result,
+            result.shape[2],
+            width,
+            channels,
+            rows,
+            TANH=tanh,
+            CHANNELS=wide,
+            **blocks,
         )
         ctx.save_for_backward(result if tanh else None)
         ctx.shape, ctx.rows = x.shape, rows
@@ -305,7 +346,9 @@ class _Crop(torch.autograd.Function):
         n, wide, height, width = ctx.shape
         result = _nhwc(gradient, ctx.shape)
         grid, blocks = _flat_grid(n, height * width, wide)
-        pad_kernels.crop_gradient_kernel[grid](
+        _launch(
+            pad_kernels.crop_gradient_kernel,
+            grid,
             gradient,
             y,
             result,

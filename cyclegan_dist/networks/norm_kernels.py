@@ -4,8 +4,9 @@ A program handles a range of one image's pixels and a block of its channels, in 
 channels]. Means and sums are computed per range first (`partial`) and combined by every program that needs them: in a
 fixed order, so that results repeat, and without a kernel in between.
 """
-# Triton compiles these functions: their arguments are pointers and their operators are its own.
-# pyright: basic
+# Triton compiles these functions: arguments are pointers, operators its own, constants written in capitals.
+# pyright: basic, reportOptionalMemberAccess=false, reportGeneralTypeIssues=false
+# ruff: noqa: N803
 
 import triton
 import triton.language as tl
@@ -96,9 +97,8 @@ def normalise_kernel(
     variance = tl.sum(spreads + counts * off * off, 0) / pixels.to(tl.float32)
     rstd = 1.0 / tl.sqrt(variance + epsilon)
     if tl.program_id(0) == 0:
-        moments += image * channels + c
-        tl.store(moments, mean, mask=c < channels)
-        tl.store(moments + images * channels, rstd, mask=c < channels)
+        tl.store(moments + image * channels + c, mean, mask=c < channels)
+        tl.store(moments + (images + image) * channels + c, rstd, mask=c < channels)
 
     x += image.to(tl.int64) * pixels * channels
     padded_width = width + 2 * padding
@@ -141,6 +141,17 @@ def normalise_kernel(
 
 
 @triton.jit
+def row_gradient(padded, row, valid, w, c, width, channels, padding, MODE: tl.constexpr, WAYS: tl.constexpr):
+    """Sum of the padded image's gradients in `row`, over the columns that show `w`."""
+    g = tl.zeros(valid.shape, tl.float32)
+    for way in tl.static_range(WAYS):
+        column, shows = preimage(w, way, padding, width, MODE)
+        pointer = padded + (row * (width + 2 * padding) + column)[:, None] * channels + c[None, :]
+        g += tl.load(pointer, mask=valid & shows[:, None], other=0.0).to(tl.float32)
+    return g
+
+
+@triton.jit
 def output_gradient(
     plain, padded, p, first, end, c, height, width, channels, stride, padding, MODE: tl.constexpr, WAYS: tl.constexpr
 ):
@@ -155,21 +166,14 @@ def output_gradient(
         g = tl.zeros(valid.shape, tl.float32)
     if padded is not None:
         h, w = p // width, p % width
-        padded_width = width + 2 * padding
-        # Only rows near the border are shown more than once; nearly all tiles contain columns near the border.
-        near = (first // width <= padding) | (tl.minimum(first + p.shape[0], end) >= (height - 1 - padding) * width)
-        for column_way in tl.static_range(WAYS):
-            column, shows = preimage(w, column_way, padding, width, MODE)
-            pointer = padded + ((h + padding) * padded_width + column)[:, None] * channels + c[None, :]
-            g += tl.load(pointer, mask=valid & shows[:, None], other=0.0).to(tl.float32)
-        if WAYS > 1:
-            if near:
-                for row_way in range(1, WAYS):
-                    row, row_shows = preimage(h, row_way, padding, height, MODE)
-                    for column_way in range(WAYS):
-                        column, shows = preimage(w, column_way, padding, width, MODE)
-                        pointer = padded + (row * padded_width + column)[:, None] * channels + c[None, :]
-                        g += tl.load(pointer, mask=valid & (row_shows & shows)[:, None], other=0.0).to(tl.float32)
+        g += row_gradient(padded, h + padding, valid, w, c, width, channels, padding, MODE, WAYS)
+        if WAYS > 1:  # noqa: SIM102, a constant: otherwise there is no branch
+            # Few tiles contain rows near the border, but nearly all contain columns near it.
+            if (first // width <= padding) | (tl.minimum(first + p.shape[0], end) > (height - 1 - padding) * width):
+                for way in range(1, WAYS):
+                    row, shows = preimage(h, way, padding, height, MODE)
+                    shown = valid & shows[:, None]
+                    g += row_gradient(padded, row, shown, w, c, width, channels, padding, MODE, WAYS)
     return g
 
 
@@ -218,9 +222,7 @@ def gradient_sums_kernel(
         p = first + tl.arange(0, BLOCK_P)
         valid = (p < end)[:, None] & (c < channels)[None, :]
         value = tl.load(x + p[:, None] * channels + c[None, :], mask=valid, other=0.0).to(tl.float32)
-        g = output_gradient(
-            plain, padded, p, first, end, c, height, width, channels, stride, padding, MODE, WAYS
-        )
+        g = output_gradient(plain, padded, p, first, end, c, height, width, channels, stride, padding, MODE, WAYS)
         if folded is not None:
             rounded = g.to(folded.dtype.element_ty)
             tl.store(folded + p[:, None] * channels + c[None, :], rounded, mask=valid)
@@ -277,9 +279,7 @@ def input_gradient_kernel(
         p = first + tl.arange(0, BLOCK_P)
         valid = (p < end)[:, None] & (c < channels)[None, :]
         value = tl.load(x + p[:, None] * channels + c[None, :], mask=valid, other=0.0).to(tl.float32)
-        g = output_gradient(
-            plain, padded, p, first, end, c, height, width, channels, stride, padding, MODE, WAYS
-        )
+        g = output_gradient(plain, padded, p, first, end, c, height, width, channels, stride, padding, MODE, WAYS)
         normalised = (value - mean) * rstd
         g = tl.where(normalised > 0, g, g * slope)
         gradient = rstd * (g - mean_g - normalised * mean_product)

@@ -3,8 +3,9 @@
 They also change the number of channels, which convolutions need to be a multiple of 8, and can move a side of a
 convolution's kernel into its channels.
 """
-# Triton compiles these functions: their arguments are pointers and their operators are its own.
+# Triton compiles these functions: arguments are pointers, operators its own, constants written in capitals.
 # pyright: basic
+# ruff: noqa: N803
 
 import triton
 import triton.language as tl
@@ -130,7 +131,7 @@ def crop_kernel(
 ):
     """The first channels of an NHWC tensor with CHANNELS, or their tanh; height and width are of the result.
 
-    With several `rows`, the sum of row r's channels r * channels + c, each from r rows below.
+    With several `rows`, channel c is the sum of the channels c * rows + r, each from r rows below.
     """
     image = tl.program_id(2).to(tl.int64)
     c = (tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C))[None, :]
@@ -140,7 +141,7 @@ def crop_kernel(
     x += image * (height + rows - 1) * width * CHANNELS
     y = tl.zeros([BLOCK_P, BLOCK_C], tl.float32)
     for row in range(rows):
-        pointer = x + (p + row * width)[:, None] * CHANNELS + row * channels + c
+        pointer = x + (p + row * width)[:, None] * CHANNELS + c * rows + row
         y += tl.load(pointer, mask=valid, other=0.0).to(tl.float32)
     if TANH:
         small = tl.exp(-2.0 * tl.abs(y))
@@ -172,10 +173,10 @@ def crop_gradient_kernel(
     k = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     p = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
     pixels = (height + rows - 1) * width
-    row, c = (k // channels)[None, :], (k % channels)[None, :]
+    c, row = (k // rows)[None, :], (k % rows)[None, :]
     h, w = (p // width)[:, None] - row, (p % width)[:, None]
     valid = (p < pixels)[:, None] & (k < CHANNELS)[None, :]
-    shown = valid & (row < rows) & (h >= 0) & (h < height)
+    shown = valid & (c < channels) & (h >= 0) & (h < height)
     pointer = gradient + image * stride_n + h * stride_h + w * stride_w + c * stride_c
     g = tl.load(pointer, mask=shown, other=0.0).to(tl.float32)
     if y is not None:
