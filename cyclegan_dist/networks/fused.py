@@ -133,6 +133,7 @@ def _convolve(conv: Conv, x: Tensor, columns: int, queue: Queue) -> Tensor:
         out = -weight.shape[0] % WIDTH if cropped else 0
         weight = F.pad(weight, (0, 0, 0, 0, 0, x.shape[1] - weight.shape[1], 0, out))
         bias = bias if bias is None else F.pad(bias, (0, out))
+        weight = weight.contiguous(memory_format=torch.channels_last)  # with a side of 1, the layout was ambiguous
         y = F.conv2d(x, weight, bias, conv.stride, conv.padding)
     if not cropped:
         return y

@@ -95,7 +95,8 @@ def tiling(images: int, pixels: int, channels: int, itemsize: int) -> Tiling:
     return Tiling((triton.cdiv(pixels, per_split), blocks, images), per_split, block_p, block_c)
 
 
-def _launch(kernel: Any, grid: tuple[int, int, int], *arguments: object, **constants: object) -> None:
+def launch(kernel: Any, grid: tuple[int, int, int], *arguments: object, **constants: object) -> None:
+    """Start a Triton kernel on the current CUDA stream."""
     kernel[grid](*arguments, **constants)
 
 
@@ -140,9 +141,9 @@ class _InstanceNorm(torch.autograd.Function):
         padded = _nhwc(x, (n, channels, height + 2 * padding, width + 2 * padding)) if padding else None
         few = tiling(n, height * width, channels, x.element_size())
         splits = few.grid[0]
-        partial = torch.empty(2, n, splits, channels, device=x.device)
+        partial = torch.empty(2 * n, splits, channels, device=x.device)
         moments = torch.empty(2, n, channels, device=x.device)
-        _launch(
+        launch(
             norm_kernels.statistics_kernel,
             few.grid,
             x,
@@ -154,7 +155,7 @@ class _InstanceNorm(torch.autograd.Function):
             BLOCK_C=few.block_c,
         )
         out = tiling(n, (height + 2 * padding) * (width + 2 * padding), channels, x.element_size())
-        _launch(
+        launch(
             norm_kernels.normalise_kernel,
             out.grid,
             x,
@@ -195,10 +196,10 @@ class _InstanceNorm(torch.autograd.Function):
         folded = _nhwc(x) if folds else None
         tiles = tiling(n, height * width, channels, x.element_size())
         splits = tiles.grid[0]
-        partial = torch.empty(2, n, splits, channels, device=x.device)
+        partial = torch.empty(2 * n, splits, channels, device=x.device)
         shape = {"BLOCK_P": tiles.block_p, "BLOCK_C": tiles.block_c}
         fold = {"MODE": ctx.mode, "WAYS": _ways(ctx.mode, ctx.padding)}
-        _launch(
+        launch(
             norm_kernels.gradient_sums_kernel,
             tiles.grid,
             x,
@@ -220,7 +221,7 @@ class _InstanceNorm(torch.autograd.Function):
         if folds:
             plain, padded, stride, fold = folded, None, channels, {"MODE": "zero", "WAYS": 1}
         gradient = _nhwc(x)
-        _launch(
+        launch(
             norm_kernels.input_gradient_kernel,
             tiles.grid,
             x,
@@ -272,7 +273,7 @@ class _Pad(torch.autograd.Function):
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
         result = _nhwc(x, (n, padded, height + 2 * padding, width + 2 * padding - shifts + 1), dtype)
         grid, blocks = _flat_grid(n, result.shape[2] * result.shape[3], padded)
-        _launch(
+        launch(
             pad_kernels.pad_kernel,
             grid,
             x,
@@ -297,7 +298,7 @@ class _Pad(torch.autograd.Function):
         n, channels, height, width = ctx.shape
         result = _nhwc(gradient, ctx.shape, ctx.dtype)
         grid, blocks = _flat_grid(n, height * width, channels)
-        _launch(
+        launch(
             pad_kernels.fold_kernel,
             grid,
             gradient,
@@ -307,8 +308,8 @@ class _Pad(torch.autograd.Function):
             channels,
             ctx.padding,
             ctx.shifts,
+            _ways(ctx.mode, ctx.padding),
             MODE=ctx.mode,
-            WAYS=_ways(ctx.mode, ctx.padding),
             CHANNELS=gradient.shape[1],
             **blocks,
         )
@@ -322,7 +323,7 @@ class _Crop(torch.autograd.Function):
         n, wide, height, width = x.shape
         result = _nhwc(x, (n, channels, height - rows + 1, width))
         grid, blocks = _flat_grid(n, result.shape[2] * width, channels)
-        _launch(
+        launch(
             pad_kernels.crop_kernel,
             grid,
             x,
@@ -346,7 +347,7 @@ class _Crop(torch.autograd.Function):
         n, wide, height, width = ctx.shape
         result = _nhwc(gradient, ctx.shape)
         grid, blocks = _flat_grid(n, height * width, wide)
-        _launch(
+        launch(
             pad_kernels.crop_gradient_kernel,
             grid,
             gradient,

@@ -16,6 +16,15 @@ from cyclegan_dist.networks.pad_kernels import preimage, source
 SIZES = ["pixels", "height", "width", "padding", "splits", "per_split"]  # no kernel gains by knowing these
 
 
+@triton.jit
+def merge(means, spreads, counts, total):
+    """Mean and sum of squared deviations of the union of several sets (Chan), along the first dimension."""
+    mean = tl.sum(counts * means, 0) / total
+    mean += tl.sum(counts * (means - mean[None, :]), 0) / total  # what was rounded away in the large sum
+    off = means - mean[None, :]
+    return mean, tl.sum(spreads + counts * off * off, 0)
+
+
 @triton.jit(do_not_specialize=SIZES)
 def statistics_kernel(x, partial, pixels, channels, per_split, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr):
     """Mean and sum of squared deviations per image, range and channel.
@@ -40,9 +49,7 @@ def statistics_kernel(x, partial, pixels, channels, per_split, BLOCK_P: tl.const
         mean += off * (1.0 / count)
         spread += off * (value - mean)
     pixels_of_lane = ((end - start - tl.arange(0, BLOCK_P) + BLOCK_P - 1) // BLOCK_P).to(tl.float32)[:, None]
-    merged = tl.sum(pixels_of_lane * mean, 0) / (end - start).to(tl.float32)
-    off = mean - merged[None, :]
-    spread_of_range = tl.sum(spread + pixels_of_lane * off * off, 0)
+    merged, spread_of_range = merge(mean, spread, pixels_of_lane, (end - start).to(tl.float32))
     partial += (image * splits + split) * channels + c
     tl.store(partial, merged, mask=c < channels)
     tl.store(partial + tl.num_programs(2) * splits * channels, spread_of_range, mask=c < channels)
@@ -92,10 +99,8 @@ def normalise_kernel(
     means, spreads = load_partial(partial, image, images, splits, c, channels, SPLITS)
     s = tl.arange(0, SPLITS)
     counts = tl.minimum(statistics_per_split, tl.maximum(pixels - s * statistics_per_split, 0)).to(tl.float32)[:, None]
-    mean = tl.sum(counts * means, 0) / pixels.to(tl.float32)
-    off = means - mean[None, :]
-    variance = tl.sum(spreads + counts * off * off, 0) / pixels.to(tl.float32)
-    rstd = 1.0 / tl.sqrt(variance + epsilon)
+    mean, spread = merge(means, spreads, counts, pixels.to(tl.float32))
+    rstd = 1.0 / tl.sqrt(spread / pixels.to(tl.float32) + epsilon)
     if tl.program_id(0) == 0:
         tl.store(moments + image * channels + c, mean, mask=c < channels)
         tl.store(moments + (images + image) * channels + c, rstd, mask=c < channels)

@@ -79,7 +79,7 @@ def pad_kernel(
     tl.store(pointer, value.to(result.dtype.element_ty), mask=valid)
 
 
-@triton.jit(do_not_specialize=["height", "width", "padding", "shifts"])
+@triton.jit(do_not_specialize=["height", "width", "padding", "shifts", "ways"])
 def fold_kernel(
     gradient,
     result,
@@ -88,8 +88,8 @@ def fold_kernel(
     channels,
     padding,
     shifts,
+    ways,
     MODE: tl.constexpr,
-    WAYS: tl.constexpr,
     CHANNELS: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
@@ -103,9 +103,9 @@ def fold_kernel(
     gradient += image * (height + 2 * padding) * wide * CHANNELS
     valid = (p < pixels)[:, None] & (c < channels)
     total = tl.zeros([BLOCK_P, BLOCK_C], tl.float32)
-    for row_way in range(WAYS):
+    for row_way in range(ways):
         row, row_shows = preimage(p // width, row_way, padding, height, MODE)
-        for column_way in range(WAYS):
+        for column_way in range(ways):
             column, shows = preimage(p % width, column_way, padding, width, MODE)
             for shift in range(shifts):
                 moved = column - shift
