@@ -124,16 +124,16 @@ def _convolve(conv: Conv, x: Tensor, columns: int, queue: Queue) -> Tensor:
         weight = weight.transpose(1, 2).flatten(0, 1).unsqueeze(2)
         bias = None if bias is None else F.pad(bias.unsqueeze(1), (0, rows - 1)).flatten()
     x = x.contiguous(memory_format=torch.channels_last)
+    transposed = isinstance(conv, nn.ConvTranspose2d)
+    more_in = x.shape[1] - weight.shape[0 if transposed else 1]
+    more_out = -weight.shape[1 if transposed else 0] % WIDTH if cropped else 0
+    if more_in or more_out:  # otherwise a copy, which autocast would cast anew in every call
+        first, second = (more_in, more_out) if transposed else (more_out, more_in)
+        weight = F.pad(weight, (0, 0, 0, 0, 0, second, 0, first)).contiguous(memory_format=torch.channels_last)
+        bias = bias if bias is None else F.pad(bias, (0, more_out))
     if isinstance(conv, nn.ConvTranspose2d):
-        out = -conv.out_channels % WIDTH if cropped else 0
-        weight = F.pad(weight, (0, 0, 0, 0, 0, out, 0, x.shape[1] - weight.shape[0]))
-        bias = bias if bias is None else F.pad(bias, (0, out))
         y = F.conv_transpose2d(x, weight, bias, conv.stride, conv.padding, conv.output_padding)  # pyright: ignore[reportArgumentType]
     else:
-        out = -weight.shape[0] % WIDTH if cropped else 0
-        weight = F.pad(weight, (0, 0, 0, 0, 0, x.shape[1] - weight.shape[1], 0, out))
-        bias = bias if bias is None else F.pad(bias, (0, out))
-        weight = weight.contiguous(memory_format=torch.channels_last)  # with a side of 1, the layout was ambiguous
         y = F.conv2d(x, weight, bias, conv.stride, conv.padding)
     if not cropped:
         return y

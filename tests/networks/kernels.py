@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,8 @@ def imported(device: str, *, interpret: bool) -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", str(int(interpret)))
         patch.setattr(fused, "DEVICES", {device})
+        if interpret:
+            _round_to_nearest(patch)
         try:
             yield importlib.import_module("cyclegan_dist.networks.fused_ops")
         finally:
@@ -42,6 +45,20 @@ def imported(device: str, *, interpret: bool) -> Iterator[ModuleType]:
             for name in OURS:
                 vars(cyclegan_dist.networks).pop(name.split(".")[-1], None)
             sys.modules.update(before)
+
+
+def _round_to_nearest(patch: pytest.MonkeyPatch) -> None:
+    """Round to bfloat16 as GPUs do; the interpreter truncates."""
+    interpreter = importlib.import_module("triton.runtime.interpreter")
+    convert = interpreter._convert_float
+
+    def nearest(x: np.ndarray, old: Any, new: Any, mode: Any) -> np.ndarray:
+        if new.name != "bf16":
+            return convert(x, old, new, mode)
+        bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+        return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+    patch.setattr(interpreter, "_convert_float", nearest)
 
 
 def relative(found: Tensor, expected: Tensor) -> float:

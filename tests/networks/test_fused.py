@@ -92,15 +92,28 @@ def test_values_and_gradients_equal_those_layer_by_layer_in_nhwc_only(name, monk
     assert layouts.convolutions == 2 * sum(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in ours.modules())
 
 
-def test_autocast_computes_in_sixteen_bits(monkeypatch) -> None:
-    seen, conv2d = [], F.conv2d
-    monkeypatch.setattr(F, "conv2d", lambda *all: (seen.append(conv2d(*all)), seen[-1])[1])
-    network = generator(ngf=4, n_blocks=0)
+def test_autocast_computes_in_sixteen_bits_and_casts_each_weight_once(monkeypatch) -> None:
+    network = generator(ngf=8, n_blocks=0)
     fused.use_fused_layers(network)
-    with torch.autocast("cpu", torch.bfloat16):
+    wide = [p.shape for p in network.parameters() if p.dim() == 4 and not any(side % 8 for side in p.shape[:2])]
+    casts, results = [], []
+
+    class Casts(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            name = str(func)
+            if args and isinstance(args[0], Tensor) and args[0].shape in wide and name.startswith("aten._to_copy"):
+                casts.append(args[0].shape)
+            if name.startswith("aten.convolution.") or name.startswith("aten.mkldnn_convolution."):
+                results.append(result.dtype)
+            return result
+
+    with torch.autocast("cpu", torch.bfloat16), Casts():
         y = network(torch.randn(1, 3, 8, 8))
+        network(y)
     y.float().sum().backward()
-    assert y.dtype == torch.bfloat16 and all(value.dtype == torch.bfloat16 for value in seen)
+    assert sorted(casts) == sorted(wide)
+    assert set(results) == {torch.bfloat16} and y.dtype == torch.bfloat16
     assert all(p.grad is None or p.grad.dtype == torch.float32 for p in network.parameters())
 
 
