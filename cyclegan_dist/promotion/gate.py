@@ -100,6 +100,8 @@ def decide(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> Ve
 
 def _deciding(gate: Gate, evaluation: Evaluation) -> dict[str, Figure]:
     found = {key: figure for key, figure in evaluation.figures.items() if gate.figure in (key, key.rpartition("_")[0])}
+    if gate.figure.startswith("class_rate/") and len(found) > 1:
+        raise UsageError(f"gate: figure {gate.figure}: add _AB or _BA, since only one direction should raise it")
     if not found:
         names = sorted({key.rpartition("_")[0] for key in evaluation.figures})
         raise UsageError(f"gate: no figure {gate.figure}; measured were {', '.join(names)}")
