@@ -9,14 +9,14 @@ from typing import Any, NoReturn
 
 import ray.train
 from ray.train import ControllerError, FailureConfig, LoggingConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from cyclegan_dist.checkpoint.fence import SupersededError
 from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.config.config import Config, check_config
 from cyclegan_dist.errors import UsageError, without_passwords
 from cyclegan_dist.orchestration.cluster import cluster, in_thread, last_line, room_for, stop_signals
-from cyclegan_dist.step import distributed
+from cyclegan_dist.orchestration.process_group import ProcessGroupConfig
 from cyclegan_dist.storage.layout import RunFolder, Status
 from cyclegan_dist.tracking.journal import append
 from cyclegan_dist.training.stop import StopRequest
@@ -88,13 +88,12 @@ def fit(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> Status
 
 def _fit_once(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> Status:
     storage = Path(tempfile.mkdtemp(prefix="cyclegan_ray_"))  # of Ray Train, not needed after the run
-    timeout_s = int(distributed.SETTING_UP * config.world.timeout_s)
     failures = FailureConfig(max_failures=config.world.max_failures, controller_failure_limit=CONTROLLER_FAILURES)
-    trainer = TorchTrainer(
+    trainer = DataParallelTrainer(
         train_rank,
         train_loop_config=asdict(config),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, elastic_resize_monitor_interval_s=RESIZE_S),
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo", timeout_s=timeout_s),
+        backend_config=ProcessGroupConfig(use_gpu, config.world.timeout_s),
         run_config=RunConfig(
             name=config.name,
             storage_path=str(storage),
@@ -145,7 +144,9 @@ def train_rank(tree: dict[str, Any]) -> Status:
     config = check_config(tree, "config")
     if RunFolder(config.run_dir).failed.exists():
         return Status.FAILED  # restarted after a failure that a restart cannot fix; the launcher reports it
-    from cyclegan_dist.orchestration.plugins import PLUGINS  # loads torchvision, which launchers do not need
+    # Loads torch, which neither the launcher nor Ray Train's controller needs.
+    from cyclegan_dist.orchestration.plugins import PLUGINS
+    from cyclegan_dist.step import distributed
     from cyclegan_dist.training.trainer import train
 
     world = distributed.join(config.world.device, config.world.timeout_s)
