@@ -78,7 +78,7 @@ def test_nothing_is_imported_upwards(path: Path) -> None:
             "ray",
             {
                 f"cyclegan_dist.orchestration.{name}"
-                for name in ("cluster", "probing", "serving", "training", "translating", "tuning")
+                for name in ("cluster", "probing", "process_group", "ranks", "serving", "training", "translating", "tuning")
             },
         ),
         (
@@ -159,7 +159,9 @@ def test_a_whole_training_needs_no_ray_mlflow_or_webdataset(dataset: Path, own_h
     ("module", "heavy"),
     [
         ("cyclegan_dist.orchestration.launch", ["torch", "ray", "webdataset"]),
-        ("cyclegan_dist.orchestration.training", ["torchvision", "webdataset", "cyclegan_dist.training.trainer"]),
+        ("cyclegan_dist.orchestration.training", ["torch", "ray.train", "webdataset"]),
+        ("cyclegan_dist.orchestration.ranks", ["torch", "torchvision", "webdataset"]),
+        ("cyclegan_dist.orchestration.plugins", ["torchvision", "webdataset"]),
     ],
 )
 def test_a_launcher_does_not_wait_for_what_only_ranks_need(module: str, heavy: list[str]) -> None:

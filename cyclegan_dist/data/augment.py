@@ -60,7 +60,7 @@ class Augment:
 def _resize(image: Tensor, height: int, width: int) -> Tensor:
     if image.shape[1:] == (height, width):
         return image
-    # A batch of one with a stride that no larger batch has: torch then recognises a decoder's H x W x C layout and keeps
-    # it, instead of converting to C x H x W, which takes as long as resizing.
+    # A batch of one with the stride of a larger batch: torch then recognises a decoder's H x W x C layout and keeps it,
+    # instead of converting it to C x H x W, which takes as long as resizing.
     batch = image.as_strided((1, *image.shape), (image.numel(), *image.stride()))
     return F.interpolate(batch, size=(height, width), mode="bicubic", antialias=True)[0]
