@@ -3,6 +3,7 @@ the channels are not 1 or 3.
 """
 
 import base64
+import os
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,9 @@ class ImageTranslator(PythonModel):
     """All directions of a snapshot; the parameter `direction` chooses one, the first by default."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        # Loads torch, which logging a model does not need, although MLflow runs this file for it.
+        # While it logs a model, MLflow loads it and translates the example, and drops the result. That would load torch.
+        if os.environ.get("CYCLEGAN_DIST_LOGS_MODEL"):
+            raise RuntimeError("not loaded while it is logged")
         from cyclegan_dist.models.snapshot import Snapshot
         from cyclegan_dist.models.translator import open_translators
 

@@ -9,7 +9,8 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def log_generators(
     whole = _keep_whole(run_id, name, nimg)
     if whole:
         return whole
-    with mlflow.start_run(run_id=run_id):
+    with _not_loaded(), mlflow.start_run(run_id=run_id):
         logged = mlflow.pyfunc.log_model(
             name=name,
             python_model=str(_PACKAGE / "models" / "mlflow_model.py"),
@@ -74,6 +75,16 @@ def log_generators(
             params={"nimg": nimg},
         )
     return logged.model_uri
+
+
+@contextmanager
+def _not_loaded() -> Iterator[None]:
+    """Within it, MLflow does not load models that it logs, see `models/mlflow_model.py`."""
+    os.environ["CYCLEGAN_DIST_LOGS_MODEL"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["CYCLEGAN_DIST_LOGS_MODEL"]
 
 
 def log_evaluation(run_id: str, step: int, values: Mapping[str, float], folder: Path) -> None:
