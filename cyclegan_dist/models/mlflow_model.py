@@ -15,7 +15,7 @@ class ImageTranslator(PythonModel):
     """All directions of a snapshot; the parameter `direction` chooses one, the first by default."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        # While it logs a model, MLflow loads it and translates the example, and drops the result. That would load torch.
+        # While it logs a model, MLflow loads it and translates its example, only to warn. That would load torch.
         if os.environ.get("CYCLEGAN_DIST_LOGS_MODEL"):
             raise RuntimeError("not loaded while it is logged")
         from cyclegan_dist.models.snapshot import Snapshot

@@ -70,6 +70,7 @@ class Parts:
             rank_slice,
             first_step=first_step,
             pin_memory=pin,
+            gather=self.world.gather,
             **self._geometry(),
         )
 
