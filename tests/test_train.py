@@ -84,7 +84,7 @@ def test_dashes_and_underscores_are_the_same(cli) -> None:
         (["horse2zebra", "--data.crop_size", "250"], "must be a multiple of 4 for this generator: give 248"),
         (["horse2zebra", "--data.crop_size", "16"], "too small for the discriminator: give at least 24"),
         (["horse2zebra", "--method.generator.arch", "unet", "--data.crop_size", "128"], "must be a multiple of 256"),
-        (["horse2zebra", "--method.gan_mode", "wgangp", "--optim.compile", "True"], "optim.compile False"),
+        (["horse2zebra", "--method.gan_mode", "wgangp", "--data.preprocess", "none"], "data.preprocess that crops"),
         (["demo", "--world.num_workers", "3"], "batch_size 4 cannot be shared by 3 ranks"),
         (["demo", "--method.input_nc", "1"], "lambda_identity 0"),
         (["horse2zebra", "--launcher", "local"], "python -m pipelines.prepare"),

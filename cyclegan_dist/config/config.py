@@ -7,6 +7,7 @@ errors in it.
 import dataclasses
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -93,10 +94,10 @@ class Config:
                 f"best_loss {self.best_loss}: method {self.method.name} reports {', '.join(self.method.losses)}; "
                 "name one of them"
             )
-        if self.method.double_backward and (self.optim.compile or "crop" not in self.data.preprocess):
+        if self.method.double_backward and "crop" not in self.data.preprocess:
             raise UsageError(
                 "gan_mode wgangp differentiates twice and between images of one size: "
-                "it needs optim.compile False and a data.preprocess that crops"
+                "it needs a data.preprocess that crops"
             )
         if "crop" in self.data.preprocess:
             self._refuse_crop()
@@ -129,6 +130,9 @@ class Config:
         return f"{self.checkpoints if '://' in self.checkpoints else home() / self.checkpoints}/{self.name}"
 
 
+# Options of older versions, in whose place the program chooses.
+DROPPED = ("optim.fused", "optim.channels_last", "optim.compile")
+
 # Keys that may differ when a run is resumed, because they do not change what is learned. The data set is compared by
 # its digest.
 SAFE_TO_CHANGE = (
@@ -145,6 +149,7 @@ SAFE_TO_CHANGE = (
         "data.workers",
         "data.cache_gb",
         "optim.micro_batch",
+        "optim.fast",
     ),
     *("every", "world", "tracking", "held_out"),
 )
@@ -217,12 +222,23 @@ def check_config(tree: dict[str, Any], source: str) -> Config:
         raise UsageError(f"{source}: method: give its options, with name: {' or '.join(METHODS)}")
     kind = for_method(str(options.get("name", DEFAULT)))
     defaults = dataclasses.asdict(kind())
+    tree = _without_dropped(tree, source)
     refuse_unknown(flatten(tree), flatten(defaults), source)
     # Merged here, not field by field: a method may have other defaults for a network than the network's own class.
     tree = _merged(defaults, {key: value for key, value in tree.items() if value is not None})
     del tree["method"]["name"]  # the class of the method stands for it
     checked = check_tree(tree, kind, source)
     return Config(**{part.name: getattr(checked, part.name) for part in dataclasses.fields(Config)})
+
+
+def _without_dropped(tree: dict[str, Any], source: str) -> dict[str, Any]:
+    """The tree without options of older versions; says on standard error which those were."""
+    found = [key for key in DROPPED if key in flatten(tree)]
+    if not found:
+        return tree
+    print(f"{source}: {', '.join(found)} no longer exist and are ignored: optim.fast decides", file=sys.stderr)
+    names = {key.partition(".")[2] for key in found}
+    return {**tree, "optim": {name: value for name, value in tree["optim"].items() if name not in names}}
 
 
 def with_values(config: Config, values: Mapping[str, Any], source: str) -> Config:

@@ -53,6 +53,11 @@ def unchanged(images: Images) -> Images:
     return images
 
 
+def no_choices(count: int) -> Images:
+    """The `draw` of a player whose `recall` makes no random choice."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Player:
     """A set of networks that minimise one loss.
@@ -61,10 +66,13 @@ class Player:
         name: name of its optimizer, loss and learning rate in logs and checkpoints.
         role: `generator` learns at `optim.lr`, `discriminator` at `optim.lr_D`.
         module: module with the networks that this player trains. Its single `forward(**inputs)` returns a
-            `PlayerOutput`: DistributedDataParallel and torch.compile require one forward per backward.
+            `PlayerOutput`: DistributedDataParallel requires one forward per backward.
         inputs: selects the inputs of `module` from the images so far. It must be free of side effects: it may be called
             once more with its result discarded, and random numbers that it draws are drawn again by later players.
         recall: exchanges generated images in `inputs` for those of a history; called once per micro-batch.
+        draw: makes the random choices of `recall` for a number of images in advance, as CPU tensors by name. A step
+            that runs as a CUDA graph adds them to the images that `recall` gets; without them `recall` makes the same
+            choices itself.
         opponents: networks that evaluate this player's images; frozen during its update.
     """
 
@@ -73,6 +81,7 @@ class Player:
     module: nn.Module
     inputs: Callable[[Mapping[str, Tensor]], Images]
     recall: Callable[[Images], Images] = unchanged
+    draw: Callable[[int], Images] = no_choices
     opponents: tuple[nn.Module, ...] = ()
 
 
@@ -133,7 +142,7 @@ class MethodConfig(Protocol):
         least_squares: losses of least-squares discriminators, with the direction whose translations each evaluates;
             only these have a scale that shows whether generator or discriminator is ahead.
         stored_images: maximum number of images of each domain that a rank keeps between steps and in checkpoints.
-        double_backward: whether gradients are differentiated, which torch.compile does not support.
+        double_backward: whether gradients are differentiated, which the fused layers of `optim.fast` do not support.
     """
 
     @property

@@ -29,7 +29,6 @@ class Cycle:
     def __init__(self, real_A: Tensor, real_B: Tensor, G_AB: nn.Module, G_BA: nn.Module, identity: tuple[bool, bool]):
         self.real_A, self.real_B, self.G_AB, self.G_BA = real_A, real_B, G_AB, G_BA
         self._asks_idt_A, self._asks_idt_B = identity
-        # Not functools.cached_property, whose lock would break the graph that torch.compile traces.
         self._made: dict[str, list[Tensor]] = {}
 
     def _once(self, key: str, network: nn.Module, *inputs: Tensor) -> list[Tensor]:
@@ -158,13 +157,15 @@ class CycleGAN:
         self.history = {
             domain: HistoryBuffer(config.pool_size, seed=2 * rank_seed + i) for i, domain in enumerate("AB")
         }
+        domains = _adversarial_domains(config)
+        self._chosen = domains if config.pool_size else ()
         generators = Generators(self.networks, config)
         opponents = (self.networks["D_A"], self.networks["D_B"])
         players = [Player("G", "generator", generators, pick("real_A", "real_B"), opponents=opponents)]
-        if domains := _adversarial_domains(config):
+        if domains:
             seen = pick(*(f"{kind}_{domain}" for domain in domains for kind in ("real", "fake")))
             discriminators = Discriminators(self.networks, config)
-            players.append(Player("D", "discriminator", discriminators, seen, recall=self._recall))
+            players.append(Player("D", "discriminator", discriminators, seen, recall=self._recall, draw=self._draw))
         self.players = tuple(players)
 
     @property
@@ -173,8 +174,15 @@ class CycleGAN:
 
     def _recall(self, images: Images) -> Images:
         """Exchange generated images for those of the history (section 4)."""
-        fakes = [name for name in images if name.startswith("fake_")]
-        return {**images, **{name: self.history[name[-1]].query(images[name]) for name in fakes}}
+        recalled = dict(images)
+        for domain, history in self.history.items():
+            fake, rows = f"fake_{domain}", recalled.pop(f"history_{domain}", None)
+            if fake in images:
+                recalled[fake] = history.query(images[fake]) if rows is None else history.exchange(images[fake], rows)
+        return recalled
+
+    def _draw(self, count: int) -> Images:
+        return {f"history_{domain}": self.history[domain].draw(count) for domain in self._chosen}
 
     def rank_state(self) -> dict[str, Any]:
         """This rank's history buffers and their random generators."""

@@ -16,37 +16,92 @@ class HistoryBuffer:
     Until it is full, each image is stored and returned. Then, with probability 0.5 for each image, a random stored
     image is returned and replaced by the new one; otherwise the new image is returned. The buffer has its own random
     generator, so that ranks differ from each other and a resumed run makes the same choices.
+
+    There are two ways to use it, with the same choices and the same results: `query`, and `draw` followed by
+    `exchange`, which reads nothing from the device and can be part of a CUDA graph.
     """
 
     def __init__(self, pool_size: int, *, seed: int):
         self.pool_size = pool_size
-        self.images: list[Tensor] = []
         self._rng = torch.Generator().manual_seed(seed)
+        self._stored: list[Tensor] = []
+        self._rows: Tensor | None = None  # instead, for `exchange`: pool_size images, then a row for each new one
+        self._filled = 0  # slots
+
+    @property
+    def images(self) -> list[Tensor]:
+        """The stored images, C x H x W."""
+        return self._stored if self._rows is None else list(self._rows[: self._filled])
 
     def query(self, images: Tensor) -> Tensor:
         """Exchange N x C x H x W detached images for the same number of new or earlier ones."""
         if self.pool_size == 0:
             return images
-        return torch.stack([self._exchange(image, alone=len(images) == 1) for image in images])
+        if self._rows is not None:
+            self._stored, self._rows = [row.clone() for row in self.images], None
+        return torch.stack([self._query(image, alone=len(images) == 1) for image in images])
 
-    def _exchange(self, image: Tensor, *, alone: bool) -> Tensor:
-        if len(self.images) < self.pool_size:
-            self.images.append(image.clone())
+    def _query(self, image: Tensor, *, alone: bool) -> Tensor:
+        slot = self._choose()
+        if slot is None:
             return image
-        if torch.rand((), generator=self._rng) < 0.5:
+        if slot == len(self._stored):
+            self._stored.append(image.clone())
             return image
-        slot = int(torch.randint(self.pool_size, (), generator=self._rng))
-        if self.images[slot].shape != image.shape and not alone:  # it cannot be stacked with the rest of the batch
+        if self._stored[slot].shape != image.shape and not alone:  # it cannot be stacked with the rest of the batch
             return image
-        stored, self.images[slot] = self.images[slot], image.clone()
+        stored, self._stored[slot] = self._stored[slot], image.clone()
         return stored.to(image.device)
+
+    def _choose(self) -> int | None:
+        """The slot of the next image, which may be the next free one; None: the image is returned and not stored."""
+        if self._filled < self.pool_size:
+            self._filled += 1
+            return self._filled - 1
+        if torch.rand((), generator=self._rng) < 0.5:
+            return None
+        return int(torch.randint(self.pool_size, (), generator=self._rng))
+
+    def draw(self, count: int) -> Tensor:
+        """The choices for the next `count` images, as 2 x count row numbers for `exchange`, on the CPU: the row whose
+        image is returned, and the row that the new image is written to.
+
+        Row pool_size + i is the new image i itself. No row is written twice: of several images with the same slot, each
+        returns the one before, and the last is stored.
+        """
+        new = range(self.pool_size, self.pool_size + count)
+        returned, written, last = list(new), list(new), dict[int, int]()
+        for i in range(count):
+            filled = self._filled
+            slot = self._choose()
+            if slot is None:
+                continue
+            if slot in last:
+                returned[i] = written[last[slot]] = new[last[slot]]
+            elif slot < filled:
+                returned[i] = slot
+            written[i], last[slot] = slot, i
+        return torch.tensor([returned, written])
+
+    def exchange(self, images: Tensor, rows: Tensor) -> Tensor:
+        """Like `query`, with the choices of `draw` on the images' device. All images must have the same shape."""
+        if self._rows is None:
+            self._rows = images.new_zeros(self.pool_size + len(images), *images.shape[1:])
+            for row, image in zip(self._rows, self._stored, strict=False):
+                row.copy_(image)
+            self._stored = []
+        self._rows[self.pool_size :].copy_(images)
+        returned = self._rows.index_select(0, rows[0])
+        self._rows.index_copy_(0, rows[1], images)
+        return returned
 
     def state_dict(self) -> dict[str, Any]:
         """The images and the random generator's state, as plain tensors."""
-        return {"images": list(self.images), "rng": self._rng.get_state()}
+        images = self.images if self._rows is None else [row.clone() for row in self.images]
+        return {"images": list(images), "rng": self._rng.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.images = list(state["images"])
+        self._load(state["images"])
         self._rng.set_state(state["rng"])
 
     def deal(self, states: Sequence[dict[str, Any]], rank: int, world_size: int) -> None:
@@ -56,4 +111,7 @@ class HistoryBuffer:
         oldest are kept. This buffer's random generator is not changed.
         """
         everything = [image for state in states for image in state["images"]]
-        self.images = everything[rank::world_size][: self.pool_size]
+        self._load(everything[rank::world_size][: self.pool_size])
+
+    def _load(self, images: list[Tensor]) -> None:
+        self._stored, self._rows, self._filled = list(images), None, len(images)

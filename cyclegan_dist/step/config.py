@@ -10,7 +10,7 @@ from cyclegan_dist.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """Batch, Adam and arithmetic. The defaults are the paper's (section 7.1); what makes it faster is off."""
+    """Batch, Adam and arithmetic. The defaults are the paper's (section 7.1)."""
 
     batch_size: Annotated[int, Gt(0)] = 1
     """Images per domain in one update, over all ranks together."""
@@ -27,16 +27,18 @@ class OptimConfig:
     """Adam's first decay rate."""
     beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
     """Adam's second decay rate."""
-    fused: bool = False
-    """Adam as one kernel."""
+    fast: Literal["auto", "on", "off"] = "auto"
+    """Fused layers in N x H x W x C layout, and the whole update as one CUDA graph. `auto`: on a GPU. Losses stay the
+    same but for rounding. A gradient that is not finite is noticed when losses are logged or something is saved; no
+    weight changes after it."""
     precision: Literal["fp64", "fp32", "bf16"] = "fp32"
     """`bf16`: autocast, weights and losses stay fp32. `fp64`: everything in double, to compare runs."""
-    channels_last: bool = False
-    """Lay images out as N x H x W x C in memory."""
-    compile: bool = False
-    """Compile each player's forward with torch.compile. Takes a minute or more before the first step."""
     ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Decay per update of the averaged generators, which snapshots then hold. 0: none."""
+
+    def is_fast(self, device: str) -> bool:
+        """Whether `fast` is on, for a device of this type (`cpu` or `cuda`)."""
+        return self.fast == "on" or (self.fast == "auto" and device == "cuda")
 
     def learning_rate(self) -> float:
         """The learning rate after lr_scaling."""

@@ -3,11 +3,14 @@
 The step is independent of the method: it updates the method's players in order. With `together`, as in CycleGAN, all
 gradients are computed before any weight changes; with `in_turn`, each player's weights change before the next player's
 gradients are computed.
+
+With `optim.fast` the same update runs as a CUDA graph (`step/graph.py`) on fused layers. Then it asks the device for no
+value: the finite check sets a flag (`step/finite.py`), the learning rate is a tensor, the choices of a history are
+inputs, and gradients are exchanged as one tensor (`step/exchange.py`) instead of by DistributedDataParallel.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,42 +21,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from cyclegan_dist.methods.contract import Images, Method, Player
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
-
-
-class NonFiniteError(RuntimeError):
-    """A gradient is infinite or not a number, on all ranks. The weights of its player have not changed; if players
-    update in turn, those of the players before it have.
-
-    Attributes:
-        losses: this rank's losses, by name.
-    """
-
-    def __init__(self, text: str, losses: Mapping[str, float] | None = None):
-        super().__init__(text)
-        self.losses = losses or {}
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A player with its wrapped module and its optimizer."""
-
-    player: Player
-    module: nn.Module
-    optimizer: torch.optim.Adam
-
-    def parameters(self) -> list[nn.Parameter]:
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
-
-    def exchange(self, last: bool) -> AbstractContextManager[None]:
-        """Context in which gradients are averaged over ranks in the last micro-batch's backward only."""
-        if last or not isinstance(self.module, DistributedDataParallel):
-            return nullcontext()
-        return self.module.no_sync()
-
-    def move(self, lr: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
+from cyclegan_dist.step.exchange import GradientExchange, broadcast_weights
+from cyclegan_dist.step.finite import FiniteFlag, refuse_non_finite
+from cyclegan_dist.step.graph import GraphedUpdate, HostAction
+from cyclegan_dist.step.part import Part, RandomNumbers
 
 
 class Step:
@@ -61,23 +32,39 @@ class Step:
 
     All ranks must call it the same number of times. The networks are moved to the world's device and precision, and
     all ranks receive the weights of rank 0.
+
+    Attributes:
+        fast: whether `optim.fast` is on.
     """
 
     def __init__(self, method: Method, config: OptimConfig, world: World):
         self.method, self.config, self.world = method, config, world
+        self.fast = config.is_fast(world.device.type)
+        on_gpu = self.fast and world.device.type == "cuda"
         self.dtype = torch.float64 if config.precision == "fp64" else torch.float32
-        self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
-        # nn.Module.to has no overload that takes all three by keyword in the type stubs.
+        self.memory_format = torch.channels_last if on_gpu else torch.contiguous_format
         method.networks.to(device=world.device, dtype=self.dtype)
-        method.networks.to(memory_format=self.memory_format)  # pyright: ignore[reportCallIssue]
+        if on_gpu:
+            from cyclegan_dist.networks.fused import use_fused_layers
+
+            use_fused_layers(method.networks)
+            torch.backends.cudnn.benchmark = True
         self._parts = [self._part(player) for player in method.players]
+        if self.fast and world.size > 1:
+            broadcast_weights(method.networks.parameters(), world)
         # All gradients of a group are computed before any of its weights changes.
         self._groups = [self._parts] if method.updates == "together" else [[part] for part in self._parts]
-        self._ema = None
+        self._ema, self._averages = None, 0
         if config.ema_decay:  # after wrapping, which makes the weights of all ranks equal
             average: Callable[..., None] = get_ema_multi_avg_fn(config.ema_decay)  # pyright: ignore
             self._ema = AveragedModel(self._trained(), multi_avg_fn=average)
         self._rehearsed = False
+        self._flag: FiniteFlag | None = None
+        if self.fast:
+            self._flag = FiniteFlag([[part.player.name for part in group] for group in self._groups], world.device)
+            for part in self._parts:
+                part.optimizer.found_inf = self._flag.found  # pyright: ignore[reportAttributeAccessIssue]
+        self._graph = GraphedUpdate(self._update, world.device) if self.fast else None
 
     @property
     def translators(self) -> dict[str, nn.Module]:
@@ -109,42 +96,115 @@ class Step:
             device, averaged over the micro-batches.
 
         Raises:
-            NonFiniteError: on all ranks, before the weights of the player with that gradient change.
+            NonFiniteError: on all ranks, before the weights of the player with that gradient change. With `fast`,
+                `check` raises it instead.
         """
         batches: list[Images] = [dict(images) for images in micro_batches]
-        if not self._rehearsed:
-            self._rehearse(batches)
+        for part in self._parts:
+            part.set_learning_rate(self.learning_rates(lr)[part.player.name])
+        if self._graph is not None and not self._graph.fits(batches):
+            self._graph = None  # images of several sizes: from here on without static buffers
         values: dict[str, Tensor] = {}
-        rates = self.learning_rates(lr)
+        if self._graph is not None:
+            values = self._graph([{**images, **self._choices(images)} for images in batches])
+        else:
+            if not self._rehearsed:
+                self._rehearse(batches)
+            for action in self._update(batches, values):
+                action()
+        if self._flag is not None:  # counts of the host, which a graph cannot contain
+            self._flag.count()
+            if self._ema is not None:
+                self._averages += 1
+                self._ema.n_averaged.fill_(self._averages)
+        return values
+
+    def check(self) -> None:
+        """With `fast`, wait for the device and raise if a gradient since the last call was not finite; no weight has
+        changed since. Without `fast`, updates raise by themselves.
+
+        Raises:
+            NonFiniteError: on all ranks.
+        """
+        if self._flag is not None:
+            self._flag.check()
+
+    def _choices(self, images: Images) -> Images:
+        """The random choices that players need for these images."""
+        count = len(next(iter(images.values())))
+        return {name: choice for part in self._parts for name, choice in part.player.draw(count).items()}
+
+    def _update(self, batches: list[Images], values: dict[str, Tensor]) -> Generator[HostAction]:
+        """The update, which fills `values` with losses. Yields what only the host can do; the caller must do it before
+        it continues.
+        """
+        if self._flag is not None:
+            self._flag.begin()
         for group in self._groups:
             # Forward and backward: gradients are averaged over ranks.
             for part in group:
-                inputs = [part.player.recall(images) for images in self._inputs(part.player, batches)]
-                values |= self._differentiate(part, inputs, batches)
+                inputs = yield from self._inputs(part, batches)
+                values |= self._differentiate(part, [part.player.recall(images) for images in inputs], batches)
+                yield from self._average_gradients(part, group)
             # Finite check, before any weight changes.
-            self._refuse_non_finite(group, values)
-            # Adam.
+            gradients = {part.player.name: part.gradients() for part in group}
+            if self._flag is not None:
+                self._flag.add(gradients)
+            else:
+                moved = [part.player.name for part in self._parts[: self._parts.index(group[0])]]
+                refuse_non_finite(gradients, moved, values)
+            # Adam. Once the flag is set, it changes nothing.
             for part in group:
-                part.move(rates[part.player.name])
+                part.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
         # Moving average of the translators.
-        if self._ema is not None:
-            self._ema.update_parameters(self._trained())
-        return values
+        self._average()
+        if self._flag is not None:
+            self._flag.end(values)
 
-    def _inputs(self, player: Player, batches: list[Images]) -> list[Images]:
-        """The player's inputs. Random numbers that this draws, for example for the dropout of a generator that is
-        updated later, are drawn again by the players themselves.
+    def _inputs(self, part: Part, batches: list[Images]) -> Generator[HostAction, None, list[Images]]:
+        """The player's inputs, with the choices for `recall`. Random numbers that this draws, for example for the
+        dropout of a generator that is updated later, are drawn again by the players themselves.
         """
-        with self._unchanged_rng(), self._arithmetic():
-            return [player.inputs(images) for images in batches]
+        # Saving is work of the host, which would split a graph: once it is known that nothing is drawn, it is left out.
+        saves = not self.fast or part.random.drawn is not False
+        if saves:
+            yield part.random.save
+        with self._arithmetic():
+            inputs = [part.player.inputs(images) for images in batches]
+        if saves:
+            yield part.random.restore
+        choices = [{name: images[name] for name in part.choices if name in images} for images in batches]
+        return [{**one, **choice} for one, choice in zip(inputs, choices, strict=True)]
 
-    def _differentiate(self, part: _Part, inputs: list[Images], batches: list[Images]) -> dict[str, Tensor]:
+    def _average_gradients(self, part: Part, group: list[Part]) -> Generator[HostAction]:
+        """Start to average a player's gradients over ranks, while the next player's are computed; after the last player
+        of a group, wait for all.
+        """
+        exchange = part.exchange
+        if exchange is None:
+            return
+        started = [one.exchange for one in group if one.exchange is not None] if part is group[-1] else []
+
+        def communicate() -> None:
+            exchange.start()
+            for one in started:
+                one.wait()
+
+        exchange.pack()
+        if exchange.on_device:
+            communicate()
+        else:
+            yield communicate
+        for one in started:
+            one.unpack()
+
+    def _differentiate(self, part: Part, inputs: list[Images], batches: list[Images]) -> dict[str, Tensor]:
         """Compute a player's gradients, and add the images that it generates to `batches`."""
         part.optimizer.zero_grad(set_to_none=True)
         total: dict[str, Tensor] = {}
         with frozen(part.player.opponents):
             for i, images in enumerate(inputs):
-                with part.exchange(last=i == len(inputs) - 1):
+                with part.accumulating(last=i == len(inputs) - 1):
                     with self._arithmetic():
                         loss, values, made = part.module(**images)
                     (loss / len(inputs)).backward()
@@ -153,73 +213,80 @@ class Step:
                     total[name] = total.get(name, 0) + value / len(inputs)
         return total
 
+    def _average(self) -> None:
+        """Update the moving average, unless a gradient was not finite."""
+        if self._ema is None:
+            return
+        if self._flag is None:
+            self._ema.update_parameters(self._trained())
+            return
+        share = (1 - self.config.ema_decay) * (1 - self._flag.found).to(self.dtype)
+        with torch.no_grad():
+            for average, weight in zip(self._ema.parameters(), self._trained().parameters(), strict=True):
+                if self._averages:
+                    average.lerp_(weight, share)
+                else:  # the first average is the first value; during warm-up, so a graph never contains this
+                    average.copy_(weight)
+
     def _rehearse(self, batches: list[Images]) -> None:
         """Run forward and backward once and discard the result. DistributedDataParallel orders its gradient buckets by
         the first backward and uses that order from the second one on; after this, a resumed run sums gradients in the
         same order as an uninterrupted one.
         """
-        if self.world.size > 1:
-            batches = [dict(images) for images in batches]
-            with self._unchanged_rng():
-                for part in self._parts:
-                    self._differentiate(part, self._inputs(part.player, batches), batches)
         self._rehearsed = True
-
-    def _unchanged_rng(self) -> AbstractContextManager[None]:
-        devices = [self.world.device] if self.world.device.type == "cuda" else []
-        return torch.random.fork_rng(devices)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-
-    def _refuse_non_finite(self, group: list[_Part], values: Mapping[str, Tensor]) -> None:
-        # Gradients are already averaged over ranks, so a bad value of one rank is in every rank's norm and all ranks
-        # raise. The whole group is read at once, because each read synchronises with the GPU.
-        norms = {
-            part.player.name: torch.nn.utils.get_total_norm([p.grad for p in part.parameters() if p.grad is not None])
-            for part in group
-        }
-        if not torch.stack(list(norms.values())).isfinite().all():
-            lost = next(name for name, norm in norms.items() if not norm.isfinite())
-            moved = [part.player.name for part in self._parts[: self._parts.index(group[0])]]
-            kept = f"player {', '.join(moved)} has moved before it" if moved else "no weight was changed"
-            raise NonFiniteError(
-                f"the gradient of player {lost} is not finite, {kept}",
-                {name: float(value) for name, value in values.items()},
-            )
+        if self.world.size == 1 or self.fast:
+            return
+        batches = [dict(images) for images in batches]
+        for part in self._parts:
+            random = RandomNumbers(self.world.device)
+            random.save()
+            self._differentiate(part, [part.player.inputs(images) for images in batches], batches)
+            random.restore()
 
     def _arithmetic(self) -> AbstractContextManager[Any]:
         if self.config.precision != "bf16":
             return nullcontext()
         return torch.autocast(self.world.device.type, dtype=torch.bfloat16)
 
-    def _part(self, player: Player) -> _Part:
-        module = player.module
-        if self.config.compile:
-            module.compile()  # pyright: ignore[reportUnknownMemberType]
+    def _part(self, player: Player) -> Part:
+        module, config, world = player.module, self.config, self.world
         # Named parameters put the names into the optimizer's state, so that a checkpoint shows which moment belongs to
         # which weight.
-        betas = (self.config.beta1, self.config.beta2)
-        optimizer = torch.optim.Adam(
-            module.named_parameters(), lr=self.config.lr, betas=betas, fused=self.config.fused or None
-        )
-        if self.world.size > 1:
-            ids = [self.world.device.index] if self.world.device.type == "cuda" else None
-            group = self.world.group
+        parameters, betas = module.named_parameters(), (config.beta1, config.beta2)
+        if self.fast:
+            lr = torch.full((), config.lr, device=world.device)
+            on_gpu = world.device.type == "cuda"
+            optimizer = torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True, capturable=on_gpu)
+        else:
+            optimizer = torch.optim.Adam(parameters, lr=config.lr, betas=betas)
+        exchange = None
+        if self.fast and world.size > 1:
+            exchange = GradientExchange(module.parameters(), world)
+        elif world.size > 1:
+            ids = [world.device.index] if world.device.type == "cuda" else None
+            group = world.group
             module = DistributedDataParallel(module, device_ids=ids, process_group=group, gradient_as_bucket_view=True)
-        return _Part(player, module, optimizer)
+        return Part(player, module, optimizer, exchange, RandomNumbers(world.device))
 
     def state_dict(self) -> dict[str, Any]:
         """State that is the same on all ranks: networks, moments, averaged generators."""
         state = {
             "networks": self.method.networks.state_dict(),
-            "optimizers": {part.player.name: part.optimizer.state_dict() for part in self._parts},
+            "optimizers": {part.player.name: part.state_dict() for part in self._parts},
         }
         return state if self._ema is None else {**state, "ema": self._ema.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.method.networks.load_state_dict(state["networks"])
         for part in self._parts:
-            part.optimizer.load_state_dict(state["optimizers"][part.player.name])
+            part.load_state_dict(state["optimizers"][part.player.name])
         if self._ema is not None:
             self._ema.load_state_dict(state["ema"])
+            self._averages = int(self._ema.n_averaged)
+        if self._flag is not None:
+            self._flag.reset()
+        if self.fast:  # the moments have new addresses
+            self._graph = GraphedUpdate(self._update, self.world.device)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from cyclegan_dist.checkpoint.fence import Fence
 from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.checkpoint.store import CheckpointStore, new_attempt
-from cyclegan_dist.config.config import Config
+from cyclegan_dist.config.config import Config, dump_config
 from cyclegan_dist.config.yaml_tree import flatten
 from cyclegan_dist.data.images import to_unit_range
 from cyclegan_dist.data.loader import Batch, RankSlice, batches, fixed_images
@@ -21,6 +21,8 @@ from cyclegan_dist.methods.contract import Method
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.schedule import Schedule
 from cyclegan_dist.step.update import Step
+from cyclegan_dist.storage.files import write_atomic
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.hooks.log import Log
 from cyclegan_dist.training.hooks.progress import Hooks, Progress
@@ -29,6 +31,8 @@ from cyclegan_dist.training.hooks.samples import SampleGrid
 from cyclegan_dist.training.hooks.saving import SaveCheckpoint, SaveSnapshot
 from cyclegan_dist.training.hooks.weight_consistency import WeightConsistency
 from cyclegan_dist.training.run_state import RunState
+
+MOST_UNCHECKED = 100  # steps
 
 
 @dataclass
@@ -49,6 +53,8 @@ class Parts:
     quarantine: Quarantine
     micro_batch: int
     accumulate: int
+    unchecked: list[tuple[int, list[str]]] = field(default_factory=list[tuple[int, list[str]]])
+    """Steps whose gradients have not been found finite yet, and the keys of this rank's images in each."""
 
     def message(self, text: str) -> None:
         """Write a line to the journal, once for all ranks."""
@@ -90,6 +96,11 @@ class Parts:
             if step:
                 self.journal.message(f"resumed at step {step}, {at.nimg} images, on {self.world.size} ranks")
         return at
+
+    def check_due(self, at: Progress) -> bool:
+        """Whether something is about to be logged or saved, so that gradients must be known to be finite."""
+        every = dataclasses.astuple(self.config.every)
+        return at.finished or len(self.unchecked) >= MOST_UNCHECKED or any(at.due(images) for images in every)
 
     def hooks(self) -> Hooks:
         """The hooks to call after each step. Consistency comes first, so that diverged weights are never saved; saving
@@ -135,6 +146,7 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
     """
     if config.world.threads:
         torch.set_num_threads(config.world.threads)
+    config = _resolved(config, world, journal)
     micro_batch, accumulate = config.optim.micro_batches(world.size, config.world.most_workers)
 
     # Data: the order of the images.
@@ -179,6 +191,19 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
         micro_batch=micro_batch,
         accumulate=accumulate,
     )
+
+
+def _resolved(config: Config, world: World, journal: Journal | None) -> Config:
+    """The config with `optim.fast` on or off, also in the run's `config.yaml`."""
+    fast = config.optim.is_fast(world.device.type)
+    if fast and config.method.double_backward:
+        fast = False
+        if journal is not None:
+            journal.message("optim.fast is off: it has no layers whose gradients are differentiated again")
+    resolved = dataclasses.replace(config, optim=dataclasses.replace(config.optim, fast="on" if fast else "off"))
+    if journal is not None and resolved != config:
+        write_atomic(RunFolder(config.run_dir).config, dump_config(resolved))
+    return resolved
 
 
 def _seed(*parts: int) -> int:

@@ -25,6 +25,7 @@ class RunState:
     def __call__(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The shared state, and this rank's state."""
         shared = {"step": self.step.state_dict(), "schedule": self.schedule.state_dict(), "data": self.data}
+        shared["fast"] = self.step.fast
         return shared, {"method": self.method.rank_state()}
 
     def restore(self, store: CheckpointStore, message: Callable[[str], None]) -> int:
@@ -43,6 +44,9 @@ class RunState:
             )
         if restored.versions != VERSIONS:
             message(f"the checkpoint was written by {restored.versions}, this is {VERSIONS}: bits may differ")
+        elif (fast := restored.shared.get("fast", False)) != self.step.fast:
+            was, is_now = ("on" if one else "off" for one in (fast, self.step.fast))
+            message(f"optim.fast was {was} and is {is_now}: bits may differ")
         try:
             self._load(restored)
         except (KeyError, RuntimeError, ValueError) as error:  # torch lists missing and unexpected keys

@@ -17,8 +17,8 @@ from cyclegan_dist.data.loader import Batch
 from cyclegan_dist.data.reader import DataError
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.distributed import World
+from cyclegan_dist.step.finite import NonFiniteError
 from cyclegan_dist.step.memory import OutOfMemoryError, memory_errors
-from cyclegan_dist.step.update import NonFiniteError
 from cyclegan_dist.storage.layout import RunFolder, Status
 from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.hooks.progress import Hooks, Progress
@@ -85,12 +85,15 @@ def loop(parts: Parts, stop: StopRequest, plugins: Sequence[Plugin] = ()) -> Sta
                 # Data, forward, backward, gradient exchange, Adam.
                 with watchdog.watching():
                     at = advance(parts, at, loader)
+                    if parts.check_due(at):
+                        check(parts)
                 # Hooks: compare ranks, then save, then report.
                 for hook in hooks:
                     hook(at)
                 # Stop, on all ranks after the same step.
                 if stop.agreed(at.step, parts.fence):
                     break
+        check(parts)
         for hook in hooks:
             hook.end(at)
     except Exception as error:
@@ -110,6 +113,7 @@ def advance(parts: Parts, at: Progress, loader: Loader) -> Progress:
     micro_batches = [next(loader) for _ in range(parts.accumulate)]
     wait_s = time.monotonic() - started
     parts.quarantine.add(bad for batch in micro_batches for bad in batch.bad)
+    parts.unchecked.append((at.step + 1, [key for batch in micro_batches for key in (*batch.keys_A, *batch.keys_B)]))
 
     # Update every player. The seed makes dropout and gradient penalty independent of earlier steps.
     torch.manual_seed(parts.seed(at.nimg))
@@ -120,7 +124,7 @@ def advance(parts: Parts, at: Progress, loader: Loader) -> Progress:
         with memory_errors(place, images=parts.micro_batch, size=config.data.crop_size):
             losses = parts.step([batch.images(*where) for batch in micro_batches], lr)
     except NonFiniteError as error:
-        raise NonFiniteError(_describe(error, parts, at, micro_batches)) from None
+        raise NonFiniteError(_describe(error, parts)) from None
 
     # The progress after it.
     now = dataclasses.replace(
@@ -139,14 +143,27 @@ def advance(parts: Parts, at: Progress, loader: Loader) -> Progress:
     return now
 
 
-def _describe(error: NonFiniteError, parts: Parts, at: Progress, batches: list[Batch]) -> str:
+def check(parts: Parts) -> None:
+    """Raise for a gradient that was not finite since the last call, if `optim.fast` has not asked for it yet.
+
+    Raises:
+        NonFiniteError: on all ranks, naming the step and its images.
+    """
+    try:
+        parts.step.check()
+    except NonFiniteError as error:
+        raise NonFiniteError(_describe(error, parts)) from None
+    parts.unchecked.clear()
+
+
+def _describe(error: NonFiniteError, parts: Parts) -> str:
     """The message: which losses on which images, and the last checkpoint. All ranks call it together."""
-    keys = " ".join(key for batch in batches for key in (*batch.keys_A, *batch.keys_B))
+    step, keys = parts.unchecked[-1 - error.updates_ago]
     bad = [name for name, value in error.losses.items() if not math.isfinite(value)]
-    found = parts.world.gather(f"{', '.join(bad)} on {keys}" if bad else "")
+    found = parts.world.gather(f"{', '.join(bad)} on {' '.join(keys)}" if bad else "")
     ranks = "; ".join(f"rank {rank}: {text}" for rank, text in enumerate(found) if text)
     parts.store.wait()
     return (
-        f"step {at.step + 1}: {error}. Losses that are not finite: {ranks or 'none'}. "
+        f"step {step}: {error}. Losses that are not finite: {ranks or 'none'}. "
         f"Last good: {parts.store.latest()}. Start a run of another name with a lower optim.lr, or precision fp32"
     )

@@ -6,7 +6,7 @@ import torch
 from benchmarks import step
 from benchmarks.step import Measurement, loss_difference, main
 
-TINY = Measurement(size=32, ngf=2, n_blocks=0, steps=1, rounds=2, options=("fused", "bf16"), together=("fused", "bf16"))
+TINY = Measurement(size=32, ngf=2, n_blocks=0, steps=1, rounds=2, options=("fast", "bf16"), together=("fast", "bf16"))
 
 
 def test_a_non_finite_loss_is_an_infinite_difference() -> None:
@@ -24,7 +24,7 @@ def test_losses_that_differ_from_the_baselines_are_an_error(monkeypatch: pytest.
 def test_each_option_is_measured_and_its_losses_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     main(TINY)
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]
-    assert [row[0] for row in rows] == ["| baseline", "| project, defaults", "| fused", "| bf16", "| fused + bf16"]
+    assert [row[0] for row in rows] == ["| baseline", "| project, defaults", "| fast", "| bf16", "| fast + bf16"]
     assert rows[0][2] == "1.00 (1.00 - 1.00)"
     differences = [float(row[-1].strip(" |")) for row in rows[2:]]
     assert differences[0] < 1e-6 < differences[1] < 0.1

@@ -55,8 +55,8 @@ def test_help_goes_to_standard_output(command: Callable[..., Answer]) -> None:
 
 
 def test_overrides_are_yaml_by_dotted_key() -> None:
-    arguments = ["--optim.lr", "0.5", "--data.crop-size=64", "--optim.compile", "True", "--world.num_workers", "1", "4"]
-    values = {"optim.lr": 0.5, "data.crop_size": 64, "optim.compile": True, "world.num_workers": [1, 4]}
+    arguments = ["--optim.lr", "0.5", "--data.crop-size=64", "--data.flip", "True", "--world.num_workers", "1", "4"]
+    values = {"optim.lr": 0.5, "data.crop_size": 64, "data.flip": True, "world.num_workers": [1, 4]}
     assert read_overrides(arguments) == values
     assert read_overrides([]) == {}
 
@@ -86,7 +86,7 @@ def test_overrides_are_separated_from_own_options(command: Callable[..., Answer]
 
 def test_set_is_replaced_and_reported(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["demo", "--set", "data.path=x=y", "optim.lr=1", "--name", "n", "--set=seed=3"]
-    assert replace_set(["--set", "optim.compile=true"]) == ["--optim.compile=True"]
+    assert replace_set(["--set", "data.flip=true"]) == ["--data.flip=True"]
     assert replace_set(arguments) == ["demo", "--data.path=x=y", "--optim.lr=1", "--name", "n", "--seed=3"]
     assert "--set is deprecated: write --data.path x=y\n" in capsys.readouterr().err
     with pytest.raises(UsageError, match=r"--set optim\.lr: write --optim\.lr VALUE"):

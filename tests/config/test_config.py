@@ -84,6 +84,7 @@ def moved(value: object, key: str) -> object:
         "data.preprocess": "crop",
         "optim.lr_scaling": "sqrt",
         "optim.precision": "bf16",
+        "optim.fast": "off",
         "schedule.policy": "cosine",
         "world.device": "cpu",
         "data.crop_size": 128,
@@ -115,6 +116,14 @@ def test_every_field_can_be_changed_and_its_change_is_safe_or_refused(key: str) 
     else:
         with pytest.raises(UsageError, match=rf"{key}: "):
             refuse_changes(Config(), changed)
+
+
+def test_options_of_older_versions_are_ignored_with_one_line(capsys) -> None:
+    config = check_config({"optim": {"fused": True, "compile": False, "lr": 0.5}}, "old.yaml")
+    assert config == check_config({"optim": {"lr": 0.5}}, "new.yaml")
+    assert capsys.readouterr().err == (
+        "old.yaml: optim.fused, optim.compile no longer exist and are ignored: optim.fast decides\n"
+    )
 
 
 def test_another_method_is_a_change() -> None:

@@ -16,8 +16,8 @@ from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.methods.history import HistoryBuffer
 from cyclegan_dist.step.distributed import World
+from cyclegan_dist.step.finite import NonFiniteError
 from cyclegan_dist.step.schedule import Schedule, ScheduleConfig
-from cyclegan_dist.step.update import NonFiniteError
 from cyclegan_dist.training.hooks.weight_consistency import DivergedError, digest
 from cyclegan_dist.training.parts import Parts
 from cyclegan_dist.training.stop import StopRequest

@@ -89,3 +89,44 @@ def test_images_are_distributed_over_another_number_of_ranks() -> None:
     alone = HistoryBuffer(4, seed=0)
     alone.deal(states, 0, 1)
     assert len(alone.images) == 4
+
+
+@pytest.mark.parametrize(("pool", "count"), [(1, 1), (1, 4), (3, 1), (3, 2), (3, 8), (50, 5)])
+def test_choices_in_advance_give_the_same_results(pool: int, count: int) -> None:
+    """Also where an image of the same batch is stored and returned at once, and after a resume in between."""
+    one, two = HistoryBuffer(pool, seed=7), HistoryBuffer(pool, seed=7)
+    for step in range(60):
+        new = images(*(float(step * count + i) for i in range(count)))
+        if step == 30:
+            three = HistoryBuffer(pool, seed=0)
+            three.load_state_dict(two.state_dict())
+            two = three
+        assert values(two.exchange(new, two.draw(count))) == values(one.query(new))
+        assert [float(x[0, 0, 0]) for x in two.images] == [float(x[0, 0, 0]) for x in one.images]
+    assert torch.equal(one.state_dict()["rng"], two.state_dict()["rng"])
+
+
+def test_choices_for_several_micro_batches_can_be_made_before_the_first_exchange() -> None:
+    one, two = HistoryBuffer(4, seed=7), HistoryBuffer(4, seed=7)
+    for step in range(20):
+        new = [images(float(4 * step + 2 * i), float(4 * step + 2 * i + 1)) for i in range(2)]
+        choices = [two.draw(2) for _ in new]
+        for batch, rows in zip(new, choices, strict=True):
+            assert values(two.exchange(batch, rows)) == values(one.query(batch))
+
+
+def test_a_buffer_can_be_queried_after_exchanges() -> None:
+    one, two = HistoryBuffer(3, seed=7), HistoryBuffer(3, seed=7)
+    for step in range(20):
+        new = images(float(step))
+        shown = two.query(new) if step % 4 == 3 else two.exchange(new, two.draw(1))
+        assert values(shown) == values(one.query(new))
+
+
+def test_a_saved_state_does_not_change_with_later_exchanges() -> None:
+    buffer = HistoryBuffer(1, seed=0)
+    buffer.exchange(images(1.0), buffer.draw(1))
+    state = buffer.state_dict()
+    for i in range(10):
+        buffer.exchange(images(2.0 + i), buffer.draw(1))
+    assert values(state["images"][0][None]) == [1]

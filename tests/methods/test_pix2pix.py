@@ -12,7 +12,8 @@ from cyclegan_dist.methods.pix2pix_config import Pix2PixConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
-from cyclegan_dist.step.update import NonFiniteError, Step
+from cyclegan_dist.step.finite import NonFiniteError
+from cyclegan_dist.step.update import Step
 from tests.ranks import run_ranks
 
 ALONE = World(0, 1, torch.device("cpu"))

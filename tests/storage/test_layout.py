@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan_dist.step.update import NonFiniteError
+from cyclegan_dist.step.finite import NonFiniteError
 from cyclegan_dist.storage.layout import Failure, RunFolder, Status
 
 

@@ -10,7 +10,7 @@ import pytest
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.reader import DataError
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.step.update import NonFiniteError
+from cyclegan_dist.step.finite import NonFiniteError
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.sweep.config import SweepConfig, Values
 from cyclegan_dist.sweep.state import open_sweep

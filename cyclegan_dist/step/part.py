@@ -1,0 +1,87 @@
+"""What a step needs of each player: its wrapped module, optimizer, gradient exchange and random numbers."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from cyclegan_dist.methods.contract import Player
+from cyclegan_dist.step.exchange import GradientExchange
+
+
+class RandomNumbers:
+    """The state of torch's random generators on the CPU and on a GPU, saved and restored.
+
+    Attributes:
+        drawn: whether random numbers were drawn in between; None before the first `restore`.
+    """
+
+    def __init__(self, device: torch.device):
+        self._device, self._states = device, list[Tensor]()
+        self.drawn: bool | None = None
+
+    def save(self) -> None:
+        self._states = self._read()
+
+    def restore(self) -> None:
+        now = self._read()
+        self.drawn = any(not torch.equal(one, other) for one, other in zip(self._states, now, strict=True))
+        torch.set_rng_state(self._states[0])
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(self._states[1], self._device)
+
+    def _read(self) -> list[Tensor]:
+        on_gpu = [torch.cuda.get_rng_state(self._device)] if self._device.type == "cuda" else []
+        return [torch.get_rng_state(), *on_gpu]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A player with its wrapped module and its optimizer. `exchange` is None on a single rank, and where
+    DistributedDataParallel exchanges.
+    """
+
+    player: Player
+    module: nn.Module
+    optimizer: torch.optim.Adam
+    exchange: GradientExchange | None
+    random: RandomNumbers
+
+    @property
+    def choices(self) -> list[str]:
+        """Names of the random choices that `recall` needs."""
+        return list(self.player.draw(0))
+
+    def gradients(self) -> list[Tensor]:
+        parameters = (p for group in self.optimizer.param_groups for p in group["params"])
+        return [p.grad for p in parameters if p.grad is not None]
+
+    def accumulating(self, last: bool) -> AbstractContextManager[None]:
+        """Context in which DistributedDataParallel averages gradients in the last micro-batch's backward only."""
+        if last or not isinstance(self.module, DistributedDataParallel):
+            return nullcontext()
+        return self.module.no_sync()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimizer's state, with the learning rate as a number."""
+        state = self.optimizer.state_dict()
+        groups = [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]
+        return {**state, "param_groups": groups}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load the optimizer's state, but not how it computes, which `optim.fast` decides."""
+        own = self.optimizer.param_groups
+        kept = [{name: group[name] for name in ("lr", "fused", "foreach", "capturable")} for group in own]
+        groups = [{**group, **mine} for group, mine in zip(state["param_groups"], kept, strict=True)]
+        self.optimizer.load_state_dict({**state, "param_groups": groups})
+
+    def set_learning_rate(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):  # of a CUDA graph, in which a number would be constant
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
