@@ -78,7 +78,16 @@ def test_nothing_is_imported_upwards(path: Path) -> None:
             "ray",
             {
                 f"cyclegan_dist.orchestration.{name}"
-                for name in ("cluster", "probing", "process_group", "ranks", "serving", "training", "translating", "tuning")
+                for name in (
+                    "cluster",
+                    "probing",
+                    "process_group",
+                    "ranks",
+                    "serving",
+                    "training",
+                    "translating",
+                    "tuning",
+                )
             },
         ),
         (
