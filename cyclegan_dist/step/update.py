@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cyclegan_dist.methods.contract import Images, Method, Player
+from cyclegan_dist.networks.fused import use_fused_layers
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.exchange import GradientExchange, broadcast_weights
@@ -45,8 +46,6 @@ class Step:
         self.memory_format = torch.channels_last if on_gpu else torch.contiguous_format
         method.networks.to(device=world.device, dtype=self.dtype)
         if on_gpu:
-            from cyclegan_dist.networks.fused import use_fused_layers
-
             use_fused_layers(method.networks)
             torch.backends.cudnn.benchmark = True
         self._parts = [self._part(player) for player in method.players]
@@ -253,20 +252,19 @@ class Step:
         # Named parameters put the names into the optimizer's state, so that a checkpoint shows which moment belongs to
         # which weight.
         parameters, betas = module.named_parameters(), (config.beta1, config.beta2)
+        on_gpu = world.device.type == "cuda"
+        fast: dict[str, Any] = {"fused": True, "capturable": on_gpu} if self.fast else {}
+        optimizer = torch.optim.Adam(parameters, lr=config.lr, betas=betas, **fast)
         if self.fast:
-            lr = torch.full((), config.lr, device=world.device)
-            on_gpu = world.device.type == "cuda"
-            optimizer = torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True, capturable=on_gpu)
-        else:
-            optimizer = torch.optim.Adam(parameters, lr=config.lr, betas=betas)
+            optimizer.param_groups[0]["lr"] = torch.full((), config.lr, device=world.device)
         exchange = None
         if self.fast and world.size > 1:
             exchange = GradientExchange(module.parameters(), world)
         elif world.size > 1:
-            ids = [world.device.index] if world.device.type == "cuda" else None
+            ids = [world.device.index] if on_gpu else None
             group = world.group
             module = DistributedDataParallel(module, device_ids=ids, process_group=group, gradient_as_bucket_view=True)
-        return Part(player, module, optimizer, exchange, RandomNumbers(world.device))
+        return Part(player, module, optimizer, exchange, RandomNumbers(world.device), tuple(player.draw(0)))
 
     def state_dict(self) -> dict[str, Any]:
         """State that is the same on all ranks: networks, moments, averaged generators."""
