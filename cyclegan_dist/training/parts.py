@@ -215,7 +215,7 @@ def _precision(config: Config, world: World, journal: Journal | None) -> Precisi
     chosen: Precision = "bf16" if all(world.gather(has_bf16(world.device))) else "fp32"
     if journal is not None:
         records = read_records(RunFolder(config.run_dir).journal, 0)
-        kept = next((record["config"]["optim.precision"] for record, _ in records if record["kind"] == "run"), "auto")
+        kept: Precision = next((r["config"]["optim.precision"] for r, _ in records if r["kind"] == "run"), "auto")
         if kept == "auto":
             has = "has" if chosen == "bf16" else "lacks"
             journal.message(f"optim.precision auto: {chosen}, because the {world.device.type} {has} bf16 instructions")
