@@ -19,12 +19,13 @@ def launches(monkeypatch: pytest.MonkeyPatch, tmp_path) -> Iterator[list[tuple[A
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # which does not know the meta device
     seen: list[tuple[Any, ...]] = []
-    with imported("meta", interpret=False) as fused_ops:
-        monkeypatch.setattr(
-            fused_ops,
-            "launch",
-            lambda kernel, grid, *arguments, **constants: seen.append((kernel, arguments, constants)),
-        )
+    with imported("meta", interpret=False) as modules:
+        for module in modules:
+            monkeypatch.setattr(
+                module,
+                "launch",
+                lambda kernel, grid, *arguments, **constants: seen.append((kernel, arguments, constants)),
+            )
         yield seen
 
 
