@@ -4,8 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import scipy.stats
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Figure:
     n: int = 0
 
     @classmethod
-    def mean(cls, parts: Sequence[float], n: int | None = None) -> "Figure":
+    def mean(cls, parts: Sequence[float], n: int | None = None) -> Self:
         """Of parts."""
         return cls(math.fsum(parts) / len(parts), tuple(parts), len(parts) if n is None else n)
 
@@ -33,12 +32,26 @@ class Figure:
         k = len(self.parts)
         if k < 2:
             return math.nan
+        import scipy.stats  # a GPU machine that only measures values may lack it
+
         return float(scipy.stats.t.ppf(0.975, k - 1)) * statistics.stdev(self.parts) / math.sqrt(k)
 
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % confidence interval of the mean."""
         return self.value - self.margin, self.value + self.margin
+
+
+class Share(Figure):
+    """A share of images; each part is 1 or 0."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % confidence interval after Wilson (1927), which lies within 0 and 1, and is no point at either."""
+        n, z2 = len(self.parts), statistics.NormalDist().inv_cdf(0.975) ** 2
+        middle = (self.value + z2 / (2 * n)) / (1 + z2 / n)
+        half = math.sqrt(z2 * (self.value * (1 - self.value) / n + z2 / (4 * n**2))) / (1 + z2 / n)
+        return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def difference(one: Figure, two: Figure) -> Figure:

@@ -54,6 +54,10 @@ def write(folder: Path, **changes: Any) -> str:
         ({"overrides": {"optim.learning": 1}}, "unknown key optim.learning"),
         ({"metric": "loss/cicle_A"}, "did you mean loss/cycle_A?"),
         ({"metric": "eval/cycle_l1"}, "set held_out.data"),
+        (
+            {"metric": "kd/efficientnet_lite0", "overrides": {"held_out.data": "x", "every.snapshot": 10}},
+            "metric kd/efficientnet_lite0 is not measured with features untrained",
+        ),
         ({"overrides": {"every.log": 0}}, "writes no losses"),
         ({"scheduler": "asha", "max_images": 100, "grace_images": 200}, "0 < grace_images < max_images"),
         ({"scheduler": "pbt"}, "scheduler"),
