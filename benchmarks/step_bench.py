@@ -59,7 +59,7 @@ class Bench:
         """The baseline's step with the same weights."""
         workload = self.workload
         step = ReferenceStep(workload.ngf, workload.n_blocks, workload.ngf, device=str(self.device))
-        step.networks.load_state_dict(self.project().method.networks.state_dict())
+        step.networks.load_state_dict(self.project(fast="off").method.networks.state_dict())
         return step
 
     def update(self, step: Step | ReferenceStep) -> Mapping[str, Tensor]:
