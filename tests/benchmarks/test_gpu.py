@@ -1,0 +1,134 @@
+"""Tests of the benchmark for GPUs, which runs on a CPU too."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import gpu, gpu_cells
+from benchmarks.gpu import flop_per_pair, parse, run
+from benchmarks.gpu_cells import BASELINE, FAST, NOT_REACHED, OUT_OF_MEMORY, VARIANTS, Candidate, measure
+from benchmarks.gpu_tables import details, suspicious
+from benchmarks.step_bench import Bench, Workload
+
+TINY = ["--size", "32", "--ngf", "2", "--n_blocks", "0", "--steps", "1", "--timings", "1"]
+WORKLOAD = Workload(size=32, ngf=2, n_blocks=0)
+
+
+def always() -> bool:
+    return True
+
+
+def test_all_variants_are_measured_and_have_the_losses_that_they_should_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu, "PROFILED_STEPS", 1)
+    path = tmp_path / "figures.json"
+    assert run(parse([*TINY, "--batches", "2", "1", "--profile", "1", "--json", str(path)])) == 0
+    out = capsys.readouterr().out
+    found = json.loads(path.read_text())
+    assert [(cell["variant"], cell["batch"]) for cell in found["cells"]] == [
+        (variant.name, batch) for batch in (2, 1) for variant in VARIANTS
+    ]
+    for cell in found["cells"]:
+        assert len(cell["ms"]) == 1 and cell["ready_s"] > 0 and not cell["status"]
+        if cell["variant"] in (BASELINE, "fp32, fast on", FAST):
+            assert cell["first_difference"] < 1e-5 and cell["last_difference"] < 1e-4
+        if cell["variant"] == "bf16, fast off":
+            assert 1e-4 < cell["first_difference"] < 0.1
+    assert f"| {BASELINE} | " in out and "| batch 1 | batch 2 |" in out
+    assert list(found["profiles"]) == ["1"]
+    profile = found["profiles"]["1"]
+    assert sum(profile["kinds"].values()) == pytest.approx(profile["step_ms"])
+    assert "Profile at batch 1" in out
+
+
+def test_operations_of_the_paper_s_step() -> None:
+    assert flop_per_pair(Workload(size=256, ngf=64, n_blocks=9)) == 1_879_217_012_736
+
+
+@pytest.mark.parametrize("part", ["build", "timing"])
+def test_a_variant_without_memory_is_measured_alone(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    build, timing = gpu_cells.build, Candidate.timing
+
+    def lacking(variant: str) -> None:
+        calls.append(variant)
+        if variant == FAST and calls.count(FAST) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def lacking_build(bench: Any, variant: Any, cell: Any) -> Candidate:
+        lacking(variant.name)
+        return build(bench, variant, cell)
+
+    def lacking_timing(self: Candidate, steps: int = 0) -> float:
+        lacking(self.variant.name)
+        return timing(self, steps)
+
+    if part == "build":
+        monkeypatch.setattr(gpu_cells, "build", lacking_build)
+    else:
+        monkeypatch.setattr(Candidate, "timing", lacking_timing)
+    cells = measure(Bench(WORKLOAD), VARIANTS[:2], 2, 1, always)
+    assert [(cell.status, len(cell.ms), cell.alone) for cell in cells] == [("", 2, False), ("", 2, True)]
+    assert "alone" in details(cells, heading=False).splitlines()[1]
+
+
+def test_cells_that_cannot_be_measured_say_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = gpu_cells.build
+
+    def failing(bench: Any, variant: Any, cell: Any) -> Candidate:
+        if variant.name == BASELINE:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if variant.name == FAST:
+            raise TypeError("no kernel\nof that kind")
+        return build(bench, variant, cell)
+
+    monkeypatch.setattr(gpu_cells, "build", failing)
+    assert run(parse([*TINY, "--batches", "1"])) == 1
+    out = capsys.readouterr().out
+    assert f"| {BASELINE} | {OUT_OF_MEMORY} |" in out
+    assert f"| {FAST} | failed: TypeError: no kernel of that kind |" in out
+    assert f"**{FAST}, batch 1: failed: TypeError" in out
+
+
+def test_nothing_is_begun_when_time_is_up(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(parse([*TINY, "--batches", "1", "4", "--minutes", "0"])) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if NOT_REACHED in line]
+    assert len(rows) == 3 * len(VARIANTS)  # two batch sizes, and the summary
+
+
+def test_wrong_losses_are_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = dataclasses.replace(VARIANTS[1], options={**(VARIANTS[1].options or {}), "lr_D": 0.5})
+    monkeypatch.setattr(gpu, "VARIANTS", (wrong, VARIANTS[3]))
+    assert run(parse([*TINY, "--batches", "1"])) == 1
+    out = capsys.readouterr().out
+    assert "**differs**" in out and "its losses are not those that it should have" in out
+
+
+def test_losses_that_are_not_finite_are_suspicious() -> None:
+    cell = gpu_cells.Cell(FAST, 1, first_difference=0.0, last_difference=float("inf"))
+    assert suspicious(cell)
+    assert not suspicious(gpu_cells.Cell(FAST, 1))
+
+
+def test_it_runs_on_a_bare_gpu_machine() -> None:
+    """Neither the launcher's packages nor those of command lines and configs are there."""
+    code = (
+        "import sys\n"
+        "for name in ('ray', 'mlflow', 'webdataset', 'pydantic', 'tyro', 'annotated_types', 'pyarrow', 'rich', 'yaml'):\n"
+        "    sys.modules[name] = None\n"
+        "from benchmarks import gpu\n"
+        "gpu.VARIANTS = gpu.VARIANTS[:2]\n"
+        f"raise SystemExit(gpu.run(gpu.parse({[*TINY, '--batches', '1']})))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"| {FAST} | " in done.stdout
