@@ -16,7 +16,7 @@ from typing import Annotated, Literal, TypeVar
 try:
     import tyro
 except ModuleNotFoundError as error:
-    print(f"error: the command line needs the package {error.name}: pip install {error.name}", file=sys.stderr)
+    print(f"error: this needs the package {error.name}: pip install {error.name}", file=sys.stderr)
     sys.exit(2)
 
 from cyclegan_dist.config import command_line

@@ -57,7 +57,11 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "out"
 
 
-@pytest.mark.parametrize("fast", ["on", pytest.param("off", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize(
+    ("device", "fast"),
+    [("cpu", "on"), *(pytest.param("cuda", fast, marks=pytest.mark.gpu) for fast in ("on", "off"))],
+    indirect=["device"],
+)
 @pytest.mark.parametrize("name", METHODS)
 def test_a_run_resumed_from_a_replayed_checkpoint_equals_an_uninterrupted_one_in_every_bit(
     name: str, fast: str, device: torch.device, pairs: Path, tiny_run: MakeRun, deterministic: None
