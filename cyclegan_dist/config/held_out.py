@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cyclegan_dist.config.features import check_features, refuse_other_features
+from cyclegan_dist.config.features import check_features
 from cyclegan_dist.errors import refuse_password
 
 
@@ -23,4 +23,3 @@ class HeldOutConfig:
     def __post_init__(self) -> None:
         refuse_password(self.data, "held_out.data")
         check_features(self.features, self.features_sha256)
-        refuse_other_features(self.best, self.features, "held_out.best")

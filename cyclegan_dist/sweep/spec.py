@@ -54,7 +54,8 @@ def _refuse_metric(metric: str, config: Config, source: str) -> None:
             raise UsageError(
                 f"{source}: metric {metric} comes from evaluations: set held_out.data to a data set, and every.snapshot"
             )
-        refuse_other_features(metric, config.held_out.features, f"{source}: metric")
+        for option, figure in (("metric", metric), ("held_out.best", config.held_out.best)):
+            refuse_other_features(figure, config.held_out.features, f"{source}: {option}")
         return
     known = [f"loss/{name}" for name in config.method.losses]
     if value_of(dict.fromkeys(known, 0.0), metric) is None:

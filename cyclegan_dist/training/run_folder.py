@@ -11,7 +11,7 @@ import pyarrow.compute
 
 from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.config.config import Config, check_config, dump_config, home, refuse_changes
-from cyclegan_dist.config.features import refuse_missing_extra
+from cyclegan_dist.config.features import refuse_missing_extra, refuse_other_features
 from cyclegan_dist.config.yaml_tree import read_tree
 from cyclegan_dist.data.arrays import PICTURES
 from cyclegan_dist.data.config import DataConfig
@@ -45,6 +45,8 @@ def open_run(config: Config) -> Config:
     if config.held_out.data:
         held_out = dataclasses.replace(config.held_out, data=_absolute(config.held_out.data))
         open_manifest(held_out.data, ())
+        # Not in the config's own checks: older runs with such a config can still be read.
+        refuse_other_features(held_out.best, held_out.features, "held_out.best")
         refuse_missing_extra(held_out.features)
         config = dataclasses.replace(config, held_out=held_out)
     if config.checkpoints:

@@ -5,7 +5,6 @@ import sys
 import pytest
 
 from cyclegan_dist.config.features import check_features, network_of, refuse_missing_extra, refuse_other_features
-from cyclegan_dist.config.held_out import HeldOutConfig
 from cyclegan_dist.errors import UsageError
 
 
@@ -48,12 +47,6 @@ def test_a_figure_of_another_network_is_refused_with_one_that_fits() -> None:
             refuse_other_features(figure, features, "gate")
         text = f"gate {figure} is not measured with features {features}: give {fitting}, or other features"
         assert str(caught.value) == text
-
-
-def test_the_best_snapshot_is_chosen_by_a_figure_that_is_measured() -> None:
-    HeldOutConfig(features="efficientnet_lite0", best="kd/efficientnet_lite0")
-    with pytest.raises(UsageError, match=r"held_out\.best kd/untrained is not measured"):
-        HeldOutConfig(features="efficientnet_lite0")
 
 
 def test_unknown_networks_are_refused() -> None:

@@ -53,6 +53,13 @@ def test_missing_held_out_images_are_refused_before_ranks_start(tiny_run: Callab
         tiny_run(held_out__data="/none")
 
 
+def test_a_best_figure_of_another_network_is_refused_before_ranks_start(
+    tiny_run: Callable[..., Config], dataset: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"held_out\.best kd/untrained is not measured with features resnet18:w"):
+        tiny_run(held_out__data=str(dataset), held_out__features="resnet18:w")
+
+
 def test_a_missing_extra_is_refused_before_ranks_start(
     tiny_run: Callable[..., Config], dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
