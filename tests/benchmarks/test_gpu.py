@@ -20,6 +20,13 @@ TINY = ["--size", "32", "--ngf", "2", "--n_blocks", "0", "--steps", "1", "--timi
 WORKLOAD = Workload(size=32, ngf=2, n_blocks=0)
 
 
+@pytest.fixture(autouse=True)
+def few_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough for losses to differ: without a graph nothing is recorded after the warm-up."""
+    monkeypatch.setattr(gpu_cells, "WARM_UP", 1)
+    monkeypatch.setattr(gpu_cells, "COMPARED", 2)
+
+
 def always() -> bool:
     return True
 

@@ -89,7 +89,7 @@ def test_a_trial_on_a_bare_machine_is_continued_to_the_end_and_evaluated(
     first, second = found["attempts"]
     assert (first["first_nimg"], first["last_nimg"], second["first_nimg"]) == (0, 10, 10)
     assert found["wall_s"] == first["seconds"] + second["seconds"] > 0
-    assert 0 < first["facts"]["first_update_s"] == first["facts"]["ready_s"] < first["seconds"]
+    assert 0 < first["facts"]["first_update_s"] <= first["facts"]["ready_s"] < first["seconds"]
     assert 0 <= found["waiting_for_data"] < 1 and found["kilojoules"] is None
     assert {"kd/untrained_AB", "kd/untrained_BA"} < found["evaluation"]["figures"].keys()
     report = (folder / "speedrun.md").read_text()
