@@ -22,6 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,8 +123,14 @@ def run(options: argparse.Namespace) -> int:
     on_gpu = torch.cuda.is_available()
     for number, batch in enumerate(options.batches):
         workload = dataclasses.replace(workload, batch=batch)
-        bench = Bench(workload)
-        figures.matrix_rates.append(matrix_rate(bench.device, options.matrix_side or (8192 if on_gpu else 256)))
+        try:
+            bench = Bench(workload)
+            figures.matrix_rates.append(matrix_rate(bench.device, options.matrix_side or (8192 if on_gpu else 256)))
+        except RuntimeError:
+            if not figures.cells:
+                raise
+            traceback.print_exc(file=sys.stderr)  # a kernel has failed, and with it the device
+            break
         cells = measure(bench, VARIANTS, options.timings, options.steps, in_time, profile)
         figures.cells += cells
         print(details(cells, heading=not number), flush=True)

@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -218,4 +218,5 @@ def free_memory() -> None:
     """Free the memory of steps that are no longer referred to; a step and its graph refer to each other."""
     gc.collect()
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # after an error of the device each call fails, and the next cell says so
+            torch.cuda.empty_cache()

@@ -76,7 +76,7 @@ def profiled(update: Callable[[], object], steps: int, device: torch.device) -> 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         for calls in (1, steps):
-            with profile(activities=[activity]) as profiler:
+            with profile(activities=[activity], acc_events=True) as profiler:  # without, torch 2.11 warns
                 for _ in range(calls):
                     update()
                 if on_gpu:

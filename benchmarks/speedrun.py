@@ -13,9 +13,10 @@ when the time is up (exit code 143). At the end of the schedule, or of `--stop_a
 images and writes `speedrun.md`, `speedrun.json` and a page of images into the run folder. Needs
 `pip install 'cyclegan_dist[features]'`, or `--features untrained`, without class rates; `none` evaluates nothing.
 
-Of the 250 MB that a bare GPU machine may not be able to download: the data set above has 115 MiB. Images are encoded
-again only if they are reduced: `--load-size 255 --quality 85` leaves 53 MiB, 80 leaves 46, 75 leaves 41. The packages
-of efficientnet_lite0 have 17 MiB. Ray, MLflow, WebDataset, pydantic and tyro are not needed.
+Little more than torch is needed: no Ray, MLflow, WebDataset, pydantic or tyro. Where data and packages have to be
+carried to the machine: this data set has 115 MiB. Images are encoded again only if they are reduced: `--load-size 255
+--quality 85` instead of `--load-size 286` leaves 53 MiB, 80 leaves 46, 75 leaves 41. The wheels of efficientnet_lite0
+have 17 MiB. docs/benchmarks.md has all commands.
 """
 
 import argparse

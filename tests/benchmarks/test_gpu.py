@@ -114,6 +114,26 @@ def test_cells_that_cannot_be_measured_say_so(
     assert f"**{FAST}, batch 1: failed: TypeError" in out
 
 
+def test_what_was_measured_before_the_device_failed_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rates = iter([1e12])
+
+    def failing(device: torch.device, side: int) -> float:
+        try:
+            return next(rates)
+        except StopIteration:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered") from None
+
+    monkeypatch.setattr(gpu, "matrix_rate", failing)
+    monkeypatch.setattr(gpu, "VARIANTS", VARIANTS[2:3])
+    assert run(parse([*TINY, "--batches", "1", "2"])) == 0
+    out, err = capsys.readouterr()
+    assert "| step | batch 1 |" in out and "illegal memory access" in err
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        run(parse([*TINY, "--batches", "1"]))
+
+
 def test_nothing_is_begun_when_time_is_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(parse([*TINY, "--batches", "1", "4", "--minutes", "0"])) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if NOT_REACHED in line]
