@@ -4,6 +4,7 @@
 
 The rate of a step comes from its counted floating-point operations; the peak rate is that of a product of square
 matrices, measured before and after the steps. torch.profiler records separate steps, because profiling slows them down.
+The step is that of `optim.fast off`; `benchmarks.gpu` has the kernels of `on`.
 """
 
 import os
@@ -103,7 +104,7 @@ def main(options: Breakdown) -> None:
     torch.set_num_threads(options.threads)
     print(environment())
     bench, dtype = Bench(options), DTYPES[options.precision]
-    step = bench.project(precision=options.precision)
+    step = bench.project(precision=options.precision, fast="off")  # a CUDA graph has no operations
     before = matrix_rate(bench, dtype)
     flops, rate = step_rate(bench, step, options.steps)
     peak = (before + matrix_rate(bench, dtype)) / 2

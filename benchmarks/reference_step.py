@@ -64,6 +64,7 @@ class ReferenceStep:
         self.optimizer_G = torch.optim.Adam(generators, lr=2e-4, betas=(0.5, 0.999))
         self.optimizer_D = torch.optim.Adam(discriminators, lr=2e-4, betas=(0.5, 0.999))
         self.pool_A, self.pool_B = ImagePool(pool_size), ImagePool(pool_size)
+        self.gan_loss = GANLoss().to(device)
 
     def __call__(self, real_A: Tensor, real_B: Tensor) -> dict[str, Tensor]:
         """One update on N x 3 x H x W in [-1, 1]. Returns the losses, on the device."""
@@ -78,8 +79,8 @@ class ReferenceStep:
         losses = {
             "idt_B": F.l1_loss(G_AB(real_B), real_B),
             "idt_A": F.l1_loss(G_BA(real_A), real_A),
-            "G_AB": _gan_loss(D_B(fake_B), real=True),
-            "G_BA": _gan_loss(D_A(fake_A), real=True),
+            "G_AB": self.gan_loss(D_B(fake_B), real=True),
+            "G_BA": self.gan_loss(D_A(fake_A), real=True),
             "cycle_A": F.l1_loss(rec_A, real_A),
             "cycle_B": F.l1_loss(rec_B, real_B),
         }
@@ -89,22 +90,30 @@ class ReferenceStep:
 
         _require_gradients([D_A, D_B], True)
         self.optimizer_D.zero_grad()
-        losses["D_B"] = _train_discriminator(D_B, real_B, self.pool_B.query(fake_B))
-        losses["D_A"] = _train_discriminator(D_A, real_A, self.pool_A.query(fake_A))
+        losses["D_B"] = self._train_discriminator(D_B, real_B, self.pool_B.query(fake_B))
+        losses["D_A"] = self._train_discriminator(D_A, real_A, self.pool_A.query(fake_A))
         self.optimizer_D.step()
         return {name: loss.detach() for name, loss in losses.items()}
 
+    def _train_discriminator(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        loss = 0.5 * (self.gan_loss(D(real), real=True) + self.gan_loss(D(fake.detach()), real=False))
+        loss.backward()
+        return loss
 
-def _train_discriminator(D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    loss = 0.5 * (_gan_loss(D(real), real=True) + _gan_loss(D(fake.detach()), real=False))
-    loss.backward()
-    return loss
 
+class GANLoss(nn.Module):
+    """Least-squares loss against a map of ones or zeros, which stay on the device: copying them there in each step
+    would make the CPU wait for the GPU.
+    """
 
-def _gan_loss(logits: Tensor, *, real: bool) -> Tensor:
-    """Least-squares loss against a map of ones or zeros."""
-    target = torch.tensor(float(real), dtype=logits.dtype, device=logits.device)
-    return F.mse_loss(logits, target.expand_as(logits))
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("ones", torch.tensor(1.0))
+        self.register_buffer("zeros", torch.tensor(0.0))
+
+    def forward(self, logits: Tensor, *, real: bool) -> Tensor:
+        target = self.get_buffer("ones" if real else "zeros")
+        return F.mse_loss(logits, target.to(logits.dtype).expand_as(logits))
 
 
 def _require_gradients(networks: Iterable[nn.Module], wanted: bool) -> None:

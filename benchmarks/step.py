@@ -8,19 +8,16 @@ table also contains the time of the first step, and the difference between its l
 """
 
 import dataclasses
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 import tyro
-from torch import Tensor
 
 from benchmarks.machine import environment
 from benchmarks.reference_step import ReferenceStep
 from benchmarks.rounds import alternate, ratios, with_quartiles
-from benchmarks.step_bench import Bench, Workload
+from benchmarks.step_bench import Bench, Workload, loss_difference
 from cyclegan_dist.errors import run_command
 from cyclegan_dist.step.update import Step
 
@@ -43,12 +40,6 @@ class Measurement(Workload):
     """Options to measure alone."""
     together: tuple[Option, ...] = ()
     """Options to measure together."""
-
-
-def loss_difference(losses: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
-    """The largest relative difference of a loss; infinite if a loss is not finite."""
-    each = (abs(float(losses[name]) - float(expected[name])) / abs(float(expected[name])) for name in expected)
-    return max(value if math.isfinite(value) else math.inf for value in each)
 
 
 def difference_from_baseline(workload: Workload, baseline_lr_factor: float = 1.0) -> float:

@@ -1,5 +1,6 @@
 """Timed steps of the project and of the baseline on the same weights and images."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,13 @@ class Workload:
     """Torch's threads."""
 
 
+def loss_difference(losses: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
+    """The largest relative difference of a loss that both have; infinite if one is not finite."""
+    common = [name for name in expected if name in losses]
+    each = (abs(float(losses[name]) - float(expected[name])) / abs(float(expected[name])) for name in common)
+    return max(value if math.isfinite(value) else math.inf for value in each)
+
+
 class Bench:
     """Steps on random images that are already on the device."""
 
@@ -44,6 +52,7 @@ class Bench:
         rng = torch.Generator().manual_seed(0)
         size = (workload.batch, 3, workload.size, workload.size)
         self.images = {f"real_{d}": (torch.rand(size, generator=rng) * 2 - 1).to(self.device, dtype) for d in "AB"}
+        self._images: dict[torch.memory_format, dict[str, Tensor]] = {}
 
     def project(self, **options: Any) -> Step:
         """The project's step with these options of `OptimConfig`."""
@@ -59,15 +68,20 @@ class Bench:
         """The baseline's step with the same weights."""
         workload = self.workload
         step = ReferenceStep(workload.ngf, workload.n_blocks, workload.ngf, device=str(self.device))
-        step.networks.load_state_dict(self.project().method.networks.state_dict())
+        step.networks.load_state_dict(self.project(fast="off").method.networks.state_dict())
         return step
 
     def update(self, step: Step | ReferenceStep) -> Mapping[str, Tensor]:
         """One update."""
         if isinstance(step, ReferenceStep):
             return step(**self.images)
-        layout = step.memory_format
-        return step([{name: x.contiguous(memory_format=layout) for name, x in self.images.items()}], 2e-4)
+        return step([self._in_layout(step.memory_format)], 2e-4)
+
+    def _in_layout(self, layout: torch.memory_format) -> dict[str, Tensor]:
+        """The images as a training's loader gives them."""
+        if layout not in self._images:
+            self._images[layout] = {name: x.contiguous(memory_format=layout) for name, x in self.images.items()}
+        return self._images[layout]
 
     def timed(self, step: Step | ReferenceStep, steps: int) -> tuple[Mapping[str, Tensor], float]:
         """The last step's losses, and the seconds that all steps took."""

@@ -9,7 +9,7 @@ all ranks take a share of the images.
 
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.errors import run_command
-from cyclegan_dist.evaluation.config import Evaluate
+from cyclegan_dist.evaluation.command import Evaluate
 from cyclegan_dist.registry.sources import refuse_missing_source
 
 

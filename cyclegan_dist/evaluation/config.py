@@ -1,15 +1,11 @@
 """What is measured, and with which networks. Free of torch, so that `--help` answers quickly."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated
-
-import tyro
 
 from cyclegan_dist.config.features import PACKAGED, check_features
 from cyclegan_dist.errors import UsageError, suggestion
 from cyclegan_dist.networks.bounds import Ge, Gt
-from cyclegan_dist.step.world_config import Device
 
 METRICS = ("distances", "cycle", "identity", "content", "paired", "segmentation")
 
@@ -58,23 +54,3 @@ class EvaluationConfig:
             raise UsageError(f"class_rate needs a classifier: give features {' or '.join(PACKAGED)}")
         if self.segmenter and not self.palette:
             raise UsageError("a segmenter needs a palette: the classes it tells apart, in the order of its outputs")
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Measure how good generators are."""
-
-    source: tyro.conf.Positional[str]
-    """Folder of a run or snapshot, or models:/NAME@ALIAS."""
-    data: str
-    """Data set of images that were not trained on: folder or fsspec URL."""
-    split: str = ""
-    """Its part of that name, a data set in a folder of it: test."""
-    out: Path | None = None
-    """Folder for metrics.json and the page. Default: evaluations/ in the run's folder, or `evaluation`."""
-    mlflow: bool = True
-    """Add the figures to the run in MLflow, if SOURCE is a run that is there."""
-    device: Device = "auto"
-    """cpu or cuda; auto takes a GPU if there is one."""
-    what: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluationConfig)
-    """What is measured."""

@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.data.manifest import MANIFEST, READING, open_manifest
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command
-from cyclegan_dist.evaluation.config import Evaluate
+from cyclegan_dist.evaluation.command import Evaluate
 from cyclegan_dist.evaluation.detectors import discriminator_won
 from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.evaluation.report import table, write_report

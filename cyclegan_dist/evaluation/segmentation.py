@@ -11,7 +11,6 @@ from typing import Literal
 
 import torch
 import torchvision
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from cyclegan_dist.config.yaml_tree import read_yaml
@@ -51,6 +50,8 @@ def read_palette(path: str) -> Palette:
     Raises:
         UsageError: if it is not there or no palette.
     """
+    from pydantic import TypeAdapter, ValidationError  # absent on a GPU machine that only measures distances
+
     try:
         return TypeAdapter(Palette).validate_python(read_yaml(Path(path).read_text(), f"palette {path}"))
     except OSError as error:
