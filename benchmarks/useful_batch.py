@@ -59,6 +59,8 @@ class UsefulBatch:
     """Batches to measure, in this order."""
     scalings: tuple[Literal["none", "sqrt"], ...] = ("none", "sqrt")
     """Learning rates to measure."""
+    size: int = DEMO.data.load_size
+    """Side of the drawings in pixels."""
     target: float = 9.0
     """Error to reach, in grey levels."""
     every: int = 64
@@ -94,9 +96,9 @@ class Run:
     seconds: float
 
 
-def scenes(seed: int, count: int) -> dict[str, Tensor]:
-    """`real_A` and `real_B` of the same scenes: count x 3 x 64 x 64 in [-1, 1]."""
-    drawn = [draw_scene(i, seed=seed, size=DEMO.data.load_size) for i in range(count)]
+def scenes(seed: int, count: int, size: int) -> dict[str, Tensor]:
+    """`real_A` and `real_B` of the same scenes: count x 3 x size x size in [-1, 1]."""
+    drawn = [draw_scene(i, seed=seed, size=size) for i in range(count)]
     stacked = {d: np.stack([getattr(scene, d) for scene in drawn]) for d in "AB"}
     return {f"real_{d}": torch.from_numpy(x).permute(0, 3, 1, 2) / 127.5 - 1 for d, x in stacked.items()}
 
@@ -104,9 +106,9 @@ def scenes(seed: int, count: int) -> dict[str, Tensor]:
 def train(batch: int, scaling: str, seed: int, options: UsefulBatch) -> Run:
     """Train until the target or `most_images`."""
     began = time.perf_counter()
-    drawn = scenes(seed, 2 * TRAINING)
+    drawn = scenes(seed, 2 * TRAINING, options.size)
     domains = {"real_A": drawn["real_A"][::2], "real_B": drawn["real_B"][1::2]}  # unpaired, as the demo draws them
-    truth = scenes(HELD_OUT_SEED, HELD_OUT)
+    truth = scenes(HELD_OUT_SEED, HELD_OUT, options.size)
     decay = DEMO.optim.ema_decay ** (batch / DEMO.optim.batch_size)
     lr = DEMO.optim.lr * ((batch / DEMO.optim.batch_size) ** 0.5 if scaling == "sqrt" else 1.0)
     torch.manual_seed(seed)
@@ -224,7 +226,7 @@ def main(options: UsefulBatch) -> None:
     """Measure what the file does not have yet, and print."""
     torch.set_num_threads(1)
     print(environment("scipy"))
-    target: dict[str, Any] = {"target": options.target, "every": options.every, "most_images": options.most_images}
+    target = {name: getattr(options, name) for name in ("size", "target", "every", "most_images")}
     content: Mapping[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {**target, "runs": []}
     if {key: content[key] for key in target} != target:
         raise UsageError(f"{options.out} is of other options: give another --out")
