@@ -32,16 +32,17 @@ class GradientExchange:
 
     def pack(self) -> None:
         """Copy the gradients of this rank into one tensor, divided by the number of ranks."""
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
         if not self._views:
             used = [p for p in self._parameters if p.grad is not None]
             self._flat = torch.empty(sum(p.numel() for p in used), dtype=used[0].dtype, device=used[0].device)
-            # With the parameter's strides, so that fused Adam reads both in one order.
             starts = itertools.accumulate((p.numel() for p in used), initial=0)
+            # With the parameter's strides, so that fused Adam reads both in one order.
             self._views = [
                 (p, self._flat.as_strided(p.shape, p.stride(), start)) for p, start in zip(used, starts, strict=False)
             ]
-        torch._foreach_copy_([view for _, view in self._views], gradients)
+        for parameter, view in self._views:
+            assert parameter.grad is not None
+            view.copy_(parameter.grad)
         self._flat.div_(self._world.size)
 
     def start(self) -> None:

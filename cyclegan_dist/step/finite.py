@@ -96,7 +96,7 @@ class FiniteFlag:
             NonFiniteError: if it is set.
         """
         tensors = (self.found, self._good, *self._lost.values(), *self._losses.values())
-        found, good, *values = torch.stack([x.double() for x in tensors]).tolist()
+        found, good, *values = map(float, torch.stack([x.double() for x in tensors]).cpu())
         updates, self._updates = self._updates, 0
         self._good.zero_()
         if not found:

@@ -10,7 +10,7 @@ On a CPU, and for the first updates on a GPU, the same code runs from the same s
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ class Recording(Protocol):
 class CudaRecording:
     """A CUDA graph. All graphs of an update share one pool of memory, because they run one after the other."""
 
-    def __init__(self, stream: torch.cuda.Stream, pool: tuple[int, int]):
+    def __init__(self, stream: torch.cuda.Stream, pool: Any):
         self._graph, self._stream, self._pool = torch.cuda.CUDAGraph(), stream, pool
 
     def recording(self) -> AbstractContextManager[None]:
@@ -70,14 +70,19 @@ class GraphedUpdate:
 
     def fits(self, images: Sequence[Images]) -> bool:
         """Whether the static buffers have the shapes of these micro-batches."""
-        same = lambda static, one: all(static[name].shape == image.shape for name, image in one.items())  # noqa: E731
-        return not self._inputs or (len(images) == len(self._inputs) and all(map(same, self._inputs, images)))
+        if not self._inputs:
+            return True
+        same = [
+            static[name].shape == image.shape
+            for static, one in zip(self._inputs, images, strict=False)
+            for name, image in one.items()
+        ]
+        return len(images) == len(self._inputs) and all(same)
 
     def __call__(self, images: Sequence[Images]) -> dict[str, Tensor]:
         """Update once. Returns the losses, detached scalars on the device."""
-        if not self._inputs:
-            empty = lambda x: torch.empty_like(x, device=self._device)  # noqa: E731
-            self._inputs = [{name: empty(image) for name, image in one.items()} for one in images]
+        for one in images[len(self._inputs) :]:
+            self._inputs.append({name: torch.empty_like(x, device=self._device) for name, x in one.items()})
         for static, one in zip(self._inputs, images, strict=True):
             for name, image in one.items():
                 static[name].copy_(image, non_blocking=True)

@@ -42,7 +42,7 @@ class RandomNumbers:
 @dataclass(frozen=True)
 class Part:
     """A player with its wrapped module and its optimizer. `exchange` is None on a single rank, and where
-    DistributedDataParallel exchanges.
+    DistributedDataParallel exchanges; `choices` are the names of the random choices that the player's `recall` needs.
     """
 
     player: Player
@@ -50,11 +50,7 @@ class Part:
     optimizer: torch.optim.Adam
     exchange: GradientExchange | None
     random: RandomNumbers
-
-    @property
-    def choices(self) -> list[str]:
-        """Names of the random choices that `recall` needs."""
-        return list(self.player.draw(0))
+    choices: tuple[str, ...]
 
     def gradients(self) -> list[Tensor]:
         parameters = (p for group in self.optimizer.param_groups for p in group["params"])

@@ -54,12 +54,11 @@ class Step:
             broadcast_weights(method.networks.parameters(), world)
         # All gradients of a group are computed before any of its weights changes.
         self._groups = [self._parts] if method.updates == "together" else [[part] for part in self._parts]
-        self._ema = None
+        self._ema, self._averages = None, 0
         if config.ema_decay:  # after wrapping, which makes the weights of all ranks equal
             average: Callable[..., None] = get_ema_multi_avg_fn(config.ema_decay)  # pyright: ignore
             self._ema = AveragedModel(self._trained(), multi_avg_fn=average)
         self._rehearsed = False
-        self._averages = 0
         self._flag: FiniteFlag | None = None
         if self.fast:
             self._flag = FiniteFlag([[part.player.name for part in group] for group in self._groups], world.device)
@@ -103,17 +102,21 @@ class Step:
         batches: list[Images] = [dict(images) for images in micro_batches]
         for part in self._parts:
             part.set_learning_rate(self.learning_rates(lr)[part.player.name])
-        if self._flag is not None:
-            self._flag.count()
         if self._graph is not None and not self._graph.fits(batches):
             self._graph = None  # images of several sizes: from here on without static buffers
-        if self._graph is not None:
-            return self._graph([{**images, **self._choices(images)} for images in batches])
-        if not self._rehearsed:
-            self._rehearse(batches)
         values: dict[str, Tensor] = {}
-        for action in self._update(batches, values):
-            action()
+        if self._graph is not None:
+            values = self._graph([{**images, **self._choices(images)} for images in batches])
+        else:
+            if not self._rehearsed:
+                self._rehearse(batches)
+            for action in self._update(batches, values):
+                action()
+        if self._flag is not None:  # counts of the host, which a graph cannot contain
+            self._flag.count()
+            if self._ema is not None:
+                self._averages += 1
+                self._ema.n_averaged.fill_(self._averages)
         return values
 
     def check(self) -> None:
@@ -142,9 +145,7 @@ class Step:
             for part in group:
                 inputs = yield from self._inputs(part, batches)
                 values |= self._differentiate(part, [part.player.recall(images) for images in inputs], batches)
-                yield from self._start_exchange(part)
-            for part in group:
-                yield from self._finish_exchange(part)
+                yield from self._average_gradients(part, group)
             # Finite check, before any weight changes.
             gradients = {part.player.name: part.gradients() for part in group}
             if self._flag is not None:
@@ -175,22 +176,27 @@ class Step:
         choices = [{name: images[name] for name in part.choices if name in images} for images in batches]
         return [{**one, **choice} for one, choice in zip(inputs, choices, strict=True)]
 
-    def _start_exchange(self, part: Part) -> Generator[HostAction]:
-        """Start to average the gradients over ranks, while the next player's are computed."""
-        if part.exchange is not None:
-            part.exchange.pack()
-            if part.exchange.on_device:
-                part.exchange.start()
-            else:
-                yield part.exchange.start
+    def _average_gradients(self, part: Part, group: list[Part]) -> Generator[HostAction]:
+        """Start to average a player's gradients over ranks, while the next player's are computed; after the last player
+        of a group, wait for all.
+        """
+        exchange = part.exchange
+        if exchange is None:
+            return
+        started = [one.exchange for one in group if one.exchange is not None] if part is group[-1] else []
 
-    def _finish_exchange(self, part: Part) -> Generator[HostAction]:
-        if part.exchange is not None:
-            if part.exchange.on_device:
-                part.exchange.wait()
-            else:
-                yield part.exchange.wait
-            part.exchange.unpack()
+        def communicate() -> None:
+            exchange.start()
+            for one in started:
+                one.wait()
+
+        exchange.pack()
+        if exchange.on_device:
+            communicate()
+        else:
+            yield communicate
+        for one in started:
+            one.unpack()
 
     def _differentiate(self, part: Part, inputs: list[Images], batches: list[Images]) -> dict[str, Tensor]:
         """Compute a player's gradients, and add the images that it generates to `batches`."""
@@ -214,16 +220,13 @@ class Step:
         if self._flag is None:
             self._ema.update_parameters(self._trained())
             return
-        averages, weights = list(self._ema.parameters()), list(self._trained().parameters())
+        share = (1 - self.config.ema_decay) * (1 - self._flag.found).to(self.dtype)
         with torch.no_grad():
-            if self._averages:
-                changes = torch._foreach_sub(weights, averages)
-                torch._foreach_mul_(changes, (1 - self.config.ema_decay) * (1 - self._flag.found))
-                torch._foreach_add_(averages, changes)
-            else:  # the first average is the first value; during warm-up, so a graph never contains this
-                torch._foreach_copy_(averages, weights)
-            self._ema.n_averaged.add_(1)
-        self._averages += 1
+            for average, weight in zip(self._ema.parameters(), self._trained().parameters(), strict=True):
+                if self._averages:
+                    average.lerp_(weight, share)
+                else:  # the first average is the first value; during warm-up, so a graph never contains this
+                    average.copy_(weight)
 
     def _rehearse(self, batches: list[Images]) -> None:
         """Run forward and backward once and discard the result. DistributedDataParallel orders its gradient buckets by
@@ -250,20 +253,19 @@ class Step:
         # Named parameters put the names into the optimizer's state, so that a checkpoint shows which moment belongs to
         # which weight.
         parameters, betas = module.named_parameters(), (config.beta1, config.beta2)
+        on_gpu = world.device.type == "cuda"
+        fast: dict[str, Any] = {"fused": True, "capturable": on_gpu} if self.fast else {}
+        optimizer = torch.optim.Adam(parameters, lr=config.lr, betas=betas, **fast)
         if self.fast:
-            lr = torch.full((), config.lr, device=world.device)
-            on_gpu = world.device.type == "cuda"
-            optimizer = torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True, capturable=on_gpu)
-        else:
-            optimizer = torch.optim.Adam(parameters, lr=config.lr, betas=betas)
+            optimizer.param_groups[0]["lr"] = torch.full((), config.lr, device=world.device)
         exchange = None
         if self.fast and world.size > 1:
             exchange = GradientExchange(module.parameters(), world)
         elif world.size > 1:
-            ids = [world.device.index] if world.device.type == "cuda" else None
+            ids = [world.device.index] if on_gpu else None
             group = world.group
             module = DistributedDataParallel(module, device_ids=ids, process_group=group, gradient_as_bucket_view=True)
-        return Part(player, module, optimizer, exchange, RandomNumbers(world.device))
+        return Part(player, module, optimizer, exchange, RandomNumbers(world.device), tuple(player.draw(0)))
 
     def state_dict(self) -> dict[str, Any]:
         """State that is the same on all ranks: networks, moments, averaged generators."""

@@ -68,3 +68,21 @@ class CpuRecording:
             for old, new in zip(tree_leaves(recorded), tree_leaves(result), strict=True):
                 if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
                     old.copy_(new)
+
+
+class DeviceCheck:
+    """A recording on the meta device that only refuses work on another device, which a CUDA graph would not contain."""
+
+    class _Meta(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            assert func not in READS, f"{func} reads a value of the device"
+            result = func(*args, **(kwargs or {}))
+            for x in tree_leaves((args, kwargs, result)):
+                assert not isinstance(x, Tensor) or x.device.type == "meta", f"{func} works on the {x.device.type}"
+            return result
+
+    def recording(self) -> TorchDispatchMode:
+        return self._Meta()
+
+    def replay(self) -> None:
+        """There is nothing to do on the meta device."""
