@@ -18,7 +18,14 @@ from rich.table import Table
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.operations.sizing.figures import Card, Measured, read_figures, shipped_figures, write_figures
+from cyclegan_dist.operations.sizing.figures import (
+    Card,
+    Measured,
+    read_figures,
+    refuse_other_workload,
+    shipped_figures,
+    write_figures,
+)
 from cyclegan_dist.operations.sizing.report import Line, Options, Sizing, size_training
 from cyclegan_dist.train import parse_with_training
 
@@ -62,10 +69,10 @@ def figures(command: Command, config: Config) -> Measured | None:
     Raises:
         UsageError: if there are none, and measuring here would take long.
     """
-    if command.measured is not None:
-        return read_figures(command.measured)
-    if command.card is not None:
-        return shipped_figures(command.card, config)
+    if command.measured is not None or command.card is not None:
+        found = read_figures(command.measured) if command.measured else shipped_figures(command.card or "h100")
+        refuse_other_workload(found, config, str(command.measured or f"--card {command.card}"))
+        return found
     import torch
 
     if not (command.measure or torch.cuda.is_available() or config.world.device == "cpu"):

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
+from cyclegan_dist.config.config import load_config
+from cyclegan_dist.operations.sizing.figures import workload
 from pipelines import plan as pipeline
 from tests.conftest import Answer
 
 FIGURES: dict[str, Any] = {
     "device": "a card",
     "origin": "2026-01-01, by hand",
+    "workload": workload(load_config("horse2zebra")),
     "seconds": {"1": 1.0, "4": 2.0},
     "memory_gib": {"1": 3.5},
     "stall_s": 2.0,
@@ -68,7 +71,7 @@ def test_a_plan_equals_a_count_by_hand(cli: Callable[..., Answer], figures: Path
 
 
 def test_what_is_not_known_is_said_to_be_assumed(cli: Callable[..., Answer]) -> None:
-    code, out, _ = cli("horse2zebra", "--gpus", 64, "--card", "h200-prototype")
+    code, out, _ = cli("horse2zebra", "--gpus", 64, "--card", "h200-prototype", "--optim.precision", "bf16")
     found = lines(out)
     assert code == 0
     assert "prototype" in found["device"] and "2026-11-26" in found["device"]
@@ -106,7 +109,12 @@ def test_images_are_those_of_the_data_set(cli: Callable[..., Answer], figures: P
         (["horse2zebra", "--gpus", 0], "--gpus 0"),
         (["horse2zebra", "--gpus", 2], "no GPU here to measure"),
         (["horse2zebra", "--gpus", 2, "--card", "h100", "--measure"], "--card and --measure: give one"),
-        (["horse2zebra", "--gpus", 2, "--card", "h100", "--method.generator.ngf", 32], "with the method.generator"),
+        (["horse2zebra", "--gpus", 2, "--card", "h100"], "with optim.precision bf16, not fp32"),
+        (
+            ["horse2zebra", "--gpus", 2, "--card", "h100", "--method.generator.ngf", 32],
+            "method.generator.ngf 64, not 32",
+        ),
+        (["demo", "--gpus", 2, "--measured", "figures.json"], "figures.json was measured with"),
         (["horse2zebra", "--gpus", 2, "--card", "h100", "--save", "a.json"], "leave out --measured and --card"),
         (["demo", "--gpus", 2, "--save", "/not/there/a.json"], "make the folder /not/there"),
         (["demo", "--gpus", 2, "--sizes", 0], "--sizes 0"),
@@ -114,7 +122,7 @@ def test_images_are_those_of_the_data_set(cli: Callable[..., Answer], figures: P
         (["demo", "--gpus", 2, "--price", -1], "--price -1"),
         (["demo", "--gpus", 2, "--latency-ms", 1], "--latency-ms needs --gbit-s"),
         (["demo", "--gpus", 2, "--measured", "missing.json"], "missing.json has no figures"),
-        (["demo", "--gpus", 2, "--measured", "figures.json", "--failure-hours", 1e-6], "no checkpoint"),
+        (["horse2zebra", "--gpus", 2, "--measured", "figures.json", "--failure-hours", 1e-6], "no checkpoint"),
         (["demo", "--gpus", 2, "--dry_run"], "leave them out"),
         (["demo", "--gpsu", 2], "unknown option --gpsu"),
     ],

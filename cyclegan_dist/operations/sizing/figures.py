@@ -1,13 +1,13 @@
 """Measured figures of a training step, from a file, from the shipped ones, or from `sizing.measure`."""
 
-import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from cyclegan_dist.config.config import Config, load_config
+from cyclegan_dist.config.config import Config, load_config, with_values
+from cyclegan_dist.config.yaml_tree import flatten
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.operations.sizing.link import Link
 from cyclegan_dist.storage.files import write_atomic
@@ -20,6 +20,7 @@ class Measured:
     Attributes:
         device: its name.
         origin: when and how they were measured.
+        workload: what was computed, by the config's keys, as `workload` returns it.
         seconds: of a step of one rank, by images per domain.
         memory_gib: that a rank needs on the device, by images per domain, as far as it was measured.
         stall_s: seconds that a checkpoint holds training up, if it was measured.
@@ -28,6 +29,7 @@ class Measured:
 
     device: str
     origin: str
+    workload: Mapping[str, Any]
     seconds: Mapping[int, float]
     memory_gib: Mapping[int, float] = field(default_factory=dict[int, float])
     stall_s: float | None = None
@@ -35,40 +37,61 @@ class Measured:
 
 
 Card = Literal["h100", "h200-prototype"]
-# Of the preset horse2zebra with optim.precision bf16 and optim.fast off, or of a prototype of optim.fast, which saved
-# no memory figures; docs/benchmarks.md, "On a GPU".
-CARDS: dict[Card, Measured] = {
-    "h100": Measured(
-        device="NVIDIA H100 80GB",
-        origin="2026-11-26, torch 2.11, bf16, optim.fast off",
-        seconds={1: 0.0444, 4: 0.0657, 16: 0.2180},
-        memory_gib={16: 17.9},
-    ),
-    "h200-prototype": Measured(
-        device="NVIDIA H200",
-        origin="2026-11-26, torch 2.11, bf16, a prototype of optim.fast, not this version; 16 images without its graph",
-        seconds={1: 0.0131, 4: 0.0308, 16: 0.1014},
-    ),
+# Steps of the preset horse2zebra with optim.precision bf16, measured on 2026-11-26 before optim.fast existed, or with a
+# prototype of it whose memory was not noted.
+CARDS: dict[Card, dict[str, Any]] = {
+    "h100": {
+        "device": "NVIDIA H100 80GB",
+        "origin": "2026-11-26, torch 2.11, bf16, optim.fast off",
+        "seconds": {1: 0.0444, 4: 0.0657, 16: 0.2180},
+        "memory_gib": {16: 17.9},
+    },
+    "h200-prototype": {
+        "device": "NVIDIA H200",
+        "origin": "2026-11-26, torch 2.11, bf16, prototype of optim.fast, not this version; 16 images without graph",
+        "seconds": {1: 0.0131, 4: 0.0308, 16: 0.1014},
+    },
 }
 
 
-def shipped_figures(card: Card, config: Config) -> Measured:
-    """The shipped figures of a card.
+def workload(config: Config) -> dict[str, Any]:
+    """The keys of a config that decide the time and memory of a step: networks, images, arithmetic, and which losses
+    are computed at all.
+    """
+    method = flatten({"method": asdict(config.method)})
+    chosen = {key: value for key, value in method.items() if not key.startswith(("method.init", "method.pool_size"))}
+    chosen = {key: bool(value) if ".lambda_" in key else value for key, value in chosen.items()}
+    size = {"data.crop_size" if "crop" in config.data.preprocess else "data.load_size": image_side(config)}
+    return {**chosen, **size, "optim.precision": config.optim.precision}
+
+
+def image_side(config: Config) -> int:
+    """Side of the images in pixels; where preprocessing leaves several sizes, the one that is resized to."""
+    return config.data.crop_size if "crop" in config.data.preprocess else config.data.load_size
+
+
+def shipped_figures(card: Card) -> Measured:
+    """The shipped figures of a card."""
+    config = with_values(load_config("horse2zebra"), {"optim.precision": "bf16"}, "horse2zebra")
+    return Measured(workload=workload(config), **CARDS[card])
+
+
+def refuse_other_workload(measured: Measured, config: Config, source: str) -> None:
+    """Refuse figures of other networks, images or arithmetic than the config's.
 
     Raises:
-        UsageError: if `config` has other networks or images than those that were measured.
+        UsageError: naming the first difference.
     """
-    measured = load_config("horse2zebra")
-    for key in ("method.name", "method.generator", "method.discriminator", "data.crop_size"):
-        part, name = key.split(".")
-        if getattr(getattr(config, part), name) != getattr(getattr(measured, part), name):
-            raise UsageError(f"--card {card} was measured with the {key} of horse2zebra: give --measured or --measure")
-    return CARDS[card]
+    wanted = workload(config)
+    for key in sorted(wanted.keys() | measured.workload.keys()):
+        was, now = measured.workload.get(key), wanted.get(key)
+        if was != now:
+            raise UsageError(f"{source} was measured with {key} {was}, not {now}: give --{key} {was}, or measure anew")
 
 
 def write_figures(measured: Measured, path: Path) -> None:
     """Write a file that `read_figures` reads."""
-    write_atomic(path, json.dumps(dataclasses.asdict(measured), indent=2) + "\n")
+    write_atomic(path, json.dumps(asdict(measured), indent=2) + "\n")
 
 
 def read_figures(path: Path) -> Measured:
@@ -85,6 +108,7 @@ def read_figures(path: Path) -> Measured:
         return Measured(
             device=str(content["device"]),
             origin=str(content["origin"]),
+            workload=dict(content["workload"]),
             seconds=_by_images(content["seconds"]),
             memory_gib=_by_images(content.get("memory_gib") or {}),
             stall_s=None if content.get("stall_s") is None else _positive(content["stall_s"]),

@@ -10,7 +10,7 @@ import torch
 
 from cyclegan_dist.checkpoint.store import on_cpu
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.operations.sizing.figures import Measured
+from cyclegan_dist.operations.sizing.figures import Measured, image_side, workload
 from cyclegan_dist.operations.sizing.link import measure_link
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.graph import WARM_UP
@@ -40,7 +40,7 @@ def measure(config: Config, world: World, images: Sequence[int], budget_s: float
     stall_s = 0.0
     for count in sorted(images):
         try:
-            with memory_errors("measuring", images=count, size=_side(config)):
+            with memory_errors("measuring", images=count, size=image_side(config)):
                 seconds[count], stall_s, memory = _time(config, alone, count)
         except OutOfMemoryError:
             if not seconds:
@@ -53,6 +53,7 @@ def measure(config: Config, world: World, images: Sequence[int], budget_s: float
     return Measured(
         device=_device_name(world.device),
         origin=f"{datetime.date.today()}, torch {torch.__version__}, {config.optim.precision}, random images",
+        workload=workload(config),
         seconds=seconds,
         memory_gib=memory_gib,
         stall_s=stall_s,
@@ -65,7 +66,9 @@ def _time(config: Config, alone: World, count: int) -> tuple[float, float, float
     torch.manual_seed(config.seed)
     fast = "off" if config.method.double_backward else config.optim.fast
     step = Step(config.method.build(rank_seed=0), replace(config.optim, batch_size=count, fast=fast), alone)
-    shape = {d: (count, channels, _side(config), _side(config)) for d, channels in config.method.channels.items()}
+    shape = {
+        d: (count, channels, image_side(config), image_side(config)) for d, channels in config.method.channels.items()
+    }
     batch = {
         f"real_{d}": (torch.rand(size, device=alone.device, dtype=step.dtype) * 2 - 1).contiguous(
             memory_format=step.memory_format
@@ -91,10 +94,6 @@ def _time(config: Config, alone: World, count: int) -> tuple[float, float, float
     began = time.perf_counter()
     on_cpu(step.state_dict())
     return step_s, time.perf_counter() - began, torch.cuda.max_memory_allocated() / GIB if on_gpu else 0.0
-
-
-def _side(config: Config) -> int:
-    return config.data.crop_size if "crop" in config.data.preprocess else config.data.load_size
 
 
 def _device_name(device: torch.device) -> str:
