@@ -83,7 +83,7 @@ def test_what_is_not_known_is_said_to_be_assumed(cli: Callable[..., Answer]) -> 
 def test_the_demo_is_measured_here_and_read_elsewhere(cli: Callable[..., Answer], tmp_path: Path) -> None:
     path = tmp_path / "here.json"
     small = ("demo", "--method.generator.ngf", 4, "--data.load_size", 32, "--gpus", 2)
-    code, out, err = cli(*small, "--sizes", 2, 1, "--save", path)
+    code, out, err = cli(*small, "--sizes", 2, 1, "--budget-s", 12, "--save", path)
     assert code == 0, err
     content = json.loads(path.read_text())
     assert list(content["seconds"]) == ["1", "2"] and min(content["seconds"].values()) > 0

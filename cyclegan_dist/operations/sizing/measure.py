@@ -1,6 +1,7 @@
 """Timing of a training step of a config on the device of this process."""
 
 import datetime
+import gc
 import statistics
 import time
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import torch
 
 from cyclegan_dist.checkpoint.store import on_cpu
 from cyclegan_dist.config.config import Config
+from cyclegan_dist.errors import UsageError
 from cyclegan_dist.operations.sizing.figures import Measured, image_side, workload
 from cyclegan_dist.operations.sizing.link import measure_link
 from cyclegan_dist.step.distributed import World
@@ -18,6 +20,7 @@ from cyclegan_dist.step.memory import OutOfMemoryError, memory_errors
 from cyclegan_dist.step.update import Step
 
 TIMINGS = 5  # of which the median counts
+SHARE = 1 / 120  # of the budget for each timing, half a second of a minute
 GIB = 2**30
 
 
@@ -30,6 +33,9 @@ def measure(config: Config, world: World, images: Sequence[int], budget_s: float
         world: the ranks; each computes alone, so that seconds are those of one rank.
         images: per domain and step, to measure.
         budget_s: seconds after which no further number is begun.
+
+    Raises:
+        UsageError: if there is not enough memory for the smallest number.
     """
     if config.world.threads:
         torch.set_num_threads(config.world.threads)
@@ -41,10 +47,10 @@ def measure(config: Config, world: World, images: Sequence[int], budget_s: float
     for count in sorted(images):
         try:
             with memory_errors("measuring", images=count, size=image_side(config)):
-                seconds[count], stall_s, memory = _time(config, alone, count)
-        except OutOfMemoryError:
+                seconds[count], stall_s, memory = _time(config, alone, count, SHARE * budget_s)
+        except OutOfMemoryError as error:
             if not seconds:
-                raise
+                raise UsageError(str(error)) from error
         else:
             if memory:
                 memory_gib[count] = memory
@@ -61,7 +67,7 @@ def measure(config: Config, world: World, images: Sequence[int], budget_s: float
     )
 
 
-def _time(config: Config, alone: World, count: int) -> tuple[float, float, float]:
+def _time(config: Config, alone: World, count: int, timing_s: float) -> tuple[float, float, float]:
     """Seconds of a step, seconds of a checkpoint's copy in memory, and peak GiB of a GPU (0 on a CPU)."""
     torch.manual_seed(config.seed)
     fast = "off" if config.method.double_backward else config.optim.fast
@@ -86,9 +92,10 @@ def _time(config: Config, alone: World, count: int) -> tuple[float, float, float
         return (time.perf_counter() - began) / steps
 
     if on_gpu:
+        gc.collect()  # the step before is a reference cycle
         torch.cuda.reset_peak_memory_stats()
     timed(WARM_UP + 2 if step.fast else 1)
-    steps = max(1, round(0.5 / timed(1)))  # half a second or more for each timing
+    steps = max(1, round(timing_s / timed(1)))
     step_s = statistics.median(timed(steps) for _ in range(TIMINGS))
     step.check()
     began = time.perf_counter()

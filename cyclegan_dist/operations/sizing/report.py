@@ -154,7 +154,8 @@ def _layout(chosen: Layout, measured: Measured, options: Options, link: Link | N
     if link is None and chosen.gpus > 1:
         value = f"{chosen.needed_bytes_per_s * 8e-9:.3g} Gbit/s a GPU or more"
         yield Line("bandwidth needed", value, "computed: the exchange takes a tenth of a step")
-    yield Line("speed", f"{chosen.images_per_s:.4g} images/s a training", "computed: step and exchange one by one")
+    value = f"{chosen.images_per_s:.4g} images/s a training, {trials * chosen.images_per_s:.4g} in all"
+    yield Line("speed", value, "computed: the exchange after the step")
     yield Line("schedule", f"{_duration(chosen.schedule_hours)}", "computed: without failures")
     yield Line(
         "same quality",
