@@ -37,7 +37,7 @@ class Command(Options):
     """
 
     measured: Path | None = None
-    """Figures from a machine of the cluster, written there by --save."""
+    """Figures from a machine of the cluster, written there by --save, or by benchmarks.gpu --json."""
     card: Card | None = None
     """Shipped figures of the preset horse2zebra with optim.precision bf16."""
     measure: bool = False
@@ -70,7 +70,7 @@ def figures(command: Command, config: Config) -> Measured | None:
         UsageError: if there are none, and measuring here would take long.
     """
     if command.measured is not None or command.card is not None:
-        found = read_figures(command.measured) if command.measured else shipped_figures(command.card or "h100")
+        found = read_figures(command.measured, config) if command.measured else shipped_figures(command.card or "h100")
         refuse_other_workload(found, config, str(command.measured or f"--card {command.card}"))
         return found
     import torch

@@ -94,29 +94,52 @@ def write_figures(measured: Measured, path: Path) -> None:
     write_atomic(path, json.dumps(asdict(measured), indent=2) + "\n")
 
 
-def read_figures(path: Path) -> Measured:
-    """Figures that `write_figures` wrote.
+def read_figures(path: Path, config: Config) -> Measured:
+    """Figures that `write_figures` or `python -m benchmarks.gpu --json` wrote; of the latter those with the precision
+    and `optim.fast` of the config.
 
     Raises:
         UsageError: if they cannot be read.
     """
     try:
         content = json.loads(path.read_text())
-        link = content.get("link")
-        if not content["seconds"]:
-            raise ValueError("seconds is empty")
-        return Measured(
-            device=str(content["device"]),
-            origin=str(content["origin"]),
-            workload=dict(content["workload"]),
-            seconds=_by_images(content["seconds"]),
-            memory_gib=_by_images(content.get("memory_gib") or {}),
-            stall_s=None if content.get("stall_s") is None else _positive(content["stall_s"]),
-            link=Link(_positive(link["bytes_per_s"]), float(link["latency_s"])) if link else None,
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        found = _of_benchmark(content, config) if "cells" in content else _of_this(content)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
-        raise UsageError(f"{path} has no figures of --measure --save: {reason}") from error
+        raise UsageError(f"{path} has no figures of --save or benchmarks.gpu: {reason}") from error
+    if not found.seconds:
+        raise UsageError(f"{path} has no step that was measured with this precision and optim.fast")
+    return found
+
+
+def _of_this(content: Mapping[str, Any]) -> Measured:
+    link = content.get("link")
+    return Measured(
+        device=str(content["device"]),
+        origin=str(content["origin"]),
+        workload=dict(content["workload"]),
+        seconds=_by_images(content["seconds"]),
+        memory_gib=_by_images(content.get("memory_gib") or {}),
+        stall_s=None if content.get("stall_s") is None else _positive(content["stall_s"]),
+        link=Link(_positive(link["bytes_per_s"]), float(link["latency_s"])) if link else None,
+    )
+
+
+def _of_benchmark(content: Mapping[str, Any], config: Config) -> Measured:
+    precision, size = config.optim.precision, content["workload"]
+    variant = f"{precision}, fast {'on' if config.optim.is_fast('cuda') else 'off'}"
+    values = {"data.load_size": size["size"], "data.crop_size": size["size"], "optim.precision": precision}
+    values |= {"method.generator.ngf": size["ngf"], "method.discriminator.ndf": size["ngf"]}
+    values |= {"method.generator.n_blocks": size["n_blocks"]}
+    line = str(content["machine"]).splitlines()[0]  # date, device, versions
+    cells = [cell for cell in content["cells"] if cell["variant"] == variant and "median_ms" in cell]
+    return Measured(
+        device=line.split(", ")[1],
+        origin=f"{line}, {variant}",
+        workload=workload(with_values(load_config("horse2zebra"), values, "horse2zebra")),
+        seconds=_by_images({cell["batch"]: cell["median_ms"] / 1000 for cell in cells}),
+        memory_gib=_by_images({cell["batch"]: cell["peak_gib"] for cell in cells if cell.get("peak_gib")}),
+    )
 
 
 def _by_images(content: Mapping[str, Any]) -> dict[int, float]:
