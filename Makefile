@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FLOOR := $(shell sed -nE 's/^    "(torch|torchvision)>=([0-9.]+)",/\1==\2.*/p' pyproject.toml)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup demo test test-long test-multinode faults test-fast lint format docs lock audit clean
+.PHONY: help setup demo test test-long test-multinode test-gpu test-floor faults test-fast lint format docs lock audit clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
 
@@ -28,6 +29,15 @@ test-long: setup ## tests that take minutes: a sweep that is killed, interrupted
 
 test-multinode: setup ## a Ray cluster of several simulated machines (needs root, iproute2)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m multinode
+
+test-gpu: ## tests on a GPU; uses .venv if there is one, else python3 as it is, with torch and pytest
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m pytest -m gpu tests/gpu
+
+test-floor: ## tests of the core with the oldest torch that pyproject.toml allows and little else
+	test -x .floor/bin/python || $(PYTHON) -m venv .floor
+	.floor/bin/python -m pip install --quiet '$(subst $() ,' ',$(FLOOR))' numpy pillow pyarrow safetensors pyyaml pytest
+	OMP_NUM_THREADS=1 .floor/bin/python -m pytest -m 'not gpu' tests/networks tests/methods tests/step tests/gpu \
+		tests/checkpoint tests/training --ignore tests/training/test_observing.py
 
 faults: setup ## inject all faults and write docs/faults.md; takes an hour
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults

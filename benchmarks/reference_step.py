@@ -103,7 +103,7 @@ def _train_discriminator(D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
 
 def _gan_loss(logits: Tensor, *, real: bool) -> Tensor:
     """Least-squares loss against a map of ones or zeros."""
-    target = torch.tensor(float(real), device=logits.device)
+    target = torch.tensor(float(real), dtype=logits.dtype, device=logits.device)
     return F.mse_loss(logits, target.expand_as(logits))
 
 

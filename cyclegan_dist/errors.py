@@ -18,13 +18,19 @@ class UsageError(Exception):
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command's main function and exit with its code; a UsageError becomes one line on standard error and code
-    2.
+    """Run a command's main function and exit with its code; a UsageError, or a package that is not installed, becomes
+    one line on standard error and code 2.
     """
     try:
         code = main() or 0
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package in ("", "cyclegan_dist", "pipelines"):
+            raise
+        print(f"error: this needs the package {package}: pip install {package}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

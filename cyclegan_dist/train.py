@@ -13,7 +13,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from typing import Annotated, Literal, TypeVar
 
-import tyro
+try:
+    import tyro
+except ModuleNotFoundError as error:
+    print(f"error: this needs the package {error.name}: pip install {error.name}", file=sys.stderr)
+    sys.exit(2)
 
 from cyclegan_dist.config import command_line
 from cyclegan_dist.config.config import Config, check_config, dump_config, for_method, load_config

@@ -68,7 +68,7 @@ def _values(kind: Any) -> str:
         return f"{_values(get_args(kind)[0])}, several"
     base, *limits = get_args(kind) or (kind,)
     signs = {"ge": "≥", "gt": ">", "lt": "<", "le": "≤"}
-    bounds = [f"{signs[name]} {value}" for limit in limits for name, value in dataclasses.asdict(limit).items()]
+    bounds = [f"{signs[bound.key]} {bound.limit}" for bound in limits]
     return " ".join([base.__name__, ", ".join(bounds)]).strip()
 
 

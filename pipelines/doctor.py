@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from annotated_types import Gt
 from rich.console import Console
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.networks.bounds import Gt
 from cyclegan_dist.train import parse_with_training
 
 

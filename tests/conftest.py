@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,21 @@ MLFLOW = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
+
+
+HAS_TIMEOUT = importlib.util.find_spec("pytest_timeout") is not None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Accept the option `timeout` of pyproject.toml where pytest-timeout is not installed."""
+    if not HAS_TIMEOUT:
+        parser.addini("timeout", "seconds that a test may take; ignored")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Accept the mark `timeout` where pytest-timeout is not installed."""
+    if not HAS_TIMEOUT:
+        config.addinivalue_line("markers", "timeout: seconds that the test may take; ignored")
 
 
 @pytest.fixture(autouse=True)

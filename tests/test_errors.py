@@ -1,13 +1,16 @@
+import importlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cyclegan_dist import errors
 from cyclegan_dist.errors import UsageError, pipeline_command, refuse_password, without_passwords
+from tests.conftest import Answer
 
 SECRET = "hunter2"
 
@@ -32,6 +35,16 @@ def test_other_places_are_taken(url: str) -> None:
 def test_messages_lose_names_and_passwords() -> None:
     text = f"no route to https://me:{SECRET}@host:80/x or https://other/y"
     assert without_passwords(text) == "no route to https://host:80/x or https://other/y"
+
+
+def test_a_missing_package_is_one_line_and_a_missing_module_of_ours_is_not(
+    command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    line = "error: this needs the package mlflow: pip install mlflow\n"
+    assert command(lambda: importlib.import_module("mlflow.entities")) == (2, "", line)
+    with pytest.raises(ModuleNotFoundError):
+        errors.run_command(lambda: importlib.import_module("cyclegan_dist.nothing"))
 
 
 def test_a_pipeline_is_named_as_it_can_be_run(tmp_path: Path) -> None:

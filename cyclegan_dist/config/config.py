@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from annotated_types import Ge, Gt
 
 from cyclegan_dist.config.held_out import HeldOutConfig
 from cyclegan_dist.config.shipped import read_shipped, shipped
@@ -23,6 +22,7 @@ from cyclegan_dist.config.yaml_tree import check_tree, flatten, read_tree, refus
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.errors import UsageError, refuse_password, suggestion
 from cyclegan_dist.methods.available import DEFAULT, METHODS, AnyMethodConfig
+from cyclegan_dist.networks.bounds import Ge, Gt
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.schedule import ScheduleConfig
 from cyclegan_dist.step.world_config import WorldConfig

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from cyclegan_dist.errors import UsageError, refuse_password
+from cyclegan_dist.config.features import check_features
+from cyclegan_dist.errors import refuse_password
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +13,8 @@ class HeldOutConfig:
     data: str = ""
     """Folder or fsspec URL of the held-out data set. Empty: snapshots are not evaluated."""
     features: str = "untrained"
-    """Network whose features are compared, as with `--features` of the pipeline `evaluate`."""
+    """Network whose features are compared, as with `--features` of the pipeline `evaluate`: untrained,
+    efficientnet_lite0, ... `held_out.best` must be a figure of the same network."""
     features_sha256: str = ""
     """Required sha256 of the network's weights file."""
     best: str = "kd/untrained"
@@ -20,14 +22,4 @@ class HeldOutConfig:
 
     def __post_init__(self) -> None:
         refuse_password(self.data, "held_out.data")
-        refuse_unpinned(self.features, self.features_sha256)
-
-
-def refuse_unpinned(features: str, sha256: str) -> None:
-    """Refuse the weights of the FID Inception without their hash.
-
-    Raises:
-        UsageError: saying which option is missing.
-    """
-    if features.startswith("inception") and not sha256:
-        raise UsageError("features inception: give features_sha256, the hash of the weights that you trust")
+        check_features(self.features, self.features_sha256)

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
+from cyclegan_dist.config.without_pydantic import convert
 from cyclegan_dist.errors import UsageError
 
 T = TypeVar("T")
@@ -63,6 +63,16 @@ def check_tree(tree: dict[str, Any], kind: type[T], source: str) -> T:
     Raises:
         UsageError: naming the first value that does not fit.
     """
+    try:
+        from pydantic import (  # loaded where something is checked, and absent on some machines
+            TypeAdapter,
+            ValidationError,
+        )
+    except ImportError:
+        try:
+            return convert(tree, kind)
+        except ValueError as error:
+            raise UsageError(f"{source}: {error}") from error
     try:
         return TypeAdapter(kind).validate_python(tree)
     except ValidationError as error:

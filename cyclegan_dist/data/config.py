@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le
-
 from cyclegan_dist.errors import UsageError, refuse_password
+from cyclegan_dist.networks.bounds import Ge, Gt, Le
 
 MANIFEST = "manifest.parquet"  # the file that makes a folder a data set
 MAX_PIXELS = 50_000_000  # above this an image file is more likely a decompression bomb than a picture

@@ -7,15 +7,16 @@ that readers never see a partial data set. The same images give the same bytes.
 import contextlib
 import filecmp
 import hashlib
+import io
+import itertools
 import os
 import shutil
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from webdataset.writer import ShardWriter, TarWriter
 
 from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.data.manifest import MANIFEST, write_manifest
@@ -102,43 +103,44 @@ def _write_tars(
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Write a domain's tars; yield each one's relative path and its rows."""
     (draft / domain).mkdir()
-    written: dict[str, dict[str, Any]] = {}
-    pattern = str(draft / domain / f"{domain}-%06d.tar")
-    files: list[BinaryIO] = []
-
-    def create(name: str) -> BinaryIO:
-        """Opens a plain file: webdataset would parse the path as a URL, which may run a command or be rewritten."""
-        files.append(Path(name).open("xb"))  # noqa: SIM115 - closed by `post`
-        return files[-1]
-
-    with ShardWriter(
-        pattern,
-        maxcount=samples_per_shard,
-        maxsize=float("inf"),
-        opener=create,
-        post=lambda name: files.pop().close(),
-        encoder=False,
-        mtime=0,
-        verbose=0,
-    ) as writer:
-        for number, image in enumerate(images):
-            key = f"{number:09d}"
-            writer.write({"__key__": key, image.extension: image.data})
-            written[f"{key}.{image.extension}"] = {
-                "key": key,
-                "name": image.name,
-                "width": image.width,
-                "height": image.height,
-                "mode": image.mode,
-                "sha256": hashlib.sha256(image.data).digest(),
-            }
-    for path in sorted((draft / domain).iterdir()):
-        with tarfile.open(path, "r:") as tar:
-            index = [written[member.name] | {"offset": member.offset_data, "size": member.size} for member in tar]
-        if index:
-            yield path.relative_to(draft).as_posix(), index
-        else:
+    images = iter(images)
+    for number in itertools.count():
+        path = draft / domain / f"{domain}-{number:06d}.tar"
+        rows: dict[str, dict[str, Any]] = {}
+        with path.open("xb") as file, _samples(file) as write:
+            for image in itertools.islice(images, samples_per_shard):
+                key = f"{number * samples_per_shard + len(rows):09d}"
+                write(key, image)
+                rows[f"{key}.{image.extension}"] = {
+                    "key": key,
+                    "name": image.name,
+                    "width": image.width,
+                    "height": image.height,
+                    "mode": image.mode,
+                    "sha256": hashlib.sha256(image.data).digest(),
+                }
+        if not rows:
             path.unlink()
+            return
+        with tarfile.open(path, "r:") as tar:
+            index = [rows[member.name] | {"offset": member.offset_data, "size": member.size} for member in tar]
+        yield path.relative_to(draft).as_posix(), index
+
+
+@contextlib.contextmanager
+def _samples(file: BinaryIO) -> Iterator[Callable[[str, EncodedImage], None]]:
+    """Give a function that appends a key and its image to the tar `file`; the bytes are those of webdataset's own
+    writer with a time of 0.
+    """
+    with tarfile.open(fileobj=file, mode="w|") as tar:
+
+        def write(key: str, image: EncodedImage) -> None:
+            member = tarfile.TarInfo(f"{key}.{image.extension}")
+            member.size, member.mode = len(image.data), 0o444
+            member.uname = member.gname = "bigdata"
+            tar.addfile(member, io.BytesIO(image.data))
+
+        yield write
 
 
 def write_tar(path: Path, samples: Iterable[tuple[str, EncodedImage]]) -> int:
@@ -149,9 +151,9 @@ def write_tar(path: Path, samples: Iterable[tuple[str, EncodedImage]]) -> int:
     """
     count = 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as draft, draft.open("xb") as file, TarWriter(file, encoder=False, mtime=0) as writer:
+    with atomic(path) as draft, draft.open("xb") as file, _samples(file) as write:
         for key, image in samples:
-            writer.write({"__key__": key, image.extension: image.data})
+            write(key, image)
             count += 1
     return count
 

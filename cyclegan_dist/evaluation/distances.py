@@ -5,33 +5,29 @@ compare it across numbers. With the FID Inception's features they are KID (Binko
 FID (Heusel et al. 2017, arXiv 1706.08500), with any other they are not.
 """
 
+import math
+
 import torch
-from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import poly_mmd
+from torch import Tensor
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.figures import Figure
 
 
-class _Given(nn.Module):
-    """A feature extractor for torchmetrics that returns features which were computed before."""
-
-    def __init__(self, num_features: int):
-        super().__init__()
-        self.num_features = num_features
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
-
-
 def frechet_distance(real: Tensor, fake: Tensor) -> Figure:
     """Between Gaussians fitted to n x D and m x D features."""
     _refuse_few(real, fake, 2)
-    metric = FrechetInceptionDistance(_Given(real.shape[1])).set_dtype(torch.float64)
-    metric.update(real.double(), real=True)
-    metric.update(fake.double(), real=False)
-    return Figure(float(metric.compute()), n=min(len(real), len(fake)))
+    gap = (real.double().mean(0) - fake.double().mean(0)).square().sum()
+    # With X^T X = S and Y^T Y = T, tr (S T)^(1/2) is the sum of the singular values of X Y^T. So no root is taken of
+    # eigenvalues that are zero but for rounding, of which S T has many if there are fewer images than features.
+    x, y = (_covariance_root(features.double()) for features in (real, fake))
+    cross = torch.linalg.svdvals(x @ y.T).sum()
+    return Figure(float(gap + x.square().sum() + y.square().sum() - 2 * cross), n=min(len(real), len(fake)))
+
+
+def _covariance_root(features: Tensor) -> Tensor:
+    """X, at most D x D, with X^T X the covariance of n x D features."""
+    return torch.linalg.qr((features - features.mean(0)) / math.sqrt(len(features) - 1), mode="r").R
 
 
 def kernel_distance(real: Tensor, fake: Tensor, subsets: int, seed: int = 0) -> Figure:
@@ -48,8 +44,15 @@ def kernel_distance(real: Tensor, fake: Tensor, subsets: int, seed: int = 0) -> 
     rng = torch.Generator().manual_seed(seed)
     pick = [torch.randperm(len(x), generator=rng)[: subsets * size].view(subsets, size) for x in (real, fake)]
     real, fake = real.double(), fake.double()
-    estimates = [float(poly_mmd(real[a], fake[b])) for a, b in zip(*pick, strict=True)]
+    estimates = [_squared_mmd(real[a], fake[b]) for a, b in zip(*pick, strict=True)]
     return Figure.mean(estimates, n)
+
+
+def _squared_mmd(x: Tensor, y: Tensor) -> float:
+    """The unbiased estimate from n x D features of each: means over all pairs of two different images."""
+    n = len(x)
+    xx, yy, xy = ((a @ b.T / a.shape[1] + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
+    return float((xx.sum() - xx.trace() + yy.sum() - yy.trace()) / (n * (n - 1)) - 2 * xy.mean())
 
 
 def _refuse_few(real: Tensor, fake: Tensor, least: int) -> None:

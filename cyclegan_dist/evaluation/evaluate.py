@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.data.manifest import MANIFEST, READING, open_manifest
@@ -73,11 +73,13 @@ def _report(command: Evaluate, evaluation: Evaluation, snapshot: Snapshot, run_d
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror}; choose another --out") from error
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # rich assumes 80, and would cut names off in a log
     headings, *rows = table(evaluation.figures)
-    shown = Table(*headings, box=None)
+    shown = Table(Column(headings[0], overflow="fold"), *headings[1:], box=None)
     for row in rows:
         shown.add_row(*row)
-    console.print(shown, soft_wrap=not console.is_terminal)
+    console.print(shown)
     for finding in evaluation.findings:
         console.print(f"{finding.name}: {finding.text}", soft_wrap=True, markup=False, highlight=False)
     print(f"page: {page}")

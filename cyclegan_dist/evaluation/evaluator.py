@@ -9,8 +9,9 @@ from torch import Tensor
 
 from cyclegan_dist.data.images import visible
 from cyclegan_dist.data.manifest import Manifest
+from cyclegan_dist.evaluation.class_rate import class_index
 from cyclegan_dist.evaluation.config import EvaluationConfig
-from cyclegan_dist.evaluation.features import open_features
+from cyclegan_dist.evaluation.features import FeatureNetwork, feature_network
 from cyclegan_dist.evaluation.images import DomainImages, whole_images
 from cyclegan_dist.evaluation.scores import Scores, comparable, correlation, grey, l1, paired, ssim
 from cyclegan_dist.evaluation.segmentation import confusion, open_segmenter, read_palette, segmented
@@ -60,7 +61,11 @@ class Evaluator:
     def __init__(self, snapshot: Snapshot, manifest: Manifest, config: EvaluationConfig, world: World):
         self.config, self.world = config, world
         wanted = set(config.metrics)
-        self.features = open_features(config, world.device) if "distances" in wanted else None
+        self.features: FeatureNetwork | None = None
+        if "distances" in wanted or config.class_rate:
+            self.features = feature_network(config.features, world.device, config.features_sha256)
+        for name in config.class_rate:
+            class_index(name)  # an unknown one is refused before images are translated
         self.palette, self.segmenter = None, None
         if "segmentation" in wanted and config.palette:
             self.palette = read_palette(config.palette)

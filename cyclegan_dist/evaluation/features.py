@@ -1,6 +1,5 @@
-"""Networks whose features images are compared by. Weights come from local files, checked by their hash."""
+"""Networks whose features images are compared by. Weights come from local files or packages, checked by their hash."""
 
-import hashlib
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,76 +11,73 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+from cyclegan_dist.config.features import PACKAGED, check_features
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.evaluation.config import EvaluationConfig
+from cyclegan_dist.evaluation.efficientnet_lite import efficientnet_lite
+from cyclegan_dist.evaluation.weights import read_weights
 
 _HEADS = ("fc", "classifier", "heads", "head")  # what torchvision's networks call their last layer
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as its networks want it
 
 
 @dataclass(frozen=True)
-class Features:
-    """A feature extractor.
+class FeatureNetwork:
+    """A network whose features images are compared by.
 
     Attributes:
-        kernel: what the kernel distance between its features is called.
-        frechet: what the Frechet distance is called.
-        of: n x 3 x H x W uint8 images to n x D features.
+        name: unique to network and weights; figures of different names cannot be compared.
+        of: n x C x H x W uint8 images, C 1 or 3, on the network's device, to n x D float32 features on the CPU.
+        head: n x D features to n x 1000 logits of ImageNet's classes, on the CPU; None if they are not known.
     """
 
-    kernel: str
-    frechet: str
+    name: str
     of: Callable[[Tensor], Tensor]
+    head: nn.Module | None = None
+
+    @property
+    def kernel(self) -> str:
+        """What the kernel distance between its features is called."""
+        return "kid" if self.name == "inception" else f"kd/{self.name}"
+
+    @property
+    def frechet(self) -> str:
+        """What the Frechet distance is called."""
+        return "fid" if self.name == "inception" else f"fd/{self.name}"
 
 
-def open_features(config: EvaluationConfig, device: torch.device) -> Features:
-    """The extractor that `config.features` names, on `device`.
+def feature_network(features: str, device: torch.device, sha256: str = "") -> FeatureNetwork:
+    """The network that `features` names, on `device`.
+
+    Args:
+        features: `untrained`; `efficientnet_lite0` or `efficientnet_lite2`, with `:FILE` for weights of these in a file
+            instead of the installed package; `inception:FILE`; or `NAME:FILE` of a torchvision network.
+        device: where it is computed.
+        sha256: what FILE must hash to.
 
     Raises:
-        UsageError: if there is no such network or file, or the file is not what its hash promises.
+        UsageError: if there is no such network, package or file, or the file is not what its hash promises.
     """
-    name, _, file = config.features.partition(":")
+    check_features(features, sha256)
+    name, _, file = features.partition(":")
     if name == "untrained":
-        return _named("untrained", _untrained().to(device))
-    if not file:
-        raise UsageError(f"features {config.features}: give untrained, inception:FILE, or a torchvision NAME:FILE")
-    digest, weights = read_weights(Path(file), config.features_sha256)
+        return FeatureNetwork(name, _evaluating(_untrained(), device))
+    if name in PACKAGED:
+        network, head = efficientnet_lite(name, file)
+        return FeatureNetwork(name, _evaluating(network, device), head.eval().requires_grad_(False))
+    digest, weights = read_weights(Path(file), sha256)
     if name == "inception":
-        return Features("kid", "fid", _evaluating(_inception(file, device)))
-    return _named(f"{name}-{digest[:8]}", _backbone(name, weights).to(device))
+        return FeatureNetwork(name, _evaluating(_inception(file), device))
+    return FeatureNetwork(f"{name}-{digest[:8]}", _evaluating(_backbone(name, weights), device))
 
 
-def _named(name: str, network: nn.Module) -> Features:
-    return Features(f"kd/{name}", f"fd/{name}", _evaluating(network))
-
-
-def _evaluating(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    network.eval().requires_grad_(False)
+def _evaluating(network: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
+    network.to(device).eval().requires_grad_(False)
 
     @torch.inference_mode()
     def of(images: Tensor) -> Tensor:
         return network(images.expand(-1, 3, -1, -1)).flatten(1).float().cpu()
 
     return of
-
-
-def read_weights(file: Path, sha256: str = "") -> tuple[str, dict[str, Tensor]]:
-    """The file's hash, and the state dict in it. No code in it is run.
-
-    Raises:
-        UsageError: if it cannot be read, has another hash than `sha256`, or is no state dict.
-    """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"weights {file} cannot be read: {error.strerror}") from error
-    digest = hashlib.sha256(data).hexdigest()
-    if sha256 and digest != sha256.lower():
-        raise UsageError(f"weights {file} have sha256 {digest}, not {sha256}: they are not what you trust")
-    try:
-        return digest, torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch has many for what is no state dict
-        raise UsageError(f"weights {file} are no state dict that can be loaded safely") from error
 
 
 def _backbone(name: str, weights: dict[str, Tensor]) -> nn.Module:
@@ -137,14 +133,14 @@ def _untrained() -> nn.Module:
     return network
 
 
-def _inception(file: str, device: torch.device) -> nn.Module:
+def _inception(file: str) -> nn.Module:
     """The network of the published FID, TensorFlow's, with its own way of resizing to 299."""
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as error:
         raise UsageError("features inception needs pip install 'cyclegan_dist[inception]'") from error
     try:  # it loads the file without weights_only, which `read_weights` has seen to be safe
-        network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=file).to(device)
+        network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=file)
     except (RuntimeError, KeyError, AttributeError, TypeError) as error:
         raise UsageError(f"weights {file} are not those of the FID Inception (pt_inception-2015-12-05)") from error
     return _First(network)

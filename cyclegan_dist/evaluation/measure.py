@@ -10,11 +10,12 @@ from torch import Tensor
 
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.evaluation import detectors
+from cyclegan_dist.evaluation.class_rate import class_rate, class_rate_key
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.detectors import Detection
 from cyclegan_dist.evaluation.distances import frechet_distance, kernel_distance
 from cyclegan_dist.evaluation.evaluator import Direction, Evaluator
-from cyclegan_dist.evaluation.features import Features
+from cyclegan_dist.evaluation.features import FeatureNetwork
 from cyclegan_dist.evaluation.figures import Figure
 from cyclegan_dist.evaluation.segmentation import scores_of
 from cyclegan_dist.models.snapshot import Snapshot
@@ -64,8 +65,14 @@ def evaluate(snapshot: Snapshot, manifest: Manifest, config: EvaluationConfig, w
     figures: dict[str, Figure] = {}
     findings: list[Detection] = []
     for direction in directions:
-        figures |= _figures(direction, real[direction.name[1]], evaluator.features, config.subsets)
+        figures |= _figures(direction, real[direction.name[1]], evaluator.features, config)
         findings += _findings(direction, real[direction.name[1]])
+    if evaluator.features is not None:
+        for name in config.class_rate:
+            key = class_rate_key(evaluator.features, name)
+            shown = {f"real_{domain}": images for domain, images in real.items()}
+            shown |= {direction.name: direction.fake for direction in directions}
+            figures |= {f"{key}_{where}": class_rate(evaluator.features, x, name) for where, x in shown.items()}
     facts = {
         **{key: snapshot.card.get(key) for key in ("run", "step", "nimg")},
         "snapshot": str(snapshot.folder),
@@ -76,12 +83,14 @@ def evaluate(snapshot: Snapshot, manifest: Manifest, config: EvaluationConfig, w
     return Evaluation(dict(sorted(figures.items())), findings, facts, directions)
 
 
-def _figures(direction: Direction, real: Tensor, features: Features | None, subsets: int) -> dict[str, Figure]:
+def _figures(
+    direction: Direction, real: Tensor, network: FeatureNetwork | None, config: EvaluationConfig
+) -> dict[str, Figure]:
     """What is reported of a direction; `real` are features of the domain that it leads to."""
     found = {key: Figure.mean(values) for key, values in direction.scores.items() if "/" in key}
-    if features is not None:
-        found[f"{features.kernel}_{direction.name}"] = kernel_distance(real, direction.fake, subsets)
-        found[f"{features.frechet}_{direction.name}"] = frechet_distance(real, direction.fake)
+    if network is not None and "distances" in config.metrics:
+        found[f"{network.kernel}_{direction.name}"] = kernel_distance(real, direction.fake, config.subsets)
+        found[f"{network.frechet}_{direction.name}"] = frechet_distance(real, direction.fake)
     if direction.confusion is not None:
         scores = scores_of(direction.confusion, len(direction.fake))
         found |= {f"seg/{key}_{direction.name}": figure for key, figure in scores.items()}

@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from annotated_types import Ge
-
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.networks.bounds import Ge
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
 
 if TYPE_CHECKING:

@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from annotated_types import Ge, Gt
-
+from cyclegan_dist.networks.bounds import Ge, Gt
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
 
 if TYPE_CHECKING:

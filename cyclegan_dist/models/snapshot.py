@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Ge, MinLen
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from cyclegan_dist import __version__
+from cyclegan_dist.config.yaml_tree import check_tree, refuse_unknown
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.available import DEFAULT
 from cyclegan_dist.methods.contract import MethodConfig
+from cyclegan_dist.networks.bounds import Ge
 from cyclegan_dist.networks.build import Generator, build_generator
 from cyclegan_dist.networks.config import GeneratorConfig, InitConfig
 
@@ -46,7 +47,7 @@ class _Card:
     output_nc: Annotated[int, Ge(1)]
     generator: GeneratorConfig
     method: str = DEFAULT
-    directions: Annotated[tuple[Literal["AB", "BA"], ...], MinLen(1)] = ("AB", "BA")
+    directions: tuple[Literal["AB", "BA"]] | tuple[Literal["AB", "BA"], Literal["AB", "BA"]] = ("AB", "BA")
     preprocess: dict[str, Any] = field(default_factory=dict)
 
 
@@ -77,10 +78,6 @@ class Snapshot:
         Raises:
             UsageError: if there is none, it is damaged, or was written by a newer version of this program.
         """
-        from pydantic import TypeAdapter, ValidationError  # not needed for training, which saves snapshots
-
-        from cyclegan_dist.config.yaml_tree import refuse_unknown  # loads pydantic
-
         folder = _newest(Path(path))
         damaged = f"snapshot {folder} is damaged: {CARD}"
         try:
@@ -90,12 +87,9 @@ class Snapshot:
                     f"snapshot {folder} has format {found}, and this program reads formats up to {FORMAT}: "
                     "update cyclegan_dist"
                 )
-            checked = TypeAdapter(_Card).validate_python(card)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise UsageError(f"{damaged}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
         except (OSError, ValueError, RecursionError) as error:
             raise UsageError(f"{folder} is no snapshot: {CARD} cannot be read ({error})") from error
+        checked = check_tree(card, _Card, damaged)
         refuse_unknown(card["generator"], [field.name for field in fields(GeneratorConfig)], f"{damaged}: generator")
         return cls(folder, card, checked.method, checked.directions, checked.generator, checked.preprocess)
 

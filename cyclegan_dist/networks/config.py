@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt
+from cyclegan_dist.networks.bounds import Ge, Gt
 
 Init = Literal["normal", "xavier", "kaiming", "orthogonal"]
 

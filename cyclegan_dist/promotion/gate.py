@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
@@ -14,6 +13,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.detectors import DETECTORS
 from cyclegan_dist.evaluation.figures import Figure, difference
 from cyclegan_dist.evaluation.measure import Evaluation
+from cyclegan_dist.networks.bounds import Ge
 
 Detector = Literal["do-nothing", "collapsed", "inverted", "discriminator-won"]
 
@@ -100,6 +100,8 @@ def decide(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> Ve
 
 def _deciding(gate: Gate, evaluation: Evaluation) -> dict[str, Figure]:
     found = {key: figure for key, figure in evaluation.figures.items() if gate.figure in (key, key.rpartition("_")[0])}
+    if gate.figure.startswith("class_rate/") and len(found) > 1:
+        raise UsageError(f"gate: figure {gate.figure}: add _AB or _BA, since only one direction should raise it")
     if not found:
         names = sorted({key.rpartition("_")[0] for key in evaluation.figures})
         raise UsageError(f"gate: no figure {gate.figure}; measured were {', '.join(names)}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cyclegan_dist.config.config import home
+from cyclegan_dist.config.features import refuse_other_features
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.evaluation.config import EvaluationConfig
@@ -83,6 +84,7 @@ class Promotion:
     """One registered name, and the images on which candidates for it are evaluated."""
 
     def __init__(self, name: str, manifest: Manifest, gate: Gate, config: EvaluationConfig, world: World):
+        refuse_other_features(gate.figure, config.features, "gate: figure")
         self.registered, self.gate = Registered(name), gate
         self.manifest, self.config, self.world = manifest, config, world
 

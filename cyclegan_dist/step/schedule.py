@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
+from cyclegan_dist.networks.bounds import Ge, Gt
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cyclegan_dist.methods.contract import Images, Method, Player
+from cyclegan_dist.networks.fused import use_fused_layers
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.exchange import GradientExchange, broadcast_weights
@@ -45,8 +46,6 @@ class Step:
         self.memory_format = torch.channels_last if on_gpu else torch.contiguous_format
         method.networks.to(device=world.device, dtype=self.dtype)
         if on_gpu:
-            from cyclegan_dist.networks.fused import use_fused_layers
-
             use_fused_layers(method.networks)
             torch.backends.cudnn.benchmark = True
         self._parts = [self._part(player) for player in method.players]

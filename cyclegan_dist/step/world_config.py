@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt
-
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.networks.bounds import Ge, Gt
 
 Device = Literal["auto", "cpu", "cuda"]
 

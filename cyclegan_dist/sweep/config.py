@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
-
 from cyclegan_dist.config.config import NAME_PATTERN, Config, load_config, with_values
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.networks.bounds import Ge, Gt
 
 PRESET = "preset"  # a key of a sweep's space, not of a config: a preset that is joined to the base
 # Keys that a sweep sets itself in each trial.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_dist.config.config import Config, load_config
+from cyclegan_dist.config.features import refuse_other_features
 from cyclegan_dist.config.shipped import read_shipped
 from cyclegan_dist.config.yaml_tree import check_tree, flatten, read_tree, refuse_unknown
 from cyclegan_dist.errors import UsageError, suggestion
@@ -53,6 +54,8 @@ def _refuse_metric(metric: str, config: Config, source: str) -> None:
             raise UsageError(
                 f"{source}: metric {metric} comes from evaluations: set held_out.data to a data set, and every.snapshot"
             )
+        for option, figure in (("metric", metric), ("held_out.best", config.held_out.best)):
+            refuse_other_features(figure, config.held_out.features, f"{source}: {option}")
         return
     known = [f"loss/{name}" for name in config.method.losses]
     if value_of(dict.fromkeys(known, 0.0), metric) is None:

@@ -11,6 +11,7 @@ import pyarrow.compute
 
 from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.config.config import Config, check_config, dump_config, home, refuse_changes
+from cyclegan_dist.config.features import refuse_missing_extra, refuse_other_features
 from cyclegan_dist.config.yaml_tree import read_tree
 from cyclegan_dist.data.arrays import PICTURES
 from cyclegan_dist.data.config import DataConfig
@@ -44,6 +45,9 @@ def open_run(config: Config) -> Config:
     if config.held_out.data:
         held_out = dataclasses.replace(config.held_out, data=_absolute(config.held_out.data))
         open_manifest(held_out.data, ())
+        # Not in the config's own checks: older runs with such a config can still be read.
+        refuse_other_features(held_out.best, held_out.features, "held_out.best")
+        refuse_missing_extra(held_out.features)
         config = dataclasses.replace(config, held_out=held_out)
     if config.checkpoints:
         _refuse_checkpoints(config)
@@ -105,8 +109,7 @@ def draw_synthetic(out: Path, *, size: int, seed: int, count: int = 400) -> None
     """Draw the demo's two domains as a data set at `out`, unless it exists."""
     if (out / MANIFEST).exists():
         return
-    # Imported here so that a run on real data does not need webdataset, which is for writing.
-    from cyclegan_dist.data.shards import write_dataset
+    from cyclegan_dist.data.shards import write_dataset  # these load torch, for which a launcher need not wait
     from cyclegan_dist.data.synthetic import draw_domain
 
     write_dataset({d: draw_domain(d, count, seed=seed, size=size) for d in "AB"}, out, samples_per_shard=200)

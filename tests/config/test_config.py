@@ -93,6 +93,7 @@ def moved(value: object, key: str) -> object:
         "optim.beta1": 0.9,
         "optim.beta2": 0.9,
         "optim.ema_decay": 0.5,
+        "held_out.features": "efficientnet_lite0",
     }
     if key in choices:
         return choices[key]

@@ -10,9 +10,10 @@ import fsspec
 import pytest
 import webdataset as wds
 
+from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.data.manifest import SCHEMA, open_manifest, write_manifest
 from cyclegan_dist.data.reader import BadSampleError, DataError, ShardReader
-from cyclegan_dist.data.shards import write_dataset
+from cyclegan_dist.data.shards import write_dataset, write_tar
 from cyclegan_dist.data.synthetic import draw_domain
 from cyclegan_dist.errors import UsageError
 from tests.servers import http_server
@@ -52,6 +53,21 @@ def test_shards_are_ordinary_webdatasets_and_positioned_reads_give_the_same_byte
     for index, sample in enumerate(streamed):
         assert sample["__key__"] == reader.key(index)
         assert sample["png"] == reader.read(index)
+
+
+def test_shards_are_those_of_webdatasets_own_writer(dataset: Path, tmp_path: Path) -> None:
+    """Data sets that were written by it, and by other programs with it, have the same digests."""
+    reader = ShardReader(open_manifest(str(dataset)), "B")
+    with wds.ShardWriter(f"{tmp_path}/B-%06d.tar", maxcount=4, encoder=False, mtime=0, verbose=0) as writer:
+        for index in range(len(reader)):
+            writer.write({"__key__": reader.key(index), "png": reader.read(index)})
+    for path in (dataset / "B").iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+    long = f"{'x' * 90}/{'ü' * 90}"  # a key of another program's shard, which a translation keeps
+    write_tar(tmp_path / "own.tar", [(long, EncodedImage("", b"image", "png", 1, 1, "RGB"))])
+    with wds.TarWriter(f"{tmp_path}/other.tar", encoder=False, mtime=0) as writer:
+        writer.write({"__key__": long, "png": b"image"})
+    assert (tmp_path / "own.tar").read_bytes() == (tmp_path / "other.tar").read_bytes()
 
 
 def test_urls_are_read_too(dataset: Path) -> None:

@@ -121,6 +121,6 @@ def test_pix2pix_learns_the_negative_and_two_ranks_equal_one(pairs: Path, tiny_r
     assert go(one) == "FINISHED"
     assert set(run_ranks(lambda world: go(two, world), 2)) == {"FINISHED"}
     first, second = weights(one), weights(two)
-    assert max(float((first[key] - second[key]).abs().max()) for key in first) < 1e-10
+    assert max(float((first[key] - second[key]).abs().max()) for key in first) < 1e-9  # 2e-10 with torch 2.11
     assert list((one.run_dir / "samples").glob("*.png"))
     assert not (one.run_dir / "snapshots" / "nimg-000000028" / "G_BA.safetensors").exists()

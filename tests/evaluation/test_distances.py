@@ -26,6 +26,24 @@ def test_the_frechet_distance_of_a_stretch() -> None:
     assert frechet_distance(x, 3 * x).value == pytest.approx(4 * float(x.var(0).sum()), rel=1e-6)
 
 
+@pytest.mark.parametrize("n", [40, 8])  # more images than features, and fewer
+def test_both_are_torchmetrics(n: int) -> None:
+    from torchmetrics.image.fid import FrechetInceptionDistance
+    from torchmetrics.image.kid import poly_mmd
+
+    x, y = features(n, 12, 4), features(n + 4, 12, 5) * 2 + 1
+    given = torch.nn.Identity()
+    given.num_features = 12  # pyright: ignore
+    frechet = FrechetInceptionDistance(given).set_dtype(torch.float64)
+    frechet.update(x, real=True)
+    frechet.update(y, real=False)
+    assert frechet_distance(x, y).value == pytest.approx(float(frechet.compute()), rel=1e-5)
+    rng = torch.Generator().manual_seed(0)
+    one, two = (torch.randperm(len(z), generator=rng)[:n].view(2, -1) for z in (x, y))
+    parts = [float(poly_mmd(x[a], y[b])) for a, b in zip(one, two, strict=True)]
+    assert kernel_distance(x, y, 2).parts == pytest.approx(parts, rel=1e-9)
+
+
 def test_the_kernel_distance_is_the_unbiased_estimate() -> None:
     """Two subsets of everything, by loops over all pairs."""
     x, y = features(6, 3, 2), features(6, 3, 3) + 1

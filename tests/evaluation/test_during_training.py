@@ -41,7 +41,8 @@ def test_an_unrecorded_evaluation_is_recorded_by_the_resumed_run(
 
 
 def test_a_failing_evaluation_is_reported_and_the_run_continues(tiny_run: Callable[..., Config], dataset: Path) -> None:
-    config = tiny_run(held_out__data=str(dataset), held_out__features="resnet18:/none", stop_after=4)
+    how = {"held_out__features": "resnet18:/none", "held_out__best": "kd/resnet18-00000000"}
+    config = tiny_run(held_out__data=str(dataset), **how, stop_after=4)
     assert go(config) == "FINISHED"
     said = [record["text"] for record in records(config) if record["kind"] == "message"]
     assert any("was not evaluated: error: weights /none cannot be read" in text for text in said)
@@ -50,3 +51,19 @@ def test_a_failing_evaluation_is_reported_and_the_run_continues(tiny_run: Callab
 def test_missing_held_out_images_are_refused_before_ranks_start(tiny_run: Callable[..., Config]) -> None:
     with pytest.raises(UsageError, match="no data set at"):
         tiny_run(held_out__data="/none")
+
+
+def test_a_best_figure_of_another_network_is_refused_before_ranks_start(
+    tiny_run: Callable[..., Config], dataset: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"held_out\.best kd/untrained is not measured with features resnet18:w"):
+        tiny_run(held_out__data=str(dataset), held_out__features="resnet18:w")
+
+
+def test_a_missing_extra_is_refused_before_ranks_start(
+    tiny_run: Callable[..., Config], dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = {"held_out__features": "efficientnet_lite0", "held_out__best": "kd/efficientnet_lite0"}
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(UsageError, match="needs pip install"):
+        tiny_run(held_out__data=str(dataset), **how)

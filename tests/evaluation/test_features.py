@@ -10,7 +10,7 @@ import torchvision
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
-from cyclegan_dist.evaluation.features import open_features
+from cyclegan_dist.evaluation.features import feature_network
 
 CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (3, 3, 20, 24), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -21,7 +21,7 @@ def digest(path: Path) -> str:
 
 
 def test_the_untrained_network_is_deterministic_and_not_called_kid() -> None:
-    one, two = (open_features(EvaluationConfig(), CPU) for _ in range(2))
+    one, two = (feature_network("untrained", CPU) for _ in range(2))
     assert (one.kernel, one.frechet) == ("kd/untrained", "fd/untrained")
     assert torch.equal(one.of(IMAGES), two.of(IMAGES))
     assert one.of(IMAGES[:, :1]).shape == one.of(IMAGES).shape == (3, 320)  # grey images too
@@ -32,15 +32,15 @@ def test_the_untrained_network_is_deterministic_and_not_called_kid() -> None:
 def test_a_torchvision_network_is_named_by_its_weights(tmp_path: Path) -> None:
     network, file = torchvision.models.resnet18(weights=None), tmp_path / "w.pth"
     torch.save(network.state_dict(), file)
-    features = open_features(EvaluationConfig(features=f"resnet18:{file}", features_sha256=digest(file)), CPU)
+    features = feature_network(f"resnet18:{file}", CPU, digest(file))
     assert features.kernel == f"kd/resnet18-{digest(file)[:8]}"
     assert features.of(IMAGES).shape == (3, 512)
     with pytest.raises(UsageError, match="not what you trust"):
-        open_features(EvaluationConfig(features=f"resnet18:{file}", features_sha256="0" * 64), CPU)
+        feature_network(f"resnet18:{file}", CPU, "0" * 64)
     with pytest.raises(UsageError, match="not those of torchvision's resnet34"):
-        open_features(EvaluationConfig(features=f"resnet34:{file}"), CPU)
+        feature_network(f"resnet34:{file}", CPU)
     with pytest.raises(UsageError, match="no network of that name"):
-        open_features(EvaluationConfig(features=f"resnet19:{file}"), CPU)
+        feature_network(f"resnet19:{file}", CPU)
 
 
 @pytest.mark.slow
@@ -53,7 +53,7 @@ def test_the_fid_inception_is_called_kid_and_fid(tmp_path: Path, monkeypatch: py
         weights = Published("x", ["2048"], feature_extractor_weights_path="x").state_dict()
     file = tmp_path / "inception.pth"
     torch.save(weights, file)
-    features = open_features(EvaluationConfig(features=f"inception:{file}", features_sha256=digest(file)), CPU)
+    features = feature_network(f"inception:{file}", CPU, digest(file))
     assert (features.kernel, features.frechet) == ("kid", "fid")
     assert features.of(IMAGES).shape == (3, 2048)
     with pytest.raises(UsageError, match="give features_sha256"):
@@ -67,15 +67,15 @@ def test_a_file_with_code_in_it_is_not_run(tmp_path: Path) -> None:
 
     torch.save({"fc.weight": Evil()}, tmp_path / "evil.pth")
     with pytest.raises(UsageError, match="loaded safely"):
-        open_features(EvaluationConfig(features=f"resnet18:{tmp_path / 'evil.pth'}"), CPU)
+        feature_network(f"resnet18:{tmp_path / 'evil.pth'}", CPU)
     assert not (tmp_path / "run").exists()
 
 
 def test_invalid_options_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="give untrained, inception:FILE"):
-        open_features(EvaluationConfig(features="vgg16"), CPU)
+    with pytest.raises(UsageError, match=r"give untrained, .*inception:FILE"):
+        feature_network("vgg16", CPU)
     with pytest.raises(UsageError, match="cannot be read"):
-        open_features(EvaluationConfig(features=f"resnet18:{tmp_path / 'none'}"), CPU)
+        feature_network(f"resnet18:{tmp_path / 'none'}", CPU)
     with pytest.raises(UsageError, match="did you mean cycle"):
         EvaluationConfig(metrics=("cycles",))
     with pytest.raises(UsageError, match="needs a palette"):

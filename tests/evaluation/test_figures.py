@@ -1,14 +1,20 @@
 import math
 
 import pytest
+import scipy.stats
 
-from cyclegan_dist.evaluation.figures import Figure, difference
+from cyclegan_dist.evaluation.figures import Figure, difference, student_t
 
 
 def test_the_interval_is_students() -> None:
     figure = Figure.mean([1.0, 2.0, 3.0, 4.0, 5.0])
     assert figure.value == 3 and figure.n == 5
     assert figure.margin == pytest.approx(2.776445 * math.sqrt(2.5 / 5), rel=1e-6)  # t of 4 degrees of freedom
+
+
+@pytest.mark.parametrize("degrees", [*range(1, 12), 119, 140, 9999])
+def test_students_t_is_scipys(degrees: int) -> None:
+    assert student_t(degrees) == pytest.approx(scipy.stats.t.ppf(0.975, degrees), rel=1e-9)
 
 
 def test_one_part_has_no_interval() -> None:

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.manifest import READING, Manifest, open_manifest
 from cyclegan_dist.data.prepare import prepare
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.evaluation.class_rate import IMAGENET_CLASSES, class_rate_key
 from cyclegan_dist.evaluation.config import EvaluationConfig
+from cyclegan_dist.evaluation.features import feature_network
 from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.evaluation.report import write_report
 from cyclegan_dist.models.snapshot import Snapshot
@@ -106,14 +109,37 @@ def test_ranks_share_the_work_and_all_get_the_whole(snapshot: Path, opened: Mani
     for other in run_ranks(figures, 3):
         assert other.keys() == alone.keys()
         for key, values in alone.items():
-            # Of fewer images than features, the Frechet distance takes roots of what is rounding about zero.
-            assert other[key] == pytest.approx(values, rel=1e-2 if key[:2] == "fd" else 1e-4, abs=1e-6), key
+            assert other[key] == pytest.approx(values, rel=1e-4, abs=1e-6), key
 
 
 def test_only_requested_figures_are_measured(measured: Measure) -> None:
     found = measured(INVERT, INVERT, metrics=("cycle",), count=3).figures
     assert set(found) == {f"eval/cycle_{kind}_{domain}" for kind in ("l1", "ssim") for domain in "AB"}
     assert all(figure.n == 3 for figure in found.values())
+
+
+def test_class_rates_of_translations_stand_beside_those_of_real_images(measured: Measure) -> None:
+    network = feature_network("efficientnet_lite0", torch.device("cpu"))
+    shown = measured(IDENTITY, CONSTANT, metrics=("cycle",), count=7).directions[0].shown["input"]  # all 7 of A
+    assert network.head is not None
+    classes = network.head(network.of(torch.stack(shown))).argmax(1)
+    name = IMAGENET_CLASSES[int(classes[0])]
+    found = measured(
+        IDENTITY, CONSTANT, metrics=("cycle",), features="efficientnet_lite0", class_rate=(name,), count=7
+    ).figures
+    key = class_rate_key(network, name)
+    assert {k for k in found if k[:4] != "eval"} == {f"{key}_{end}" for end in ("AB", "BA", "real_A", "real_B")}
+    assert found[f"{key}_AB"].parts == found[f"{key}_real_A"].parts == tuple((classes == classes[0]).double().tolist())
+    assert found[f"{key}_BA"].value in (0, 1)  # all translations are one image
+    low, high = found[f"{key}_BA"].interval
+    assert 0 <= low < high <= 1
+
+
+def test_a_class_that_does_not_exist_is_refused(measured: Measure) -> None:
+    with pytest.raises(UsageError, match="class_rate zebre: did you mean zebra"):
+        measured(IDENTITY, IDENTITY, features="efficientnet_lite0", class_rate=("zebre",))
+    with pytest.raises(UsageError, match="class_rate needs a classifier: give features efficientnet_lite0 or"):
+        measured(IDENTITY, IDENTITY, class_rate=("zebra",))
 
 
 def test_a_damaged_image_is_named(snapshot: Path, dataset: Path, tmp_path: Path) -> None:

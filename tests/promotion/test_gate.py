@@ -51,6 +51,19 @@ def test_figures_that_cannot_decide_are_refused() -> None:
         decide(Gate(figure="fd/untrained"), evaluation(0.9), evaluation(1.0))
 
 
+def test_a_class_rate_decides_in_one_direction() -> None:
+    def rates(*both: float) -> Evaluation:
+        values = dict(zip(("AB", "BA"), both, strict=True))
+        return Evaluation(
+            {f"class_rate/efficientnet_lite0/zebra_{d}": Figure.mean([v, v]) for d, v in values.items()}, [], {}, []
+        )
+
+    figure = "class_rate/efficientnet_lite0/zebra"
+    assert decide(Gate(figure=f"{figure}_AB", better="higher"), rates(0.8, 0.1), rates(0.5, 0.1)).passed
+    with pytest.raises(UsageError, match="zebra: add _AB or _BA"):
+        decide(Gate(figure=figure, better="higher"), rates(0.8, 0.1), rates(0.5, 0.1))
+
+
 def test_a_gate_is_a_small_yaml_file(tmp_path: Path) -> None:
     file = tmp_path / "gate.yaml"
     file.write_text("figure: kid\nmargin: 0.01\nveto: [collapsed]\n")

@@ -9,8 +9,9 @@ import torch
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.evaluation.config import EvaluationConfig
 from tests.promotion.setting import Setting, promoting
-from tests.training.trainings import go
+from tests.training.trainings import ALONE, go
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::Warning", "ignore::ResourceWarning")]  # MLflow's
 
@@ -107,3 +108,13 @@ def test_names_that_no_uri_can_hold_are_refused(name: str) -> None:
 
     with pytest.raises(UsageError, match="give letters, digits"):
         Registered(name)
+
+
+def test_a_gate_of_another_network_is_refused_before_anything_is_evaluated(dataset: Path) -> None:
+    from cyclegan_dist.data.manifest import open_manifest
+    from cyclegan_dist.promotion.gate import Gate
+    from cyclegan_dist.promotion.promote import Promotion
+
+    config = EvaluationConfig(features="efficientnet_lite0")
+    with pytest.raises(UsageError, match="gate: figure kd/untrained is not measured with features efficientnet_lite0"):
+        Promotion("horses", open_manifest(str(dataset), ()), Gate(), config, ALONE)

@@ -54,6 +54,21 @@ def write(folder: Path, **changes: Any) -> str:
         ({"overrides": {"optim.learning": 1}}, "unknown key optim.learning"),
         ({"metric": "loss/cicle_A"}, "did you mean loss/cycle_A?"),
         ({"metric": "eval/cycle_l1"}, "set held_out.data"),
+        (
+            {"metric": "kd/efficientnet_lite0", "overrides": {"held_out.data": "x", "every.snapshot": 10}},
+            "metric kd/efficientnet_lite0 is not measured with features untrained",
+        ),
+        (
+            {
+                "metric": "kd/efficientnet_lite0",
+                "overrides": {
+                    "held_out.data": "x",
+                    "every.snapshot": 10,
+                    "held_out.features": "efficientnet_lite0",
+                },
+            },
+            "held_out.best kd/untrained is not measured with features efficientnet_lite0",
+        ),
         ({"overrides": {"every.log": 0}}, "writes no losses"),
         ({"scheduler": "asha", "max_images": 100, "grace_images": 200}, "0 < grace_images < max_images"),
         ({"scheduler": "pbt"}, "scheduler"),
