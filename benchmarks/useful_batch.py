@@ -20,7 +20,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +43,7 @@ DEMO = load_config("demo")
 TRAINING, HELD_OUT = 400, 24  # drawings of each domain
 HELD_OUT_SEED = 1000  # differs from the seeds of the training drawings
 CPU = torch.device("cpu")
+EASIER = (10.0, 12.0, 15.0)  # grey levels, for which noise scales are printed too
 NOISE_SCALES = np.geomspace(0.1, 10_000, 2001)  # searched
 
 Point = tuple[int, float]
@@ -205,8 +206,8 @@ def best_points(runs: Sequence[Run]) -> list[Point]:
     return found
 
 
-def report(runs: Sequence[Run]) -> None:
-    """Print the images of each batch and scaling, and the fits."""
+def report(runs: Sequence[Run], options: UsefulBatch) -> None:
+    """Print the images of each batch and scaling, and the fits, also of targets that are reached earlier."""
     print("| batch | learning rate | images to the target, by seed | mean | updates |\n|---|---|---|---|---|")
     for batch, scaling in sorted({(run.batch, run.scaling) for run in runs}):
         images = [run.images for run in runs if (run.batch, run.scaling) == (batch, scaling)]
@@ -214,12 +215,35 @@ def report(runs: Sequence[Run]) -> None:
         reached = [each for each in images if each is not None]
         mean = f"{statistics.mean(reached):.0f} | {statistics.mean(reached) / batch:.0f}" if reached else " | "
         print(f"| {batch} | {scaling} | {listed} | {mean} |")
-    print("\n| learning rate | noise scale (95 % interval) |\n|---|---|")
-    for name, found in (*((s, points(runs, s)) for s in ("none", "sqrt")), ("the better of both", best_points(runs))):
-        try:
-            print(f"| {name} | {fit(found)} |")
-        except UsageError as error:
-            print(f"| {name} | {error} |")
+    print(
+        "\n| error to reach | "
+        + " | ".join(f"noise scale, {name} (95 % interval)" for name in POINTS)
+        + " |\n|---|---|---|---|"
+    )
+    for target in (options.target, *EASIER):
+        found = [easier(run, target, options.every) for run in runs] if target > options.target else list(runs)
+        print(f"| {target:g} | {' | '.join(_fitted(choose(found)) for choose in POINTS.values())} |")
+
+
+def easier(run: Run, target: float, every: int) -> Run:
+    """The same training with the images to a target that is easier to reach."""
+    curve = [(i * max(every, run.batch), value) for i, value in enumerate(run.errors)]
+    ends = (crossing(curve[: i + 1], target) for i in range(1, len(curve)))
+    return dataclasses.replace(run, images=next((images for images in ends if images is not None), None))
+
+
+def _fitted(found: Sequence[Point]) -> str:
+    try:
+        return str(fit(found))
+    except UsageError as error:
+        return str(error)
+
+
+POINTS: Mapping[str, Callable[[Sequence[Run]], list[Point]]] = {
+    "none": lambda runs: points(runs, "none"),
+    "sqrt": lambda runs: points(runs, "sqrt"),
+    "the better": best_points,
+}
 
 
 def main(options: UsefulBatch) -> None:
@@ -241,7 +265,7 @@ def main(options: UsefulBatch) -> None:
                 runs.append(train(batch, scaling, seed, options))
                 lines = ",\n".join(json.dumps(dataclasses.asdict(run)) for run in runs)
                 write_atomic(options.out, json.dumps(target)[:-1] + f', "runs": [\n{lines}\n]}}\n')
-    report(runs)
+    report(runs, options)
 
 
 if __name__ == "__main__":

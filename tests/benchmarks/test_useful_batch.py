@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import useful_batch
-from benchmarks.useful_batch import Run, UsefulBatch, best_points, crossing, fit, main, points, train
+from benchmarks.useful_batch import Run, UsefulBatch, best_points, crossing, easier, fit, main, points, train
 from cyclegan_dist.errors import UsageError
 
 
@@ -47,6 +47,12 @@ def test_points_are_of_trainings_that_reached_the_target() -> None:
     assert points(runs, "none") == [(4, 500.0), (16, 900.0), (64, 2000.0)]
     assert points(runs, "sqrt") == [(4, 500.0), (16, 700.0), (64, 2500.0)]
     assert best_points(runs) == [(4, 500.0), (16, 700.0), (64, 2500.0)]
+
+
+def test_an_easier_target_is_reached_earlier() -> None:
+    curve = Run(batch=4, scaling="none", seed=0, images=180.0, errors=[30.0, 20.0, 10.0, 8.0], seconds=1.0)
+    assert easier(curve, 15, every=64).images == 96
+    assert easier(curve, 7, every=64).images is None
 
 
 def test_a_training_ends_at_its_images_and_is_evaluated_on_the_way() -> None:
