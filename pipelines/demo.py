@@ -47,9 +47,9 @@ def main() -> int:
 def show(out: Path, run_dir: Path, size: int, seed: int) -> int:
     """Translate held-out scenes, print the errors and the paths. Returns 1 if nothing was learned."""
     import torch
-    from torchvision.transforms.v2.functional import to_pil_image
     from torchvision.utils import make_grid
 
+    from cyclegan_dist.data.images import to_pillow
     from cyclegan_dist.data.synthetic import draw_scene
     from cyclegan_dist.evaluation.gallery import Section, translated, write_gallery
     from cyclegan_dist.models.snapshot import Snapshot, describe_directions
@@ -77,7 +77,7 @@ def show(out: Path, run_dir: Path, size: int, seed: int) -> int:
     )
     picture = out / "demo.png"
     rows = [image for images in next(iter(pictures.values())).values() for image in images[:8]]
-    to_pil_image(make_grid(torch.stack(rows), nrow=8, pad_value=255)).save(picture)
+    to_pillow(make_grid(torch.stack(rows), nrow=8, pad_value=255)).save(picture)
     for name, (line, _) in lines.items():
         print(f"mean absolute error {name} on {HELD_OUT} held-out images: {line}")
     print(f"picture (input, translation, reconstruction, truth): {picture}")

@@ -80,7 +80,16 @@ def test_nothing_is_imported_upwards(path: Path) -> None:
             "ray",
             {
                 f"cyclegan_dist.orchestration.{name}"
-                for name in ("cluster", "probing", "serving", "training", "translating", "tuning")
+                for name in (
+                    "cluster",
+                    "probing",
+                    "process_group",
+                    "ranks",
+                    "serving",
+                    "training",
+                    "translating",
+                    "tuning",
+                )
             },
         ),
         (
@@ -215,7 +224,9 @@ def test_a_missing_package_of_the_command_line_is_named_in_one_line() -> None:
     ("module", "heavy"),
     [
         ("cyclegan_dist.orchestration.launch", ["torch", "ray", "webdataset"]),
-        ("cyclegan_dist.orchestration.training", ["torchvision", "webdataset", "cyclegan_dist.training.trainer"]),
+        ("cyclegan_dist.orchestration.training", ["torch", "ray.train", "webdataset"]),
+        ("cyclegan_dist.orchestration.ranks", ["torch", "torchvision", "webdataset"]),
+        ("cyclegan_dist.orchestration.plugins", ["torchvision", "webdataset"]),
     ],
 )
 def test_a_launcher_does_not_wait_for_what_only_ranks_need(module: str, heavy: list[str]) -> None:

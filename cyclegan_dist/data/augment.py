@@ -3,9 +3,8 @@ mirror).
 """
 
 import numpy as np
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as TF
-from torchvision.transforms.v2.functional import InterpolationMode
 
 from cyclegan_dist.data.config import DataConfig
 
@@ -41,7 +40,7 @@ class Augment:
             ValueError: if it is smaller than the crop.
         """
         image = self._crop(image, rng) if "crop" in self.config.preprocess else self._round(image)
-        return TF.horizontal_flip(image) if self.config.flip and rng.random() < 0.5 else image
+        return image.flip(-1) if self.config.flip and rng.random() < 0.5 else image
 
     def _crop(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         height, width = image.shape[1:]
@@ -61,4 +60,7 @@ class Augment:
 def _resize(image: Tensor, height: int, width: int) -> Tensor:
     if image.shape[1:] == (height, width):
         return image
-    return TF.resize(image, [height, width], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    # A batch of one with the stride of a larger batch: torch then recognises a decoder's H x W x C layout and keeps it,
+    # instead of converting it to C x H x W, which takes as long as resizing.
+    batch = image.as_strided((1, *image.shape), (image.numel(), *image.stride()))
+    return F.interpolate(batch, size=(height, width), mode="bicubic", antialias=True)[0]

@@ -38,8 +38,8 @@ class DataConfig:
     workers: Annotated[int, Ge(0)] = 2
     """Loader processes per rank. 0: the training process loads the images."""
     cache_gb: Annotated[float, Ge(0)] = 0.0
-    """Gigabytes of disk in TMPDIR in which each rank caches decoded and resized images, so that later passes only crop
-    them. 0: no cache. Requires `resize_and_crop`."""
+    """Gigabytes of disk in each node's TMPDIR in which its ranks cache decoded and resized images, so that later passes
+    only crop them. 0: no cache. Requires `resize_and_crop`."""
 
     def __post_init__(self) -> None:
         refuse_password(self.path, "data.path")

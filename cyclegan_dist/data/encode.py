@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from cyclegan_dist.data.arrays import PICTURES, array_bytes
-from cyclegan_dist.data.images import UnreadableImageError, read_image
+from cyclegan_dist.data.images import UnreadableImageError, from_pillow, read_image, to_pillow
 
 Half = Literal["", "left", "right"]
 
@@ -86,9 +85,9 @@ def encode_image(image: Tensor, name: str, extension: str = "png", quality: int 
         return EncodedImage(name, array_bytes(_last(image)), "npy", *_facts(image))
     buffer = io.BytesIO()
     if extension == "jpg":
-        to_pil_image(image).save(buffer, "JPEG", quality=quality)
+        to_pillow(image).save(buffer, "JPEG", quality=quality)
     else:
-        to_pil_image(image).save(buffer, "PNG")
+        to_pillow(image).save(buffer, "PNG")
     return EncodedImage(name, buffer.getvalue(), extension, *_facts(image))
 
 
@@ -103,7 +102,7 @@ def write_image(image: Tensor, path: Path) -> None:
     elif len(image) not in PICTURES:
         raise ValueError(f"an image of {len(image)} channels must end in .npy")
     else:
-        to_pil_image(image).save(path, quality=95)  # used by JPEG and WebP, ignored by the others
+        to_pillow(image).save(path, quality=95)  # used by JPEG and WebP, ignored by the others
 
 
 def _last(image: Tensor) -> np.ndarray:
@@ -123,4 +122,4 @@ def _reduced(image: Tensor, load_size: int) -> Tensor:
     scale = load_size / min(height, width)
     size = max(load_size, round(width * scale)), max(load_size, round(height * scale))
     smaller = [Image.fromarray(channel.numpy()).resize(size, Image.Resampling.BICUBIC) for channel in image]
-    return torch.cat([pil_to_tensor(channel) for channel in smaller])
+    return torch.cat([from_pillow(channel) for channel in smaller])

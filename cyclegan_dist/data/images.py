@@ -15,7 +15,6 @@ import torch
 from PIL import Image, PngImagePlugin
 from PIL.ImageFile import ImageFile
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from cyclegan_dist.data.arrays import MAGIC, PICTURES, read_array
 from cyclegan_dist.data.config import MAX_FILE_BYTES, MAX_PIXELS
@@ -101,7 +100,18 @@ def with_channels(pixels: Tensor, channels: int) -> Tensor:
             f"it has {found} channels instead of {channels}: set method.input_nc (domain A) or "
             f"method.output_nc (domain B) to {found}, or give other images"
         )
-    return pixels.repeat(3, 1, 1) if found == 1 else pil_to_tensor(to_pil_image(pixels).convert("L"))
+    return pixels.repeat(3, 1, 1) if found == 1 else from_pillow(to_pillow(pixels).convert("L"))
+
+
+def from_pillow(image: Image.Image) -> Tensor:
+    """A Pillow image of mode L or RGB as C x H x W uint8."""
+    pixels = torch.from_numpy(np.array(image))
+    return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
+
+
+def to_pillow(pixels: Tensor) -> Image.Image:
+    """C x H x W uint8 with 1 or 3 channels as a Pillow image of mode L or RGB."""
+    return Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).numpy())
 
 
 def visible(images: Tensor) -> Tensor:
@@ -187,7 +197,7 @@ def _eight_bit(image: Image.Image) -> Tensor:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     mode = "L" if grey else "RGB"
-    return pil_to_tensor(image if image.mode == mode else image.convert(mode))
+    return from_pillow(image if image.mode == mode else image.convert(mode))
 
 
 def _upper_byte(image: Image.Image) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cyclegan_dist.data.augment import Augment
-from cyclegan_dist.data.cache import PixelCache
+from cyclegan_dist.data.cache import Gather, PixelCache, alone
 from cyclegan_dist.data.config import PREFETCH, DataConfig
 from cyclegan_dist.data.images import decode, to_unit_range
 from cyclegan_dist.data.manifest import Manifest
@@ -55,11 +55,11 @@ Pair = tuple[Tensor, Tensor, str, str, list[BadSample]]
 class _Positions(Dataset[Pair]):
     """Position in the plan -> one image of each domain, augmented by a generator that depends on the position alone."""
 
-    def __init__(self, manifest: Manifest, plan: Plan, augment: Augment, channels: dict[str, int]):
+    def __init__(self, manifest: Manifest, plan: Plan, augment: Augment, channels: dict[str, int], gather: Gather):
         self._plan, self._augment, self._channels = plan, augment, channels
         self._may_be_bad = augment.config.max_bad_fraction > 0
         self._readers = {domain: ShardReader(manifest, domain) for domain in DOMAINS}
-        self._caches = _caches(manifest, augment.config, channels)
+        self._caches = _caches(manifest, augment.config, channels, gather)
 
     def __getitem__(self, position: int) -> Pair:
         bad: list[BadSample] = []
@@ -113,7 +113,7 @@ class _Positions(Dataset[Pair]):
         return image
 
 
-def _caches(manifest: Manifest, config: DataConfig, channels: dict[str, int]) -> dict[str, PixelCache]:
+def _caches(manifest: Manifest, config: DataConfig, channels: dict[str, int], gather: Gather) -> dict[str, PixelCache]:
     """A cache per domain, or none; each caches the same share of its domain's images."""
     if not config.cache_gb:
         return {}
@@ -121,7 +121,7 @@ def _caches(manifest: Manifest, config: DataConfig, channels: dict[str, int]) ->
     sizes = {domain: n * channels[domain] * side**2 for domain, n in manifest.samples.items()}
     share = min(1.0, config.cache_gb * 1e9 / sum(sizes.values()))
     return {
-        domain: PixelCache(n, (channels[domain], side, side), round(share * sizes[domain]))
+        domain: PixelCache(n, (channels[domain], side, side), round(share * sizes[domain]), gather)
         for domain, n in manifest.samples.items()
     }
 
@@ -151,9 +151,10 @@ def batches(
     multiple: int,
     channels: dict[str, int],
     pin_memory: bool = False,
+    gather: Gather = alone,
 ) -> Generator[Batch]:
     """This rank's endless stream of micro-batches from `first_step` on: one iteration of the loader, so that it does
-    not pause at epoch boundaries. Close it to end the worker processes.
+    not pause at epoch boundaries. Close it to end the worker processes. All ranks call it together.
 
     Args:
         manifest: the data set.
@@ -164,6 +165,7 @@ def batches(
         multiple: the generators require sides that are multiples of it.
         channels: of domain "A" and "B": 1 or 3.
         pin_memory: copy batches into pinned memory, for a GPU.
+        gather: exchanges values between ranks, so that those of a node share a cache.
 
     Raises:
         DataError: while iterating, if a shard is not what the manifest says or an image cannot be used.
@@ -179,7 +181,7 @@ def batches(
 
     return _clean_errors(
         DataLoader(
-            _Positions(manifest, plan, Augment(config, multiple), channels),
+            _Positions(manifest, plan, Augment(config, multiple), channels, gather),
             batch_sampler=order(),  # pyright: ignore[reportArgumentType]
             collate_fn=_collate,
             num_workers=config.workers,

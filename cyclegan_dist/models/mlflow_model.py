@@ -3,21 +3,24 @@ the channels are not 1 or 3.
 """
 
 import base64
+import os
 from typing import Any
 
 import pandas as pd
 from mlflow.models.model import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from cyclegan_dist.data.encode import encode_image
-from cyclegan_dist.models.snapshot import Snapshot
-from cyclegan_dist.models.translator import open_translators
-
 
 class ImageTranslator(PythonModel):
     """All directions of a snapshot; the parameter `direction` chooses one, the first by default."""
 
     def load_context(self, context: PythonModelContext) -> None:
+        # While it logs a model, MLflow loads it and translates its example, only to warn. That would load torch.
+        if os.environ.get("CYCLEGAN_DIST_LOGS_MODEL"):
+            raise RuntimeError("not loaded while it is logged")
+        from cyclegan_dist.models.snapshot import Snapshot
+        from cyclegan_dist.models.translator import open_translators
+
         self.translators = open_translators(Snapshot.open(context.artifacts["snapshot"]), "cpu")
 
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride] - mlflow declares no answer
@@ -29,6 +32,8 @@ class ImageTranslator(PythonModel):
         return pd.DataFrame({"image": [self._translate(data, direction) for data in model_input["image"]]})
 
     def _translate(self, data: bytes | str, direction: str) -> str:
+        from cyclegan_dist.data.encode import encode_image
+
         translator = self.translators[direction]
         image = translator.decode(base64.b64decode(data) if isinstance(data, str) else bytes(data))
         return base64.b64encode(encode_image(translator.translate_batch([image])[0], "answer").data).decode()

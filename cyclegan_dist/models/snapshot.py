@@ -1,5 +1,5 @@
 """Snapshots: what users get of a trained model, one safetensors file for each direction and a JSON card that says how
-to use them.
+to use them. Loads torch only where weights are read or written.
 """
 
 import hashlib
@@ -9,21 +9,23 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
 
 from cyclegan_dist import __version__
 from cyclegan_dist.config.yaml_tree import check_tree, refuse_unknown
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.available import DEFAULT
-from cyclegan_dist.methods.contract import MethodConfig
 from cyclegan_dist.networks.bounds import Ge
-from cyclegan_dist.networks.build import Generator, build_generator
 from cyclegan_dist.networks.config import GeneratorConfig, InitConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from cyclegan_dist.methods.contract import MethodConfig
+    from cyclegan_dist.networks.build import Generator
 
 CARD = "card.json"
 FORMAT = 1  # of the card; the first cards, which do not say so, have format 0
@@ -107,12 +109,17 @@ class Snapshot:
         a_and_b = self.card["input_nc"], self.card["output_nc"]
         return a_and_b if direction == "AB" else a_and_b[::-1]
 
-    def generator(self, direction: str, device: torch.device | str = "cpu") -> Generator:
+    def generator(self, direction: str, device: "torch.device | str" = "cpu") -> "Generator":
         """The generator of `direction`, in evaluation mode and without gradients.
 
         Raises:
             UsageError: if the snapshot lacks that direction, or its weights are damaged.
         """
+        import torch
+        from safetensors.torch import load_file
+
+        from cyclegan_dist.networks.build import build_generator
+
         channels, config = self.channels(direction), self.generator_config
         name = weights_name(direction)
         try:
@@ -148,7 +155,7 @@ def _newest(path: Path) -> Path:
 
 
 def save_snapshot(
-    folder: Path, translators: Mapping[str, nn.Module], config: MethodConfig, facts: dict[str, Any]
+    folder: Path, translators: "Mapping[str, nn.Module]", config: "MethodConfig", facts: dict[str, Any]
 ) -> Path:
     """Write weights, one file for each direction, and card.json into `folder`: atomic.
 
@@ -164,6 +171,9 @@ def save_snapshot(
     Raises:
         OSError: if it cannot be written.
     """
+    import torch
+    from safetensors.torch import save_file
+
     draft = folder.parent / f".{folder.name}"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2.functional import to_pil_image
 
 from cyclegan_dist.data.arrays import PICTURES
-from cyclegan_dist.data.images import UnreadableImageError, read_image, with_channels
+from cyclegan_dist.data.images import UnreadableImageError, read_image, to_pillow, with_channels
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models import inference
 from cyclegan_dist.models.snapshot import Snapshot
@@ -88,7 +87,7 @@ class Translator:
         (made,) = self.translate_batch([self.decode(image)])
         if isinstance(image, np.ndarray):
             return made.permute(1, 2, 0).numpy()
-        return to_pil_image(made) if as_picture else made
+        return to_pillow(made) if as_picture else made
 
     def translate_batch(self, images: Sequence[Tensor] | Tensor) -> list[Tensor]:
         """Translate C x H x W uint8 images of any sizes and `in_channels` channels, those of equal size at once.

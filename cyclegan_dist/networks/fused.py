@@ -1,7 +1,7 @@
 """Fused execution of the networks on GPUs: NHWC, with norm, activation, residual and padding in one operation.
 
-The networks are defined as layers of torch.nn. Here these layers are walked, and what follows a convolution is computed
-by `fused_ops` up to the next convolution. Results are equal up to rounding. Where the number of channels of a
+The networks are defined as layers of torch.nn. Here these layers are walked, and what follows a convolution, up to the
+next one, is computed by `norm_ops` and `pad_ops`. Results are equal up to rounding. Where the number of channels of a
 convolution is no multiple of 8, it is padded to one. A convolution before an instance norm, which subtracts any bias,
 adds none; that bias gets no gradient.
 """
@@ -9,6 +9,7 @@ adds none; that bias gets no gradient.
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum, auto
+from types import UnionType
 from typing import Literal
 
 import torch
@@ -57,7 +58,7 @@ def run(layers: nn.Module, x: Tensor) -> Tensor:
     """`layers(x)`, fused where it can be; `layers` is an nn.Sequential of a generator or discriminator."""
     if x.device.type not in DEVICES or x.dtype not in DTYPES or torch.compiler.is_exporting():
         return layers(x)
-    from cyclegan_dist.networks import fused_ops  # Triton is installed only with torch for CUDA
+    from cyclegan_dist.networks import pad_ops  # imports Triton, which there is only for GPUs
 
     queue, kept, columns = Queue(_flat(layers)), x, 1
     while queue:
@@ -66,7 +67,7 @@ def run(layers: nn.Module, x: Tensor) -> Tensor:
             kept = x
         elif isinstance(layer, Pad):
             columns = _moved(queue[0], "in") if queue else 1
-            x = fused_ops.pad(x, *_padding(layer), shifts=columns)
+            x = pad_ops.pad(x, *_padding(layer), multiple=WIDTH, shifts=columns)
         elif isinstance(layer, Conv):
             x, columns = _convolve(layer, x, columns, queue), 1
         elif isinstance(layer, nn.InstanceNorm2d):
@@ -87,37 +88,42 @@ def _flat(layers: nn.Module) -> Iterator[nn.Module | Mark]:
             yield layer
 
 
+def _take(queue: Queue, wanted: Mark | type | UnionType) -> nn.Module | Mark | None:
+    """Remove and return the next layer if it is the wanted one."""
+    if queue and (queue[0] is wanted or (not isinstance(wanted, Mark) and isinstance(queue[0], wanted))):
+        return queue.popleft()
+    return None
+
+
 def _normalise(norm: nn.InstanceNorm2d, x: Tensor, kept: Tensor, queue: Queue) -> tuple[Tensor, Tensor]:
     """The norm and what follows it at once: the next convolution's input, and the input of the residual block."""
-    from cyclegan_dist.networks import fused_ops
+    from cyclegan_dist.networks import norm_ops
 
-    slope, padding, mode = 1.0, 0, "zero"
-    if isinstance(queue[0] if queue else None, nn.ReLU | nn.LeakyReLU):
-        slope = float(getattr(queue.popleft(), "negative_slope", 0.0))
-    residual = kept if queue and queue[0] is Mark.SUM and queue.popleft() else None
-    branches = bool(queue) and queue[0] is Mark.BRANCH and bool(queue.popleft())
-    if queue and isinstance(layer := queue[0], Pad):
-        padding, mode = _padding(layer)
-        queue.popleft()
+    activation = _take(queue, nn.ReLU | nn.LeakyReLU)
+    slope = 1.0 if activation is None else float(getattr(activation, "negative_slope", 0.0))
+    residual = kept if _take(queue, Mark.SUM) else None
+    branches = _take(queue, Mark.BRANCH) is not None
+    pad = _take(queue, Pad)
+    padding, mode = _padding(pad) if isinstance(pad, Pad) else (0, "zero")
     if branches and padding:
-        kept, x = fused_ops.instance_norm_and_padded(
+        kept, x = norm_ops.instance_norm_and_padded(
             x, slope=slope, residual=residual, padding=padding, mode=mode, epsilon=norm.eps
         )
         return x, kept
-    x = fused_ops.instance_norm(x, slope=slope, residual=residual, padding=padding, mode=mode, epsilon=norm.eps)
+    x = norm_ops.instance_norm(x, slope=slope, residual=residual, padding=padding, mode=mode, epsilon=norm.eps)
     return x, x if branches else kept
 
 
 def _convolve(conv: Conv, x: Tensor, columns: int, queue: Queue) -> Tensor:
     """The convolution, with a following tanh if its output channels are padded. Its input has `columns` of them."""
-    from cyclegan_dist.networks import fused_ops
+    from cyclegan_dist.networks import pad_ops
 
     normed = bool(queue) and isinstance(queue[0], nn.InstanceNorm2d)
     weight, bias = conv.weight, None if normed else conv.bias
     if columns > 1:  # N x (columns * channels) x H x 1: in channels_last, a view
         weight = weight.permute(0, 3, 1, 2).flatten(1, 2).unsqueeze(3)
     elif conv.in_channels % WIDTH and x.shape[1] == conv.in_channels:
-        x = fused_ops.pad(x, 0)
+        x = pad_ops.pad(x, 0, multiple=WIDTH)
     cropped = not normed and conv.out_channels % WIDTH != 0
     rows = _moved(conv, "out") if cropped else 1
     if rows > 1:  # (channels * rows) x C x 1 x W, a view too
@@ -137,8 +143,7 @@ def _convolve(conv: Conv, x: Tensor, columns: int, queue: Queue) -> Tensor:
         y = F.conv2d(x, weight, bias, conv.stride, conv.padding)
     if not cropped:
         return y
-    tanh = bool(queue) and isinstance(queue[0], nn.Tanh) and bool(queue.popleft())
-    return fused_ops.crop(y, conv.out_channels, tanh=tanh, rows=rows)
+    return pad_ops.crop(y, conv.out_channels, tanh=_take(queue, nn.Tanh) is not None, rows=rows)
 
 
 def _moved(layer: nn.Module | Mark, end: Literal["in", "out"]) -> int:

@@ -17,10 +17,12 @@ SIZES = ["pixels", "height", "width", "padding", "splits", "per_split"]  # no ke
 
 
 @triton.jit
-def merge(means, spreads, counts, total):
-    """Mean and sum of squared deviations of the union of several sets (Chan), along the first dimension."""
-    mean = tl.sum(counts * means, 0) / total
-    mean += tl.sum(counts * (means - mean[None, :]), 0) / total  # what was rounded away in the large sum
+def merge(means, spreads, counts, total, near):
+    """Mean and sum of squared deviations of the union of several sets (Chan), along the first dimension.
+
+    `near` is any value near the mean: less is rounded away in a sum of differences from it.
+    """
+    mean = near + tl.sum(counts * (means - near[None, :]), 0) / total
     off = means - mean[None, :]
     return mean, tl.sum(spreads + counts * off * off, 0)
 
@@ -49,7 +51,8 @@ def statistics_kernel(x, partial, pixels, channels, per_split, BLOCK_P: tl.const
         mean += off * (1.0 / count)
         spread += off * (value - mean)
     pixels_of_lane = ((end - start - tl.arange(0, BLOCK_P) + BLOCK_P - 1) // BLOCK_P).to(tl.float32)[:, None]
-    merged, spread_of_range = merge(mean, spread, pixels_of_lane, (end - start).to(tl.float32))
+    near = tl.load(x + start * channels + c, mask=c < channels, other=0.0).to(tl.float32)
+    merged, spread_of_range = merge(mean, spread, pixels_of_lane, (end - start).to(tl.float32), near)
     partial += (image * splits + split) * channels + c
     tl.store(partial, merged, mask=c < channels)
     tl.store(partial + tl.num_programs(2) * splits * channels, spread_of_range, mask=c < channels)
@@ -99,7 +102,8 @@ def normalise_kernel(
     means, spreads = load_partial(partial, image, images, splits, c, channels, SPLITS)
     s = tl.arange(0, SPLITS)
     counts = tl.minimum(statistics_per_split, tl.maximum(pixels - s * statistics_per_split, 0)).to(tl.float32)[:, None]
-    mean, spread = merge(means, spreads, counts, pixels.to(tl.float32))
+    near = tl.load(partial + image * splits * channels + c, mask=c < channels, other=0.0)
+    mean, spread = merge(means, spreads, counts, pixels.to(tl.float32), near)
     rstd = 1.0 / tl.sqrt(spread / pixels.to(tl.float32) + epsilon)
     if tl.program_id(0) == 0:
         tl.store(moments + image * channels + c, mean, mask=c < channels)

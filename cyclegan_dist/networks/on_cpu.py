@@ -1,8 +1,8 @@
 """Faster CPU implementations of layers of torch.nn.
 
 They have the same weights as the layers they extend and, up to rounding, the same results. The original implementation
-is used on other devices, in exported programs, which may run anywhere, and under autocast, where bf16 would round the
-partial sums.
+is used on other devices (on GPUs, `fused` may replace it), in exported programs, which may run anywhere, and under
+autocast, where bf16 would round the partial sums.
 """
 
 import torch

@@ -16,8 +16,6 @@ os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
 os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", "30")
 os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
-# Before new ranks start, old ones must leave their group, which a frozen rank never does. Ray's default is 30 s.
-os.environ.setdefault("TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S", "5")
 if not os.environ.get("RAY_ADDRESS"):
     # Without a token, other users of this machine could run code through the agents of the local cluster. It is
     # generated here, because Ray would write a world-readable one into the home folder.

@@ -1,5 +1,6 @@
 """The Ray cluster: joining or starting one, its capacity, and stop signals."""
 
+import importlib
 import os
 import shutil
 import signal
@@ -21,9 +22,19 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.orchestration.job_api import refuse_open_job_api
 
 
+class RestartNeededError(Exception):
+    """The launcher must restart, to continue from the last checkpoint; the message is the reason."""
+
+
 @contextmanager
-def cluster() -> Iterator[None]:
-    """Join the cluster of RAY_ADDRESS (set inside a Ray job), or start one for this block and end it with the block."""
+def cluster(meanwhile: str = "") -> Iterator[None]:
+    """Join the cluster of RAY_ADDRESS (set inside a Ray job), or start one for this block and end it with the block.
+
+    Args:
+        meanwhile: a module to load while Ray's processes start, which leaves this one waiting for seconds.
+    """
+    if meanwhile:
+        threading.Thread(target=importlib.import_module, args=(meanwhile,), daemon=True).start()
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     with ExitStack() as stack:
         joined = bool(os.environ.get("RAY_ADDRESS"))

@@ -28,7 +28,8 @@ def launch(config: Config, launcher: str) -> int:
         config.optim.micro_batches(config.world.num_workers)  # before Ray starts, which takes seconds
     with locked(config):
         config = open_run(config)
-        from cyclegan_dist.orchestration.training import RestartNeededError, train_on_ray  # loads Ray
+        from cyclegan_dist.orchestration.cluster import RestartNeededError  # loads Ray
+        from cyclegan_dist.orchestration.training import train_on_ray
 
         try:
             with observing(config.run_dir, config.tracking):

@@ -1,33 +1,9 @@
-"""Training on Ray Train: starts the ranks, restarts them when one dies, and forwards stop requests."""
+"""Training on a Ray cluster: joins or starts it, and forwards stop requests to the run."""
 
-import re
-import shutil
-import tempfile
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any, NoReturn
-
-import ray.train
-from ray.train import ControllerError, FailureConfig, LoggingConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train.torch import TorchConfig, TorchTrainer
-
-from cyclegan_dist.checkpoint.fence import SupersededError
-from cyclegan_dist.checkpoint.storage import storage_at
-from cyclegan_dist.config.config import Config, check_config
-from cyclegan_dist.errors import UsageError, without_passwords
-from cyclegan_dist.orchestration.cluster import cluster, in_thread, last_line, room_for, stop_signals
-from cyclegan_dist.step import distributed
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.orchestration.cluster import RestartNeededError, cluster, in_thread, room_for, stop_signals
 from cyclegan_dist.storage.layout import RunFolder, Status
-from cyclegan_dist.tracking.journal import append
-from cyclegan_dist.training.stop import StopRequest
-
-CONTROLLER_FAILURES = 2  # in a row; a controller that loses ranks during their start may hang
-RESIZE_S = 15.0  # between two checks for more nodes, if the number of ranks may change
-NO_NODES = "WorkerGroupStartupTimeoutError"  # a private class of Ray
-
-
-class RestartNeededError(Exception):
-    """The launcher must restart, to continue from the last checkpoint; the message is the reason."""
 
 
 def train_on_ray(config: Config, *, restarted: bool = False) -> tuple[Status, int]:
@@ -45,7 +21,9 @@ def train_on_ray(config: Config, *, restarted: bool = False) -> tuple[Status, in
         UsageError: if the cluster is too small, a rank failed in a way that a restart cannot fix, or ranks died more
             often than world.max_failures allows.
     """
-    with cluster():
+    with cluster(meanwhile="cyclegan_dist.orchestration.ranks"):
+        from cyclegan_dist.orchestration.ranks import fit
+
         workers, use_gpu = _workers(config, refuse=not restarted)
         with stop_signals(RunFolder(config.run_dir).stop.touch) as stopped_by:
             try:
@@ -55,107 +33,6 @@ def train_on_ray(config: Config, *, restarted: bool = False) -> tuple[Status, in
                     raise
                 status = Status.KILLED  # the user wants it to stop
     return status, stopped_by[0]
-
-
-def fit(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> Status:
-    """Train an opened run on the cluster that this process is joined to.
-
-    Returns:
-        The run's status.
-
-    Raises:
-        RestartNeededError, UsageError: as `train_on_ray`.
-    """
-    while True:
-        before = _newest_step(config)
-        try:
-            status = _fit_once(config, workers, use_gpu)
-        except ray.train.TrainingFailedError as error:
-            _raise_failure(config)
-            if isinstance(error, ControllerError) and type(error.controller_failure).__name__ == NO_NODES:
-                raise RestartNeededError("there are too few nodes for all ranks, waiting for more") from error
-            gained = config.world.max_failures and _newest_step(config) > before
-            if not gained:
-                _give_up(config, error)
-            if isinstance(error, ControllerError):
-                raise RestartNeededError(last_line(error)) from error
-            continue  # a new checkpoint resets the count of failures
-        _raise_failure(config)
-        if status == Status.SUPERSEDED:
-            raise UsageError(f"another launcher has taken over run {config.name}: this one stops")
-        return status
-
-
-def _fit_once(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> Status:
-    storage = Path(tempfile.mkdtemp(prefix="cyclegan_ray_"))  # of Ray Train, not needed after the run
-    timeout_s = int(distributed.SETTING_UP * config.world.timeout_s)
-    failures = FailureConfig(max_failures=config.world.max_failures, controller_failure_limit=CONTROLLER_FAILURES)
-    trainer = TorchTrainer(
-        train_rank,
-        train_loop_config=asdict(config),
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, elastic_resize_monitor_interval_s=RESIZE_S),
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo", timeout_s=timeout_s),
-        run_config=RunConfig(
-            name=config.name,
-            storage_path=str(storage),
-            failure_config=failures,
-            logging_config=LoggingConfig(log_level="ERROR"),
-            callbacks=[_RecordFailures(str(config.run_dir))],
-        ),
-    )
-    try:
-        return Status(trainer.fit().return_value)
-    finally:
-        shutil.rmtree(storage, ignore_errors=True)
-
-
-class _RecordFailures(UserCallback):
-    """Records failures of ranks in the journal, from Ray Train's controller."""
-
-    def __init__(self, run_dir: str):
-        self.run_dir = run_dir
-
-    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        append(Path(self.run_dir), "failure", text=_cause(worker_exceptions), ranks=sorted(worker_exceptions))
-
-
-def _give_up(config: Config, error: ray.train.TrainingFailedError) -> NoReturn:
-    append(config.run_dir, "end", status=Status.FAILED)  # rank 0 may have died before it wrote this
-    failures = getattr(error, "worker_failures", None) or {}
-    crash = RunFolder(config.run_dir).crash
-    crash.write_text(without_passwords("\n\n".join(map(str, [error, *failures.values()]))))
-    cause = _cause(failures) if failures else last_line(error)
-    raise UsageError(f"training failed: {cause}; run the same command again to resume. Details: {crash}") from error
-
-
-def _newest_step(config: Config) -> int:
-    """The step of the newest checkpoint, or 0."""
-    return max(storage_at(config.checkpoint_path).steps(), default=0)
-
-
-def _raise_failure(config: Config) -> None:
-    """Raise the failure that a rank recorded, if there is one."""
-    failure = RunFolder(config.run_dir).read_failure()
-    if failure is not None:
-        raise UsageError(failure.message)
-
-
-def train_rank(tree: dict[str, Any]) -> Status:
-    """Run by every Ray Train worker."""
-    config = check_config(tree, "config")
-    if RunFolder(config.run_dir).failed.exists():
-        return Status.FAILED  # restarted after a failure that a restart cannot fix; the launcher reports it
-    from cyclegan_dist.orchestration.plugins import PLUGINS  # loads torchvision, which launchers do not need
-    from cyclegan_dist.training.trainer import train
-
-    world = distributed.join(config.world.device, config.world.timeout_s)
-    world = world.subgroup(config.optim.largest_world(world.size))
-    if world is None:
-        return Status.RESERVE
-    try:
-        return train(config, world, StopRequest(config.run_dir, world), PLUGINS)
-    except SupersededError:
-        return Status.SUPERSEDED  # not an error, after which Ray would restart these ranks
 
 
 def _workers(config: Config, *, refuse: bool) -> tuple[int | tuple[int, int], bool]:
@@ -170,17 +47,3 @@ def _workers(config: Config, *, refuse: bool) -> tuple[int | tuple[int, int], bo
     if not room:
         raise UsageError("the Ray cluster has no free device for a rank: add nodes, or pass --launcher local")
     return config.optim.largest_world(room), use_gpu
-
-
-def _cause(failures: dict[int, Any]) -> str:
-    """The error of the rank that failed first: the others only lost their connection to it."""
-    lines = {rank: _error_line(failure) for rank, failure in sorted(failures.items())}
-    first = {rank: line for rank, line in lines.items() if not re.search("gloo|nccl|connection", line, re.IGNORECASE)}
-    rank, line = next(iter((first or lines).items()))
-    return f"rank {rank}: {line}"
-
-
-def _error_line(failure: BaseException) -> str:
-    """A rank's error in one line. For a process that died Ray adds a long list of possible reasons."""
-    line = last_line(failure)
-    return line.partition(". ")[0] if line.startswith("The actor is dead") else line

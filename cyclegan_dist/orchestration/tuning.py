@@ -28,7 +28,7 @@ from rich.console import Console
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.orchestration.cluster import cluster, in_thread, last_line, room_for, stop_signals
-from cyclegan_dist.orchestration.training import fit
+from cyclegan_dist.orchestration.ranks import fit
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.sweep.progress import SweepProgress
 from cyclegan_dist.sweep.spec import value_of

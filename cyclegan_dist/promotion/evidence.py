@@ -5,10 +5,9 @@ from pathlib import Path
 
 import jinja2
 import torch
-from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from cyclegan_dist.data.images import visible
+from cyclegan_dist.data.images import to_pillow, visible
 from cyclegan_dist.evaluation.measure import Evaluation
 from cyclegan_dist.evaluation.report import table
 from cyclegan_dist.models.export import available_formats, export_generators
@@ -96,4 +95,4 @@ def _draw_samples(evaluation: Evaluation, path: Path) -> None:
     ]
     width = max(row.shape[2] for row in rows)
     padded = [torch.nn.functional.pad(row, (0, width - row.shape[2]), value=255) for row in rows]
-    to_pil_image(torch.cat(padded, 1)).save(path)
+    to_pillow(torch.cat(padded, 1)).save(path)

@@ -4,17 +4,19 @@ A model has all generators of a snapshot, so that an alias of the registry chang
 """
 
 import importlib.metadata
+import io
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
-import torch
 import yaml
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
@@ -22,15 +24,16 @@ from mlflow.entities import LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from PIL import Image
 
-from cyclegan_dist.data.encode import encode_image
+from cyclegan_dist.data.arrays import PICTURES, array_bytes
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.snapshot import CARD, Snapshot
 from cyclegan_dist.tracking.sender_state import first_line
 
 MODEL_NAME = "generators"
 _PACKAGE = Path(__file__).parents[1]
-_NEEDS = ("mlflow", "torch", "torchvision", "safetensors", "pydantic", "numpy", "pandas", "pillow", "fsspec", "pyarrow")
+_NEEDS = ("mlflow", "torch", "safetensors", "pydantic", "numpy", "pandas", "pillow", "fsspec", "pyarrow")
 
 
 def log_generators(
@@ -55,7 +58,7 @@ def log_generators(
     whole = _keep_whole(run_id, name, nimg)
     if whole:
         return whole
-    with mlflow.start_run(run_id=run_id):
+    with _not_loaded(), mlflow.start_run(run_id=run_id):
         logged = mlflow.pyfunc.log_model(
             name=name,
             python_model=str(_PACKAGE / "models" / "mlflow_model.py"),
@@ -72,6 +75,16 @@ def log_generators(
             params={"nimg": nimg},
         )
     return logged.model_uri
+
+
+@contextmanager
+def _not_loaded() -> Iterator[None]:
+    """Within it, MLflow does not load models that it logs, see `models/mlflow_model.py`."""
+    os.environ["CYCLEGAN_DIST_LOGS_MODEL"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["CYCLEGAN_DIST_LOGS_MODEL"]
 
 
 def log_evaluation(run_id: str, step: int, values: Mapping[str, float], folder: Path) -> None:
@@ -168,5 +181,7 @@ def _version(name: str) -> tuple[str, str]:
 
 def example_input(channels: int) -> pd.DataFrame:
     """One grey 16 x 16 image of `channels` channels, as a model takes it."""
-    grey = torch.full((channels, 16, 16), 128, dtype=torch.uint8)
-    return pd.DataFrame({"image": [encode_image(grey, "example").data]})
+    grey, buffer = np.full((16, 16, channels), 128, np.uint8), io.BytesIO()
+    if channels in PICTURES:
+        Image.fromarray(grey[..., 0] if channels == 1 else grey).save(buffer, "PNG")
+    return pd.DataFrame({"image": [buffer.getvalue() or array_bytes(grey)]})

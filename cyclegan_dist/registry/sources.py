@@ -36,7 +36,7 @@ def open_source(source: str) -> "Snapshot":
     Raises:
         UsageError: if there is nothing of that name, it is damaged, or MLflow cannot be reached.
     """
-    from cyclegan_dist.models.snapshot import Snapshot  # loads torch
+    from cyclegan_dist.models.snapshot import Snapshot
 
     if not source.startswith(REGISTRY):
         return Snapshot.open(source)

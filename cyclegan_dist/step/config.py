@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.networks.bounds import Ge, Gt, Lt
 
+Precision = Literal["fp64", "fp32", "bf16", "auto"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
@@ -30,8 +32,10 @@ class OptimConfig:
     """Fused layers in N x H x W x C layout, and the whole update as one CUDA graph. `auto`: on a GPU. Losses stay the
     same but for rounding. A gradient that is not finite is noticed when losses are logged or something is saved; no
     weight changes after it."""
-    precision: Literal["fp64", "fp32", "bf16"] = "fp32"
-    """`bf16`: autocast, weights and losses stay fp32. `fp64`: everything in double, to compare runs."""
+    precision: Precision = "fp32"
+    """`bf16`: autocast, weights and losses stay fp32. `fp64`: everything in double, to compare runs. `auto`: bf16 where
+    the processors or GPUs of all ranks have instructions for it, else fp32; chosen once for a run, before its first
+    step."""
     ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Decay per update of the averaged generators, which snapshots then hold. 0: none."""
 

@@ -18,12 +18,14 @@ from cyclegan_dist.data.loader import Batch, RankSlice, batches, fixed_images
 from cyclegan_dist.data.manifest import READING, Manifest, open_manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan
 from cyclegan_dist.methods.contract import Method
+from cyclegan_dist.step.config import Precision
 from cyclegan_dist.step.distributed import World
+from cyclegan_dist.step.precision import has_bf16
 from cyclegan_dist.step.schedule import Schedule
 from cyclegan_dist.step.update import Step
 from cyclegan_dist.storage.files import write_atomic
 from cyclegan_dist.storage.layout import RunFolder
-from cyclegan_dist.tracking.journal import Journal
+from cyclegan_dist.tracking.journal import Journal, read_records
 from cyclegan_dist.training.hooks.log import Log
 from cyclegan_dist.training.hooks.progress import Hooks, Progress
 from cyclegan_dist.training.hooks.quarantine import Quarantine
@@ -76,6 +78,7 @@ class Parts:
             rank_slice,
             first_step=first_step,
             pin_memory=pin,
+            gather=self.world.gather,
             **self._geometry(),
         )
 
@@ -193,16 +196,32 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
 
 
 def _resolved(config: Config, world: World, journal: Journal | None) -> Config:
-    """The config with `optim.fast` on or off, also in the run's `config.yaml`."""
+    """The config with `optim.fast` on or off and `optim.precision` chosen, also in the run's `config.yaml`."""
     fast = config.optim.is_fast(world.device.type)
     if fast and config.method.double_backward:
         fast = False
         if journal is not None:
             journal.message("optim.fast is off: it has no layers whose gradients are differentiated again")
-    resolved = dataclasses.replace(config, optim=dataclasses.replace(config.optim, fast="on" if fast else "off"))
+    precision = _precision(config, world, journal) if config.optim.precision == "auto" else config.optim.precision
+    optim = dataclasses.replace(config.optim, fast="on" if fast else "off", precision=precision)
+    resolved = dataclasses.replace(config, optim=optim)
     if journal is not None and resolved != config:
         write_atomic(RunFolder(config.run_dir).config, dump_config(resolved))
     return resolved
+
+
+def _precision(config: Config, world: World, journal: Journal | None) -> Precision:
+    """The choice of `optim.precision auto`, which a restarted run keeps, perhaps on other processors."""
+    chosen: Precision = "bf16" if all(world.gather(has_bf16(world.device))) else "fp32"
+    if journal is not None:
+        records = read_records(RunFolder(config.run_dir).journal, 0)
+        kept: Precision = next((r["config"]["optim.precision"] for r, _ in records if r["kind"] == "run"), "auto")
+        if kept == "auto":
+            has = "has" if chosen == "bf16" else "lacks"
+            journal.message(f"optim.precision auto: {chosen}, because the {world.device.type} {has} bf16 instructions")
+        else:
+            chosen = kept
+    return world.broadcast(chosen)
 
 
 def _seed(*parts: int) -> int:

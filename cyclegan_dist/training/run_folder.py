@@ -34,7 +34,12 @@ def open_run(config: Config) -> Config:
     config = dataclasses.replace(config, runs_dir=str(home() / config.runs_dir))
     run_dir, folder = config.run_dir, RunFolder(config.run_dir)
     if folder.config.exists():
-        refuse_changes(read_config(run_dir), config)
+        kept = read_config(run_dir)
+        if config.optim.precision == "auto":
+            config = dataclasses.replace(
+                config, optim=dataclasses.replace(config.optim, precision=kept.optim.precision)
+            )
+        refuse_changes(kept, config)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=_data_path(config)))
     if config.data.path != str(run_dir / "data"):
         manifest = open_manifest(config.data.path, ("name", "width", "height", "mode"))

@@ -98,7 +98,7 @@ def _database_lock() -> Iterator[None]:
 
 
 def _log_generators(run_id: str, snapshot: Path, step: int) -> None:
-    from cyclegan_dist.registry.models import log_generators  # loads torch
+    from cyclegan_dist.registry.models import log_generators
 
     log_generators(run_id, snapshot, step)
 

@@ -54,7 +54,7 @@ def gradients(outputs: tuple[Tensor, ...], inputs: list[Tensor], dtype: torch.dt
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("n", "channels", "side", "slope", "residual", "padding", "mode"), LAYERS)
 def test_operations_equal_layers(n, channels, side, slope, residual, padding, mode, dtype) -> None:
-    from cyclegan_dist.networks import fused_ops
+    from cyclegan_dist.networks import norm_ops
 
     shape = (n, channels, side, side + 1)
     start = [3 * random(shape, 0, dtype) + 5, random(shape, 1, dtype)][: 1 + residual]
@@ -68,8 +68,8 @@ def test_operations_equal_layers(n, channels, side, slope, residual, padding, mo
     inputs = [x.clone(memory_format=torch.preserve_format).requires_grad_() for x in start]
     skip = inputs[1] if residual else None
     options = {"slope": slope, "residual": skip, "padding": padding, "mode": mode}
-    both = fused_ops.instance_norm_and_padded(inputs[0], **options) if padding else ()
-    alone = (fused_ops.instance_norm(inputs[0], **options),)
+    both = norm_ops.instance_norm_and_padded(inputs[0], **options) if padding else ()
+    alone = (norm_ops.instance_norm(inputs[0], **options),)
     ours = gradients(both or alone, inputs, dtype)
     assert all(value.is_contiguous(memory_format=NHWC) for value in ours)
     assert torch.equal(alone[0], ours[-len(inputs) - 1])
@@ -109,12 +109,12 @@ def test_networks_equal_their_layers(name, by_rows, monkeypatch) -> None:
     channels = next(m.in_channels for m in network.modules() if isinstance(m, nn.Conv2d))
     x = random((2, channels, 256, 256), 0)
     exact = step(copy.deepcopy(network).double(), x.double())
-    found = step(ours, x)
-    assert max(relative(value, exact[key]) for key, value in found.items()) < 1e-3
-    found, theirs = step(ours, x, bf16=True), step(network, x, bf16=True)
-    for key, value in found.items():
-        distance = (value.double() - exact[key]).norm() / exact[key].norm()
-        assert distance <= 1.5 * (theirs[key].double() - exact[key]).norm() / exact[key].norm() + 1e-3, key
+    for bf16, factor, least in ((False, 4.0, 1e-4), (True, 3.0, 1e-2)):
+        found, theirs = step(ours, x, bf16=bf16), step(network, x, bf16=bf16)
+        for key, value in found.items():
+            size = exact[key].norm()
+            limit = factor * (theirs[key].double() - exact[key]).norm() / size + least
+            assert (value.double() - exact[key]).norm() / size <= limit, (key, bf16)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -158,17 +158,17 @@ def test_a_graph_replays_the_same_results_bit_for_bit() -> None:
 
 
 def test_more_elements_than_32_bits_can_count() -> None:
-    from cyclegan_dist.networks import fused_ops
+    from cyclegan_dist.networks import norm_ops
 
     x = torch.empty(130, 64, 512, 512, device="cuda", dtype=torch.bfloat16, memory_format=NHWC)
     assert x.numel() > 2**31
     x.normal_()
     x.requires_grad_()
-    y = fused_ops.instance_norm(x, slope=0.0, padding=1)
+    y = norm_ops.instance_norm(x, slope=0.0, padding=1)
     y.backward(y.detach())
     assert x.grad is not None
     last = x.detach()[-1:].contiguous(memory_format=NHWC).requires_grad_()
-    alone = fused_ops.instance_norm(last, slope=0.0, padding=1)
+    alone = norm_ops.instance_norm(last, slope=0.0, padding=1)
     alone.backward(alone.detach())
     assert last.grad is not None
     torch.testing.assert_close(y[-1:], alone, rtol=0.01, atol=0.01)

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 import cyclegan_dist.networks
 from cyclegan_dist.networks import fused
 
-OURS = [f"cyclegan_dist.networks.{name}" for name in ("fused_ops", "norm_kernels", "pad_kernels")]
+OURS = [f"cyclegan_dist.networks.{name}" for name in ("norm_ops", "pad_ops", "norm_kernels", "pad_kernels")]
 
 
 @contextmanager
-def imported(device: str, *, interpret: bool) -> Iterator[ModuleType]:
-    """`fused_ops`, imported anew: Triton decides while it is imported whether it interprets kernels.
+def imported(device: str, *, interpret: bool) -> Iterator[tuple[ModuleType, ModuleType]]:
+    """`norm_ops` and `pad_ops`, imported anew: Triton decides while it is imported whether it interprets kernels.
 
     Meanwhile networks run fused on `device`.
     """
@@ -39,7 +39,7 @@ def imported(device: str, *, interpret: bool) -> Iterator[ModuleType]:
         if interpret:
             _round_to_nearest(patch)
         try:
-            yield importlib.import_module("cyclegan_dist.networks.fused_ops")
+            yield importlib.import_module(OURS[0]), importlib.import_module(OURS[1])
         finally:
             taken()
             for name in OURS:

@@ -8,7 +8,7 @@ import pytest
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.orchestration import launch
-from cyclegan_dist.orchestration.training import RestartNeededError
+from cyclegan_dist.orchestration.cluster import RestartNeededError
 
 
 class Replaced(Exception):  # noqa: N818 - what would be the end of this process

@@ -151,7 +151,7 @@ def test_an_error_that_a_restart_cannot_fix_is_one_line(
 
 
 def test_ranks_restarted_after_such_an_error_end_without_one(tiny_run: Callable[..., Config]) -> None:
-    from cyclegan_dist.orchestration.training import train_rank
+    from cyclegan_dist.orchestration.ranks import train_rank
 
     config = tiny_run()
     (config.run_dir / "FAILED").write_text("a shard is gone")

@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +34,27 @@ def finish(config: Config) -> None:
 
     world = World(0, 1, torch.device("cpu"))
     train(config, world, StopRequest(config.run_dir, world))
+
+
+WITHOUT_TORCH = """
+import sys
+from cyclegan_dist.training.sender import main
+main()
+assert "torch" not in sys.modules
+"""
+
+
+def test_a_run_and_its_model_are_sent_without_torch(tiny_run: Callable[..., Config], store: str) -> None:
+    from mlflow import MlflowClient
+
+    config = tiny_run(stop_after=8)
+    finish(config)
+    sender = [sys.executable, "-c", WITHOUT_TORCH, str(config.run_dir)]
+    done = subprocess.run(sender, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    client = MlflowClient()
+    (model,) = client.search_logged_models([each.experiment_id for each in client.search_experiments()])
+    assert model.params["nimg"] == "8"
 
 
 def test_a_run_is_sent_completely_and_once(tiny_run: Callable[..., Config], store: str, own_home: Path) -> None:

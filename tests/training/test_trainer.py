@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -13,7 +14,9 @@ from cyclegan_dist.data.reader import DataError
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.storage.layout import RunFolder
-from cyclegan_dist.training.run_folder import open_run
+from cyclegan_dist.tracking.journal import Journal
+from cyclegan_dist.training import parts
+from cyclegan_dist.training.run_folder import open_run, read_config
 from cyclegan_dist.training.stop import StopRequest
 from cyclegan_dist.training.trainer import build, loop
 from tests.ranks import run_ranks
@@ -249,6 +252,35 @@ def test_the_saved_config_is_a_preset(tiny_run: MakeRun) -> None:
     config = tiny_run()
     assert load_config(str(config.run_dir / "config.yaml")) == config
     assert open_run(load_config(str(config.run_dir / "config.yaml"))) == config
+
+
+@pytest.mark.parametrize(("first", "then", "chosen"), [(True, False, "bf16"), (False, True, "fp32")])
+def test_the_precision_is_chosen_once(
+    tiny_run: MakeRun, monkeypatch: pytest.MonkeyPatch, first: bool, then: bool, chosen: str
+) -> None:
+    monkeypatch.setattr(parts, "has_bf16", lambda device: first)
+    config = tiny_run(optim__precision="auto", stop_after=8)
+    go(config)
+    assert read_config(config.run_dir).optim.precision == chosen
+    assert tiny_run(optim__precision="auto").optim.precision == chosen  # a resumed run's
+    monkeypatch.setattr(parts, "has_bf16", lambda device: then)
+    assert build(config, ALONE, None).config.optim.precision == ("fp32" if first else "bf16")
+    with Journal(config.run_dir) as journal:  # a restarted rank, which was given `auto`, perhaps on another node
+        assert build(config, ALONE, journal).config.optim.precision == chosen
+    told = [record["text"] for record in records(config) if record["kind"] == "message"]
+    assert [text for text in told if "precision" in text] == [
+        f"optim.precision auto: {chosen}, because the cpu {'has' if first else 'lacks'} bf16 instructions"
+    ]
+
+
+def test_a_rank_without_bf16_decides_for_all(tiny_run: MakeRun) -> None:
+    config = tiny_run(optim__precision="auto", optim__batch_size=4)
+
+    def work(world: World) -> str:
+        with mock.patch.object(parts, "has_bf16", return_value=world.is_first):
+            return build(config, world, None).config.optim.precision
+
+    assert run_ranks(work, 2) == ["fp32", "fp32"]
 
 
 @pytest.mark.parametrize("fast", ["off", "on"])

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.utils import make_grid, save_image
 
 from cyclegan_dist.data.images import visible
 from cyclegan_dist.step.update import Step
@@ -34,6 +33,8 @@ class SampleGrid:
             self._write(at)
 
     def _write(self, at: Progress) -> None:
+        from torchvision.utils import save_image  # takes a second to load: not before the first step
+
         path = self._path(at)
         try:
             path.parent.mkdir(exist_ok=True)
@@ -64,5 +65,7 @@ def translation_grid(translators: Mapping[str, nn.Module], images: Mapping[str, 
 
 
 def _rows(*rows: Tensor) -> Tensor:
+    from torchvision.utils import make_grid
+
     in_colour = [visible(row).float().expand(-1, 3, -1, -1) for row in rows]
     return make_grid(torch.cat(in_colour).cpu(), nrow=len(rows[0]), normalize=True, value_range=(-1, 1))
