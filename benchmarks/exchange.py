@@ -1,8 +1,7 @@
-"""Cost of gradient exchange with gloo between ranks on this machine, and of the DistributedDataParallel wrapper."""
+"""Groups of ranks on this machine that exchange with gloo, and the cost of the DistributedDataParallel wrapper."""
 
 import os
 import socket
-import statistics
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,46 +12,19 @@ import torch.distributed as torch_dist
 import torch.multiprocessing as multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmarks.cost_model import Link
 from benchmarks.rounds import alternate, ratios
 from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.step.update import frozen
 
 T = TypeVar("T")
-SMALL, LARGE = 4 << 10, 16 << 20  # bytes
-REPEATS = 15
-
-
-def measure_link(ranks: int) -> Link:
-    """Bandwidth and latency between ranks of this machine, from all-reduces of a small and of a large tensor."""
-    times = _run_group(_all_reduces, ranks)
-    per_byte = (times[LARGE] - times[SMALL]) / (LARGE - SMALL)
-    transfers = 2 * (ranks - 1) / ranks
-    latency_s = max(0.0, times[SMALL] - SMALL * per_byte) / (2 * (ranks - 1))
-    return Link(bytes_per_s=transfers / per_byte, latency_s=latency_s)
-
-
-def _all_reduces(rank: int) -> dict[int, float]:
-    """Median seconds of an all-reduce, by size."""
-    times: dict[int, float] = {}
-    for size in (SMALL, LARGE):
-        tensor = torch.ones(size // 4)
-        seconds: list[float] = []
-        for _ in range(REPEATS):
-            torch_dist.barrier()
-            began = time.perf_counter()
-            torch_dist.all_reduce(tensor)
-            seconds.append(time.perf_counter() - began)
-        times[size] = statistics.median(seconds)
-    return times
 
 
 def wrapping_costs(config: CycleGANConfig, size: int, micro_batch: int, rounds: int) -> list[float]:
     """Time of forward and backward of both players with DistributedDataParallel relative to without it, for each round.
     The group has one rank, so nothing is exchanged.
     """
-    return _run_group(_time_wrapping, 1, config, size, micro_batch, rounds)
+    return run_group(_time_wrapping, 1, config, size, micro_batch, rounds)
 
 
 def _time_wrapping(rank: int, config: CycleGANConfig, size: int, micro_batch: int, rounds: int) -> list[float]:
@@ -76,7 +48,7 @@ def _time_wrapping(rank: int, config: CycleGANConfig, size: int, micro_batch: in
     return ratios(figures, "wrapped", "plain")
 
 
-def _run_group(work: Callable[..., T], ranks: int, *arguments: Any) -> T:
+def run_group(work: Callable[..., T], ranks: int, *arguments: Any) -> T:
     """Run `work` on every rank of a group of forked processes, and return rank 0's result."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

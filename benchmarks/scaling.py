@@ -1,11 +1,10 @@
-"""Scaling of throughput with the number of ranks: measured on this machine, and predicted for others.
+"""Scaling of throughput with the number of ranks on this machine.
 
     python -m benchmarks.scaling [--rounds 5]
-    python -m benchmarks.scaling --predict [--achieved 297] [--jitter 0.02] [--picture docs/scaling.png]
 
-Measured: real trainings from the command line, in alternating rounds, with one thread and `micro_batch` images per
-rank; wall-clock time per step, next to the prediction of `benchmarks.cost_model` for this machine's link. Predicted:
-the paper's experiment in bf16 on 8 to 1,024 GPUs.
+Real trainings from the command line, in alternating rounds, with one thread and `micro_batch` images per rank;
+wall-clock time per step, next to what the measured gradient exchange alone would leave. `pipelines.plan` computes the
+same for other machines.
 """
 
 import os
@@ -18,29 +17,21 @@ from typing import Any
 import torch
 import tyro
 
-from benchmarks.cost_model import Link, Machine, Work, count
-from benchmarks.exchange import measure_link, wrapping_costs
+from benchmarks.exchange import run_group, wrapping_costs
 from benchmarks.machine import environment
-from benchmarks.prediction import draw, predict
 from benchmarks.rounds import alternate, ratios, with_quartiles
 from benchmarks.scaling_trainings import COSTS, POINTS, TITLES, Training, launch_setup, timed
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
+from cyclegan_dist.operations.sizing.link import Link, measure_link
+from cyclegan_dist.step.distributed import join
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
-    """Options of the measurement or prediction."""
+    """Options of the measurement."""
 
-    predict: bool = False
-    """Predict instead of measuring."""
-    picture: Path = Path("docs/scaling.png")
-    """File for the plot of the prediction."""
-    achieved: float = 297.0
-    """Prediction: TFLOP/s that a GPU reaches in a step. Assumed: 30 % of the bf16 peak in an H100's data sheet."""
-    jitter: float = 0.02
-    """Standard deviation of a rank's step time, relative to that time."""
     rounds: int = 5
     """Rounds to measure."""
     trainings: tuple[Training, ...] = tuple(TITLES)
@@ -59,8 +50,6 @@ class Scaling:
     def __post_init__(self) -> None:
         if self.steps < 3 * POINTS:
             raise UsageError(f"{self.steps} steps are too few to time: give at least {3 * POINTS}")
-        if self.achieved <= 0 or self.jitter < 0:
-            raise UsageError(f"--achieved {self.achieved} must be above 0, and --jitter {self.jitter} at least 0")
 
     @property
     def method(self) -> CycleGANConfig:
@@ -87,17 +76,19 @@ def measure(what: Scaling) -> None:
     with tempfile.TemporaryDirectory(prefix="scaling") as folder:
         candidates = {name: timed(name, Path(folder), what.options, what.micro_batch, what.steps) for name in chosen}
         seconds = alternate(candidates, what.rounds, warm_up=False)
-    links = {ranks: measure_link(ranks) for ranks in (2, 4)}
-    work_by_player = count(what.method, what.size, what.micro_batch)
-    print("| training | ms per step (quartiles) | speed-up over one rank (quartiles) | cost model |")
+    links = {ranks: run_group(_link, ranks) for ranks in (2, 4)}
+    weights = sum(p.numel() for p in what.method.build(rank_seed=0).networks.parameters())
+    print("| training | ms per step (quartiles) | speed-up over one rank (quartiles) | limit by the exchange |")
     print("|---|---|---|---|")
     for name in chosen:
         ranks = launch_setup(name, what.micro_batch).ranks
         gains = with_quartiles([ranks * times for times in ratios(seconds, "one", name)], ".2f")
         one_s = statistics.median(seconds["one"])
-        model = _modelled(work_by_player, one_s, what.jitter, links[ranks], ranks) if ranks > 1 else ""
+        limit = (
+            f"{exchange_limit(one_s, links[ranks].all_reduce_s(4 * weights, ranks), ranks):.2f}" if ranks > 1 else ""
+        )
         milliseconds = with_quartiles([1000 * value for value in seconds[name]], ".0f")
-        print(f"| {TITLES[name]} | {milliseconds} | {gains} | {model} |")
+        print(f"| {TITLES[name]} | {milliseconds} | {gains} | {limit} |")
     print("\n| training | compared with | overhead per step, % (quartiles) |\n|---|---|---|")
     for name, base in COSTS:
         if name in seconds and base in seconds:
@@ -109,24 +100,22 @@ def measure(what: Scaling) -> None:
         print(f"gloo, {ranks} ranks: {link.bytes_per_s / 1e9:.2f} GB/s, {1e6 * link.latency_s:.0f} us per message.")
 
 
-def _modelled(work_by_player: dict[str, Work], one_s: float, jitter: float, link: Link, ranks: int) -> str:
-    """Throughput that the model predicts for this machine. gloo runs on the same cores, so nothing overlaps; ranks in
-    excess of the cores take turns.
+def _link(rank: int) -> Link:
+    return measure_link(join("cpu"))
+
+
+def exchange_limit(one_s: float, exchange_s: float, ranks: int) -> float:
+    """Speed-up over one rank if nothing but the exchange took time. gloo runs on the same cores, so nothing overlaps;
+    ranks in excess of the cores take turns.
     """
-    flops = sum(work.flops for work in work_by_player.values())
     turns = max(1.0, ranks / (os.cpu_count() or 1))
-    machine = Machine(flops / one_s / turns, link, overlap=0.0, jitter_s=jitter * one_s)
-    return f"{ranks / turns * machine.efficiency(work_by_player, ranks):.2f}"
+    return ranks / turns * one_s / (one_s + exchange_s / turns)
 
 
 def main(what: Scaling) -> None:
-    """Measure or predict."""
+    """Measure."""
     torch.set_num_threads(1)
-    if what.predict:
-        print(environment())
-        draw(predict(1e12 * what.achieved, what.jitter), what.picture)
-    else:
-        measure(what)
+    measure(what)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,39 @@
+"""Checkpoint interval and goodput of a training whose ranks fail at random.
+
+From Young (1974), "A first order approximation to the optimum checkpoint interval", and Daly (2006), "A higher order
+estimate of the optimum checkpoint interval for restart dumps": failures are independent and exponentially distributed,
+and one failure of any rank restarts all of them from the last checkpoint.
+"""
+
+import math
+
+
+def best_interval_s(stall_s: float, failure_s: float) -> float:
+    """Seconds of training between two checkpoints that give the most goodput (Daly's higher-order estimate, whose
+    leading term is Young's sqrt(2 stall_s failure_s)).
+
+    Args:
+        stall_s: seconds that a checkpoint holds training up.
+        failure_s: mean seconds between failures of the training.
+    """
+    ratio = stall_s / (2 * failure_s)
+    if ratio >= 1:
+        return failure_s
+    return math.sqrt(2 * stall_s * failure_s) * (1 + math.sqrt(ratio) / 3 + ratio / 9) - stall_s
+
+
+def goodput(interval_s: float, stall_s: float, restart_s: float, failure_s: float) -> float:
+    """Expected share of the wall-clock time that is training which is not lost again, from 0 to 1 (Daly's equation for
+    the wall-clock time).
+
+    Args:
+        interval_s: seconds of training between two checkpoints.
+        stall_s: seconds that a checkpoint holds training up.
+        restart_s: seconds from a failure until training goes on.
+        failure_s: mean seconds between failures of the training.
+    """
+    try:
+        wall_s = failure_s * math.exp(restart_s / failure_s) * math.expm1((interval_s + stall_s) / failure_s)
+    except OverflowError:  # so many failures that no interval is ever completed
+        return 0.0
+    return interval_s / wall_s
