@@ -47,7 +47,8 @@ class Step:
         method.networks.to(device=world.device, dtype=self.dtype)
         if on_gpu:
             use_fused_layers(method.networks)
-            torch.backends.cudnn.benchmark = True
+            # Benchmarks may choose other kernels, with other bits, in each process.
+            torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
         self._parts = [self._part(player) for player in method.players]
         if self.fast and world.size > 1:
             broadcast_weights(method.networks.parameters(), world)
