@@ -9,17 +9,17 @@ value: the finite check sets a flag (`step/finite.py`), the learning rate is a t
 inputs, and gradients are exchanged as one tensor (`step/exchange.py`) instead of by DistributedDataParallel.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cyclegan_dist.methods.contract import Images, Method, Player
 from cyclegan_dist.networks.fused import use_fused_layers
+from cyclegan_dist.step.average import MovingAverage
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.exchange import GradientExchange, broadcast_weights
@@ -54,10 +54,8 @@ class Step:
             broadcast_weights(method.networks.parameters(), world)
         # All gradients of a group are computed before any of its weights changes.
         self._groups = [self._parts] if method.updates == "together" else [[part] for part in self._parts]
-        self._ema, self._averages = None, 0
-        if config.ema_decay:  # after wrapping, which makes the weights of all ranks equal
-            average: Callable[..., None] = get_ema_multi_avg_fn(config.ema_decay)  # pyright: ignore
-            self._ema = AveragedModel(self._trained(), multi_avg_fn=average)
+        # After wrapping, which makes the weights of all ranks equal.
+        self._average = MovingAverage(method.translators, config.ema_decay) if config.ema_decay else None
         self._rehearsed = False
         self._flag: FiniteFlag | None = None
         if self.fast:
@@ -69,13 +67,7 @@ class Step:
     @property
     def translators(self) -> dict[str, nn.Module]:
         """The network of each direction for use after training: the moving average if ema_decay is set."""
-        if self._ema is None:
-            return dict(self.method.translators)
-        assert isinstance(self._ema.module, nn.ModuleDict)
-        return {direction: self._ema.module[f"G_{direction}"] for direction in self.method.translators}
-
-    def _trained(self) -> nn.ModuleDict:
-        return nn.ModuleDict({f"G_{direction}": network for direction, network in self.method.translators.items()})
+        return dict(self.method.translators) if self._average is None else self._average.translators
 
     def learning_rates(self, lr: float) -> dict[str, float]:
         """The learning rate of each player, if that of generators is `lr`."""
@@ -114,9 +106,8 @@ class Step:
                 action()
         if self._flag is not None:  # counts of the host, which a graph cannot contain
             self._flag.count()
-            if self._ema is not None:
-                self._averages += 1
-                self._ema.n_averaged.fill_(self._averages)
+            if self._average is not None:
+                self._average.count()
         return values
 
     def check(self) -> None:
@@ -157,7 +148,10 @@ class Step:
             for part in group:
                 part.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
         # Moving average of the translators.
-        self._average()
+        if self._average is not None and self._flag is None:
+            self._average.update()
+        elif self._average is not None and self._flag is not None:
+            self._average.update_unless(self._flag.found)
         if self._flag is not None:
             self._flag.end(values)
 
@@ -213,21 +207,6 @@ class Step:
                     total[name] = total.get(name, 0) + value / len(inputs)
         return total
 
-    def _average(self) -> None:
-        """Update the moving average, unless a gradient was not finite."""
-        if self._ema is None:
-            return
-        if self._flag is None:
-            self._ema.update_parameters(self._trained())
-            return
-        share = (1 - self.config.ema_decay) * (1 - self._flag.found).to(self.dtype)
-        with torch.no_grad():
-            for average, weight in zip(self._ema.parameters(), self._trained().parameters(), strict=True):
-                if self._averages:
-                    average.lerp_(weight, share)
-                else:  # the first average is the first value; during warm-up, so a graph never contains this
-                    average.copy_(weight)
-
     def _rehearse(self, batches: list[Images]) -> None:
         """Run forward and backward once and discard the result. DistributedDataParallel orders its gradient buckets by
         the first backward and uses that order from the second one on; after this, a resumed run sums gradients in the
@@ -273,15 +252,14 @@ class Step:
             "networks": self.method.networks.state_dict(),
             "optimizers": {part.player.name: part.state_dict() for part in self._parts},
         }
-        return state if self._ema is None else {**state, "ema": self._ema.state_dict()}
+        return state if self._average is None else {**state, "ema": self._average.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.method.networks.load_state_dict(state["networks"])
         for part in self._parts:
             part.load_state_dict(state["optimizers"][part.player.name])
-        if self._ema is not None:
-            self._ema.load_state_dict(state["ema"])
-            self._averages = int(self._ema.n_averaged)
+        if self._average is not None:
+            self._average.load_state_dict(state["ema"])
         if self._flag is not None:
             self._flag.reset()
         if self.fast:  # the moments have new addresses
