@@ -129,6 +129,10 @@ class Step:
         if self._flag is not None:
             self._flag.check()
 
+    def close(self) -> None:
+        """Free the recorded graphs. With NCCL, leaving the group of ranks waits until no graph contains its work."""
+        self._graph = None
+
     def _choices(self, images: Images) -> Images:
         """The random choices that players need for these images."""
         count = len(next(iter(images.values())))
