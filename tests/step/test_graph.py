@@ -222,13 +222,15 @@ def test_players_before_the_failing_one_have_moved_and_the_error_says_so() -> No
         assert torch.equal(old, new)
 
 
-def test_images_of_another_size_are_trained_without_static_buffers(recorded) -> None:
+def test_images_of_another_size_are_trained_without_static_buffers(recorded, monkeypatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     plain, fast = build("off"), build("on")
     losses: dict[Step, list[dict[str, float]]] = {plain: [], fast: []}
     for number in range(9):
         for step, seen in losses.items():
             values = step(batch(number, side=20 if number == 6 else 16), lr=LR)
             seen.append({name: float(value) for name, value in values.items()})
+        assert torch.backends.cudnn.benchmark == (number < 6)  # each size would be measured
     assert difference(losses[fast], losses[plain]) < 1e-9
 
 
