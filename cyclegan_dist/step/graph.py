@@ -8,8 +8,9 @@ inputs, `FiniteFlag`). What only the host can do in the middle of an update ends
 On a CPU, and for the first updates on a GPU, the same code runs from the same static buffers without recording.
 """
 
+import gc
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -39,9 +40,15 @@ class CudaRecording:
     def __init__(self, stream: torch.cuda.Stream, pool: Any):
         self._graph, self._stream, self._pool = torch.cuda.CUDAGraph(), stream, pool
 
-    def recording(self) -> AbstractContextManager[None]:
-        # Other threads, such as the one that pins batches, may use CUDA meanwhile.
-        return torch.cuda.graph(self._graph, self._pool, self._stream, capture_error_mode="thread_local")
+    @contextmanager
+    def recording(self) -> Generator[None]:
+        # Earlier steps are reference cycles; CUDA may refuse to destroy their graphs while it records.
+        gc.collect()
+        # torch.cuda.graph does not leave the stream if a recording fails. Other threads, such as the one that pins
+        # batches, may use CUDA meanwhile.
+        graph = torch.cuda.graph(self._graph, self._pool, self._stream, capture_error_mode="thread_local")
+        with torch.cuda.stream(self._stream), graph:
+            yield
 
     def replay(self) -> None:
         self._graph.replay()

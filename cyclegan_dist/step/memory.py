@@ -30,18 +30,26 @@ def memory_errors(where: str, *, images: int, size: int) -> Generator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not _is_shortage(error):
+        shortage = _shortage(error)
+        if shortage is None:
             raise
         less = "optim.micro_batch, which changes no result" if images > 1 else "data.crop_size or method.generator.ngf"
         raise OutOfMemoryError(
             f"{where}: out of memory with {images} images of each domain, {size} x {size} pixels, at once "
-            f"({_first_line(error)}): lower {less}, or try optim.precision bf16"
+            f"({_first_line(shortage)}): lower {less}, or try optim.precision bf16"
         ) from None
 
 
-def _is_shortage(error: BaseException) -> bool:
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or any(words in str(error) for words in SHORTAGES)
+def _shortage(error: BaseException | None) -> BaseException | None:
+    """The error about missing memory: this one, or one that it was raised after. CUDA reports the end of a recording
+    that another error has interrupted as an error of its own.
+    """
+    while error is not None:
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if known or any(words in str(error) for words in SHORTAGES):
+            return error
+        error = error.__context__
+    return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -74,6 +74,11 @@ class Part:
         kept = [{name: group[name] for name in ("lr", "fused", "foreach", "capturable")} for group in own]
         groups = [{**group, **mine} for group, mine in zip(state["param_groups"], kept, strict=True)]
         self.optimizer.load_state_dict({**state, "param_groups": groups})
+        # In the weights' layout, which fused Adam requires: the run that saved them may have had another.
+        for parameter, values in self.optimizer.state.items():
+            for name, value in values.items():
+                if value.shape == parameter.shape and value.stride() != parameter.stride():
+                    values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
     def set_learning_rate(self, lr: float) -> None:
         for group in self.optimizer.param_groups:

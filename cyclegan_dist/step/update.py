@@ -96,6 +96,7 @@ class Step:
             part.set_learning_rate(self.learning_rates(lr)[part.player.name])
         if self._graph is not None and not self._graph.fits(batches):
             self._graph = None  # images of several sizes: from here on without static buffers
+            torch.backends.cudnn.benchmark = False  # which would measure all algorithms for each size
         values: dict[str, Tensor] = {}
         if self._graph is not None:
             values = self._graph([{**images, **self._choices(images)} for images in batches])
@@ -119,6 +120,10 @@ class Step:
         """
         if self._flag is not None:
             self._flag.check()
+
+    def close(self) -> None:
+        """Free the recorded graphs. With NCCL, leaving the group of ranks waits until no graph contains its work."""
+        self._graph = None
 
     def _choices(self, images: Images) -> Images:
         """The random choices that players need for these images."""

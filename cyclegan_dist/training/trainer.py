@@ -85,8 +85,6 @@ def loop(parts: Parts, stop: StopRequest, plugins: Sequence[Plugin] = ()) -> Sta
                 # Data, forward, backward, gradient exchange, Adam.
                 with watchdog.watching():
                     at = advance(parts, at, loader)
-                    if parts.check_due(at):
-                        check(parts)
                 # Hooks: compare ranks, then save, then report.
                 for hook in hooks:
                     hook(at)
@@ -100,12 +98,13 @@ def loop(parts: Parts, stop: StopRequest, plugins: Sequence[Plugin] = ()) -> Sta
         timeout_s = WRITE_TIMEOUT_S if isinstance(error, FATAL) else RESTART_TIMEOUT_S
         raise
     finally:
+        parts.step.close()
         parts.store.wait(timeout_s=timeout_s)  # also after an error: the state that is being written precedes it
     return Status.FINISHED if at.finished else Status.KILLED
 
 
 def advance(parts: Parts, at: Progress, loader: Loader) -> Progress:
-    """Do one step. Returns the progress after it."""
+    """Do one step, and check gradients if that is due. Returns the progress after it."""
     config, world = parts.config, parts.world
 
     # Wait for data.
@@ -133,14 +132,16 @@ def advance(parts: Parts, at: Progress, loader: Loader) -> Progress:
         nimg=at.nimg + at.batch_size,
         learning_rates=parts.step.learning_rates(lr),
         losses=losses,
-        step_s=time.monotonic() - started,
         wait_s=wait_s,
         bad_samples=len(parts.quarantine.known),
     )
     if parts.schedule.watches_loss:
         watched = {p.name: losses[p.name] for p in parts.method.players if p.role == "generator"}
         parts.schedule.observe(sum(world.mean(watched).values()), ends_epoch=now.epoch > at.epoch)
-    return now
+    if parts.check_due(now):
+        check(parts)
+    # With `optim.fast` only what waits for the GPU shows how long its updates took, so it is part of the step.
+    return dataclasses.replace(now, step_s=time.monotonic() - started)
 
 
 def check(parts: Parts) -> None:

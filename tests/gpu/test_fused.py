@@ -125,7 +125,8 @@ def test_no_image_changes_its_layout(name) -> None:
     channels = next(m.in_channels for m in network.modules() if isinstance(m, nn.Conv2d))
     x = random((2, channels, 256, 256), 0)
     step(network, x, bf16=True)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+    activities = [torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities, acc_events=True) as profile:  # without, torch 2.11 warns
         step(network, x, bf16=True)
         torch.cuda.synchronize()
     names = {event.key for event in profile.key_averages()}

@@ -1,5 +1,7 @@
 """Tests that an update with `optim.fast` equals the plain one: from static buffers, recorded, over ranks, resumed."""
 
+import weakref
+
 import pytest
 import torch
 from torch import Tensor
@@ -149,6 +151,36 @@ def test_a_resumed_run_continues_as_if_it_had_not_stopped(case, recorded, before
         assert difference(losses, expected[7:]) < 1e-9
 
 
+@pytest.mark.parametrize(("before", "after"), [("off", "on"), ("on", "on")])
+def test_a_run_resumes_with_weights_in_another_layout(before, after) -> None:
+    """Fused Adam reads weights and moments in one order: that of the memory."""
+    whole, first, second = build(before), build(before), build(after)
+    expected = train(whole, last=6)
+    train(first, last=3)
+    second.method.networks.to(memory_format=torch.channels_last)  # as on a GPU
+    second.load_state_dict(first.state_dict())
+    second.method.load_rank_state([first.method.rank_state()], 0, 1)
+    assert difference(train(second, first=3, last=6), expected[3:]) < 1e-9
+    assert (weights(second) - weights(whole)).abs().max() < 1e-9
+
+
+def test_a_closed_step_has_no_recordings(monkeypatch) -> None:
+    """NCCL would wait for them."""
+    made = weakref.WeakSet[CpuRecording]()
+
+    def recording() -> CpuRecording:
+        made.add(one := CpuRecording())
+        return one
+
+    monkeypatch.setattr(graph, "recordings", lambda stream: recording)
+    step = build("on")
+    train(step, last=graph.WARM_UP + 1)
+    assert len(made) == 1
+    step.close()
+    assert not made
+    train(step, last=1)  # one operation at a time
+
+
 @pytest.mark.parametrize(("method", "player", "moved"), [("cyclegan", "G", "no weight"), ("pix2pix", "D", "no weight")])
 def test_after_a_non_finite_gradient_no_weight_moves_and_the_error_names_the_update(
     recorded, method, player, moved
@@ -190,13 +222,15 @@ def test_players_before_the_failing_one_have_moved_and_the_error_says_so() -> No
         assert torch.equal(old, new)
 
 
-def test_images_of_another_size_are_trained_without_static_buffers(recorded) -> None:
+def test_images_of_another_size_are_trained_without_static_buffers(recorded, monkeypatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     plain, fast = build("off"), build("on")
     losses: dict[Step, list[dict[str, float]]] = {plain: [], fast: []}
     for number in range(9):
         for step, seen in losses.items():
             values = step(batch(number, side=20 if number == 6 else 16), lr=LR)
             seen.append({name: float(value) for name, value in values.items()})
+        assert torch.backends.cudnn.benchmark == (number < 6)  # each size would be measured
     assert difference(losses[fast], losses[plain]) < 1e-9
 
 

@@ -36,6 +36,17 @@ def test_messages_of_every_allocator_are_recognised(error: Exception) -> None:
         raise error
 
 
+def test_an_error_that_follows_is_not_reported_instead() -> None:
+    with (
+        pytest.raises(OutOfMemoryError, match=r"\(CUDA out of memory\): lower"),
+        memory_errors("", images=1, size=1),
+    ):
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+
 def test_other_errors_are_not_converted() -> None:
     with pytest.raises(RuntimeError, match="shapes") as raised, memory_errors("", images=1, size=1):
         raise RuntimeError("shapes do not fit")

@@ -13,6 +13,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.reader import DataError
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.distributed import World
+from cyclegan_dist.step.update import Step
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training import parts
@@ -128,6 +129,15 @@ def test_a_run_writes_metrics_samples_snapshots_and_checkpoints(tiny_run: MakeRu
         "nimg-000000040",
     ]
     assert [record["final"] for record in records(config) if record["kind"] == "snapshot"] == [False, True]
+
+
+def test_speed_includes_waiting_for_the_device(tiny_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `optim.fast` a GPU may not have done the last updates before a record is due."""
+    monkeypatch.setattr(Step, "check", lambda step: time.sleep(0.3))
+    config = tiny_run(stop_after=8)
+    go(config)
+    speeds = [r["values"]["perf/images_per_s"] for r in records(config) if r["kind"] == "metrics"]
+    assert len(speeds) == 2 and max(speeds) < 4 / 0.3
 
 
 def test_a_resumed_run_does_not_record_a_step_twice(tiny_run: MakeRun) -> None:
