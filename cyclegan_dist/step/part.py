@@ -1,7 +1,7 @@
 """What a step needs of each player: its wrapped module, optimizer, gradient exchange and random numbers."""
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,3 +86,16 @@ class Part:
                 group["lr"].fill_(lr)
             else:
                 group["lr"] = lr
+
+
+@contextmanager
+def frozen(networks: Sequence[nn.Module]) -> Generator[None]:
+    """Disable gradients with respect to the weights of `networks`; gradients still flow through them."""
+    trained = [p for network in networks for p in network.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)

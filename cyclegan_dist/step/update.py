@@ -10,7 +10,7 @@ inputs, and gradients are exchanged as one tensor (`step/exchange.py`) instead o
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.exchange import GradientExchange, broadcast_weights
 from cyclegan_dist.step.finite import FiniteFlag, refuse_non_finite
 from cyclegan_dist.step.graph import GraphedUpdate, HostAction
-from cyclegan_dist.step.part import Part, RandomNumbers
+from cyclegan_dist.step.part import Part, RandomNumbers, frozen
 
 
 class Step:
@@ -269,16 +269,3 @@ class Step:
             self._flag.reset()
         if self.fast:  # the moments have new addresses
             self._graph = GraphedUpdate(self._update, self.world.device)
-
-
-@contextmanager
-def frozen(networks: Sequence[nn.Module]) -> Generator[None]:
-    """Disable gradients with respect to the weights of `networks`; gradients still flow through them."""
-    trained = [p for network in networks for p in network.parameters() if p.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
