@@ -17,17 +17,16 @@ from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.promotion.evidence import write_evidence
 from cyclegan_dist.promotion.gate import Gate, Verdict, decide
-from cyclegan_dist.registry.models import fetch_snapshot, log_generators
+from cyclegan_dist.registry.download import fetch_snapshot
+from cyclegan_dist.registry.models import log_generators
 from cyclegan_dist.registry.sources import open_source
-from cyclegan_dist.registry.versions import CANDIDATE, CHAMPION, PREVIOUS, Registered, Version
+from cyclegan_dist.registry.versions import CANDIDATE, CHAMPION, DIGEST, PREVIOUS, Registered, Version
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import JOURNAL, read_records
 from cyclegan_dist.tracking.sender_state import SenderState
 from cyclegan_dist.training.run_folder import read_config
 from cyclegan_dist.training.sender import sync
-
-DIGEST = "cyclegan_dist.snapshot"  # tag of a version
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cyclegan_dist.config.config import home
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.tracking.sender_state import server_of
 
 if TYPE_CHECKING:
     from cyclegan_dist.models.snapshot import Snapshot
@@ -41,7 +42,7 @@ def open_source(source: str) -> "Snapshot":
     if not source.startswith(REGISTRY):
         return Snapshot.open(source)
     use_store()
-    from cyclegan_dist.registry.models import download  # loads mlflow
+    from cyclegan_dist.registry.download import download  # loads mlflow
 
     return Snapshot.open(download(source, home() / "models"))
 
@@ -71,3 +72,8 @@ def use_store(known: str = "") -> str:
         os.environ.setdefault(name, value)
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = SETTINGS["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
     return os.environ.setdefault("MLFLOW_TRACKING_URI", known or f"sqlite:///{home() / 'mlflow.db'}")
+
+
+def store_in_use() -> str:
+    """The URI of the store that `use_store` has chosen, without a password."""
+    return server_of(os.environ.get("MLFLOW_TRACKING_URI", ""))
