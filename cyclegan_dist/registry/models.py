@@ -24,6 +24,7 @@ from PIL import Image
 from cyclegan_dist.data.arrays import PICTURES, array_bytes
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.registry.sources import store_in_use
 from cyclegan_dist.tracking.sender_state import first_line
 
 MODEL_NAME = "generators"
@@ -104,7 +105,7 @@ def log_evaluation(run_id: str, step: int, values: Mapping[str, float], folder: 
         client.log_batch(run_id, metrics=points, synchronous=True)
         client.log_artifacts(run_id, str(folder), f"evaluations/{folder.name}")
     except (MlflowException, OSError) as error:
-        raise UsageError(first_line(error)) from error
+        raise UsageError(f"{store_in_use()}: {first_line(error)}") from error
 
 
 def _keep_whole(run_id: str, name: str, nimg: int) -> str:

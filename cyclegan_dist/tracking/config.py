@@ -14,8 +14,9 @@ class TrackingConfig:
     """MLflow. `metrics.jsonl` in the run's folder is always written."""
 
     mlflow: bool = True
-    """Send the run to MLflow. The environment variable MLFLOW_TRACKING_URI names the server; without it,
-    sqlite:///mlflow.db next to the runs."""
+    """Send the run to MLflow: to the store that the environment variable MLFLOW_TRACKING_URI names, or else to
+    mlflow.db in CYCLEGAN_DIST_HOME or, without it, in the current folder. A run stays in the store to which it was
+    first sent; `mlflow.json` in its folder names it."""
     experiment: str = "cyclegan_dist"
     """MLflow experiment."""
     parent: str = ""

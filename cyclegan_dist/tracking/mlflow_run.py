@@ -152,9 +152,12 @@ def find_sweep(client: MlflowClient, experiment_id: str, folder: Path, key: str)
 
     Raises:
         MlflowException: if the server fails.
+        OSError: if the sweep's folder cannot be written, where it is kept.
     """
     with lock(RunFolder(folder).parent_lock, wait=True):
-        return _find_or_create(client, experiment_id, folder, key, {"mlflow.source.name": "pipelines.sweep"})
+        run_id = _find_or_create(client, experiment_id, folder, key, {"mlflow.source.name": "pipelines.sweep"})
+        SenderState(server_of(mlflow.get_tracking_uri()), key, run_id).save(folder)
+        return run_id
 
 
 def _find_or_create(
