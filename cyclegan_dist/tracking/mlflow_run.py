@@ -1,6 +1,7 @@
 """Sends a run's journal to MLflow, idempotently."""
 
 import dataclasses
+import getpass
 import os
 import sys
 import uuid
@@ -13,7 +14,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import DatasetInput, InputTag, LifecycleStage, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.multimedia import compress_image_size
 from PIL import Image
@@ -51,6 +52,13 @@ class MlflowRun:
             first, _ = next(read_records(RunFolder(run_dir).journal, 0))
             run_id = _find_or_create(self.client, experiment_id, run_dir, key, above, first["time"])
             self._state = SenderState(store, key, run_id)
+        elif self.client.get_run(self._state.run_id).info.lifecycle_stage == LifecycleStage.DELETED:
+            find_experiment(self.client, experiment, artifacts)  # raises if all of the experiment is in the trash
+            raise UsageError(
+                f"MLflow run {self._state.run_id} of {store} is in the trash: restore it with "
+                f"MLFLOW_TRACKING_URI={store} mlflow runs restore --run-id {self._state.run_id}, or delete "
+                f"{RunFolder(run_dir).sender_state} to send {run_dir} as a new run"
+            )
         self.offset = self._state.offset
 
     @property
@@ -89,7 +97,8 @@ class MlflowRun:
         self.client.update_run(self.run_id, status="RUNNING")
         known = self.client.get_run(self.run_id).data.params  # a resumed run may have others; MLflow refuses changes
         new = [Param(key, str(value)) for key, value in record["config"].items() if key not in known]
-        tags, inputs = [], []
+        inputs: list[DatasetInput] = []
+        tags = [RunTag("mlflow.source.git.commit", record["commit"])] if record.get("commit") else []
         for data in record["data"]:
             source = resolve_dataset_source(data["source"])
             dataset = MetaDataset(source, name=f"domain {data['name']}", digest=data["digest"][:36])
@@ -138,9 +147,17 @@ def find_experiment(client: MlflowClient, name: str, artifacts: Path) -> str:
 
     Raises:
         MlflowException: if the server fails.
+        UsageError: if it is in the trash.
     """
     experiment = client.get_experiment_by_name(name)
     if experiment is not None:
+        if experiment.lifecycle_stage == LifecycleStage.DELETED:
+            store = server_of(mlflow.get_tracking_uri())
+            raise UsageError(
+                f"MLflow experiment {name} of {store} is in the trash: restore it with MLFLOW_TRACKING_URI={store} "
+                f"mlflow experiments restore --experiment-id {experiment.experiment_id}, or choose another "
+                "--tracking.experiment"
+            )
         return experiment.experiment_id
     # With a bare database MLflow would put artifacts into the current folder, which differs between processes.
     remote = mlflow.get_tracking_uri().startswith(("http", "databricks"))
@@ -171,10 +188,18 @@ def _find_or_create(
         KEY_TAG: key,
         "cyclegan_dist.run_dir": str(folder),
         "mlflow.source.name": "cyclegan_dist.train",
-        "mlflow.user": os.environ.get("USER", "unknown"),
+        "mlflow.source.type": "JOB" if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else "LOCAL",
+        "mlflow.user": _user(),
         **tags,
     }
     return client.create_run(experiment_id, start_time=started, run_name=folder.name, tags=tags).info.run_id
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
 
 
 def _report_skipped(path: Path, reason: Exception) -> None:
