@@ -19,6 +19,9 @@ class TrackingConfig:
     first sent; `mlflow.json` in its folder names it."""
     experiment: str = "cyclegan_dist"
     """MLflow experiment."""
+    system_metrics: bool = False
+    """Send the load of the launcher's machine to MLflow, every 10 s: processors, memory, disk, network and, with the
+    package nvidia-ml-py, GPUs. Other nodes of the cluster are not measured."""
     parent: str = ""
     """Key of the parent run in MLflow. Set by a sweep for its trials."""
 

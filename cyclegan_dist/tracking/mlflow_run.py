@@ -5,7 +5,8 @@ import getpass
 import os
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -142,6 +143,25 @@ class MlflowRun:
         self.client.set_terminated(self.run_id, status=record["status"], end_time=end)
 
 
+@contextmanager
+def measuring_system(run_id: str) -> Iterator[None]:
+    """Send the load of this machine to a run until the block ends, or the server fails."""
+    try:
+        import psutil  # noqa: F401 - MLflow needs it, but does not require it
+    except ModuleNotFoundError:
+        print("tracking.system_metrics needs the package psutil: pip install psutil", file=sys.stderr)
+        yield
+        return
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, resume_logging=True)
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
+
+
 def find_experiment(client: MlflowClient, name: str, artifacts: Path) -> str:
     """The id of the experiment `name`, created if it does not exist.
 
@@ -207,4 +227,4 @@ def _report_skipped(path: Path, reason: Exception) -> None:
     print(f"{path} is not sent to MLflow: {reason}", file=sys.stderr)
 
 
-__all__ = ["MlflowException", "MlflowRun", "find_experiment", "find_sweep"]
+__all__ = ["MlflowException", "MlflowRun", "find_experiment", "find_sweep", "measuring_system"]

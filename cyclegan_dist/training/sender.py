@@ -76,19 +76,20 @@ def _send(run_dir: Path, config: TrackingConfig, done: threading.Event) -> None:
         with _database_lock():
             send_sweep(run_dir, config.experiment, home() / "mlartifacts")
         return
-    from cyclegan_dist.tracking.mlflow_run import MlflowRun
+    from cyclegan_dist.tracking.mlflow_run import MlflowRun, measuring_system
 
     if next(follow(folder.journal, 0, done), None) is None:  # the run ended before its first record
         return
     with _database_lock():
         run = MlflowRun(run_dir, config.experiment, home() / "mlartifacts", _log_generators, parent=config.parent)
-    flushed = time.monotonic()
-    for record, offset in follow(folder.journal, run.offset, done):
-        run.send(record, offset)
-        if time.monotonic() - flushed > 1:
-            run.flush()
-            flushed = time.monotonic()
-    run.flush()
+    with measuring_system(run.run_id) if config.system_metrics and not done.is_set() else contextlib.nullcontext():
+        flushed = time.monotonic()
+        for record, offset in follow(folder.journal, run.offset, done):
+            run.send(record, offset)
+            if time.monotonic() - flushed > 1:
+                run.flush()
+                flushed = time.monotonic()
+        run.flush()
 
 
 @contextlib.contextmanager

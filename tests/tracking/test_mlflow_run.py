@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,8 @@ from PIL import Image
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.tracking.journal import source_commit
+from cyclegan_dist.tracking.journal import Journal, source_commit
+from cyclegan_dist.tracking.sender_state import SenderState
 from tests.conftest import MLFLOW, Answer
 
 pytestmark = MLFLOW
@@ -173,6 +176,31 @@ def test_what_is_in_the_trash_is_named_with_its_cure_and_sync_says_what_it_did(
     client.delete_experiment(run.info.experiment_id)
     code, _, err = command(sync.main, config.run_dir)
     assert code == 2 and f"mlflow experiments restore --experiment-id {run.info.experiment_id}" in err
+
+
+def test_the_load_of_the_machine_is_sent_on_demand(
+    tiny_run: Callable[..., Config], store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    from cyclegan_dist.training.sender import sync
+
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    config = tiny_run(tracking__system_metrics=True)
+    with Journal(config.run_dir) as journal:
+        journal.write("run", config={}, data=[], nimg=0, total=40)
+    done = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(sync, config.run_dir, done)
+        client, known = mlflow.MlflowClient(), set[str]()
+        end = time.monotonic() + 20
+        while "system/cpu_utilization_percentage" not in known and time.monotonic() < end:
+            time.sleep(0.1)
+            if run_id := SenderState.read(config.run_dir).run_id:
+                known = set(client.get_run(run_id).data.metrics)
+        done.set()
+        sending.result()
+    assert "system/cpu_utilization_percentage" in known
 
 
 def test_a_run_is_found_by_its_key_when_its_id_was_not_saved(tiny_run: Callable[..., Config], store: str) -> None:
