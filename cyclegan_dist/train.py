@@ -52,7 +52,7 @@ def main() -> int:
 
     code = launch(command.config, command.launcher)
     if not code and command.config.tracking.mlflow and os.environ.get("RANK", "0") == "0":  # once, not by every rank
-        print(f"curves and models: {mlflow_ui()}")
+        print(f"curves and models: {mlflow_ui(command.config.run_dir)}")
     return code
 
 

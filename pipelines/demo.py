@@ -82,7 +82,7 @@ def show(out: Path, run_dir: Path, size: int, seed: int) -> int:
         print(f"mean absolute error {name} on {HELD_OUT} held-out images: {line}")
     print(f"picture (input, translation, reconstruction, truth): {picture}")
     print(f"gallery: {page}")
-    print(f"curves and models: {mlflow_ui()}")
+    print(f"curves and models: {mlflow_ui(run_dir)}")
     if not all(better for _, better in lines.values()):
         print("the translations are not closer to the truth than the inputs: something is wrong")
         return 1

@@ -9,6 +9,7 @@ Candidate and champion are evaluated on the same images. Users then name the gen
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -18,8 +19,9 @@ from rich.table import Table
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 from cyclegan_dist.evaluation.config import EvaluationConfig
-from cyclegan_dist.registry.sources import use_store
+from cyclegan_dist.registry.sources import read_store, store_in_use, use_store_of
 from cyclegan_dist.step.world_config import Device
+from cyclegan_dist.storage.layout import RunFolder
 
 
 @dataclass(frozen=True)
@@ -55,23 +57,28 @@ def run(command: Promote) -> int:
     """Promote, roll back or list. Returns 1 if the candidate was refused."""
     if not command.name:
         raise UsageError("give --name, under which the generators are registered")
-    if not (command.list or command.rollback) and not (command.run and command.data):
-        example = f"{pipeline_command('promote')} RUN_DIR --name NAME --data DATA"
-        raise UsageError(f"give a run's folder or id, and --data: {example}")
-    use_store()
+    if not (command.list or command.rollback):
+        if not (command.run and command.data):
+            example = f"{pipeline_command('promote')} RUN_DIR --name NAME --data DATA"
+            raise UsageError(f"give a run's folder or id, and --data: {example}")
+        return _promote(command)
+    read_store()
     if command.list:
         _list(command.name)
-    elif command.rollback:
+    else:
         from cyclegan_dist.promotion.promote import roll_back  # loads mlflow
 
         old, new = roll_back(command.name)
-        print(f"{command.name}: version {new} is champion again, version {old} is previous")
-    else:
-        return _promote(command)
+        print(f"{command.name} of {store_in_use()}: version {new} is champion again, version {old} is previous")
     return 0
 
 
 def _promote(command: Promote) -> int:
+    path = Path(command.run).absolute()
+    if path.exists():
+        use_store_of(path if RunFolder(path).config.exists() else path.parent.parent)  # which a snapshot lies in
+    else:
+        read_store()
     # These load torch and mlflow.
     from cyclegan_dist.data.manifest import READING, open_manifest
     from cyclegan_dist.evaluation.evaluate import data_path
@@ -86,10 +93,10 @@ def _promote(command: Promote) -> int:
     if outcome.candidate is not None:
         _compare(outcome.candidate.figures, outcome.before.figures if outcome.before else {})
     if not outcome.verdict.passed:
-        print(f"refused: {outcome.verdict.reason}")
+        print(f"refused for {command.name} of {store_in_use()}: {outcome.verdict.reason}")
         return 1
     would = "would be promoted" if command.dry_run else f"version {outcome.champion} is champion"
-    print(f"{command.name}: {would}: {outcome.verdict.reason}")
+    print(f"{command.name} of {store_in_use()}: {would}: {outcome.verdict.reason}")
     return 0
 
 

@@ -94,3 +94,26 @@ def identical(manifests: Iterable[Manifest]) -> Iterator[list[str]]:
             for sha256, name in zip(rows["sha256"].to_pylist(), rows["name"].to_pylist(), strict=True):
                 places[sha256].append(f"{manifest.root} {domain}/{name}")
     return (names for names in places.values() if len(names) > 1)
+
+
+def shared(manifest: Manifest, other: Manifest) -> list[tuple[str, list[str]]]:
+    """The images of `other` that are in `manifest` too, byte for byte: the name of each, and its names there.
+
+    Both must have been opened with the columns `sha256` and `name`.
+    """
+    ours, theirs = _names_by_sha256(manifest), _names_by_sha256(other)
+    return [(name, ours[sha256]) for sha256, names in theirs.items() if sha256 in ours for name in names]
+
+
+def in_both_domains(manifest: Manifest) -> int:
+    """How many different images a data set has in both of its domains. It needs the column `sha256`."""
+    a, b = (set(manifest.domains[domain]["sha256"].to_pylist()) for domain in "AB")
+    return len(a & b)
+
+
+def _names_by_sha256(manifest: Manifest) -> dict[bytes, list[str]]:
+    names: dict[bytes, list[str]] = defaultdict(list)
+    for domain, rows in manifest.domains.items():
+        for sha256, name in zip(rows["sha256"].to_pylist(), rows["name"].to_pylist(), strict=True):
+            names[sha256].append(f"{domain}/{name}")
+    return names

@@ -21,7 +21,7 @@ from cyclegan_dist.evaluation.detectors import discriminator_won
 from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.evaluation.report import table, write_report
 from cyclegan_dist.models.snapshot import Snapshot
-from cyclegan_dist.registry.sources import open_source, use_store
+from cyclegan_dist.registry.sources import open_source, use_store_of
 from cyclegan_dist.step import distributed
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import JOURNAL, read_records
@@ -89,13 +89,12 @@ def _report(command: Evaluate, evaluation: Evaluation, snapshot: Snapshot, run_d
 
 def _log_to_mlflow(run_dir: Path, evaluation: Evaluation, out: Path) -> None:
     """Add figures and files to the run in MLflow. A server that cannot be reached is no reason to fail."""
-    sent = SenderState.read(run_dir)
-    use_store(sent.store)
-    from cyclegan_dist.registry.models import log_evaluation  # loads mlflow
-
     values = {key: figure.value for key, figure in evaluation.figures.items()}
     try:
-        log_evaluation(sent.run_id, evaluation.facts["step"], values, out)
+        use_store_of(run_dir)
+        from cyclegan_dist.registry.models import log_evaluation  # loads mlflow
+
+        log_evaluation(SenderState.read(run_dir).run_id, evaluation.facts["step"], values, out)
     except UsageError as error:
         print(f"not added to MLflow: {error}", file=sys.stderr)
 

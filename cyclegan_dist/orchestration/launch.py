@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from cyclegan_dist.config.config import Config, home
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.errors import pipeline_command
 from cyclegan_dist.storage.layout import Status
+from cyclegan_dist.tracking.sender_state import SenderState
 from cyclegan_dist.training.observing import observing
 from cyclegan_dist.training.run_folder import locked, open_run
 
@@ -56,11 +58,14 @@ def _in_this_process(config: Config, *, alone: bool) -> int:
     return _report(*train_here(config, PLUGINS, alone=alone))
 
 
-def mlflow_ui() -> str:
-    """How to see the runs in MLflow: a command, or a server."""
-    if "MLFLOW_TRACKING_URI" in os.environ:
-        return "the server of MLFLOW_TRACKING_URI"  # which may hold a password
-    return f"{Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri sqlite:///{home() / 'mlflow.db'}"
+def mlflow_ui(run_dir: Path) -> str:
+    """How to see a run in MLflow: a command, or a server."""
+    sent = SenderState.read(run_dir)
+    if not sent.run_id:
+        return f"not in MLflow yet; send them with: {pipeline_command('sync')} {run_dir}"
+    if sent.store.startswith("http"):
+        return sent.store
+    return f"{Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {sent.store}"
 
 
 def _report(config: Config, status: Status, signal_number: int) -> int:

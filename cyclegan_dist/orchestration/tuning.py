@@ -32,7 +32,7 @@ from cyclegan_dist.orchestration.ranks import fit
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.sweep.progress import SweepProgress
 from cyclegan_dist.sweep.spec import value_of
-from cyclegan_dist.sweep.state import Sweep
+from cyclegan_dist.sweep.state import REPORTED, Sweep
 from cyclegan_dist.tracking.journal import JOURNAL, follow
 from cyclegan_dist.training.observing import sending
 from cyclegan_dist.training.run_folder import locked, read_config
@@ -104,7 +104,7 @@ def _trial(values: dict[str, Any]) -> None:
         training = pool.submit(fit, config, config.world.num_workers, values["use_gpu"])
         training.add_done_callback(lambda _: done.set())
         for record, _ in follow(config.run_dir / JOURNAL, 0, done):
-            if record["kind"] in ("metrics", "evaluation"):
+            if record["kind"] in REPORTED:
                 tune.report({"nimg": record["nimg"], "value": value_of(record["values"], values["metric"])})
     if RunFolder(config.run_dir).read_failure() is None:  # a restart cannot fix a recorded failure
         training.result()

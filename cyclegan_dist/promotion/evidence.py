@@ -20,23 +20,31 @@ Image-to-image translation from domain {{ ways }}, trained with the method {{ me
 in B.
 
 Trained by {{ card.program }} as run {{ card.run }}, for {{ card.nimg }} images per domain.
-{% for data in card.data %}Domain {{ data.name }}: {{ data.samples }} images, sha256 `{{ data.digest }}`.
+
+{% for data in card.data %}
+* Domain {{ data.name }}: {{ data.samples }} images, sha256 `{{ data.digest }}`.
 {% endfor %}
+
 ## Figures
 
 Measured on {{ counts | join(" and ") }}, of the data set {{ source }}.
 
 | {{ rows[0] | join(" | ") }} |
-|{% for _ in rows[0] %}---|{% endfor %}
-{% for row in rows[1:] %}| {{ row | join(" | ") }} |
+|{{ "---|" * (rows[0] | length) }}
+{% for row in rows[1:] %}
+| {{ row | join(" | ") }} |
 {% endfor %}
+
 Promoted because: {{ reason }}.
 
 ## What to know
 
-{% for finding in findings %}* {{ finding.text }}.
-{% else %}* The detectors found nothing wrong.
-{% endfor %}* Images unlike those of training are translated as if they were like them.
+{% for finding in findings %}
+* {{ finding.text }}.
+{% else %}
+* The detectors found nothing wrong.
+{% endfor %}
+* Images unlike those of training are translated as if they were like them.
 """
 
 
@@ -65,7 +73,13 @@ def write_evidence(
     parity = export_generators(snapshot, out / "exports", available_formats())
     files["exports"].write_text(json.dumps(parity, indent=1) + "\n")
     _draw_samples(evaluation, files["samples"])
-    text = (
+    files["model_card"].write_text(describe(name, snapshot, evaluation, reason))
+    return files
+
+
+def describe(name: str, snapshot: Snapshot, evaluation: Evaluation, reason: str) -> str:
+    """The card of a version, Markdown: arguments as for `write_evidence`."""
+    return (
         jinja2.Environment(trim_blocks=True)
         .from_string(_CARD)
         .render(
@@ -81,8 +95,6 @@ def write_evidence(
             reason=reason,
         )
     )
-    files["model_card"].write_text(text)
-    return files
 
 
 def _draw_samples(evaluation: Evaluation, path: Path) -> None:

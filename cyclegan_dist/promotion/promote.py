@@ -17,17 +17,16 @@ from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.promotion.evidence import write_evidence
 from cyclegan_dist.promotion.gate import Gate, Verdict, decide
-from cyclegan_dist.registry.models import fetch_snapshot, log_generators
-from cyclegan_dist.registry.sources import open_source
-from cyclegan_dist.registry.versions import CANDIDATE, CHAMPION, PREVIOUS, Registered, Version
+from cyclegan_dist.registry.download import fetch_snapshot
+from cyclegan_dist.registry.models import log_generators
+from cyclegan_dist.registry.sources import open_source, store_in_use
+from cyclegan_dist.registry.versions import CANDIDATE, CHAMPION, DIGEST, PREVIOUS, Registered, Version
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import JOURNAL, read_records
 from cyclegan_dist.tracking.sender_state import SenderState
 from cyclegan_dist.training.run_folder import read_config
 from cyclegan_dist.training.sender import sync
-
-DIGEST = "cyclegan_dist.snapshot"  # tag of a version
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,9 @@ def roll_back(name: str) -> tuple[str, str]:
         aliases = registered.aliases()
         old, new = aliases.get(CHAMPION), aliases.get(PREVIOUS)
         if not old or not new or old == new:
-            raise UsageError(f"{name} has no champion before this one: there is nothing to roll back to")
+            raise UsageError(
+                f"{name} of {store_in_use()} has no champion before this one: there is nothing to roll back to"
+            )
         registered.point(CHAMPION, new)
         registered.point(PREVIOUS, old)
     return old, new
@@ -175,5 +176,8 @@ def list_versions(name: str) -> list[Version]:
     """
     versions = Registered(name).versions()
     if not versions:
-        raise UsageError(f"nothing is registered as {name}: promote a run with {pipeline_command('promote')} RUN_DIR")
+        raise UsageError(
+            f"nothing is registered as {name} in {store_in_use()}: promote a run with "
+            f"{pipeline_command('promote')} RUN_DIR"
+        )
     return versions

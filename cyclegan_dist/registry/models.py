@@ -7,31 +7,28 @@ import importlib.metadata
 import io
 import math
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import mlflow
+import mlflow.pyfunc
 import numpy as np
 import pandas as pd
-import yaml
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from PIL import Image
 
 from cyclegan_dist.data.arrays import PICTURES, array_bytes
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.models.snapshot import CARD, Snapshot
+from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.registry.sources import store_in_use
 from cyclegan_dist.tracking.sender_state import first_line
 
 MODEL_NAME = "generators"
+SHA256 = "snapshot_sha256"  # parameter of a logged model: `Snapshot.digest`
 _PACKAGE = Path(__file__).parents[1]
 _NEEDS = ("mlflow", "torch", "safetensors", "pydantic", "numpy", "pandas", "pillow", "fsspec", "pyarrow")
 
@@ -58,9 +55,18 @@ def log_generators(
     whole = _keep_whole(run_id, name, nimg)
     if whole:
         return whole
-    with _not_loaded(), mlflow.start_run(run_id=run_id):
-        logged = mlflow.pyfunc.log_model(
+    client = MlflowClient()
+    run = client.get_run(run_id)
+    params = {**run.data.params, "nimg": str(nimg), SHA256: opened.digest()}
+    model = client.create_logged_model(run.info.experiment_id, name, run_id, params=params)
+    with _not_loaded():
+        # Not `mlflow.pyfunc.log_model`, which needs an active run: to activate a run changes its status and end time.
+        logged = Model.log(
+            artifact_path=None,
             name=name,
+            flavor=mlflow.pyfunc,
+            run_id=run_id,
+            model_id=model.model_id,
             python_model=str(_PACKAGE / "models" / "mlflow_model.py"),
             artifacts={"snapshot": str(snapshot), **{key: str(path) for key, path in (files or {}).items()}},
             code_paths=[str(_PACKAGE)],
@@ -72,7 +78,6 @@ def log_generators(
             pip_requirements=[f"{need}=={importlib.metadata.version(need)}" for need in _NEEDS],
             input_example=example_input(opened.channels(direction)[0]),
             step=step,
-            params={"nimg": nimg},
         )
     return logged.model_uri
 
@@ -100,7 +105,7 @@ def log_evaluation(run_id: str, step: int, values: Mapping[str, float], folder: 
         client.log_batch(run_id, metrics=points, synchronous=True)
         client.log_artifacts(run_id, str(folder), f"evaluations/{folder.name}")
     except (MlflowException, OSError) as error:
-        raise UsageError(first_line(error)) from error
+        raise UsageError(f"{store_in_use()}: {first_line(error)}") from error
 
 
 def _keep_whole(run_id: str, name: str, nimg: int) -> str:
@@ -114,69 +119,6 @@ def _keep_whole(run_id: str, name: str, nimg: int) -> str:
         else:
             client.delete_logged_model(model.model_id)
     return whole
-
-
-def download(uri: str, cache: Path) -> Path:
-    """The snapshot folder of a registered model, kept in `cache`: a version never changes.
-
-    Args:
-        uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
-        cache: folder for versions that were downloaded.
-
-    Raises:
-        UsageError: if there is no such model, its files are missing, or MLflow cannot be reached.
-    """
-    try:
-        name, version = _version(uri.removeprefix("models:/"))
-        return _cached(
-            cache / name / version,
-            lambda draft: download_artifacts(artifact_uri=f"models:/{name}/{version}", dst_path=draft),
-        )
-    except (MlflowException, OSError) as error:
-        raise UsageError(f"{uri} cannot be loaded: {first_line(error)}") from error
-
-
-def fetch_snapshot(run_id: str, cache: Path) -> tuple[Path, str]:
-    """The newest snapshot that an MLflow run has, kept in `cache`, and the run's configuration as YAML.
-
-    Raises:
-        UsageError: if there is no such run, it has none, or MLflow cannot be reached.
-    """
-    client = MlflowClient()
-    try:
-        params = client.get_run(run_id).data.params
-        found = sorted(file.path for file in client.list_artifacts(run_id, "snapshots") if file.is_dir)
-        if not found:
-            raise UsageError(f"MLflow run {run_id} has no snapshots: it must be one of this program that has ended")
-        folder = cache / run_id / Path(found[-1]).name
-        _cached(folder, lambda draft: client.download_artifacts(run_id, found[-1], draft))
-        return folder, yaml.safe_dump(dict(params))
-    except (MlflowException, OSError) as error:
-        raise UsageError(f"MLflow run {run_id} cannot be loaded: {first_line(error)}") from error
-
-
-def _cached(folder: Path, fetch: Callable[[str], Any]) -> Path:
-    """`folder` with a snapshot, which `fetch` puts somewhere below a temporary folder if it is not there yet."""
-    if not (folder / CARD).exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
-            fetch(draft)
-            found = next(Path(draft).rglob(CARD), None)
-            if found is None:
-                raise FileNotFoundError(f"{CARD} is missing, so that it is no model of this program")
-            shutil.rmtree(folder, ignore_errors=True)
-            os.rename(found.parent, folder)
-    return folder
-
-
-def _version(name: str) -> tuple[str, str]:
-    if "@" in name:
-        name, alias = name.split("@", 1)
-        return name, str(MlflowClient().get_model_version_by_alias(name, alias).version)
-    name, _, version = name.partition("/")
-    if not version:
-        raise UsageError(f"models:/{name}: give a version, models:/{name}@champion or models:/{name}/1")
-    return name, version
 
 
 def example_input(channels: int) -> pd.DataFrame:

@@ -1,18 +1,21 @@
-"""Sources of models: a run, a snapshot, or the registry."""
+"""Sources of models: a run, a snapshot, or the registry; and the MLflow store that is used."""
 
 import logging
 import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from cyclegan_dist.config.config import home
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.storage.layout import RunFolder
+from cyclegan_dist.tracking.sender_state import SenderState, server_of
 
 if TYPE_CHECKING:
     from cyclegan_dist.models.snapshot import Snapshot
 
-REGISTRY = "models:/"
+REGISTRY, SQLITE = "models:/", "sqlite:///"
 SETTINGS = {
     # A server that is down must be noticed quickly; with MLflow's own settings one call blocks for four minutes. Calls
     # are not retried by MLflow: a run whose creation was answered too late would be created twice.
@@ -34,14 +37,14 @@ def open_source(source: str) -> "Snapshot":
             `models:/NAME@ALIAS` or `models:/NAME/VERSION`, out of the store of MLFLOW_TRACKING_URI.
 
     Raises:
-        UsageError: if there is nothing of that name, it is damaged, or MLflow cannot be reached.
+        UsageError: if there is nothing of that name, it is damaged, or there is no such store or it cannot be reached.
     """
     from cyclegan_dist.models.snapshot import Snapshot
 
     if not source.startswith(REGISTRY):
         return Snapshot.open(source)
-    use_store()
-    from cyclegan_dist.registry.models import download  # loads mlflow
+    read_store()
+    from cyclegan_dist.registry.download import download  # loads mlflow
 
     return Snapshot.open(download(source, home() / "models"))
 
@@ -60,8 +63,8 @@ def refuse_missing_source(source: str) -> None:
 
 
 def use_store(known: str = "") -> str:
-    """Use the MLflow of MLFLOW_TRACKING_URI, or else the one that is `known`, or else the database next to
-    the runs. Returns its URI. Call it before mlflow is loaded.
+    """Use the MLflow store of MLFLOW_TRACKING_URI, or else `known`, or else the database in the home folder. Returns
+    its URI, with an absolute path. Creates nothing. Call it before mlflow is loaded.
     """
     # MLflow warns of its own migrations and of ambiguous sources; errors come as exceptions.
     warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
@@ -70,4 +73,72 @@ def use_store(known: str = "") -> str:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = SETTINGS["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
-    return os.environ.setdefault("MLFLOW_TRACKING_URI", known or f"sqlite:///{home() / 'mlflow.db'}")
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or known or f"{SQLITE}{home() / 'mlflow.db'}"
+    os.environ["MLFLOW_TRACKING_URI"] = _absolute(uri)
+    return os.environ["MLFLOW_TRACKING_URI"]
+
+
+def store_in_use() -> str:
+    """The URI of the store that `use_store` has chosen, without a password."""
+    return server_of(os.environ.get("MLFLOW_TRACKING_URI", ""))
+
+
+def read_store() -> str:
+    """As `use_store`, for a store that is read: MLflow would create an empty one where there is none.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    uri = use_store()
+    if _is_missing(uri):
+        raise UsageError(
+            f"there is no MLflow store at {uri}: run this in the folder where the runs were started, or set "
+            "CYCLEGAN_DIST_HOME to that folder, or MLFLOW_TRACKING_URI to the store"
+        )
+    return uri
+
+
+def use_store_of(run_dir: Path) -> str:
+    """Use the store that a run or a sweep belongs to, and create the folder of a database. Returns its URI.
+
+    It is the store to which the run was first sent, which is kept in its `mlflow.json`. A run that was never sent goes
+    to its sweep's, if it is a trial; otherwise to the one of `use_store`.
+
+    Raises:
+        UsageError: if MLFLOW_TRACKING_URI names another store, or the run's does not exist.
+    """
+    folders = [RunFolder(run_dir)]
+    if RunFolder(run_dir.parent).sweep_journal.exists():
+        folders.append(RunFolder(run_dir.parent))
+    states = ((folder, SenderState.read(folder.path)) for folder in folders)
+    folder, kept = next(((f, state) for f, state in states if state.store), (folders[0], SenderState()))
+    named = _absolute(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    anew = f"delete {folder.sender_state} to send all of it there"
+    if kept.run_id and kept.store and named and server_of(named) != kept.store:
+        raise UsageError(
+            f"{folder.path} belongs to the MLflow store {kept.store}, and MLFLOW_TRACKING_URI names "
+            f"{server_of(named)}: unset it, or {anew}"
+        )
+    uri = use_store(kept.store)
+    if kept.run_id and _is_missing(uri):
+        raise UsageError(
+            f"{folder.path} belongs to the MLflow store {uri}, which does not exist: move it back there, or set "
+            f"MLFLOW_TRACKING_URI to another one and {anew}"
+        )
+    if uri.startswith(SQLITE):
+        Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    return uri
+
+
+def _absolute(uri: str) -> str:
+    """A URI with the path of a database made absolute: the store must not depend on the current folder."""
+    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}" if uri.startswith(SQLITE) else uri
+
+
+def _is_missing(uri: str) -> bool:
+    """Whether it is a database file, or a folder, of this machine that does not exist."""
+    if uri.startswith((SQLITE, "file:")):
+        path = uri.removeprefix(SQLITE) if uri.startswith(SQLITE) else unquote(urlsplit(uri).path)
+    else:
+        path = "" if "://" in uri or uri.startswith("databricks") else uri
+    return bool(path) and not Path(path).exists()

@@ -17,10 +17,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.registry.sources import store_in_use
 from cyclegan_dist.storage.files import lock
 from cyclegan_dist.tracking.sender_state import first_line
 
 CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
+DIGEST = "cyclegan_dist.snapshot"  # tag of a version: `Snapshot.digest`
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # MLflow also accepts names that cannot be part of a URI
 
 
@@ -137,4 +139,4 @@ def _registry_errors() -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
-        raise UsageError(f"the model registry failed: {first_line(error)}") from error
+        raise UsageError(f"the model registry of {store_in_use()} failed: {first_line(error)}") from error

@@ -17,10 +17,12 @@ from cyclegan_dist.sweep.config import SweepConfig
 from cyclegan_dist.sweep.old_record import convert
 from cyclegan_dist.sweep.record import Record, Trial
 from cyclegan_dist.sweep.sampling import draw
+from cyclegan_dist.sweep.spec import value_of
 from cyclegan_dist.tracking.journal import read_records
 from cyclegan_dist.training.run_folder import locked, open_run, read_config
 
 SPEC_NAME = "sweep.yaml"
+REPORTED = ("metrics", "evaluation")  # kinds of records that may have the metric
 SAFE_TO_CHANGE = ("num_trials", "max_concurrent", "max_failures")  # none of these changes a trial
 
 
@@ -92,9 +94,15 @@ class Sweep:
         return stops
 
     def finish(self, number: int, crash: str = "") -> None:
-        """Record how a trial's run ended, from what it left in its folder. One that was interrupted stays open."""
+        """Record how a trial's run ended, from what it left in its folder. One that was interrupted stays open.
+
+        Its journal decides which values it has reported: Tune may end a trial before it delivers the last of them.
+        """
+        run = RunFolder(self.folder / self.record.trials[number].name)
+        for record, _ in read_records(run.journal, 0) if run.journal.exists() else ():
+            if record["kind"] in REPORTED and (value := value_of(record["values"], self.spec.metric)) is not None:
+                self.report(number, record["nimg"], value)
         trial = self.record.trials[number]
-        run = RunFolder(self.folder / trial.name)
         failure = run.read_failure()
         if crash:
             self.record.end(number, "crashed", crash)

@@ -14,10 +14,14 @@ class TrackingConfig:
     """MLflow. `metrics.jsonl` in the run's folder is always written."""
 
     mlflow: bool = True
-    """Send the run to MLflow. The environment variable MLFLOW_TRACKING_URI names the server; without it,
-    sqlite:///mlflow.db next to the runs."""
+    """Send the run to MLflow: to the store that the environment variable MLFLOW_TRACKING_URI names, or else to
+    mlflow.db in CYCLEGAN_DIST_HOME or, without it, in the current folder. A run stays in the store to which it was
+    first sent; `mlflow.json` in its folder names it."""
     experiment: str = "cyclegan_dist"
     """MLflow experiment."""
+    system_metrics: bool = False
+    """Send the load of the launcher's machine to MLflow, every 10 s: processors, memory, disk, network and, with the
+    package nvidia-ml-py, GPUs. Other nodes of the cluster are not measured."""
     parent: str = ""
     """Key of the parent run in MLflow. Set by a sweep for its trials."""
 

@@ -6,7 +6,7 @@ or stop a run, and both can catch up later. Records have a `kind`:
 | kind | fields |
 |---|---|
 | run | config (dotted keys), data (name, digest, source, samples of each domain), nimg, total (images), attempt |
-| | and world_size, hosts (each rank's address) |
+| | and world_size, hosts (each rank's address), commit (of the source, if it is in a git repository) |
 | metrics | step, nimg, values (by name) |
 | evaluation | step, nimg, values (by name) of the snapshot of that step |
 | image | step, key, path (PNG, relative to the run's folder) |
@@ -22,6 +22,7 @@ import contextlib
 import errno
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -75,6 +76,18 @@ class Journal:
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()
+
+
+def source_commit() -> str:
+    """The git commit of this program's source, or nothing where it is not in a repository."""
+    root = Path(__file__).parents[2]
+    try:
+        command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.splitlines()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    # An installed package may lie within someone else's repository.
+    return found[1] if len(found) == 2 and Path(found[0]).resolve() == root.resolve() else ""
 
 
 def append(run_dir: Path, kind: str, **fields: Any) -> None:

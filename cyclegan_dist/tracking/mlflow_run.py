@@ -1,10 +1,12 @@
 """Sends a run's journal to MLflow, idempotently."""
 
 import dataclasses
+import getpass
 import os
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +15,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import DatasetInput, InputTag, LifecycleStage, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.multimedia import compress_image_size
 from PIL import Image
@@ -51,6 +53,13 @@ class MlflowRun:
             first, _ = next(read_records(RunFolder(run_dir).journal, 0))
             run_id = _find_or_create(self.client, experiment_id, run_dir, key, above, first["time"])
             self._state = SenderState(store, key, run_id)
+        elif self.client.get_run(self._state.run_id).info.lifecycle_stage == LifecycleStage.DELETED:
+            find_experiment(self.client, experiment, artifacts)  # raises if all of the experiment is in the trash
+            raise UsageError(
+                f"MLflow run {self._state.run_id} of {store} is in the trash: restore it with "
+                f"MLFLOW_TRACKING_URI={store} mlflow runs restore --run-id {self._state.run_id}, or delete "
+                f"{RunFolder(run_dir).sender_state} to send {run_dir} as a new run"
+            )
         self.offset = self._state.offset
 
     @property
@@ -89,7 +98,8 @@ class MlflowRun:
         self.client.update_run(self.run_id, status="RUNNING")
         known = self.client.get_run(self.run_id).data.params  # a resumed run may have others; MLflow refuses changes
         new = [Param(key, str(value)) for key, value in record["config"].items() if key not in known]
-        tags, inputs = [], []
+        inputs: list[DatasetInput] = []
+        tags = [RunTag("mlflow.source.git.commit", record["commit"])] if record.get("commit") else []
         for data in record["data"]:
             source = resolve_dataset_source(data["source"])
             dataset = MetaDataset(source, name=f"domain {data['name']}", digest=data["digest"][:36])
@@ -133,14 +143,41 @@ class MlflowRun:
         self.client.set_terminated(self.run_id, status=record["status"], end_time=end)
 
 
+@contextmanager
+def measuring_system(run_id: str) -> Iterator[None]:
+    """Send the load of this machine to a run until the block ends, or the server fails."""
+    try:
+        import psutil  # noqa: F401 - MLflow needs it, but does not require it
+    except ModuleNotFoundError:
+        print("tracking.system_metrics needs the package psutil: pip install psutil", file=sys.stderr)
+        yield
+        return
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, resume_logging=True)
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
+
+
 def find_experiment(client: MlflowClient, name: str, artifacts: Path) -> str:
     """The id of the experiment `name`, created if it does not exist.
 
     Raises:
         MlflowException: if the server fails.
+        UsageError: if it is in the trash.
     """
     experiment = client.get_experiment_by_name(name)
     if experiment is not None:
+        if experiment.lifecycle_stage == LifecycleStage.DELETED:
+            store = server_of(mlflow.get_tracking_uri())
+            raise UsageError(
+                f"MLflow experiment {name} of {store} is in the trash: restore it with MLFLOW_TRACKING_URI={store} "
+                f"mlflow experiments restore --experiment-id {experiment.experiment_id}, or choose another "
+                "--tracking.experiment"
+            )
         return experiment.experiment_id
     # With a bare database MLflow would put artifacts into the current folder, which differs between processes.
     remote = mlflow.get_tracking_uri().startswith(("http", "databricks"))
@@ -152,9 +189,12 @@ def find_sweep(client: MlflowClient, experiment_id: str, folder: Path, key: str)
 
     Raises:
         MlflowException: if the server fails.
+        OSError: if the sweep's folder cannot be written, where it is kept.
     """
     with lock(RunFolder(folder).parent_lock, wait=True):
-        return _find_or_create(client, experiment_id, folder, key, {"mlflow.source.name": "pipelines.sweep"})
+        run_id = _find_or_create(client, experiment_id, folder, key, {"mlflow.source.name": "pipelines.sweep"})
+        SenderState(server_of(mlflow.get_tracking_uri()), key, run_id).save(folder)
+        return run_id
 
 
 def _find_or_create(
@@ -168,10 +208,18 @@ def _find_or_create(
         KEY_TAG: key,
         "cyclegan_dist.run_dir": str(folder),
         "mlflow.source.name": "cyclegan_dist.train",
-        "mlflow.user": os.environ.get("USER", "unknown"),
+        "mlflow.source.type": "JOB" if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else "LOCAL",
+        "mlflow.user": _user(),
         **tags,
     }
     return client.create_run(experiment_id, start_time=started, run_name=folder.name, tags=tags).info.run_id
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
 
 
 def _report_skipped(path: Path, reason: Exception) -> None:
@@ -179,4 +227,4 @@ def _report_skipped(path: Path, reason: Exception) -> None:
     print(f"{path} is not sent to MLflow: {reason}", file=sys.stderr)
 
 
-__all__ = ["MlflowException", "MlflowRun", "find_experiment", "find_sweep"]
+__all__ = ["MlflowException", "MlflowRun", "find_experiment", "find_sweep", "measuring_system"]

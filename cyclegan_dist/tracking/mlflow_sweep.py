@@ -6,7 +6,8 @@ from pathlib import Path
 from cyclegan_dist.storage.layout import Status
 from cyclegan_dist.tracking.mlflow_run import MlflowClient, find_experiment, find_sweep
 
-FILES = ("sweep.yaml", "results.csv", "trials.json", "best.yaml", "history.png", "parallel_coordinates.png")
+RESULTS = "trials.json"
+FILES = ("sweep.yaml", "results.csv", RESULTS, "best.yaml", "history.png", "parallel_coordinates.png")
 LONGEST = 6000  # characters of a value in MLflow
 
 
@@ -16,7 +17,7 @@ def send_sweep(folder: Path, experiment: str, artifacts: Path) -> None:
     Raises:
         MlflowException: if the server fails.
     """
-    sweep = json.loads((folder / "trials.json").read_text())
+    sweep = json.loads((folder / RESULTS).read_text())
     trials, metric = sweep["trials"], sweep["metric"]
     client = MlflowClient()
     run_id = find_sweep(client, find_experiment(client, experiment, artifacts), folder, sweep["key"])

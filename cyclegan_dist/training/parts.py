@@ -25,7 +25,7 @@ from cyclegan_dist.step.schedule import Schedule
 from cyclegan_dist.step.update import Step
 from cyclegan_dist.storage.files import write_atomic
 from cyclegan_dist.storage.layout import RunFolder
-from cyclegan_dist.tracking.journal import Journal, read_records
+from cyclegan_dist.tracking.journal import Journal, read_records, source_commit
 from cyclegan_dist.training.hooks.log import Log
 from cyclegan_dist.training.hooks.progress import Hooks, Progress
 from cyclegan_dist.training.hooks.quarantine import Quarantine
@@ -93,6 +93,7 @@ class Parts:
         at = Progress(step=step, nimg=step * size, batch_size=size, epoch_size=self.plan.epoch_size, total=total)
         if self.journal is not None:
             facts = {"world_size": self.world.size, "hosts": hosts, "attempt": self.fence.attempt}
+            facts["commit"] = source_commit()
             values = flatten(dataclasses.asdict(config))
             self.journal.write("run", config=values, data=self._data_facts(), nimg=at.nimg, total=total, **facts)
             if step:

@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import tyro
 
 from cyclegan_dist.config.config import home
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.registry.sources import use_store
+from cyclegan_dist.registry.sources import use_store_of
 from cyclegan_dist.storage.files import lock
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.config import TrackingConfig
@@ -32,13 +33,14 @@ PAUSE_S = 30.0  # at most, between two tries
 
 
 def sync(run_dir: Path, done: threading.Event) -> None:
-    """Send the journal until `done` is set and everything before that is sent.
+    """Send the journal until `done` is set and everything before that is sent, to the store that the run belongs to.
 
     Raises:
-        UsageError: if MLflow fails after `done` is set, or `run_dir` is not a run folder.
+        UsageError: if MLflow fails after `done` is set, `run_dir` is not a run folder, or MLFLOW_TRACKING_URI names
+            another store.
     """
     config = read_config(run_dir).tracking
-    use_store(SenderState.read(run_dir).store)  # the same store as before, whatever the current folder
+    store = server_of(use_store_of(run_dir))
     from cyclegan_dist.tracking.mlflow_run import MlflowException  # mlflow is loaded from here on
 
     folder, failures = RunFolder(run_dir), 0
@@ -46,15 +48,16 @@ def sync(run_dir: Path, done: threading.Event) -> None:
         while True:
             before = SenderState.read(run_dir)
             try:
+                if not before.run_id and before.store != store:  # kept for senders that start elsewhere
+                    replace(before, store=store).save(run_dir)
                 _send(run_dir, config, done)
                 return
             except (MlflowException, OSError) as error:
                 failures = failures + 1 if SenderState.read(run_dir) == before else 1
-                server = server_of(os.environ["MLFLOW_TRACKING_URI"])
                 if done.is_set() and failures >= TRIES:
-                    raise UsageError(f"MLflow at {server} did not accept the run: {first_line(error)}") from error
+                    raise UsageError(f"MLflow at {store} did not accept the run: {first_line(error)}") from error
                 if failures == TRIES:
-                    print(f"MLflow at {server} is unreachable; {folder.journal} keeps the rest", file=sys.stderr)
+                    print(f"MLflow at {store} is unreachable; {folder.journal} keeps the rest", file=sys.stderr)
             pause = min(PAUSE_S, 2.0 ** (failures - 1))
             if done.is_set():
                 time.sleep(pause)
@@ -66,24 +69,27 @@ def _send(run_dir: Path, config: TrackingConfig, done: threading.Event) -> None:
     """Send what has not been sent, then what is appended, until `done` is set."""
     folder = RunFolder(run_dir)
     if folder.sweep_journal.exists():
-        from cyclegan_dist.tracking.mlflow_sweep import send_sweep
+        from cyclegan_dist.tracking.mlflow_sweep import RESULTS, send_sweep
 
+        if not (run_dir / RESULTS).exists():
+            raise UsageError(f"{run_dir} has no {RESULTS}: run the sweep's command again, which writes and sends it")
         with _database_lock():
             send_sweep(run_dir, config.experiment, home() / "mlartifacts")
         return
-    from cyclegan_dist.tracking.mlflow_run import MlflowRun
+    from cyclegan_dist.tracking.mlflow_run import MlflowRun, measuring_system
 
     if next(follow(folder.journal, 0, done), None) is None:  # the run ended before its first record
         return
     with _database_lock():
         run = MlflowRun(run_dir, config.experiment, home() / "mlartifacts", _log_generators, parent=config.parent)
-    flushed = time.monotonic()
-    for record, offset in follow(folder.journal, run.offset, done):
-        run.send(record, offset)
-        if time.monotonic() - flushed > 1:
-            run.flush()
-            flushed = time.monotonic()
-    run.flush()
+    with measuring_system(run.run_id) if config.system_metrics and not done.is_set() else contextlib.nullcontext():
+        flushed = time.monotonic()
+        for record, offset in follow(folder.journal, run.offset, done):
+            run.send(record, offset)
+            if time.monotonic() - flushed > 1:
+                run.flush()
+                flushed = time.monotonic()
+        run.flush()
 
 
 @contextlib.contextmanager

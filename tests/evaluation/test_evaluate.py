@@ -38,7 +38,7 @@ def test_user_errors_are_one_line(run_dir: Path, dataset: Path, tmp_path: Path, 
         ([tmp_path / "none", "--data", dataset], "neither a snapshot nor a run"),
         ([run_dir, "--data", dataset, "--metrics", "fid"], "unknown metric 'fid'"),
         ([run_dir, "--data", dataset, "--features", "inception:x"], "give features_sha256"),
-        (["models:/none@champion", "--data", dataset], "models:/none@champion cannot be loaded"),
+        (["models:/none@champion", "--data", dataset], "there is no MLflow store at sqlite:"),
         ([run_dir, "--data", dataset, "--out", "/proc/x"], "cannot write /proc/x"),
     ):
         code, _, err = command(main, *arguments)

@@ -65,8 +65,24 @@ def test_identical_images_are_listed_also_across_data_sets(cli, tmp_path: Path) 
     listed = [line for line in out.splitlines() if line.startswith("identical")]
     assert len(listed) == 2
     assert "A/0000.png" in out and "A/again.png" in out and "B/leak.png" in out
-    _, out, _ = cli(tmp_path / "train", "--against", tmp_path / "test")
-    assert sum(line.startswith("identical") for line in out.splitlines()) == 3
+    assert f"1 images are in both domains of {tmp_path}/train" in out
+
+
+def test_test_images_among_training_images_are_counted_and_named(cli, tmp_path: Path) -> None:
+    a, b = write_images(tmp_path / "a", 3, seed=1), write_images(tmp_path / "b", 3, seed=2)
+    prepare(PrepareConfig(a, b, tmp_path / "train", workers=1))
+    clean = write_images(tmp_path / "c", 2, seed=3)
+    prepare(PrepareConfig(clean, write_images(tmp_path / "d", 2, seed=4), tmp_path / "clean", workers=1))
+    (clean / "leak.png").write_bytes((b / "0001.png").read_bytes())
+    prepare(PrepareConfig(clean, a, tmp_path / "test", workers=1))
+    train, test = tmp_path / "train", tmp_path / "test"
+    code, out, _ = cli(train, "--against", test)
+    lines = out.splitlines()
+    assert code == 1 and f"4 of the 6 images of {test} are in {train} too" in lines
+    assert f"{test} A/leak.png is in {train} as B/0001.png" in lines
+    assert sum(line.startswith(f"{test} B/000") for line in lines) == 3
+    code, out, _ = cli(train, "--against", tmp_path / "clean")
+    assert code == 0 and f"0 of the 4 images of {tmp_path}/clean are in {train} too" in out
 
 
 def test_a_folder_without_a_manifest_is_one_line(cli, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from cyclegan_dist.step.finite import NonFiniteError
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.sweep.config import SweepConfig, Values
 from cyclegan_dist.sweep.state import open_sweep
+from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.run_folder import read_config
 from tests.sweep.sweeps import LAMBDAS, end_run, tiny_sweep
 
@@ -82,6 +83,24 @@ def test_how_a_trial_ended(tiny_run: MakeRun) -> None:
         assert sweep.record.trials[4].text == "rank 0 died"
         assert [found[0].number for found in (sweep.next(), sweep.next()) if found] == [5, 6]
         assert sweep.next() is None
+
+
+def test_a_value_that_tune_did_not_deliver_is_taken_from_the_journal(tiny_run: MakeRun) -> None:
+    with open_sweep(tiny_sweep(tiny_run(), num_trials=1)) as sweep:
+        found = sweep.next()
+        assert found is not None
+        trial, config = found
+        sweep.report(trial.number, 20, 0.5)
+        with Journal(config.run_dir) as journal:
+            for step, value in ((10, 0.5), (20, 0.25)):
+                journal.write(
+                    "metrics", step=step, nimg=2 * step, values={"loss/cycle_A": value, "loss/cycle_B": value}
+                )
+            journal.write("end", status="FINISHED")
+        sweep.finish(trial.number)
+        ended = sweep.record.trials[trial.number]
+        assert (ended.status, ended.nimg, ended.value) == ("finished", 40, 0.25)
+        assert ended.results == {20: 0.5, 40: 0.25}
 
 
 def test_values_that_do_not_fit_together_fail_their_trial_only(tiny_run: MakeRun) -> None:

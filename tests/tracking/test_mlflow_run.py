@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,9 @@ from PIL import Image
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
-from tests.conftest import MLFLOW
+from cyclegan_dist.tracking.journal import Journal, source_commit
+from cyclegan_dist.tracking.sender_state import SenderState
+from tests.conftest import MLFLOW, Answer
 
 pytestmark = MLFLOW
 
@@ -144,6 +148,59 @@ def test_missing_files_are_skipped(
     assert capsys.readouterr().err.count("is not sent to MLflow") == 3
     run_id = json.loads((config.run_dir / "mlflow.json").read_text())["run_id"]
     assert mlflow.MlflowClient().get_run(run_id).info.status == "FINISHED"
+
+
+def test_what_is_in_the_trash_is_named_with_its_cure_and_sync_says_what_it_did(
+    tiny_run: Callable[..., Config], store: str, command: Callable[..., Answer]
+) -> None:
+    import mlflow
+
+    from pipelines import sync
+
+    config = tiny_run(stop_after=8)
+    code, out, _ = command(sync.main, config.run_dir)
+    assert code == 0 and "has nothing to send" in out
+    finish(config)
+    shutil.rmtree(config.run_dir / "snapshots")
+    for said in ("sent ", "nothing is left to send"):
+        code, out, _ = command(sync.main, config.run_dir)
+        assert code == 0 and out.startswith(said) and store in out
+    client, run_id = mlflow.MlflowClient(), json.loads((config.run_dir / "mlflow.json").read_text())["run_id"]
+    run = client.get_run(run_id)
+    tags = run.data.tags
+    assert tags["mlflow.source.type"] == "LOCAL" and tags["mlflow.user"]
+    assert tags.get("mlflow.source.git.commit", "") == source_commit()
+    client.delete_run(run_id)
+    code, _, err = command(sync.main, config.run_dir)
+    assert code == 2 and err.count("\n") == 1 and f"mlflow runs restore --run-id {run_id}" in err and store in err
+    client.delete_experiment(run.info.experiment_id)
+    code, _, err = command(sync.main, config.run_dir)
+    assert code == 2 and f"mlflow experiments restore --experiment-id {run.info.experiment_id}" in err
+
+
+def test_the_load_of_the_machine_is_sent_on_demand(
+    tiny_run: Callable[..., Config], store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    from cyclegan_dist.training.sender import sync
+
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    config = tiny_run(tracking__system_metrics=True)
+    with Journal(config.run_dir) as journal:
+        journal.write("run", config={}, data=[], nimg=0, total=40)
+    done = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(sync, config.run_dir, done)
+        client, known = mlflow.MlflowClient(), set[str]()
+        end = time.monotonic() + 20
+        while "system/cpu_utilization_percentage" not in known and time.monotonic() < end:
+            time.sleep(0.1)
+            if run_id := SenderState.read(config.run_dir).run_id:
+                known = set(client.get_run(run_id).data.metrics)
+        done.set()
+        sending.result()
+    assert "system/cpu_utilization_percentage" in known
 
 
 def test_a_run_is_found_by_its_key_when_its_id_was_not_saved(tiny_run: Callable[..., Config], store: str) -> None:

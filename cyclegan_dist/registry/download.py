@@ -1,0 +1,136 @@
+"""Downloads of registered models and of a run's snapshots, kept in a local cache and verified on every load."""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.utils.file_utils import local_file_uri_to_path
+
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.models.snapshot import CARD, Snapshot
+from cyclegan_dist.registry.models import SHA256
+from cyclegan_dist.registry.sources import REGISTRY, store_in_use
+from cyclegan_dist.registry.versions import DIGEST
+from cyclegan_dist.tracking.sender_state import first_line
+
+
+def download(uri: str, cache: Path) -> Path:
+    """The snapshot folder of a registered model, kept in `cache` by store and model id: a name can be deleted and
+    registered again, and two stores can have the same name.
+
+    Args:
+        uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+        cache: folder for models that were downloaded.
+
+    Raises:
+        UsageError: if there is no such model, its files are missing or not those that were registered, or MLflow cannot
+            be reached.
+    """
+    client = MlflowClient()
+    try:
+        version = _version(client, uri.removeprefix(REGISTRY))
+        model_id, location, sha256 = _files_of(client, version)
+    except (MlflowException, OSError) as error:
+        raise UsageError(f"{uri} cannot be loaded from {store_in_use()}: {first_line(error)}") from error
+    folder = cache / _key(store_in_use()) / model_id
+    exact = f"{REGISTRY}{version.name}/{version.version}"
+    try:
+        _cached(folder, lambda draft: download_artifacts(artifact_uri=exact, dst_path=draft), sha256)
+    except (MlflowException, OSError) as error:
+        if _is_gone(location):
+            raise UsageError(
+                f"{uri} cannot be loaded: {store_in_use()} has its files at {location}, which does not exist: move "
+                "them back there, or register the model again"
+            ) from error
+        raise UsageError(f"{uri} of {store_in_use()} cannot be loaded from {location}: {first_line(error)}") from error
+    return folder
+
+
+def fetch_snapshot(run_id: str, cache: Path) -> tuple[Path, str]:
+    """The newest snapshot that an MLflow run has, kept in `cache`, and the run's configuration as YAML.
+
+    Raises:
+        UsageError: if there is no such run, it has none, or MLflow cannot be reached.
+    """
+    client, store = MlflowClient(), store_in_use()
+    try:
+        run = client.get_run(run_id)
+        found = sorted(file.path for file in client.list_artifacts(run_id, "snapshots") if file.is_dir)
+        if not found:
+            raise UsageError(
+                f"MLflow run {run_id} of {store} has no snapshots at {run.info.artifact_uri}: it must be one of this "
+                "program that has ended"
+            )
+        folder = cache / _key(store) / run_id / Path(found[-1]).name
+        _cached(folder, lambda draft: client.download_artifacts(run_id, found[-1], draft))
+        return folder, yaml.safe_dump(dict(run.data.params))
+    except (MlflowException, OSError) as error:
+        raise UsageError(f"MLflow run {run_id} cannot be loaded from {store}: {first_line(error)}") from error
+
+
+def _files_of(client: MlflowClient, version: ModelVersion) -> tuple[str, str, str]:
+    """The id of a version's logged model, where its files are, and the digest of its snapshot, empty if there is none
+    in the store.
+    """
+    source, sha256 = str(version.source), version.tags.get(DIGEST, "")
+    # A database leaves `model_id` empty, and has it in the source.
+    model_id = version.model_id or re.sub(f"^{REGISTRY}(?=m-)", "", source)
+    if model_id == source:  # registered from files of no logged model
+        return f"{version.name}-{version.version}-{version.creation_timestamp}", source, sha256
+    model = client.get_logged_model(model_id)
+    return model_id, model.artifact_location, sha256 or model.params.get(SHA256, "")
+
+
+def _cached(folder: Path, fetch: Callable[[str], Any], sha256: str = "") -> None:
+    """Make sure that `folder` holds a snapshot of the digest `sha256`, if one is given. `fetch` puts it somewhere below
+    a temporary folder if it is not there, or was changed.
+    """
+    if not _is_intact(folder, sha256):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
+            fetch(draft)
+            found = next(Path(draft).rglob(CARD), None)
+            if found is None:
+                raise FileNotFoundError(f"{CARD} is missing, so that it is no model of this program")
+            if not _is_intact(found.parent, sha256):
+                raise OSError(f"its weights are not those that were registered, of sha256 {sha256}: register it again")
+            shutil.rmtree(folder, ignore_errors=True)
+            os.rename(found.parent, folder)
+
+
+def _is_intact(folder: Path, sha256: str) -> bool:
+    if not (folder / CARD).exists():
+        return False
+    try:
+        return not sha256 or Snapshot.open(folder).digest() == sha256
+    except (UsageError, OSError):
+        return False
+
+
+def _version(client: MlflowClient, name: str) -> ModelVersion:
+    if "@" in name:
+        return client.get_model_version_by_alias(*name.split("@", 1))
+    name, _, version = name.partition("/")
+    if not version:
+        raise UsageError(f"models:/{name}: give a version, models:/{name}@champion or models:/{name}/1")
+    return client.get_model_version(name, version)
+
+
+def _key(store: str) -> str:
+    return hashlib.sha256(store.encode()).hexdigest()[:16]
+
+
+def _is_gone(location: str) -> bool:
+    """Whether it is a folder of this machine that does not exist."""
+    remote = "://" in location and not location.startswith("file:")
+    return not remote and not Path(local_file_uri_to_path(location)).exists()
