@@ -103,7 +103,7 @@ class Parts:
     def check_due(self, at: Progress) -> bool:
         """Whether something is about to be logged or saved, so that gradients must be known to be finite."""
         every = dataclasses.astuple(self.config.every)
-        return at.finished or len(self.unchecked) >= MOST_UNCHECKED or any(at.due(images) for images in every)
+        return len(self.unchecked) >= MOST_UNCHECKED or any(at.due(images) for images in every)
 
     def hooks(self) -> Hooks:
         """The hooks to call after each step. Consistency comes first, so that diverged weights are never saved; saving

@@ -54,13 +54,13 @@ def batch(number: int, n: int = 4, micro: int = 4, side: int = 16) -> list[dict[
 
 def train(step: Step, first: int = 0, last: int = STEPS, **images) -> list[dict[str, float]]:
     """Losses of steps `first` to `last`, with learning rates that change from step to step."""
-    losses = []
+    losses = list[dict[str, Tensor]]()
     for number in range(first, last):
         torch.manual_seed(number)
-        values = step(batch(number, **images), lr=LR * (1 + number % 3))
-        losses.append({name: float(value) for name, value in values.items()})
+        losses.append(step(batch(number, **images), lr=LR * (1 + number % 3)))
     step.check()
-    return losses
+    # Read at the end: a later update must not overwrite them.
+    return [{name: float(value) for name, value in values.items()} for values in losses]
 
 
 def difference(one: list[dict[str, float]], other: list[dict[str, float]]) -> float:
