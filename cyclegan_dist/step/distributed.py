@@ -15,6 +15,7 @@ import torch
 import torch.distributed as torch_dist
 from torch import Tensor
 
+from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.world_config import Device
 
 SETTING_UP = 10  # factor of the timeout during set-up, when ranks load, compile and read manifests
@@ -113,6 +114,9 @@ def join(device: Device = "auto", timeout_s: float = 30.0) -> World:
         device: `auto` takes this rank's GPU if there is one.
         timeout_s: timeout in seconds of exchanges after the set-up. It is ten times as long until
             `World.limit_waiting` is called.
+
+    Raises:
+        UsageError: for `cuda` without a GPU.
     """
     where = _device(device)
     if not torch_dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -132,6 +136,8 @@ def leave() -> None:
 def _device(device: str) -> torch.device:
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UsageError("world.device cuda: torch finds no GPU here; give --world.device cpu, or install a driver")
     gpu = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     torch.cuda.set_device(gpu)
     return gpu
