@@ -202,7 +202,9 @@ def _resolved(config: Config, world: World, journal: Journal | None) -> Config:
     if fast and config.method.double_backward:
         fast = False
         if journal is not None:
-            journal.message("optim.fast is off: gan_mode wgangp differentiates gradients, which the fused layers cannot do")
+            journal.message(
+                "optim.fast is off: gan_mode wgangp differentiates gradients, which the fused layers cannot do"
+            )
     precision = _precision(config, world, journal) if config.optim.precision == "auto" else config.optim.precision
     optim = dataclasses.replace(config.optim, fast="on" if fast else "off", precision=precision)
     resolved = dataclasses.replace(config, optim=optim)
