@@ -8,7 +8,6 @@ sender at a time sends a run.
 
 import contextlib
 import os
-import signal
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 import tyro
 
 from cyclegan_dist.config.config import home
+from cyclegan_dist.data.stop_signals import ignore_stop_signals
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.registry.sources import use_store
 from cyclegan_dist.storage.files import lock
@@ -110,12 +110,10 @@ def main() -> None:
 
 def _main(run_dir: tyro.conf.Positional[Path], *, follow: bool = False) -> None:
     done = threading.Event()
-    # These stop the training and reach its whole process group; the sender must outlive it to send its end.
-    for number in (signal.SIGTERM, signal.SIGINT) if follow else ():
-        signal.signal(number, signal.SIG_IGN)
     if not follow:
         done.set()
     else:
+        ignore_stop_signals()  # the sender must outlive the training to send its end
         os.nice(19)  # lower priority than training; Ray runs ranks with a niceness of 15
         threading.Thread(target=lambda: (sys.stdin.buffer.read(1), done.set()), daemon=True).start()
     sync(run_dir.absolute(), done)

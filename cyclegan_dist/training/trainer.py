@@ -24,6 +24,7 @@ from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.hooks.progress import Hooks, Progress
 from cyclegan_dist.training.parts import Parts, build
 from cyclegan_dist.training.stop import StopRequest
+from cyclegan_dist.training.waiting import StoppedWaitingError, WaitLimit, watched
 from cyclegan_dist.training.watchdog import Watchdog
 
 WRITE_TIMEOUT_S = 60.0  # for the last checkpoint, when training ends
@@ -73,26 +74,30 @@ def train(config: Config, world: World, stop: StopRequest, plugins: Sequence[Plu
 def loop(parts: Parts, stop: StopRequest, plugins: Sequence[Plugin] = ()) -> Status:
     """Train until the end or a stop; `plugins` as for `train`. Returns FINISHED or KILLED."""
     at, hooks = parts.resume(), parts.hooks()
-    source = parts.loader(first_step=at.step)
+    watchdog = Watchdog(parts.config.run_dir, parts.world, parts.config.world.timeout_s)
+    source = parts.loader(first_step=at.step, waiting=WaitLimit(stop, watchdog))
     loader: Loader = source
     for plugin in plugins:
         loader = plugin(parts, hooks, at, loader)
-    watchdog = Watchdog(parts.config.run_dir, parts.world, parts.config.world.timeout_s)
+    loader = watched(loader, watchdog)
     timeout_s = WRITE_TIMEOUT_S
     try:
         with contextlib.closing(source), watchdog:
-            while not at.finished:
+            # All ranks stop after the same step, or before the first if they were restarted after the request.
+            while not (stop.agreed(at.step, parts.fence) or at.finished):
                 # Data, forward, backward, gradient exchange, Adam.
-                with watchdog.watching():
-                    at = advance(parts, at, loader)
-                    if parts.check_due(at):
-                        check(parts)
+                try:
+                    with watchdog.watching():
+                        at = advance(parts, at, loader)
+                        if parts.check_due(at):
+                            check(parts)
+                except StoppedWaitingError:
+                    if parts.world.size > 1:  # others may be in the middle of the step
+                        raise
+                    break
                 # Hooks: compare ranks, then save, then report.
                 for hook in hooks:
                     hook(at)
-                # Stop, on all ranks after the same step.
-                if stop.agreed(at.step, parts.fence):
-                    break
         check(parts)
         for hook in hooks:
             hook.end(at)
