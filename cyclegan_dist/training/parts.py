@@ -95,6 +95,7 @@ class Parts:
         at = Progress(step=step, nimg=step * size, batch_size=size, epoch_size=self.plan.epoch_size, total=total)
         if self.journal is not None:
             facts = {"world_size": self.world.size, "hosts": hosts, "attempt": self.fence.attempt}
+            facts["manifest"] = self.manifest.digest
             values = flatten(dataclasses.asdict(config))
             self.journal.write("run", config=values, data=self._data_facts(), nimg=at.nimg, total=total, **facts)
             if step:

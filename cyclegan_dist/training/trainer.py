@@ -66,7 +66,10 @@ def train(config: Config, world: World, stop: StopRequest, plugins: Sequence[Plu
             status = Status.SUPERSEDED
             raise
         finally:
-            if journal is not None and status != Status.SUPERSEDED:  # then the journal belongs to the other attempt
+            # After SUPERSEDED the journal belongs to the other attempt. A run that had ended, and could not be resumed,
+            # stays what it was.
+            refused = journal is not None and journal.ended and status == Status.FAILED
+            if journal is not None and status != Status.SUPERSEDED and not refused:
                 journal.write("end", status=status)
     return status
 

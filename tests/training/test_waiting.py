@@ -32,7 +32,7 @@ def hang(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     monkeypatch.setattr(ShardReader, "read", lambda self, i: read(self, i) if next(count, -1) >= 0 else time.sleep(600))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGXCPU])
 def test_a_signal_while_data_is_waited_for_ends_the_run_with_a_checkpoint(
     tiny_run: MakeRun, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
@@ -43,7 +43,7 @@ def test_a_signal_while_data_is_waited_for_ends_the_run_with_a_checkpoint(
     monkeypatch.setattr(waiting, "GRACE_S", 0.5)
 
     def run() -> None:
-        threading.Timer(4, os.kill, (os.getpid(), number)).start()
+        threading.Timer(3, os.kill, (os.getpid(), number)).start()
         _, status, stopped_by = train_here(config, alone=True)
         assert (status, stopped_by) == ("KILLED", number)
 
@@ -54,9 +54,9 @@ def test_a_signal_while_data_is_waited_for_ends_the_run_with_a_checkpoint(
 
 def test_data_that_does_not_come_ends_the_run_in_one_line(tiny_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny_run(data__workers=1)
-    config = dataclasses.replace(config, world=dataclasses.replace(config.world, timeout_s=0.2))
+    config = dataclasses.replace(config, world=dataclasses.replace(config.world, timeout_s=1.0))
     hang(monkeypatch, 0)
-    monkeypatch.setattr(waiting, "SOONER", 0.5)  # the watchdog ends the process after two seconds
+    monkeypatch.setattr(waiting, "SOONER", 0.1)  # of ten seconds
     monkeypatch.setattr("cyclegan_dist.training.parts.fixed_images", lambda *a, **k: {})
     with pytest.raises(LoaderError, match=r"^no data for 1 s: does the storage of data\.path answer\?"):
         train(config, ALONE, StopRequest(config.run_dir, ALONE))
