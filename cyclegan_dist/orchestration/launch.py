@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import NoReturn
 from cyclegan_dist.config.config import Config, home
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.storage.layout import Status
+from cyclegan_dist.storage.urls import sqlite_uri
 from cyclegan_dist.training.observing import observing
 from cyclegan_dist.training.run_folder import check_run, locked, start_run
 
@@ -79,7 +81,8 @@ def mlflow_ui() -> str:
     """How to see the runs in MLflow: a command, or a server."""
     if "MLFLOW_TRACKING_URI" in os.environ:
         return "the server of MLFLOW_TRACKING_URI"  # which may hold a password
-    return f"{Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri sqlite:///{home() / 'mlflow.db'}"
+    uri = shlex.quote(sqlite_uri(home() / "mlflow.db"))
+    return f"{Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {uri}"
 
 
 def _report(config: Config, status: Status, signal_number: int) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cyclegan_dist.config.config import home
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.storage.urls import sqlite_uri
 
 if TYPE_CHECKING:
     from cyclegan_dist.models.snapshot import Snapshot
@@ -70,4 +71,4 @@ def use_store(known: str = "") -> str:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = SETTINGS["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
-    return os.environ.setdefault("MLFLOW_TRACKING_URI", known or f"sqlite:///{home() / 'mlflow.db'}")
+    return os.environ.setdefault("MLFLOW_TRACKING_URI", known or sqlite_uri(home() / "mlflow.db"))

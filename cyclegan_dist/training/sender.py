@@ -22,6 +22,7 @@ from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.registry.sources import use_store
 from cyclegan_dist.storage.files import lock
 from cyclegan_dist.storage.layout import RunFolder
+from cyclegan_dist.storage.urls import sqlite_path
 from cyclegan_dist.tracking.config import TrackingConfig
 from cyclegan_dist.tracking.journal import follow
 from cyclegan_dist.tracking.sender_state import SenderState, first_line, server_of
@@ -89,11 +90,11 @@ def _send(run_dir: Path, config: TrackingConfig, done: threading.Event) -> None:
 @contextlib.contextmanager
 def _database_lock() -> Iterator[None]:
     """Serialise the first access to a database file: it creates the tables, and fails if two processes do so."""
-    path = os.environ["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///")
-    if "://" in path:
+    path = sqlite_path(os.environ["MLFLOW_TRACKING_URI"])
+    if path is None:
         yield
         return
-    with lock(Path(f"{path}.lock"), wait=True):
+    with lock(path.with_name(f"{path.name}.lock"), wait=True):
         yield
 
 
