@@ -97,8 +97,7 @@ class LocalStorage:
         draft.mkdir(parents=True, exist_ok=True)
         with (draft / name).open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+        sync(draft / name)
 
     def commit(self, step: int, attempt: str, manifest: bytes, files: list[str]) -> None:
         draft, done = self._draft(step, attempt), self._done(step)

@@ -22,13 +22,14 @@ from cyclegan_dist.config.yaml_tree import check_tree, flatten, read_tree, refus
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.errors import UsageError, refuse_password, suggestion
 from cyclegan_dist.methods.available import DEFAULT, METHODS, AnyMethodConfig
-from cyclegan_dist.networks.bounds import Ge, Gt
+from cyclegan_dist.networks.bounds import Ge, Gt, Le
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.schedule import ScheduleConfig
 from cyclegan_dist.step.world_config import WorldConfig
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.config import TrackingConfig
 
+MOST_SEED = 2**63 - 1  # of torch
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # names a folder, an MLflow run and a part of URLs
 
 
@@ -56,7 +57,7 @@ class Config:
     """The run's name: its folder under runs_dir, and its name in MLflow. The name of an existing run resumes it."""
     runs_dir: str = "runs"
     """Folder of run folders. A relative path starts at CYCLEGAN_DIST_HOME if that is set."""
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Annotated[int, Ge(0), Le(MOST_SEED)] = 0
     """Seed of weights, data order, augmentation and history buffers."""
     stop_after: Annotated[int, Ge(0)] = 0
     """Stop after so many images, with the schedule unchanged; run again with a larger value to resume. 0: at the end of

@@ -2,8 +2,6 @@
 
 import dataclasses
 import itertools
-import re
-import signal
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,6 +15,14 @@ from cyclegan_dist.data.augment import Augment
 from cyclegan_dist.data.cache import Gather, PixelCache, alone
 from cyclegan_dist.data.config import PREFETCH, DataConfig
 from cyclegan_dist.data.images import decode, to_unit_range
+from cyclegan_dist.data.loader_processes import (
+    POLL_S,
+    Waiting,
+    set_up_worker,
+    stream_batches,
+    use_short_socket_folder,
+    wait_on,
+)
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan, drawn_together
 from cyclegan_dist.data.reader import BadSample, BadSampleError, DataError, ShardReader
@@ -152,6 +158,7 @@ def batches(
     channels: dict[str, int],
     pin_memory: bool = False,
     gather: Gather = alone,
+    waiting: Waiting = wait_on,
 ) -> Generator[Batch]:
     """This rank's endless stream of micro-batches from `first_step` on: one iteration of the loader, so that it does
     not pause at epoch boundaries. Close it to end the worker processes. All ranks call it together.
@@ -166,9 +173,11 @@ def batches(
         channels: of domain "A" and "B": 1 or 3.
         pin_memory: copy batches into pinned memory, for a GPU.
         gather: exchanges values between ranks, so that those of a node share a cache.
+        waiting: called while a batch of worker processes is waited for; may raise.
 
     Raises:
         DataError: while iterating, if a shard is not what the manifest says or an image cannot be used.
+        LoaderError: while iterating, if the worker processes fail.
     """
 
     def order() -> Iterator[list[int]]:
@@ -179,7 +188,9 @@ def batches(
                 yield list(positions[start : start + share.micro_batch])
             step += 1
 
-    return _clean_errors(
+    if config.workers:
+        use_short_socket_folder()
+    return stream_batches(
         DataLoader(
             _Positions(manifest, plan, Augment(config, multiple), channels, gather),
             batch_sampler=order(),  # pyright: ignore[reportArgumentType]
@@ -187,38 +198,13 @@ def batches(
             num_workers=config.workers,
             prefetch_factor=PREFETCH if config.workers else None,
             pin_memory=pin_memory,
-            worker_init_fn=_leave_signals_to_the_rank,
+            worker_init_fn=set_up_worker,
+            timeout=POLL_S if config.workers else 0,
             # Only forked processes share the cache.
             multiprocessing_context="fork" if config.workers and config.cache_gb else None,
-        )
+        ),
+        waiting,
     )
-
-
-def _leave_signals_to_the_rank(worker: int) -> None:
-    """A signal to the whole group (torchrun, Slurm, Ctrl-C) must not kill the loader before the last checkpoint."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _clean_errors(loader: DataLoader[Batch]) -> Generator[Batch]:
-    """The loader's batches; a worker's DataError as one line, raised after the worker processes have ended. Closing the
-    generator ends them too.
-    """
-    stream, problem = iter(loader), DataError()
-    try:
-        while True:
-            try:
-                batch = next(stream)
-            except DataError as error:  # a worker's has that worker's traceback as its text
-                problem = DataError(re.sub(r"^[\w.]+Error: ", "", str(error).strip().splitlines()[-1]))
-                break
-            yield batch
-    finally:
-        # Workers ignore signals, and garbage collection of the iterator is not enough: an exception's traceback may
-        # keep it alive until the interpreter exits, which then waits for the workers and hangs.
-        if loader.num_workers:
-            stream._shutdown_workers()  # pyright: ignore[reportAttributeAccessIssue]
-    raise problem
 
 
 def fixed_images(

@@ -17,7 +17,6 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +25,7 @@ import pyarrow.parquet as pq
 from cyclegan_dist.data.config import MANIFEST
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.errors import UsageError, pipeline_command, refuse_password
+from cyclegan_dist.storage.urls import file_system_at
 
 VERSION = 1
 SCHEMA = pa.schema(
@@ -130,7 +130,7 @@ def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
 def _local(root: str) -> Iterator[Path]:
     """The manifest as a local file: itself, or a copy for the duration of the block."""
     try:
-        file_system, path = fsspec.core.url_to_fs(f"{root}/{MANIFEST}")
+        file_system, path = file_system_at(f"{root}/{MANIFEST}")
         with tempfile.TemporaryDirectory() as folder:
             if "file" not in file_system.protocol:
                 file_system.get_file(path, f"{folder}/{MANIFEST}")

@@ -9,10 +9,9 @@ import os
 import time
 from typing import Any, NamedTuple
 
-import fsspec
-
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.errors import storage_errors
+from cyclegan_dist.storage.urls import file_system_at
 
 PAUSES_S = (0.5, 2.0, 5.0)  # before each retry
 MAX_OPEN = 128  # files; systems often allow a process 1024
@@ -118,7 +117,7 @@ class ShardReader:
 
     def _opened(self, shard: str) -> Any:
         """A file descriptor, or a file system with a path in it; its length is the recorded one."""
-        file_system, path = fsspec.core.url_to_fs(f"{self._root}/{shard}")
+        file_system, path = file_system_at(f"{self._root}/{shard}")
         source = os.open(path, os.O_RDONLY) if "file" in file_system.protocol else (file_system, path)
         with storage_errors():
             found = os.fstat(source).st_size if isinstance(source, int) else file_system.size(path)

@@ -23,7 +23,7 @@ from cyclegan_dist.data.manifest import MANIFEST, write_manifest
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.prepare_config import refuse_target
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.storage.files import atomic
+from cyclegan_dist.storage.files import atomic, hidden, sync
 
 
 def shuffled(names: list[str], seed: int) -> list[str]:
@@ -75,7 +75,7 @@ def write_dataset(
 
 @contextlib.contextmanager
 def _beside(out: Path) -> Iterator[Path]:
-    draft = (out.parent / f".{out.name}.unfinished").absolute()  # so that no name can make it a URL
+    draft = hidden(out.absolute(), ending=".unfinished")  # so that no name can make it a URL
     try:
         shutil.rmtree(draft, ignore_errors=True)  # what an interrupted run left
         draft.mkdir(parents=True)
@@ -90,8 +90,7 @@ def _beside(out: Path) -> Iterator[Path]:
 
 def _put_in_place(draft: Path, out: Path) -> None:
     for path in [*sorted(draft.rglob("*.tar")), draft / MANIFEST]:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(path)
     if (out / MANIFEST).exists():
         (out / MANIFEST).unlink()  # without its manifest the old folder is not a data set
         shutil.rmtree(out)

@@ -5,12 +5,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-import fsspec
-
 from cyclegan_dist.data.images import UnreadableImageError, read_image
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.reader import BadSampleError, DataError, ShardReader
 from cyclegan_dist.errors import storage_errors
+from cyclegan_dist.storage.urls import file_system_at
 
 PIECE = 1 << 20  # bytes read at once
 SHOWN = 10  # damaged samples of a shard that are named
@@ -76,8 +75,9 @@ def check_shard(
 def _hash(url: str) -> tuple[int, str]:
     """Length in bytes, and sha256."""
     sha256, size = hashlib.sha256(), 0
-    with storage_errors(), fsspec.open(url, "rb") as file:
-        while piece := file.read(PIECE):  # pyright: ignore[reportAttributeAccessIssue]
+    file_system, path = file_system_at(url)
+    with storage_errors(), file_system.open(path, "rb") as file:
+        while piece := file.read(PIECE):
             sha256.update(piece)
             size += len(piece)
     return size, sha256.hexdigest()

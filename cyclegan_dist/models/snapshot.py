@@ -19,6 +19,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.available import DEFAULT
 from cyclegan_dist.networks.bounds import Ge
 from cyclegan_dist.networks.config import GeneratorConfig, InitConfig
+from cyclegan_dist.storage.files import hidden
 
 if TYPE_CHECKING:
     import torch
@@ -174,7 +175,7 @@ def save_snapshot(
     import torch
     from safetensors.torch import save_file
 
-    draft = folder.parent / f".{folder.name}"
+    draft = hidden(folder)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     for direction, network in translators.items():

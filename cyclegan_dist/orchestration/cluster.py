@@ -18,6 +18,7 @@ import ray
 import ray.exceptions
 
 from cyclegan_dist.config.config import Config
+from cyclegan_dist.data.stop_signals import NEVER_AT_ONCE, handle_stop_signals
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.orchestration.job_api import refuse_open_job_api
 
@@ -75,19 +76,21 @@ def room_for(config: Config) -> tuple[int, bool]:
 
 @contextmanager
 def stop_signals(request_stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Call `request_stop` on SIGTERM or SIGINT; a second signal ends this process at once. The list holds the
-    signal, or 0. Enter it after Ray has started, which installs its own handler for SIGTERM.
+    """Call `request_stop` on one of `STOP_SIGNALS`; a second SIGTERM or SIGINT ends this process at once. The list
+    holds the signal, or 0. Enter it after Ray has started, which installs its own handler for SIGTERM.
     """
     seen = [0]
 
     def on_signal(number: int, frame: FrameType | None) -> None:
+        if seen[0] and number in NEVER_AT_ONCE:
+            return
         if seen[0]:
             os._exit(128 + number)
         seen[0] = number
         request_stop()
         print("stopping after this step, with a checkpoint; repeat to stop at once", file=sys.stderr)
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = handle_stop_signals(on_signal)
     try:
         yield seen
     finally:

@@ -1,17 +1,20 @@
 """Launches a run: open it, follow its journal, start the ranks, return an exit code."""
 
+import contextlib
 import os
+import shlex
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.errors import pipeline_command
+from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.storage.layout import Status
 from cyclegan_dist.tracking.sender_state import SenderState
 from cyclegan_dist.training.observing import observing
-from cyclegan_dist.training.run_folder import locked, open_run
+from cyclegan_dist.training.run_folder import check_run, locked, start_run
 
 RESTARTED = "CYCLEGAN_DIST_RESTARTED"  # in the environment of a launcher that has restarted itself
 
@@ -25,20 +28,36 @@ def launch(config: Config, launcher: str) -> int:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return _in_this_process(config, alone=False)
     if launcher == "local":
+        _refuse_ranks(config)
         return _in_this_process(config, alone=True)
     if isinstance(config.world.num_workers, int) and config.world.num_workers:
         config.optim.micro_batches(config.world.num_workers)  # before Ray starts, which takes seconds
     with locked(config):
-        config = open_run(config)
+        config = check_run(config)
         from cyclegan_dist.orchestration.cluster import RestartNeededError  # loads Ray
         from cyclegan_dist.orchestration.training import train_on_ray
 
         try:
-            with observing(config.run_dir, config.tracking):
-                status, signal_number = train_on_ray(config, restarted=RESTARTED in os.environ)
+            status, signal_number = train_on_ray(config, _started(config), restarted=RESTARTED in os.environ)
         except RestartNeededError as reason:
             restart(str(reason))
     return _report(config, status, signal_number)
+
+
+def _refuse_ranks(config: Config) -> None:
+    if config.world.least_workers > 1:
+        raise UsageError(
+            f"world.num_workers {config.world.least_workers}, but --launcher local trains in one process: leave out "
+            "--launcher local, or give --world.num_workers 0"
+        )
+
+
+@contextlib.contextmanager
+def _started(config: Config) -> Iterator[None]:
+    """Write a checked run's folder, and follow the run until the block ends."""
+    start_run(config)
+    with observing(config.run_dir, config.tracking):
+        yield
 
 
 def restart(reason: str) -> NoReturn:
@@ -65,7 +84,7 @@ def mlflow_ui(run_dir: Path) -> str:
         return f"not in MLflow yet; send them with: {pipeline_command('sync')} {run_dir}"
     if sent.store.startswith("http"):
         return sent.store
-    return f"{Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {sent.store}"
+    return f"{Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {shlex.quote(sent.store)}"
 
 
 def _report(config: Config, status: Status, signal_number: int) -> int:

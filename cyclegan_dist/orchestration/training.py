@@ -1,16 +1,21 @@
 """Training on a Ray cluster: joins or starts it, and forwards stop requests to the run."""
 
+from contextlib import AbstractContextManager
+
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.orchestration.cluster import RestartNeededError, cluster, in_thread, room_for, stop_signals
 from cyclegan_dist.storage.layout import RunFolder, Status
 
 
-def train_on_ray(config: Config, *, restarted: bool = False) -> tuple[Status, int]:
-    """Train an opened run on the cluster of RAY_ADDRESS, or on a local one.
+def train_on_ray(
+    config: Config, started: AbstractContextManager[None], *, restarted: bool = False
+) -> tuple[Status, int]:
+    """Train a checked run on the cluster of RAY_ADDRESS, or on a local one.
 
     Args:
         config: of the run.
+        started: entered when the cluster has been found large enough, before ranks start.
         restarted: this launcher has restarted itself: wait for missing nodes, instead of raising.
 
     Returns:
@@ -25,7 +30,7 @@ def train_on_ray(config: Config, *, restarted: bool = False) -> tuple[Status, in
         from cyclegan_dist.orchestration.ranks import fit
 
         workers, use_gpu = _workers(config, refuse=not restarted)
-        with stop_signals(RunFolder(config.run_dir).stop.touch) as stopped_by:
+        with started, stop_signals(RunFolder(config.run_dir).stop.touch) as stopped_by:
             try:
                 status = in_thread(lambda: fit(config, workers, use_gpu))
             except RestartNeededError:

@@ -10,12 +10,13 @@ from urllib.parse import unquote, urlsplit
 from cyclegan_dist.config.config import home
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.storage.layout import RunFolder
+from cyclegan_dist.storage.urls import SQLITE, sqlite_path, sqlite_uri
 from cyclegan_dist.tracking.sender_state import SenderState, server_of
 
 if TYPE_CHECKING:
     from cyclegan_dist.models.snapshot import Snapshot
 
-REGISTRY, SQLITE = "models:/", "sqlite:///"
+REGISTRY = "models:/"
 SETTINGS = {
     # A server that is down must be noticed quickly; with MLflow's own settings one call blocks for four minutes. Calls
     # are not retried by MLflow: a run whose creation was answered too late would be created twice.
@@ -73,7 +74,7 @@ def use_store(known: str = "") -> str:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = SETTINGS["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or known or f"{SQLITE}{home() / 'mlflow.db'}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or known or sqlite_uri(home() / "mlflow.db")
     os.environ["MLFLOW_TRACKING_URI"] = _absolute(uri)
     return os.environ["MLFLOW_TRACKING_URI"]
 
@@ -125,20 +126,21 @@ def use_store_of(run_dir: Path) -> str:
             f"{folder.path} belongs to the MLflow store {uri}, which does not exist: move it back there, or set "
             f"MLFLOW_TRACKING_URI to another one and {anew}"
         )
-    if uri.startswith(SQLITE):
-        Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    if database := sqlite_path(uri):
+        database.parent.mkdir(parents=True, exist_ok=True)
     return uri
 
 
 def _absolute(uri: str) -> str:
     """A URI with the path of a database made absolute: the store must not depend on the current folder."""
-    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}" if uri.startswith(SQLITE) else uri
+    relative = uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/")
+    return f"{sqlite_uri(Path.cwd())}/{uri.removeprefix(SQLITE)}" if relative else uri
 
 
 def _is_missing(uri: str) -> bool:
     """Whether it is a database file, or a folder, of this machine that does not exist."""
-    if uri.startswith((SQLITE, "file:")):
-        path = uri.removeprefix(SQLITE) if uri.startswith(SQLITE) else unquote(urlsplit(uri).path)
-    else:
-        path = "" if "://" in uri or uri.startswith("databricks") else uri
-    return bool(path) and not Path(path).exists()
+    if database := sqlite_path(uri):
+        return not database.exists()
+    if uri.startswith("file:"):
+        return not Path(unquote(urlsplit(uri).path)).exists()
+    return "://" not in uri and not uri.startswith("databricks") and bool(uri) and not Path(uri).exists()

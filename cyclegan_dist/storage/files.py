@@ -44,7 +44,7 @@ def atomic(path: Path, *, writer: str = "", durable: bool = True) -> Iterator[Pa
     Raises:
         OSError: if the rename fails; the old file stays.
     """
-    draft = path.with_name(_draft_name(path, writer))
+    draft = hidden(path, prefix=writer)
     draft.unlink(missing_ok=True)  # of a killed process; it may be a link
     try:
         yield draft
@@ -59,12 +59,16 @@ def atomic(path: Path, *, writer: str = "", durable: bool = True) -> Iterator[Pa
         sync(path.parent)
 
 
-def _draft_name(path: Path, writer: str) -> str:
-    name = f".{writer}{path.name}"
-    if len(os.fsencode(name)) <= LONGEST_NAME:
-        return name
-    suffix = path.suffix if len(os.fsencode(path.suffix)) < 16 else ""
-    return f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}{suffix}"
+def hidden(path: Path, *, prefix: str = "", ending: str = "") -> Path:
+    """A hidden path next to `path` for a draft of it, always the same. It is named `prefix`, the name of `path` and
+    `ending`, or by their hash and the suffix where that would be too long a name.
+    """
+    name = f".{prefix}{path.name}{ending}"
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        suffix = ending or path.suffix
+        suffix = suffix if len(os.fsencode(suffix)) < 16 else ""
+        name = f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}{suffix}"
+    return path.with_name(name)
 
 
 def sync(path: Path) -> None:

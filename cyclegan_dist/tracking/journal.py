@@ -6,7 +6,8 @@ or stop a run, and both can catch up later. Records have a `kind`:
 | kind | fields |
 |---|---|
 | run | config (dotted keys), data (name, digest, source, samples of each domain), nimg, total (images), attempt |
-| | and world_size, hosts (each rank's address), commit (of the source, if it is in a git repository) |
+| | and world_size, hosts (each rank's address), commit (of the source, if it is in a git repository), manifest (digest of
+| | the data set's) |
 | metrics | step, nimg, values (by name) |
 | evaluation | step, nimg, values (by name) of the snapshot of that step |
 | image | step, key, path (PNG, relative to the run's folder) |
@@ -35,16 +36,21 @@ from cyclegan_dist.storage.layout import RunFolder
 
 
 class Journal:
-    """Appends records. A context manager. Skips records of steps that a resumed run repeats."""
+    """Appends records. A context manager. Skips records of steps that a resumed run repeats.
+
+    Attributes:
+        ended: whether the run has ended, and no new attempt has started to train since.
+    """
 
     def __init__(self, run_dir: Path):
         run_dir.mkdir(parents=True, exist_ok=True)
         self._path = RunFolder(run_dir).journal
         self._recorded = {"metrics": -1, "image": -1, "evaluation": -1}  # last step of each
-        self._end, self._failed = 0, False
+        self._end, self._failed, self.ended = 0, False, False
         if self._path.exists():
             for record, end in read_records(self._path, 0):
                 self._end = end
+                self.ended = _ends(record["kind"], self.ended)
                 if record["kind"] in self._recorded:
                     self._recorded[record["kind"]] = record["step"]
         self._file = self._path.open("ab", buffering=0)
@@ -55,6 +61,7 @@ class Journal:
         if fields.get("step", 0) <= self._recorded.get(kind, -1):
             return
         line = _line(kind, fields)
+        self.ended = _ends(kind, self.ended)
         try:
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -94,6 +101,10 @@ def append(run_dir: Path, kind: str, **fields: Any) -> None:
     """Append one record from outside the ranks, in one write, so that it does not interleave with rank 0's."""
     with RunFolder(run_dir).journal.open("ab", buffering=0) as file:
         file.write(_line(kind, fields))
+
+
+def _ends(kind: str, ended: bool) -> bool:
+    return {"run": False, "end": True}.get(kind, ended)
 
 
 def _line(kind: str, fields: dict[str, Any]) -> bytes:

@@ -9,6 +9,7 @@ import torch
 
 from cyclegan_dist.checkpoint.fence import SupersededError
 from cyclegan_dist.config.config import Config
+from cyclegan_dist.data.loader_processes import LoaderError
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step import distributed
 from cyclegan_dist.storage.layout import Status
@@ -17,6 +18,7 @@ from cyclegan_dist.training.observing import observing
 from cyclegan_dist.training.run_folder import locked, open_run
 from cyclegan_dist.training.stop import StopRequest
 from cyclegan_dist.training.trainer import FATAL, Plugin, train
+from cyclegan_dist.training.waiting import StoppedWaitingError
 
 
 def train_here(config: Config, plugins: Sequence[Plugin] = (), *, alone: bool) -> tuple[Config, Status, int]:
@@ -45,7 +47,7 @@ def train_here(config: Config, plugins: Sequence[Plugin] = (), *, alone: bool) -
         with observing(config.run_dir, config.tracking) if world.is_first else contextlib.nullcontext():
             status = train(config, world, stop, plugins)
         return config, status, stop.signal or signal.SIGTERM
-    except (*FATAL, DivergedError, SupersededError) as error:
+    except (*FATAL, DivergedError, SupersededError, LoaderError, StoppedWaitingError) as error:
         raise UsageError(str(error)) from error
     finally:
         lock.close()

@@ -15,6 +15,7 @@ from cyclegan_dist.config.config import Config, dump_config
 from cyclegan_dist.config.yaml_tree import flatten
 from cyclegan_dist.data.images import to_unit_range
 from cyclegan_dist.data.loader import Batch, RankSlice, batches, fixed_images
+from cyclegan_dist.data.loader_processes import Waiting, wait_on
 from cyclegan_dist.data.manifest import READING, Manifest, open_manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan
 from cyclegan_dist.methods.contract import Method
@@ -67,8 +68,8 @@ class Parts:
         """The seed of this rank's step after `nimg` images."""
         return _seed(self.config.seed, self.world.rank, nimg)
 
-    def loader(self, first_step: int) -> Generator[Batch]:
-        """This rank's micro-batches from `first_step` on, endlessly."""
+    def loader(self, first_step: int, waiting: Waiting = wait_on) -> Generator[Batch]:
+        """This rank's micro-batches from `first_step` on, endlessly. `waiting` as for `batches`."""
         rank_slice = RankSlice(self.world.rank, self.world.size, self.micro_batch)
         pin = self.world.device.type == "cuda"
         return batches(
@@ -79,6 +80,7 @@ class Parts:
             first_step=first_step,
             pin_memory=pin,
             gather=self.world.gather,
+            waiting=waiting,
             **self._geometry(),
         )
 
@@ -94,6 +96,7 @@ class Parts:
         if self.journal is not None:
             facts = {"world_size": self.world.size, "hosts": hosts, "attempt": self.fence.attempt}
             facts["commit"] = source_commit()
+            facts["manifest"] = self.manifest.digest
             values = flatten(dataclasses.asdict(config))
             self.journal.write("run", config=values, data=self._data_facts(), nimg=at.nimg, total=total, **facts)
             if step:

@@ -20,6 +20,7 @@ from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.methods.available import AnyMethodConfig
 from cyclegan_dist.storage.files import lock, write_atomic
 from cyclegan_dist.storage.layout import RunFolder
+from cyclegan_dist.tracking.journal import read_records
 
 
 def open_run(config: Config) -> Config:
@@ -29,7 +30,22 @@ def open_run(config: Config) -> Config:
         The config with absolute paths, as written to `config.yaml` in the run folder.
 
     Raises:
-        UsageError: if the data set is missing, the folder cannot be written, or belongs to a run of another config.
+        UsageError: as `check_run` and `start_run`.
+    """
+    config = check_run(config)
+    start_run(config)
+    return config
+
+
+def check_run(config: Config) -> Config:
+    """Check a run, without changing anything in its folder.
+
+    Returns:
+        The config with absolute paths.
+
+    Raises:
+        UsageError: if the data set is missing, does not fit, or is not the one of the run's checkpoints, or if the
+            folder belongs to a run of another config.
     """
     config = dataclasses.replace(config, runs_dir=str(home() / config.runs_dir))
     run_dir, folder = config.run_dir, RunFolder(config.run_dir)
@@ -42,11 +58,12 @@ def open_run(config: Config) -> Config:
         refuse_changes(kept, config)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=_data_path(config)))
     if config.data.path != str(run_dir / "data"):
-        manifest = open_manifest(config.data.path, ("name", "width", "height", "mode"))
-        _refuse_small_images(manifest, config.data)
+        manifest = open_manifest(config.data.path, ("name", "width", "height", "mode", "sha256"))
+        _refuse_small_images(manifest, config)
         _refuse_channels(manifest, config.method)
         if config.method.pairing == "all":
             _refuse_pairs(manifest, config.data)
+        _refuse_other_data(manifest, config)
     if config.held_out.data:
         held_out = dataclasses.replace(config.held_out, data=_absolute(config.held_out.data))
         open_manifest(held_out.data, ())
@@ -56,6 +73,17 @@ def open_run(config: Config) -> Config:
         config = dataclasses.replace(config, held_out=held_out)
     if config.checkpoints:
         _refuse_checkpoints(config)
+    return config
+
+
+def start_run(config: Config) -> None:
+    """Write a checked run's config, and remove what an earlier attempt left. Call it when nothing is left that could
+    refuse to train.
+
+    Raises:
+        UsageError: if the folder cannot be written.
+    """
+    run_dir, folder = config.run_dir, RunFolder(config.run_dir)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         if config.data.path == str(run_dir / "data"):
@@ -65,7 +93,24 @@ def open_run(config: Config) -> Config:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write {run_dir}: {error.strerror}; choose another --runs_dir") from error
-    return config
+
+
+def _refuse_other_data(manifest: Manifest, config: Config) -> None:
+    """The data set must be the one that the newest checkpoint was trained on, as the journal names it."""
+    journal = RunFolder(config.run_dir).journal
+    try:
+        records = [record for record, _ in read_records(journal, 0) if record["kind"] == "run"]
+        if not records or not storage_at(config.checkpoint_path).steps():
+            return
+    except OSError:  # no journal, or a storage that does not answer, which is found when it is needed
+        return
+    digests = {data["name"]: data["digest"] for data in records[-1].get("data", [])}
+    same = records[-1].get("manifest", manifest.digest) == manifest.digest  # older versions did not record it
+    if not same or any(manifest.domain_digest(domain) != digest for domain, digest in digests.items()):
+        raise UsageError(
+            f"{manifest.root} is not the data set that run {config.name} has been trained on: "
+            "give its --data.path, or another --name"
+        )
 
 
 def _refuse_checkpoints(config: Config) -> None:
@@ -120,15 +165,34 @@ def draw_synthetic(out: Path, *, size: int, seed: int, count: int = 400) -> None
     write_dataset({d: draw_domain(d, count, seed=seed, size=size) for d in "AB"}, out, samples_per_shard=200)
 
 
-def _refuse_small_images(manifest: Manifest, data: DataConfig) -> None:
-    """`crop` does not resize: each image must be at least as large as the crop."""
+def _refuse_small_images(manifest: Manifest, config: Config) -> None:
+    """`crop` does not resize: each image must be at least as large as the crop. Images that are not cropped must be as
+    large as the networks require.
+    """
+    data, method = config.data, config.method
+    width, height = (manifest.table[side].to_numpy() for side in ("width", "height"))
     if data.preprocess == "crop":
-        smallest = min(pa.compute.min(manifest.table[side]).as_py() for side in ("width", "height"))  # pyright: ignore
+        smallest = min(width.min(), height.min())
         if smallest < data.crop_size:
             raise UsageError(
                 f"data.preprocess crop: an image side of {smallest} pixels is smaller than crop_size {data.crop_size}; "
                 "lower it, or choose resize_and_crop"
             )
+    if "crop" in data.preprocess:  # the config has compared the crop to the networks
+        return
+    if data.preprocess == "scale_width":
+        width, height = np.full_like(width, data.load_size), np.maximum(1, np.round(height * data.load_size / width))
+    rounded = [np.maximum(1, np.round(side / method.multiple)) * method.multiple for side in (width, height)]
+    # The residual blocks pad images by reflection, which takes two pixels.
+    least = max(method.smallest_side, (2 if method.generator.arch == "resnet" else 1) * method.multiple)
+    index = int(np.minimum(*rounded).argmin())
+    if min(side[index] for side in rounded) < least:
+        found = [manifest.table[column][index].as_py() for column in ("name", "domain", "width", "height")]
+        name, domain, size = found[0], found[1], "x".join(f"{side[index]:.0f}" for side in rounded)
+        raise UsageError(
+            f"data.preprocess {data.preprocess}: {name} of domain {domain}, {found[2]}x{found[3]} pixels, is trained "
+            f"on as {size}, and these networks need sides of {least} at least: leave it out, or choose resize_and_crop"
+        )
 
 
 def _refuse_channels(manifest: Manifest, method: AnyMethodConfig) -> None:

@@ -8,7 +8,6 @@ sender at a time sends a run.
 
 import contextlib
 import os
-import signal
 import sys
 import threading
 import time
@@ -19,10 +18,12 @@ from pathlib import Path
 import tyro
 
 from cyclegan_dist.config.config import home
+from cyclegan_dist.data.stop_signals import ignore_stop_signals
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.registry.sources import use_store_of
 from cyclegan_dist.storage.files import lock
 from cyclegan_dist.storage.layout import RunFolder
+from cyclegan_dist.storage.urls import sqlite_path
 from cyclegan_dist.tracking.config import TrackingConfig
 from cyclegan_dist.tracking.journal import follow
 from cyclegan_dist.tracking.sender_state import SenderState, first_line, server_of
@@ -95,11 +96,11 @@ def _send(run_dir: Path, config: TrackingConfig, done: threading.Event) -> None:
 @contextlib.contextmanager
 def _database_lock() -> Iterator[None]:
     """Serialise the first access to a database file: it creates the tables, and fails if two processes do so."""
-    path = os.environ["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///")
-    if "://" in path:
+    path = sqlite_path(os.environ["MLFLOW_TRACKING_URI"])
+    if path is None:
         yield
         return
-    with lock(Path(f"{path}.lock"), wait=True):
+    with lock(path.with_name(f"{path.name}.lock"), wait=True):
         yield
 
 
@@ -116,12 +117,10 @@ def main() -> None:
 
 def _main(run_dir: tyro.conf.Positional[Path], *, follow: bool = False) -> None:
     done = threading.Event()
-    # These stop the training and reach its whole process group; the sender must outlive it to send its end.
-    for number in (signal.SIGTERM, signal.SIGINT) if follow else ():
-        signal.signal(number, signal.SIG_IGN)
     if not follow:
         done.set()
     else:
+        ignore_stop_signals()  # the sender must outlive the training to send its end
         os.nice(19)  # lower priority than training; Ray runs ranks with a niceness of 15
         threading.Thread(target=lambda: (sys.stdin.buffer.read(1), done.set()), daemon=True).start()
     sync(run_dir.absolute(), done)

@@ -7,6 +7,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from cyclegan_dist.checkpoint.fence import Fence, SupersededError
+from cyclegan_dist.data.stop_signals import NEVER_AT_ONCE, handle_stop_signals
 from cyclegan_dist.storage.layout import RunFolder
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
 
 class StopRequest:
-    """Set by SIGTERM or SIGINT to this process, or by the file `STOP` in the run folder, which the launcher writes for
-    remote ranks.
+    """Set by one of `STOP_SIGNALS` to this process, or by the file `STOP` in the run folder, which the launcher writes
+    for remote ranks.
 
     The ranks exchange it about once every `interval_s` seconds, so that short steps are not slowed: each exchange also
     carries the number of steps until the next one, which rank 0 derives from its clock.
@@ -27,13 +28,16 @@ class StopRequest:
         self._next_step, self._last = 0, (-1, 0.0)
 
     def listen(self) -> None:
-        """Handle SIGTERM and SIGINT; a second one has its default effect."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        """Handle `STOP_SIGNALS`; a second SIGTERM or SIGINT has its default effect."""
+        handle_stop_signals(self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.signal = number
-        signal.signal(number, signal.SIG_DFL)
+        self.signal = self.signal or number
+        signal.signal(number, signal.SIG_IGN if number in NEVER_AT_ONCE else signal.SIG_DFL)
+
+    def requested(self) -> bool:
+        """Whether this rank knows of a stop request, which the others may not know yet."""
+        return bool(self.signal) or self._file.exists()
 
     def agreed(self, step: int, fence: Fence | None = None) -> bool:
         """Whether all ranks must stop after `step`. Every rank must call it after every step.

@@ -24,6 +24,7 @@ from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.hooks.progress import Hooks, Progress
 from cyclegan_dist.training.parts import Parts, build
 from cyclegan_dist.training.stop import StopRequest
+from cyclegan_dist.training.waiting import StoppedWaitingError, WaitLimit, watched
 from cyclegan_dist.training.watchdog import Watchdog
 
 WRITE_TIMEOUT_S = 60.0  # for the last checkpoint, when training ends
@@ -65,7 +66,10 @@ def train(config: Config, world: World, stop: StopRequest, plugins: Sequence[Plu
             status = Status.SUPERSEDED
             raise
         finally:
-            if journal is not None and status != Status.SUPERSEDED:  # then the journal belongs to the other attempt
+            # After SUPERSEDED the journal belongs to the other attempt. A run that had ended, and could not be resumed,
+            # stays what it was.
+            refused = journal is not None and journal.ended and status == Status.FAILED
+            if journal is not None and status != Status.SUPERSEDED and not refused:
                 journal.write("end", status=status)
     return status
 
@@ -73,24 +77,28 @@ def train(config: Config, world: World, stop: StopRequest, plugins: Sequence[Plu
 def loop(parts: Parts, stop: StopRequest, plugins: Sequence[Plugin] = ()) -> Status:
     """Train until the end or a stop; `plugins` as for `train`. Returns FINISHED or KILLED."""
     at, hooks = parts.resume(), parts.hooks()
-    source = parts.loader(first_step=at.step)
+    watchdog = Watchdog(parts.config.run_dir, parts.world, parts.config.world.timeout_s)
+    source = parts.loader(first_step=at.step, waiting=WaitLimit(stop, watchdog))
     loader: Loader = source
     for plugin in plugins:
         loader = plugin(parts, hooks, at, loader)
-    watchdog = Watchdog(parts.config.run_dir, parts.world, parts.config.world.timeout_s)
+    loader = watched(loader, watchdog)
     timeout_s = WRITE_TIMEOUT_S
     try:
         with contextlib.closing(source), watchdog:
-            while not at.finished:
+            # All ranks stop after the same step, or before the first if they were restarted after the request.
+            while not (stop.agreed(at.step, parts.fence) or at.finished):
                 # Data, forward, backward, gradient exchange, Adam.
-                with watchdog.watching():
-                    at = advance(parts, at, loader)
+                try:
+                    with watchdog.watching():
+                        at = advance(parts, at, loader)
+                except StoppedWaitingError:
+                    if parts.world.size > 1:  # others may be in the middle of the step
+                        raise
+                    break
                 # Hooks: compare ranks, then save, then report.
                 for hook in hooks:
                     hook(at)
-                # Stop, on all ranks after the same step.
-                if stop.agreed(at.step, parts.fence):
-                    break
         check(parts)
         for hook in hooks:
             hook.end(at)

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -97,6 +98,21 @@ def test_a_full_disk_loses_only_the_new_checkpoint(tmp_path: Path, monkeypatch: 
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000001"]
     restored = store.load_latest()
     assert restored is not None and restored.step == 1
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP])
+def test_file_systems_that_cannot_flush_keep_checkpoints_and_prune(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    store = Store(tmp_path)
+    for step in range(1, 8):
+        assert store.put(step) is not None
+    assert store.warnings == []
+    assert len(list(tmp_path.iterdir())) == store.keep
 
 
 def test_no_pickle_is_executed(tmp_path: Path) -> None:

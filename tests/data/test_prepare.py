@@ -109,3 +109,12 @@ def test_double_images_become_pairs(tmp_path: Path) -> None:
 
 def test_a_data_set_is_not_paired_by_default(dataset: Path) -> None:
     assert not open_manifest(str(dataset)).paired
+
+
+@pytest.mark.parametrize("name", ["50% a::b", "x" * 255, "ä" * 127])
+def test_data_sets_with_names_of_all_kinds_can_be_written_and_read(
+    folders: tuple[Path, Path], tmp_path: Path, name: str
+) -> None:
+    prepare(PrepareConfig(*folders, tmp_path / name, workers=1))
+    manifest = open_manifest(str(tmp_path / name))
+    assert len(ShardReader(manifest, "A").read(0)) > 0

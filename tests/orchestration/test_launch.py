@@ -39,7 +39,7 @@ def test_the_launcher_restarts_in_a_new_process(
 ) -> None:
     config, waits = tiny_run(), []
 
-    def needs_restart(config: Config, *, restarted: bool) -> tuple[str, int]:
+    def needs_restart(config: Config, started: object, *, restarted: bool) -> tuple[str, int]:
         waits.append(restarted)
         raise RestartNeededError("there are too few nodes")
 

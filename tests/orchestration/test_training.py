@@ -169,8 +169,11 @@ def test_a_local_cluster_leaves_no_files(tiny_run: Callable[..., Config]) -> Non
 
 def test_more_ranks_than_fit_on_the_cluster_are_refused(tiny_run: Callable[..., Config], head: Head) -> None:
     config = tiny_run(world__num_workers=64, optim__batch_size=64)
+    (config.run_dir / "FAILED").write_text("of an earlier attempt")
+    before = {path.name: path.read_text() for path in config.run_dir.iterdir()}
     code, _, err = end(start(config, head))
     assert code == 2
+    assert {path.name: path.read_text() for path in config.run_dir.iterdir()} == before
     assert "world.num_workers 64 is more than the cluster's 2 CPU cores" in err
 
 

@@ -1,8 +1,11 @@
 """Ranks that hang. Forked: the watchdog ends its process."""
 
+import contextlib
 import ctypes
+import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -59,14 +62,43 @@ def test_slow_steps_are_allowed(tmp_path: Path) -> None:
     assert in_fork(supervised(tmp_path, [lambda: time.sleep(0.2), lambda: time.sleep(0.8)])) == 0
 
 
-def test_a_single_process_is_not_watched(tmp_path: Path) -> None:
-    def alone() -> None:
-        with Watchdog(tmp_path, ALONE, 0.01) as watchdog:
-            for seconds in (0.01, 1):
-                with watchdog.watching():
-                    time.sleep(seconds)
+def alone(folder: Path, steps: Sequence[Callable[[], object]], *, data: bool = False) -> Callable[[], None]:
+    """A single process under a watchdog whose limit is a second, of whose steps `data` waits for data alone."""
 
-    assert in_fork(alone) == 0
+    def run() -> None:
+        with Watchdog(folder, ALONE, 0.1) as watchdog:
+            for step in steps:
+                with watchdog.watching(), watchdog.waiting() if data else contextlib.nullcontext():
+                    step()
+            time.sleep(1.5)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("steps", "data"), [([quick, lambda: time.sleep(30)], False), ([lambda: time.sleep(30)], True)]
+)
+def test_a_single_process_that_hangs_ends_with_one_line(
+    tmp_path: Path, steps: list[Callable[[], None]], data: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    started = time.monotonic()
+    assert in_fork(alone(tmp_path, steps, data=data)) == 1
+    assert time.monotonic() - started < 15
+    assert "in run" in (tmp_path / "stacks-rank-0.txt").read_text()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: training has hung for 1 s") and "run the same command again" in line
+
+
+def test_a_single_process_may_take_long_for_its_first_step_and_be_suspended(tmp_path: Path) -> None:
+    def suspended() -> None:
+        if not os.fork():
+            time.sleep(2)
+            os.kill(os.getppid(), signal.SIGCONT)
+            os._exit(0)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    assert in_fork(alone(tmp_path, [lambda: time.sleep(1.7)])) == 0
+    assert in_fork(alone(tmp_path, [quick, suspended])) == 0
     assert not list(tmp_path.glob("stacks*"))
 
 

@@ -13,11 +13,11 @@ from cyclegan_dist.config.config import Config, home
 from cyclegan_dist.errors import pipeline_command
 from cyclegan_dist.operations.doctor.report import Report, first_line
 from cyclegan_dist.registry.sources import use_store
+from cyclegan_dist.storage.urls import sqlite_path
 from cyclegan_dist.tracking.sender_state import server_of
 
 CONNECT_S, SLOW_S = 5.0, 5.0
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
-SQLITE = "sqlite:///"
 EXPERIMENT = "cyclegan_dist.doctor"
 ADVICE = (
     "Set MLFLOW_TRACKING_URI, or fix the store; training continues without it, and "
@@ -33,8 +33,8 @@ def check_mlflow(report: Report, config: Config, nodes: int) -> None:
         report.add("green", "off: tracking.mlflow is False")
         return
     uri = use_store()
-    if uri.startswith(SQLITE):
-        _check_file(report, Path(uri.removeprefix(SQLITE)), nodes)
+    if (database := sqlite_path(uri)) is not None:
+        _check_file(report, database, nodes)
         return
     where = server_of(uri)
     try:

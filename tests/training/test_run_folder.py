@@ -1,0 +1,115 @@
+"""Commands that are refused before anything of a run changes."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.data.prepare import prepare
+from cyclegan_dist.data.prepare_config import PrepareConfig
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.orchestration.launch import launch
+from cyclegan_dist.training.run_folder import check_run
+from tests.conftest import write_images
+from tests.training.trainings import go, records
+
+MakeRun = Callable[..., Config]
+
+
+def content(folder: Path) -> dict[str, str]:
+    """A hash of each file."""
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
+
+
+def prepared(folder: Path, size: tuple[int, int] = (24, 24), seed: int = 9) -> str:
+    a, b = write_images(folder / "A", 3, seed=seed), write_images(folder / "B", 3, seed=seed + 1)
+    Image.new("RGB", size, (200, 90, 30)).save(b / "odd.png")
+    prepare(PrepareConfig(a, b, folder / "out", workers=1))
+    return str(folder / "out")
+
+
+@pytest.mark.parametrize("launcher", ["local", "ray"])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_another_data_set_changes_nothing_of_a_finished_run(
+    tiny_run: MakeRun, tmp_path: Path, launcher: str, recorded: bool
+) -> None:
+    config = tiny_run()
+    assert go(config) == "FINISHED"
+    if not recorded:  # by an older version
+        lines = [{k: v for k, v in record.items() if k != "manifest"} for record in records(config)]
+        (config.run_dir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    other = dataclasses.replace(config, data=dataclasses.replace(config.data, path=prepared(tmp_path / "other")))
+    before = content(config.run_dir)
+    with pytest.raises(UsageError, match=r"^.*/other/out is not the data set that run tiny has been trained on: give"):
+        launch(other, launcher)
+    assert content(config.run_dir) == before
+
+
+def test_checking_a_run_writes_nothing_and_another_place_of_the_data_is_accepted(
+    tiny_run: MakeRun, tmp_path: Path
+) -> None:
+    config = tiny_run(stop_after=8)
+    go(config)
+    moved = Path(config.data.path).rename(tmp_path / "moved")
+    before = content(config.run_dir)
+    try:
+        checked = check_run(dataclasses.replace(config, data=dataclasses.replace(config.data, path=str(moved))))
+    finally:
+        moved.rename(config.data.path)
+    assert checked.data.path == str(moved)
+    assert content(config.run_dir) == before
+
+
+def test_data_may_change_before_the_first_checkpoint(tiny_run: MakeRun, tmp_path: Path) -> None:
+    config = tiny_run()
+    go(config)
+    for path in (config.run_dir / "checkpoints").iterdir():
+        path.rename(tmp_path / path.name)
+    assert tiny_run(data__path=prepared(tmp_path / "other")).data.path.endswith("/other/out")
+
+
+def test_a_finished_run_that_cannot_be_resumed_has_still_finished(tiny_run: MakeRun) -> None:
+    config = tiny_run()
+    go(config)
+    for path in (config.run_dir / "checkpoints").rglob("shared.pt"):
+        path.write_bytes(b"")
+    with pytest.raises(UsageError, match="no valid checkpoint"):
+        go(tiny_run())
+    assert [record["status"] for record in records(config) if record["kind"] == "end"] == ["FINISHED"]
+
+
+def test_several_ranks_are_refused_by_the_local_launcher(tiny_run: MakeRun) -> None:
+    config = tiny_run(world__num_workers=2)
+    with pytest.raises(UsageError, match=r"num_workers 2, but --launcher local .* or give --world\.num_workers 0$"):
+        launch(config, "local")
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "becomes"),
+    [
+        ((200, 3), {"data__preprocess": "none"}, "200x3 pixels, is trained on as 200x4"),
+        ((3, 200), {"data__preprocess": "none"}, "3x200 pixels, is trained on as 4x200"),
+        ((200, 24), {"data__preprocess": "scale_width"}, "200x24 pixels, is trained on as 20x4"),
+        ((24, 9), {"data__preprocess": "none", "method__discriminator__n_layers_D": 3}, "sides of 24 at least"),
+        ((24, 9), {"data__preprocess": "crop"}, "an image side of 9 pixels is smaller than crop_size 16"),
+    ],
+)
+def test_an_image_that_is_too_small_is_named_at_the_start(
+    tiny_run: MakeRun, tmp_path: Path, size: tuple[int, int], options: dict[str, object], becomes: str
+) -> None:
+    with pytest.raises(UsageError, match=becomes) as error:
+        tiny_run(data__path=prepared(tmp_path, size), **options)
+    assert "odd.png of domain B" in str(error.value) or options["data__preprocess"] == "crop"
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("preprocess", ["none", "scale_width"])
+def test_the_smallest_sides_that_are_accepted_train(tiny_run: MakeRun, tmp_path: Path, preprocess: str) -> None:
+    size = {"none": (200, 7), "scale_width": (200, 70)}[preprocess]  # 200x8 and 20x8: half way rounds to even
+    config = tiny_run(data__path=prepared(tmp_path, size), data__preprocess=preprocess, optim__batch_size=1)
+    assert go(dataclasses.replace(config, stop_after=8)) == "FINISHED"
