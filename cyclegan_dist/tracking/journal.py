@@ -6,8 +6,7 @@ or stop a run, and both can catch up later. Records have a `kind`:
 | kind | fields |
 |---|---|
 | run | config (dotted keys), data (name, digest, source, samples of each domain), nimg, total (images), attempt |
-| | and world_size, hosts (each rank's address), commit (of the source, if it is in a git repository), manifest (digest of
-| | the data set's) |
+| | and world_size, hosts (each rank's address), manifest (its digest), commit (of the source, where it is in git) |
 | metrics | step, nimg, values (by name) |
 | evaluation | step, nimg, values (by name) of the snapshot of that step |
 | image | step, key, path (PNG, relative to the run's folder) |
