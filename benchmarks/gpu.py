@@ -161,7 +161,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--profile", type=int, nargs="*", default=[1, 16], help=f"batch sizes to profile '{FAST}' at")
     parser.add_argument("--minutes", type=float, default=8.5, help="nothing is begun that would end later")
     parser.add_argument("--json", type=Path, help="file for all figures, written after each batch size")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if min(*options.batches, *options.profile, options.timings, options.ngf, options.size) < 1:
+        parser.error("--batches, --profile, --timings, --ngf and --size: give numbers above 0")
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        parser.error(f"--json {options.json}: make the folder {options.json.parent} first")
+    return options
 
 
 def main() -> int:

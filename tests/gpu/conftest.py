@@ -13,6 +13,12 @@ import pytest
 import torch
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse `-m gpu` without a GPU in one line, where each test would fail."""
+    if session.items and not torch.cuda.is_available() and all(i.get_closest_marker("gpu") for i in session.items):
+        raise pytest.UsageError("tests marked gpu need a GPU that torch can use")
+
+
 def _found(kind: str) -> torch.device:
     if kind == "cuda":
         assert torch.cuda.is_available(), "this test needs a GPU that torch can use"
