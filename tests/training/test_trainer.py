@@ -199,11 +199,12 @@ def test_a_crop_larger_than_an_image_is_refused_on_opening(tiny_run: MakeRun) ->
         tiny_run(data__preprocess="crop", data__crop_size=28)
 
 
-def test_another_data_set_is_refused_on_resume(tiny_run: MakeRun, tmp_path: Path) -> None:
+def test_another_data_set_is_refused_on_resume_without_a_journal_too(tiny_run: MakeRun, tmp_path: Path) -> None:
     from cyclegan_dist.training.run_folder import draw_synthetic
 
     go(tiny_run(stop_after=8))
     draw_synthetic(tmp_path / "other", size=24, seed=0, count=10)
+    (tmp_path / "runs" / "tiny" / "metrics.jsonl").unlink()
     with pytest.raises(UsageError, match="not the one that the checkpoint"):
         go(tiny_run(data__path=str(tmp_path / "other")))
 
