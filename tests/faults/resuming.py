@@ -91,7 +91,7 @@ def data_changed(stage: Stage) -> Measured:
         try:
             go(stage.run(data__path=str(stage.folder / f"other{number}")))
         except UsageError as error:
-            refused += "not the one that the checkpoint" in str(error)
+            refused += "is not the data set that run" in str(error)
     return Measured(f"refused {refused} of {len(changes)}", refused == len(changes))
 
 
