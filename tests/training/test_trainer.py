@@ -278,8 +278,8 @@ def test_the_precision_is_chosen_once(
     assert build(config, ALONE, None).config.optim.precision == ("fp32" if first else "bf16")
     with Journal(config.run_dir) as journal:  # a restarted rank, which was given `auto`, perhaps on another node
         assert build(config, ALONE, journal).config.optim.precision == chosen
-    told = [record["text"] for record in records(config) if record["kind"] == "message"]
-    assert [text for text in told if "precision" in text] == [
+    messages = [record["text"] for record in records(config) if record["kind"] == "message"]
+    assert [text for text in messages if "precision" in text] == [
         f"optim.precision auto: {chosen}, because the cpu {'has' if first else 'lacks'} bf16 instructions"
     ]
 
