@@ -5,6 +5,7 @@ from tests.faults import (
     decoding,
     exposure,
     file_names,
+    file_systems,
     html_injection,
     memory,
     network_links,
@@ -13,6 +14,7 @@ from tests.faults import (
     processes,
     promotion,
     reading,
+    registered_models,
     resuming,
     sampling,
     secret_leaks,
@@ -21,6 +23,7 @@ from tests.faults import (
     stress,
     supply_chain,
     tracking,
+    waiting_for_data,
     yaml_injection,
 )
 from tests.faults.matrix import REGISTERED
@@ -31,6 +34,7 @@ __all__ = [
     "decoding",
     "exposure",
     "file_names",
+    "file_systems",
     "html_injection",
     "memory",
     "network_links",
@@ -39,6 +43,7 @@ __all__ = [
     "processes",
     "promotion",
     "reading",
+    "registered_models",
     "resuming",
     "sampling",
     "secret_leaks",
@@ -47,6 +52,7 @@ __all__ = [
     "stress",
     "supply_chain",
     "tracking",
+    "waiting_for_data",
     "yaml_injection",
 ]
 

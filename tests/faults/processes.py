@@ -1,6 +1,7 @@
 """Drills A1 to A3, A7 to A9 and A13: crashes, hangs and signals of ranks and launchers, on one machine."""
 
 import dataclasses
+import signal
 import statistics
 import subprocess
 import sys
@@ -205,6 +206,23 @@ def interrupted(stage: Stage) -> Measured:
         f"command to resume printed {hint} of 3, status {set(status)}"
     )
     return Measured(figure, right and hint == 3 and set(status) == {"KILLED"})
+
+
+@row(
+    "A14",
+    "the terminal is closed (SIGHUP), or a cluster announces the end (SIGUSR1, SIGXCPU)",
+    "a checkpoint is written, exit code 128 + the signal's number, no process is left",
+    nightly=True,
+)
+def announced_ends(stage: Stage) -> Measured:
+    numbers = (signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
+    ends = {number: stop_with(stage.run(name=f"stop{number}", **OPTIONS), number) for number in numbers}
+    right = all((e.code, e.steps_lost, e.processes_left) == (128 + n, 0, 0) for n, e in ends.items())
+    figure = "; ".join(
+        f"{number.name}: exit code {e.code}, {e.seconds:.1f} s, steps lost {e.steps_lost}, processes left {e.processes_left}"
+        for number, e in ends.items()
+    )
+    return Measured(figure, right)
 
 
 @row(
