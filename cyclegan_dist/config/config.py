@@ -97,7 +97,7 @@ class Config:
             )
         if self.method.double_backward and "crop" not in self.data.preprocess:
             raise UsageError(
-                "gan_mode wgangp differentiates twice and between images of one size: "
+                "the gradient penalty of gan_mode wgangp differentiates twice and between images of one size: "
                 "it needs a data.preprocess that crops"
             )
         if "crop" in self.data.preprocess:
@@ -118,6 +118,25 @@ class Config:
                 "or a smaller method.discriminator.n_layers_D"
             )
 
+    def micro_batches(self, world_size: int, largest: int = 0) -> tuple[int, int]:
+        """(images per micro-batch, micro-batches per step) of one rank; arguments as for `OptimConfig.micro_batches`.
+
+        Raises:
+            UsageError: if the batch cannot be shared so, or a network has batch norm, which would normalise each share
+                on its own.
+        """
+        images, times = self.optim.micro_batches(world_size, largest)
+        if self.method.batch_norm and (world_size > 1 or times > 1):
+            raise UsageError(
+                f"norm batch computes a step's whole batch at once, not on {world_size} ranks in {times} parts: give "
+                "--world.num_workers 1 and --optim.micro_batch 0, or norm instance"
+            )
+        return images, times
+
+    def largest_world(self, room: int) -> int:
+        """The largest number of ranks, at most `room`, that can share the batch."""
+        return 1 if self.method.batch_norm else self.optim.largest_world(room)
+
     @property
     def run_dir(self) -> Path:
         """The run's folder, absolute."""
@@ -133,6 +152,9 @@ class Config:
 
 # Options of older versions, in whose place the program chooses.
 DROPPED = ("optim.fused", "optim.channels_last", "optim.compile")
+
+# Options with the value of runs that were begun before they existed, where that is not today's default.
+BEGUN_WITH = {"method.lambda_critic": 1.0}
 
 # Keys that may differ when a run is resumed, because they do not change what is learned. The data set is compared by
 # its digest.
@@ -254,6 +276,32 @@ def with_values(config: Config, values: Mapping[str, Any], source: str) -> Confi
             value = {parent: value}
         tree = _merged(tree, value)
     return check_config(tree, source)
+
+
+def read_begun(tree: dict[str, Any], source: str) -> Config:
+    """The config of a run from its own file, which may be older than options whose defaults have changed what they
+    replace.
+
+    Raises:
+        UsageError: as `check_config`.
+    """
+    config, known = check_config(tree, source), flatten(tree)
+    values = flatten(dataclasses.asdict(config))
+    return with_values(config, {k: v for k, v in BEGUN_WITH.items() if k in values and k not in known}, source)
+
+
+def as_begun(config: Config, kept: Config) -> Config:
+    """`config`, of a command that resumes a run, where it leaves an option of `BEGUN_WITH` at its default with the value
+    that the run, whose config is `kept`, was begun with.
+    """
+    before, now = (flatten(dataclasses.asdict(one)) for one in (kept, config))
+    default = flatten(dataclasses.asdict(for_method(config.method.name)()))
+    changed = {
+        key: value
+        for key, value in BEGUN_WITH.items()
+        if key in now and now[key] == default[key] and before.get(key) == value
+    }
+    return with_values(config, changed, "config") if changed else config
 
 
 def dump_config(config: Config) -> str:
