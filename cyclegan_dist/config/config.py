@@ -291,8 +291,8 @@ def read_begun(tree: dict[str, Any], source: str) -> Config:
 
 
 def as_begun(config: Config, kept: Config) -> Config:
-    """`config`, of a command that resumes a run, where it leaves an option of `BEGUN_WITH` at its default with the value
-    that the run, whose config is `kept`, was begun with.
+    """`config`, of a command that resumes the run whose config is `kept`; options of `BEGUN_WITH` that it leaves at
+    their default have the values that the run was begun with.
     """
     before, now = (flatten(dataclasses.asdict(one)) for one in (kept, config))
     default = flatten(dataclasses.asdict(for_method(config.method.name)()))

@@ -78,7 +78,7 @@ def read_published(path: Path) -> Published:
         in_channels=channels[0],
         out_channels=channels[1],
         network=network.eval().requires_grad_(False),
-        dropped=len(state) - len(kept),
+        dropped=sum(key not in kept for key in state),
     )
 
 
@@ -174,7 +174,8 @@ def _resnet_shape(state: Mapping[str, Tensor], norm: Norm) -> tuple[GeneratorCon
     ngf, channels = state["model.1.weight"].shape[:2]
     n_blocks = sum(1 for key in state if _BLOCK.fullmatch(key))
     last = 10 + n_blocks + 7  # two ups of three layers, padding, the convolution
-    dropout = "model.10.conv_block.6.weight" in state  # dropout moves the second convolution on by one
+    # Dropout moves the second convolution on by one, to where a norm, whose weights have one axis, is otherwise.
+    dropout = "model.10.conv_block.6.weight" in state and state["model.10.conv_block.6.weight"].ndim == 4
     config = GeneratorConfig(arch="resnet", ngf=ngf, n_blocks=n_blocks, dropout=dropout, norm=norm)
     return config, (channels, state[f"model.{last}.weight"].shape[0])
 
