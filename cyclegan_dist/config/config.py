@@ -119,14 +119,9 @@ class Config:
             )
 
     def micro_batches(self, world_size: int, largest: int = 0) -> tuple[int, int]:
-        """(images per micro-batch, micro-batches per step) of one rank; arguments as for `OptimConfig.micro_batches`.
-
-        Raises:
-            UsageError: if the batch cannot be shared so, or a network has batch norm, which would normalise each share
-                on its own.
-        """
+        """As `OptimConfig.micro_batches`; a batch that batch norm needs whole is not shared (UsageError)."""
         images, times = self.optim.micro_batches(world_size, largest)
-        if self.method.batch_norm and (world_size > 1 or times > 1):
+        if self.method.batch_norm and (world_size, times) != (1, 1):
             raise UsageError(
                 f"norm batch computes a step's whole batch at once, not on {world_size} ranks in {times} parts: give "
                 "--world.num_workers 1 and --optim.micro_batch 0, or norm instance"
@@ -152,9 +147,6 @@ class Config:
 
 # Options of older versions, in whose place the program chooses.
 DROPPED = ("optim.fused", "optim.channels_last", "optim.compile")
-
-# Options with the value of runs that were begun before they existed, where that is not today's default.
-BEGUN_WITH = {"method.lambda_critic": 1.0}
 
 # Keys that may differ when a run is resumed, because they do not change what is learned. The data set is compared by
 # its digest.
@@ -276,32 +268,6 @@ def with_values(config: Config, values: Mapping[str, Any], source: str) -> Confi
             value = {parent: value}
         tree = _merged(tree, value)
     return check_config(tree, source)
-
-
-def read_begun(tree: dict[str, Any], source: str) -> Config:
-    """The config of a run from its own file, which may be older than options whose defaults have changed what they
-    replace.
-
-    Raises:
-        UsageError: as `check_config`.
-    """
-    config, known = check_config(tree, source), flatten(tree)
-    values = flatten(dataclasses.asdict(config))
-    return with_values(config, {k: v for k, v in BEGUN_WITH.items() if k in values and k not in known}, source)
-
-
-def as_begun(config: Config, kept: Config) -> Config:
-    """`config`, of a command that resumes the run whose config is `kept`; options of `BEGUN_WITH` that it leaves at
-    their default have the values that the run was begun with.
-    """
-    before, now = (flatten(dataclasses.asdict(one)) for one in (kept, config))
-    default = flatten(dataclasses.asdict(for_method(config.method.name)()))
-    changed = {
-        key: value
-        for key, value in BEGUN_WITH.items()
-        if key in now and now[key] == default[key] and before.get(key) == value
-    }
-    return with_values(config, changed, "config") if changed else config
 
 
 def dump_config(config: Config) -> str:

@@ -25,9 +25,9 @@ class ScheduleConfig:
     step_epochs: Annotated[int, Gt(0)] = 50
     """Epochs between two falls of `step`."""
     timing: Literal["end", "start"] = "end"
-    """When the rate changes: `end`, after an epoch, as in the paper's own code. `start`: before it, as in the published
-    code since 2020: everything falls one epoch earlier, and the last epoch of `linear` and `cosine` has rate 0.
-    `plateau` follows the loss of past epochs, and is the same in both."""
+    """When the rate changes. `end`: after an epoch, as in the published code before 2020. `start`: before it, as there
+    since: everything falls one epoch earlier, and the last epoch of `linear` and `cosine` has rate 0. `plateau` follows
+    the loss of past epochs, and is the same in both."""
 
     @property
     def total_epochs(self) -> int:

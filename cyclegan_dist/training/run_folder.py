@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute
 
 from cyclegan_dist.checkpoint.storage import storage_at
-from cyclegan_dist.config.config import Config, as_begun, dump_config, home, read_begun, refuse_changes
+from cyclegan_dist.config.begun import as_begun, read_begun
+from cyclegan_dist.config.config import Config, dump_config, home, refuse_changes
 from cyclegan_dist.config.features import refuse_missing_extra, refuse_other_features
 from cyclegan_dist.config.yaml_tree import read_tree
 from cyclegan_dist.data.arrays import PICTURES
