@@ -95,7 +95,8 @@ def _tasks(command: Translate, job: "Job", snapshot: "Snapshot") -> "list[Task]"
 
     _, channels = snapshot.channels(job.direction)
     if job.dataset:
-        return shard_tasks(open_manifest(job.dataset), job.domain, command.output)
+        manifest = open_manifest(job.dataset).selected(snapshot.data_direction)
+        return shard_tasks(manifest, job.domain, command.output)
     return file_tasks(Path(command.input), command.output, channels)
 
 

@@ -97,7 +97,7 @@ class Config:
             )
         if self.method.double_backward and "crop" not in self.data.preprocess:
             raise UsageError(
-                "gan_mode wgangp differentiates twice and between images of one size: "
+                "the gradient penalty of gan_mode wgangp differentiates twice and between images of one size: "
                 "it needs a data.preprocess that crops"
             )
         if "crop" in self.data.preprocess:
@@ -117,6 +117,20 @@ class Config:
                 f"crop_size {size} is too small for the discriminator: give at least {smallest}, "
                 "or a smaller method.discriminator.n_layers_D"
             )
+
+    def micro_batches(self, world_size: int, largest: int = 0) -> tuple[int, int]:
+        """As `OptimConfig.micro_batches`; a batch that batch norm needs whole is not shared (UsageError)."""
+        images, times = self.optim.micro_batches(world_size, largest)
+        if self.method.batch_norm and (world_size, times) != (1, 1):
+            raise UsageError(
+                f"norm batch computes a step's whole batch at once, not on {world_size} ranks in {times} parts: give "
+                "--world.num_workers 1 and --optim.micro_batch 0, or norm instance"
+            )
+        return images, times
+
+    def largest_world(self, room: int) -> int:
+        """The largest number of ranks, at most `room`, that can share the batch."""
+        return 1 if self.method.batch_norm else self.optim.largest_world(room)
 
     @property
     def run_dir(self) -> Path:

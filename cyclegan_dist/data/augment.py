@@ -1,6 +1,4 @@
-"""The reference implementation's preprocessing of one image, uint8 or float32 in [-1, 1] (paper section 7.1: resize,
-random crop, mirror).
-"""
+"""The reference implementation's preprocessing of one image (paper section 7.1: resize, random crop, mirror)."""
 
 import numpy as np
 import torch.nn.functional as F
@@ -16,7 +14,7 @@ class Augment:
         self.config, self.multiple = config, multiple
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """Cut one C x H x W image, uint8 or float32 in [-1, 1].
+        """Resize and cut one image, C x H x W uint8 or float32 in [-1, 1].
 
         Raises:
             ValueError: if it is smaller than the crop.
@@ -24,14 +22,15 @@ class Augment:
         return self.cut(self.resize(image), rng)
 
     def resize(self, image: Tensor) -> Tensor:
-        """The deterministic part: always the same for one image."""
-        mode, size = self.config.preprocess, self.config.load_size
+        """The deterministic part: always the same for one image, which is resampled once at most."""
+        mode, size, (height, width) = self.config.preprocess, self.config.load_size, image.shape[1:]
         if mode == "resize_and_crop":
             return _resize(image, size, size)
-        if mode in ("scale_width", "scale_width_and_crop"):
-            height = round(image.shape[1] * size / image.shape[2])
-            return _resize(image, max(height, self.config.crop_size if mode == "scale_width_and_crop" else 1), size)
-        return image
+        if mode == "scale_width_and_crop":  # rounded down, as in the published code
+            return _resize(image, int(max(height * size / width, self.config.crop_size)), size)
+        if mode == "scale_width":
+            return _resize(image, self._rounded(height * size / width), self._rounded(size))
+        return image if mode == "crop" else _resize(image, self._rounded(height), self._rounded(width))
 
     def cut(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """The random part: crop and mirror a resized image.
@@ -39,7 +38,8 @@ class Augment:
         Raises:
             ValueError: if it is smaller than the crop.
         """
-        image = self._crop(image, rng) if "crop" in self.config.preprocess else self._round(image)
+        if "crop" in self.config.preprocess:
+            image = self._crop(image, rng)
         return image.flip(-1) if self.config.flip and rng.random() < 0.5 else image
 
     def _crop(self, image: Tensor, rng: np.random.Generator) -> Tensor:
@@ -52,9 +52,9 @@ class Augment:
         top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
         return image[:, top : top + side, left : left + side]
 
-    def _round(self, image: Tensor) -> Tensor:
-        height, width = (max(self.multiple, round(side / self.multiple) * self.multiple) for side in image.shape[1:])
-        return _resize(image, height, width)
+    def _rounded(self, side: float) -> int:
+        """The nearest side that the generators can take."""
+        return max(self.multiple, round(side / self.multiple) * self.multiple)
 
 
 def _resize(image: Tensor, height: int, width: int) -> Tensor:
@@ -64,4 +64,5 @@ def _resize(image: Tensor, height: int, width: int) -> Tensor:
     # instead of converting it to C x H x W, which takes as long as resizing.
     batch = image.as_strided((1, *image.shape), (image.numel(), *image.stride()))
     resized = F.interpolate(batch, size=(height, width), mode="bicubic", antialias=True)[0]
-    return resized.clamp_(-1, 1) if resized.is_floating_point() else resized  # 8 bits cannot go beyond white
+    # Bicubic weights are partly negative; of bytes, torch clips what they carry over the ends of the range.
+    return resized.clamp_(-1, 1) if resized.is_floating_point() else resized

@@ -11,6 +11,8 @@ MAX_PIXELS = 50_000_000  # above this an image file is more likely a decompressi
 MAX_FILE_BYTES = 256 << 20
 PREFETCH = 4  # batches that each loader process prepares ahead
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
+DataDirection = Literal["AtoB", "BtoA"]
+DataPairing = Literal["random", "serial"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +23,20 @@ class DataConfig:
     """Folder or fsspec URL of a data set, made by the pipeline `prepare`; `synthetic` draws the demo's two domains."""
     preprocess: Preprocess = "resize_and_crop"
     """`resize_and_crop`: resize to load_size x load_size, then crop randomly. `crop`: crop randomly. `scale_width`:
-    resize to width load_size. `scale_width_and_crop`: both. `none`: only round the sides to the multiple that the
-    generator requires."""
+    resize to width load_size. `scale_width_and_crop`: both. `none`: keep the size. Without a crop, sides are those
+    nearest to these that are multiples of what the generator requires; images are resampled once."""
     load_size: Annotated[int, Gt(0)] = 286
     """Size in pixels that images are resized to."""
     crop_size: Annotated[int, Gt(0)] = 256
     """Side of the random crop in pixels."""
+    direction: DataDirection = "AtoB"
+    """`BtoA`: domain A of the run is domain B of the data set, and the other way round, in all that the run reads and
+    in what its snapshots are evaluated on."""
+    max_samples: Annotated[int, Ge(0)] = 0
+    """Train on the first images of each domain only, in the order of the manifest, at most so many. 0: on all."""
+    pairing: DataPairing = "random"
+    """`random`: each domain is shuffled on its own, and starts over on its own. `serial`: no shuffling; image i of an
+    epoch is sample i of each domain, modulo its size. Methods that learn from pairs take B's partners of A in both."""
     flip: bool = True
     """Mirror images left to right, with probability 0.5."""
     shuffle_window: Annotated[int, Gt(0)] = 16384

@@ -12,7 +12,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cyclegan_dist.data.config import MANIFEST
+from cyclegan_dist.data.config import MANIFEST, DataDirection
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError, pipeline_command, refuse_password
@@ -92,7 +92,7 @@ class Manifest:
         """For each sample of A the index of its partner in B: the one with the same name, except for its extension.
 
         Raises:
-            UsageError: if the data set has no pairs.
+            UsageError: if the data set has no pairs, or an image of A has no partner in this part of it.
         """
         if not self.paired:
             raise UsageError(
@@ -104,7 +104,30 @@ class Manifest:
             for domain, rows in self.domains.items()
         }
         place = {name: index for index, name in enumerate(names["B"])}
-        return np.array([place[name] for name in names["A"]], np.int64)
+        try:
+            return np.array([place[name] for name in names["A"]], np.int64)
+        except KeyError as error:
+            raise UsageError(
+                f"{self.root}: {error.args[0]} of domain A has no partner among the {len(place)} images of B: "
+                "give another data.max_samples, or 0"
+            ) from None
+
+    def selected(self, direction: DataDirection = "AtoB", max_samples: int = 0) -> "Manifest":
+        """The part of the data set that `data.direction` and `data.max_samples` name; its digest stays.
+
+        Args:
+            direction: `BtoA` exchanges the domains: `A` is then what was prepared as B. Shards keep their names.
+            max_samples: images of each domain, its first; 0: all.
+        """
+        if direction == "AtoB" and not max_samples:
+            return self
+        sources = DOMAINS if direction == "AtoB" else DOMAINS[::-1]
+        parts = [self.domains[domain].slice(0, max_samples or None) for domain in sources]
+        values = {domain: self.values[source] for domain, source in zip(DOMAINS, sources, strict=True)}
+        table = pa.concat_tables(parts)
+        names = pa.DictionaryArray.from_arrays(np.repeat(np.arange(2, dtype=np.int8), list(map(len, parts))), DOMAINS)
+        table = table.set_column(table.column_names.index("domain"), SCHEMA.field("domain"), names)
+        return replace(self, table=table, values=values)
 
     def domain_digest(self, domain: str) -> str:
         """sha256 over the hashes of a domain's samples, in order: equal for equal images however they are sharded."""

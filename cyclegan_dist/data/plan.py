@@ -10,6 +10,9 @@ The order of a pass is drawn in two stages, so that reading stays mostly sequent
 neighbours in the shards are shuffled as wholes, and samples are shuffled within windows of that sequence of blocks. A
 domain that fits into one window, as all of the paper's do, is shuffled uniformly.
 
+With pairing `serial` nothing is drawn: image i of an epoch is sample i of each domain modulo its size, so that the
+smaller domain starts over with each epoch and the same images always meet.
+
 For methods that learn from pairs only A is drawn, and each image of A comes with its partner in B.
 """
 
@@ -18,6 +21,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+
+from cyclegan_dist.data.config import DataPairing
 
 DOMAINS = ("A", "B")
 BLOCK = 256  # neighbours in a shard that one window reads
@@ -33,6 +38,7 @@ class Plan:
         batch_size: images per domain and step over all ranks.
         window: samples that are shuffled uniformly; rounded up to whole blocks of 256.
         partners: for each sample of A its partner in B, if both are drawn together.
+        pairing: `random` or `serial`, see above.
     """
 
     samples: Mapping[str, int]
@@ -40,6 +46,7 @@ class Plan:
     batch_size: int
     window: int = 16384
     partners: np.ndarray | None = field(default=None, compare=False)
+    pairing: DataPairing = "random"
 
     @property
     def epoch_size(self) -> int:
@@ -51,6 +58,8 @@ class Plan:
         if self.partners is not None and domain == "B":
             return int(self.partners[self.sample("A", position)])
         n = self.samples[domain]
+        if self.pairing == "serial":
+            return position % self.epoch_size % n
         passes, place = divmod(position, n)
         draw = (self.seed, DOMAINS.index(domain), passes)
         blocks_each = -(-self.window // BLOCK)

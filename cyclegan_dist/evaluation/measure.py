@@ -51,13 +51,15 @@ def evaluate(snapshot: Snapshot, manifest: Manifest, config: EvaluationConfig, w
 
     Args:
         snapshot: of the generators.
-        manifest: the data set, opened with its column `name`.
+        manifest: the data set as it was prepared, opened with its column `name`; a model that was trained with
+            `data.direction` BtoA is measured with the domains exchanged.
         config: what to measure.
         world: this rank among all.
 
     Raises:
         UsageError: if an image is damaged, a weights file is not what it should be, or there are too few images.
     """
+    manifest = manifest.selected(snapshot.data_direction)
     evaluator = Evaluator(snapshot, manifest, config, world)
     directions = [evaluator.direction(name) for name in snapshot.directions]
     real = {direction.name[0]: direction.real for direction in directions}

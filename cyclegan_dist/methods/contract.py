@@ -143,6 +143,8 @@ class MethodConfig(Protocol):
             only these have a scale that shows whether generator or discriminator is ahead.
         stored_images: maximum number of images of each domain that a rank keeps between steps and in checkpoints.
         double_backward: whether gradients are differentiated, which the fused layers of `optim.fast` do not support.
+        batch_norm: whether a network has batch norm: it trains on one rank with one micro-batch per step, without
+            `optim.fast`.
     """
 
     @property
@@ -169,6 +171,8 @@ class MethodConfig(Protocol):
     def stored_images(self) -> Mapping[str, int]: ...
     @property
     def double_backward(self) -> bool: ...
+    @property
+    def batch_norm(self) -> bool: ...
 
     def build(self, *, rank_seed: int) -> Method:
         """Draw the weights from torch's global random generator, which must be seeded alike on all ranks; `rank_seed`

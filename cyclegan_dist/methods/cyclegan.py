@@ -24,11 +24,22 @@ from cyclegan_dist.networks.build import build_discriminator, build_generator
 
 
 class Cycle:
-    """The images of one micro-batch, each computed at most once and only if a term needs it."""
+    """The images of one micro-batch, each computed at most once and only if a term needs it.
 
-    def __init__(self, real_A: Tensor, real_B: Tensor, G_AB: nn.Module, G_BA: nn.Module, identity: tuple[bool, bool]):
+    With `joined`, identity images, where they are asked for, are computed in one call with translations.
+    """
+
+    def __init__(
+        self,
+        real_A: Tensor,
+        real_B: Tensor,
+        G_AB: nn.Module,
+        G_BA: nn.Module,
+        identity: tuple[bool, bool],
+        joined: bool = True,
+    ):
         self.real_A, self.real_B, self.G_AB, self.G_BA = real_A, real_B, G_AB, G_BA
-        self._asks_idt_A, self._asks_idt_B = identity
+        self._joins_idt_A, self._joins_idt_B = (joined and asked for asked in identity)
         self._made: dict[str, list[Tensor]] = {}
 
     def _once(self, key: str, network: nn.Module, *inputs: Tensor) -> list[Tensor]:
@@ -37,10 +48,10 @@ class Cycle:
         return self._made[key]
 
     def _of_domain_B(self) -> list[Tensor]:
-        return self._once("B", self.G_AB, self.real_A, *([self.real_B] if self._asks_idt_B else []))
+        return self._once("B", self.G_AB, self.real_A, *([self.real_B] if self._joins_idt_B else []))
 
     def _of_domain_A(self) -> list[Tensor]:
-        return self._once("A", self.G_BA, self.real_B, *([self.real_A] if self._asks_idt_A else []))
+        return self._once("A", self.G_BA, self.real_B, *([self.real_A] if self._joins_idt_A else []))
 
     @property
     def fake_B(self) -> Tensor:
@@ -52,11 +63,11 @@ class Cycle:
 
     @property
     def idt_B(self) -> Tensor:
-        return self._of_domain_B()[1]
+        return self._of_domain_B()[1] if self._joins_idt_B else self._once("idt_B", self.G_AB, self.real_B)[0]
 
     @property
     def idt_A(self) -> Tensor:
-        return self._of_domain_A()[1]
+        return self._of_domain_A()[1] if self._joins_idt_A else self._once("idt_A", self.G_BA, self.real_A)[0]
 
     @property
     def rec_A(self) -> Tensor:
@@ -68,7 +79,7 @@ class Cycle:
 
 
 def _together(network: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
-    """Apply a network to several inputs, in one call if their shapes agree: instance norm treats each sample
+    """Apply a network to several inputs, in one call if their shapes agree: without batch norm each sample is treated
     separately, so the outputs are the same.
     """
     if len({x.shape for x in inputs}) > 1:
@@ -87,6 +98,7 @@ class Generators(nn.Module):
         weight_idt_A = config.lambda_cycle_A * config.lambda_identity
         weight_idt_B = config.lambda_cycle_B * config.lambda_identity
         self._identity = (bool(weight_idt_A), bool(weight_idt_B))
+        self._joined = config.generator.norm != "batch"
         # The discriminators are referenced only in these functions, because this module does not train them.
         self._terms = (
             Term("G_AB", config.lambda_GAN_AB, lambda x: generator_gan_loss(D_B(x.fake_B), mode)),
@@ -98,7 +110,7 @@ class Generators(nn.Module):
         )
 
     def forward(self, real_A: Tensor, real_B: Tensor) -> PlayerOutput:
-        cycle = Cycle(real_A, real_B, self.G_AB, self.G_BA, self._identity)
+        cycle = Cycle(real_A, real_B, self.G_AB, self.G_BA, self._identity, self._joined)
         loss, values = weighted_sum(self._terms, cycle)
         return PlayerOutput(loss, values, {name: getattr(cycle, name).detach() for name in self._passes_on})
 
@@ -109,24 +121,28 @@ class Discriminators(nn.Module):
     def __init__(self, networks: nn.ModuleDict, config: CycleGANConfig):
         super().__init__()
         self.mode: GanMode = config.gan_mode
-        self.lambda_gp = config.lambda_gp
+        self.scale = config.lambda_critic if self.mode == "wgangp" else 0.5
+        self.lambda_gp = config.lambda_gp if self.mode == "wgangp" else 0.0
+        self._joined = config.discriminator.norm != "batch"
         self.networks = nn.ModuleDict({domain: networks[f"D_{domain}"] for domain in _adversarial_domains(config)})
 
     def forward(self, **images: Tensor) -> PlayerOutput:
-        terms = [
-            Term(f"D_{domain}", 1.0, lambda x, d=domain, D=D: self._loss(D, x[f"real_{d}"], x[f"fake_{d}"]))
-            for domain, D in self.networks.items()
-        ]
+        terms: list[Term] = []
+        for domain, D in self.networks.items():
+            both = images[f"real_{domain}"], images[f"fake_{domain}"]
+            terms.append(Term(f"D_{domain}", 1.0, lambda _, D=D, both=both: self._loss(D, *both)))
+            terms.append(Term(f"gp_{domain}", self.lambda_gp, lambda _, D=D, both=both: _penalty(D, *both)))
         loss, values = weighted_sum(terms, images)
         return PlayerOutput(loss, values, {})
 
     def _loss(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        logits_real, logits_fake = _together(D, [real, fake])
-        loss = discriminator_gan_loss(logits_real, logits_fake, self.mode)
-        if self.mode == "wgangp":
-            with torch.autocast(real.device.type, enabled=False):
-                loss = loss + self.lambda_gp * gradient_penalty(D, real, fake.to(real.dtype))
-        return loss
+        logits_real, logits_fake = _together(D, [real, fake]) if self._joined else (D(real), D(fake))
+        return discriminator_gan_loss(logits_real, logits_fake, self.mode, self.scale)
+
+
+def _penalty(D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    with torch.autocast(real.device.type, enabled=False):
+        return gradient_penalty(D, real, fake.to(real.dtype))
 
 
 def _adversarial_domains(config: CycleGANConfig) -> tuple[str, ...]:

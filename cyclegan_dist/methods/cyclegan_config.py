@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.networks.bounds import Ge
+from cyclegan_dist.networks.bounds import Ge, Gt
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ class CycleGANConfig:
     lambda_GAN_BA: Weight = 1.0
     """Weight of the adversarial loss of G_BA; 0 also switches D_A off."""
     lambda_gp: Weight = 10.0
-    """Weight of the gradient penalty of `wgangp`."""
+    """Weight of the gradient penalty of `wgangp`. The published code never adds it: 0 is what it trains."""
+    lambda_critic: Annotated[float, Gt(0)] = 0.5
+    """Weight of D(fake) - D(real) in a discriminator's loss of `wgangp`: 0.5 is the published code's, 1 that of
+    Gulrajani et al. 2017. A run that was begun before there was this option resumes with 1."""
     pool_size: Annotated[int, Ge(0)] = 50
     """Images in the history buffer of each rank and domain. 0 shows the discriminators the newest fakes only."""
     input_nc: Annotated[int, Ge(1)] = 3
@@ -61,6 +64,11 @@ class CycleGANConfig:
         for name, weight in (("AB", self.lambda_GAN_AB), ("BA", self.lambda_GAN_BA)):
             if not (cycle or weight):
                 raise UsageError(f"nothing trains G_{name}: give lambda_GAN_{name} or a cycle weight a value above 0")
+        if self.double_backward and self.discriminator.norm == "batch":
+            raise UsageError(
+                "the gradient penalty is defined for single images, which batch norm joins: give "
+                "method.discriminator.norm instance, or method.lambda_gp 0"
+            )
 
     @property
     def channels(self) -> dict[str, int]:
@@ -87,11 +95,13 @@ class CycleGANConfig:
         return {
             "adversarial": ("G_AB", "G_BA", "D_A", "D_B"),
             "cycle and identity": ("cycle_A", "cycle_B", "idt_A", "idt_B"),
+            **({"gradient penalty": ("gp_A", "gp_B")} if self.double_backward else {}),
         }
 
     @property
     def losses(self) -> tuple[str, ...]:
-        return ("G", "D", "G_AB", "G_BA", "cycle_A", "cycle_B", "idt_A", "idt_B", "D_A", "D_B")
+        penalties = ("gp_A", "gp_B") if self.double_backward else ()
+        return ("G", "D", "G_AB", "G_BA", "cycle_A", "cycle_B", "idt_A", "idt_B", "D_A", "D_B", *penalties)
 
     @property
     def least_squares(self) -> dict[str, str]:
@@ -103,7 +113,11 @@ class CycleGANConfig:
 
     @property
     def double_backward(self) -> bool:
-        return self.gan_mode == "wgangp"
+        return self.gan_mode == "wgangp" and self.lambda_gp > 0
+
+    @property
+    def batch_norm(self) -> bool:
+        return "batch" in (self.generator.norm, self.discriminator.norm)
 
     def build(self, *, rank_seed: int) -> "CycleGAN":
         from cyclegan_dist.methods.cyclegan import CycleGAN  # loads torch

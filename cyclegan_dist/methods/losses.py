@@ -30,10 +30,13 @@ def generator_gan_loss(logits_fake: Tensor, mode: GanMode) -> Tensor:
     return _toward(_full(logits_fake), real=True, mode=mode)
 
 
-def discriminator_gan_loss(logits_real: Tensor, logits_fake: Tensor, mode: GanMode) -> Tensor:
-    """A discriminator's loss; `lsgan` and `vanilla` are halved to slow it down, as in section 7.1."""
-    both = _toward(_full(logits_real), real=True, mode=mode) + _toward(_full(logits_fake), real=False, mode=mode)
-    return both if mode == "wgangp" else 0.5 * both
+def discriminator_gan_loss(logits_real: Tensor, logits_fake: Tensor, mode: GanMode, scale: float = 0.5) -> Tensor:
+    """A discriminator's loss; `scale` halves it to slow it down, as in section 7.1, and in the published code with
+    `wgangp` too.
+    """
+    return scale * (
+        _toward(_full(logits_real), real=True, mode=mode) + _toward(_full(logits_fake), real=False, mode=mode)
+    )
 
 
 def _toward(logits: Tensor, *, real: bool, mode: GanMode) -> Tensor:

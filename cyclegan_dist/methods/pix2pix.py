@@ -14,6 +14,7 @@ from cyclegan_dist.methods.contract import Images, Player, PlayerOutput, Term, p
 from cyclegan_dist.methods.losses import GanMode, discriminator_gan_loss, generator_gan_loss, l1
 from cyclegan_dist.methods.pix2pix_config import Pix2PixConfig
 from cyclegan_dist.networks.build import build_discriminator, build_generator
+from cyclegan_dist.networks.norm import statistics_kept
 
 
 class Generator(nn.Module):
@@ -84,7 +85,8 @@ class Pix2Pix:
     def _with_fake(self, images: Mapping[str, Tensor]) -> Images:
         """A pair of images, and the translation of the generator before its update."""
         real_A, real_B = images["real_A"], images["real_B"]
-        return {"real_A": real_A, "real_B": real_B, "fake_B": self.networks["G_AB"](real_A)}
+        with statistics_kept(self.networks["G_AB"]):  # the generator's own forward updates them
+            return {"real_A": real_A, "real_B": real_B, "fake_B": self.networks["G_AB"](real_A)}
 
     def rank_state(self) -> dict[str, Any]:
         return {}

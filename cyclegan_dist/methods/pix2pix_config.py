@@ -73,6 +73,10 @@ class Pix2PixConfig:
     def double_backward(self) -> bool:
         return False
 
+    @property
+    def batch_norm(self) -> bool:
+        return "batch" in (self.generator.norm, self.discriminator.norm)
+
     def build(self, *, rank_seed: int) -> "Pix2Pix":
         from cyclegan_dist.methods.pix2pix import Pix2Pix  # loads torch
 

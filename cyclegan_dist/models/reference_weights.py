@@ -3,7 +3,8 @@ sets of names.
 
 Its netG_A is our G_AB, its netG_B our G_BA. The layers of `resnet_*blocks` are numbered as ours; those of `unet_*` are
 nested in each other where ours are in two lists. Its InstanceNorm has no weights and, in files of old versions, running
-statistics that nothing has ever used.
+statistics that nothing has ever used. The norm is inferred: batch norm has weights, and with batch norm or none the
+convolutions before a norm have no biases.
 """
 
 import re
@@ -17,7 +18,7 @@ from torch import Tensor
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.networks.build import Generator, build_generator
-from cyclegan_dist.networks.config import GeneratorConfig, InitConfig
+from cyclegan_dist.networks.config import GeneratorConfig, InitConfig, Norm
 
 _BLOCK = re.compile(r"model\.\d+\.conv_block\.1\.weight")
 _STATISTICS = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
@@ -33,7 +34,7 @@ class Published:
         in_channels: of the images it takes.
         out_channels: of the images it makes.
         network: with the weights.
-        dropped: number of running statistics that were in the file.
+        dropped: number of running statistics in the file that nothing uses: those of instance norm.
     """
 
     config: GeneratorConfig
@@ -55,11 +56,14 @@ def read_published(path: Path) -> Published:
         UsageError: if it cannot be read, holds more than tensors, or another network; names the keys.
     """
     state = _load(path)
-    kept = {key: value.float() for key, value in state.items() if not _STATISTICS.search(key)}
-    _refuse_norms(path, kept)
+    norm = _norm(path, state)
+    kept = {key: value.float() for key, value in state.items() if norm == "batch" or not _STATISTICS.search(key)}
+    if norm == "batch":  # files of old versions of torch do not count the batches
+        means = [key for key in kept if key.endswith("running_mean")]
+        kept = {key.replace("running_mean", "num_batches_tracked"): torch.zeros(()) for key in means} | kept
     unet = "model.model.0.weight" in kept
     try:
-        config, channels = _unet_shape(kept) if unet else _resnet_shape(kept)
+        config, channels = _unet_shape(kept, norm) if unet else _resnet_shape(kept, norm)
     except (KeyError, IndexError, ValueError) as error:
         keys = ", ".join(list(state)[:_SHOWN]) or "none"
         raise UsageError(
@@ -74,7 +78,7 @@ def read_published(path: Path) -> Published:
         in_channels=channels[0],
         out_channels=channels[1],
         network=network.eval().requires_grad_(False),
-        dropped=len(state) - len(kept),
+        dropped=sum(key not in kept for key in state),
     )
 
 
@@ -118,6 +122,9 @@ def published_names(config: GeneratorConfig) -> dict[str, str]:
         for kind in ("weight", "bias"):
             names[f"downs.{i}.{min(i, 1)}.{kind}"] = f"{prefix}{down}.{kind}"
             names[f"ups.{n - 1 - i}.1.{kind}"] = f"{prefix}{up}.{kind}"
+        for kind in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):  # of batch norm
+            names[f"downs.{i}.2.{kind}"] = f"{prefix}2.{kind}"
+            names[f"ups.{n - 1 - i}.2.{kind}"] = f"{prefix}{up + 1}.{kind}"
     return {key: names[key] for key in keys}
 
 
@@ -126,7 +133,7 @@ def published_options(config: GeneratorConfig) -> str:
     kind = f"resnet_{config.n_blocks}blocks" if config.arch == "resnet" else f"unet_{2**config.n_downs}"
     drop = "" if config.dropout else " --no_dropout"
     known = "" if kind in ("resnet_6blocks", "resnet_9blocks", "unet_128", "unet_256") else ", which they lack"
-    return f"--netG {kind} --ngf {config.ngf} --norm instance{drop}{known}"
+    return f"--netG {kind} --ngf {config.ngf} --norm {config.norm}{drop}{known}"
 
 
 def _load(path: Path) -> dict[str, Tensor]:
@@ -149,33 +156,36 @@ def _load(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _refuse_norms(path: Path, state: Mapping[str, Tensor]) -> None:
-    for key, value in state.items():
-        if key.endswith(".weight") and value.ndim == 1:
+def _norm(path: Path, state: Mapping[str, Tensor]) -> Norm:
+    weighted = [key for key, value in state.items() if key.endswith(".weight") and value.ndim == 1]
+    if weighted:
+        if f"{weighted[0].removesuffix('weight')}running_var" not in state:
             raise UsageError(
-                f"{path}: {key} belongs to a norm with weights (--norm batch, or affine); only --norm instance is known"
+                f"{path}: {weighted[0]} belongs to a norm with weights and without running statistics (affine instance "
+                "norm), which the published generators do not have"
             )
+        return "batch"
     convolutions = [key.removesuffix("weight") for key, value in state.items() if value.ndim == 4]
-    bare = [key for key in convolutions if f"{key}bias" not in state]
-    if bare and len(bare) >= len(convolutions) - 1:  # the last one always has a bias
-        raise UsageError(f"{path}: {bare[0]}bias is missing, as with --norm none; only --norm instance is known")
+    bare = sum(f"{key}bias" not in state for key in convolutions)
+    return "none" if bare and bare >= len(convolutions) - 1 else "instance"  # the last one always has a bias
 
 
-def _resnet_shape(state: Mapping[str, Tensor]) -> tuple[GeneratorConfig, tuple[int, int]]:
+def _resnet_shape(state: Mapping[str, Tensor], norm: Norm) -> tuple[GeneratorConfig, tuple[int, int]]:
     ngf, channels = state["model.1.weight"].shape[:2]
     n_blocks = sum(1 for key in state if _BLOCK.fullmatch(key))
     last = 10 + n_blocks + 7  # two ups of three layers, padding, the convolution
-    dropout = "model.10.conv_block.6.weight" in state  # dropout moves the second convolution on by one
-    config = GeneratorConfig(arch="resnet", ngf=ngf, n_blocks=n_blocks, dropout=dropout)
+    # Dropout moves the second convolution on by one, to where a norm, whose weights have one axis, is otherwise.
+    dropout = "model.10.conv_block.6.weight" in state and state["model.10.conv_block.6.weight"].ndim == 4
+    config = GeneratorConfig(arch="resnet", ngf=ngf, n_blocks=n_blocks, dropout=dropout, norm=norm)
     return config, (channels, state[f"model.{last}.weight"].shape[0])
 
 
-def _unet_shape(state: Mapping[str, Tensor]) -> tuple[GeneratorConfig, tuple[int, int]]:
+def _unet_shape(state: Mapping[str, Tensor], norm: Norm) -> tuple[GeneratorConfig, tuple[int, int]]:
     ngf, channels = state["model.model.0.weight"].shape[:2]
     n_downs = max(key.count(".model.") for key in state)
     if n_downs < 5:
         raise ValueError(f"{n_downs} downs")
-    config = GeneratorConfig(arch="unet", ngf=ngf, n_downs=n_downs)
+    config = GeneratorConfig(arch="unet", ngf=ngf, n_downs=n_downs, norm=norm)
     return config, (channels, state["model.model.3.weight"].shape[1])
 
 

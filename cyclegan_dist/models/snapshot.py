@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from cyclegan_dist import __version__
 from cyclegan_dist.config.yaml_tree import check_tree, refuse_unknown
+from cyclegan_dist.data.config import DataDirection
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.available import DEFAULT
 from cyclegan_dist.networks.bounds import Ge
@@ -109,6 +110,11 @@ class Snapshot:
             )
         a_and_b = self.card["input_nc"], self.card["output_nc"]
         return a_and_b if direction == "AB" else a_and_b[::-1]
+
+    @property
+    def data_direction(self) -> DataDirection:
+        """Which domain of data sets its domain A is: A for AtoB, B for BtoA (`data.direction` of its training)."""
+        return "BtoA" if self.preprocess.get("direction") == "BtoA" else "AtoB"
 
     def generator(self, direction: str, device: "torch.device | str" = "cpu") -> "Generator":
         """The generator of `direction`, in evaluation mode and without gradients.

@@ -113,7 +113,12 @@ class _Pass:
                 current = self._replaced(current, source, self._added(current, layer))
             elif not isinstance(layer, nn.Dropout):  # which does nothing after training
                 assert isinstance(current, StoredLayer)
-                current.normalise(layer.eps) if isinstance(layer, nn.InstanceNorm2d) else current.then(layer)
+                if isinstance(layer, nn.InstanceNorm2d):
+                    current.normalise(layer.eps)
+                elif isinstance(layer, nn.BatchNorm2d):  # of running statistics: a function of each pixel
+                    current.then(lambda x, norm=layer: norm(x[None])[0])
+                else:
+                    current.then(layer)
         return current
 
     def _replaced(self, current: Layer, source: Layer, following: Layer) -> Layer:

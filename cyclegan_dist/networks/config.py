@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclegan_dist.networks.bounds import Ge, Gt
 
 Init = Literal["normal", "xavier", "kaiming", "orthogonal"]
+Norm = Literal["instance", "batch", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,9 @@ class GeneratorConfig:
     """Padding of the 7x7 convolutions and the residual blocks."""
     dropout: bool = False
     """Dropout 0.5 in residual blocks or inner ups. The paper's CycleGAN uses none."""
+    norm: Norm = "instance"
+    """`instance`: the paper's. `batch`: batch norm with weights, one rank and no accumulation; translation uses its
+    running statistics. `none`. With the last two, convolutions before a norm have no bias, as in the published code."""
 
     @property
     def multiple(self) -> int:
@@ -41,6 +45,8 @@ class DiscriminatorConfig:
     """Channels of the first convolution."""
     n_layers_D: Annotated[int, Ge(1)] = 3
     """Strided layers of `patch`; 3 gives the 70x70 receptive field of the paper."""
+    norm: Norm = "instance"
+    """As `norm` of the generators."""
 
     @property
     def smallest_side(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from cyclegan_dist.networks.config import DiscriminatorConfig
-from cyclegan_dist.networks.on_cpu import InstanceNorm2d
+from cyclegan_dist.networks.norm import has_bias, norm_layer
 
 
 class PatchDiscriminator(nn.Module):
@@ -24,8 +24,8 @@ class PatchDiscriminator(nn.Module):
         for i in range(1, n + 1):
             stride = 2 if i < n else 1
             layers += [
-                nn.Conv2d(width[i - 1], width[i], 4, stride=stride, padding=1),
-                InstanceNorm2d(width[i]),
+                nn.Conv2d(width[i - 1], width[i], 4, stride=stride, padding=1, bias=has_bias(config.norm)),
+                norm_layer(config.norm, width[i]),
                 nn.LeakyReLU(0.2),
             ]
         self.model = nn.Sequential(*layers, nn.Conv2d(width[n], 1, 4, stride=1, padding=1))
@@ -40,14 +40,14 @@ class PixelDiscriminator(nn.Module):
     def __init__(self, in_channels: int, config: DiscriminatorConfig):
         super().__init__()
         self.run: Callable[..., Tensor] = nn.Module.__call__  # replaced by use_fused_layers
-        ndf = config.ndf
+        ndf, bias = config.ndf, has_bias(config.norm)
         self.model = nn.Sequential(
             nn.Conv2d(in_channels, ndf, 1),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(ndf, 2 * ndf, 1),
-            InstanceNorm2d(2 * ndf),
+            nn.Conv2d(ndf, 2 * ndf, 1, bias=bias),
+            norm_layer(config.norm, 2 * ndf),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * ndf, 1, 1),
+            nn.Conv2d(2 * ndf, 1, 1, bias=bias),
         )
 
     def forward(self, x: Tensor) -> Tensor:

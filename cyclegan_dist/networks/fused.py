@@ -45,13 +45,18 @@ Queue = deque[nn.Module | Mark]
 def use_fused_layers(networks: nn.Module) -> None:
     """Let all generators and discriminators in `networks` run fused where they can, and lay out their weights for it.
 
-    They run fused on CUDA tensors of 16 or 32 bits, and layer by layer elsewhere and while exported. What ran fused can
-    be differentiated once. Parameters and the keys of the state dict stay the same. Hooks of single layers are skipped.
+    Those with instance norm run fused on CUDA tensors of 16 or 32 bits, and layer by layer elsewhere and while
+    exported. What ran fused can be differentiated once. Parameters and the keys of the state dict stay the same. Hooks
+    of single layers are skipped.
     """
     networks.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     for network in networks.modules():
-        if isinstance(network, Generator | Discriminator):
+        if isinstance(network, Generator | Discriminator) and _has_instance_norm(network):
             network.run = run
+
+
+def _has_instance_norm(network: nn.Module) -> bool:
+    return any(isinstance(layer, nn.InstanceNorm2d) for layer in network.modules())
 
 
 def run(layers: nn.Module, x: Tensor) -> Tensor:

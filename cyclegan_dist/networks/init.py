@@ -8,7 +8,8 @@ from cyclegan_dist.networks.config import InitConfig
 
 
 def init_weights(network: nn.Module, config: InitConfig) -> None:
-    """Draw every convolution's weights from torch's global random generator, and set biases to 0.
+    """Draw every convolution's weights from torch's global random generator, and set biases to 0. Weights of batch
+    norm are drawn from N(1, gain).
 
     Seed it alike on all ranks first, so that they start from the same weights.
     """
@@ -23,3 +24,6 @@ def init_weights(network: nn.Module, config: InitConfig) -> None:
             draw[config.kind](module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, config.gain)
+            nn.init.zeros_(module.bias)

@@ -11,27 +11,28 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from cyclegan_dist.networks.config import GeneratorConfig
-from cyclegan_dist.networks.on_cpu import InstanceNorm2d, NarrowConv2d
+from cyclegan_dist.networks.config import GeneratorConfig, Norm
+from cyclegan_dist.networks.norm import has_bias, norm_layer
+from cyclegan_dist.networks.on_cpu import NarrowConv2d
 
 _PADS = {"reflect": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d, "zero": nn.ZeroPad2d}
 
 
 class ResidualBlock(nn.Module):
-    """Rk: two 3x3 convolutions with instance norm, ReLU after the first only, added to the input."""
+    """Rk: two 3x3 convolutions, each with a norm, ReLU after the first only, added to the input."""
 
-    def __init__(self, channels: int, padding: str, dropout: bool):
+    def __init__(self, channels: int, padding: str, dropout: bool, norm: Norm = "instance"):
         super().__init__()
-        pad = _PADS[padding]
+        pad, bias = _PADS[padding], has_bias(norm)
         self.conv_block = nn.Sequential(
             pad(1),
-            nn.Conv2d(channels, channels, 3),
-            InstanceNorm2d(channels),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            norm_layer(norm, channels),
             nn.ReLU(),
             *([nn.Dropout(0.5)] if dropout else []),
             pad(1),
-            nn.Conv2d(channels, channels, 3),
-            InstanceNorm2d(channels),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            norm_layer(norm, channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,19 +46,19 @@ class ResnetGenerator(nn.Module):
         super().__init__()
         self.run: Callable[..., Tensor] = nn.Module.__call__  # replaced by use_fused_layers
         self.multiple = config.multiple
-        ngf, pad = config.ngf, _PADS[config.padding]
+        ngf, pad, norm, bias = config.ngf, _PADS[config.padding], config.norm, has_bias(config.norm)
 
         def block(conv: nn.Module, channels: int) -> list[nn.Module]:
-            return [conv, InstanceNorm2d(channels), nn.ReLU()]
+            return [conv, norm_layer(norm, channels), nn.ReLU()]
 
         self.model = nn.Sequential(
             pad(3),
-            *block(nn.Conv2d(in_channels, ngf, 7), ngf),
-            *block(nn.Conv2d(ngf, 2 * ngf, 3, stride=2, padding=1), 2 * ngf),
-            *block(nn.Conv2d(2 * ngf, 4 * ngf, 3, stride=2, padding=1), 4 * ngf),
-            *(ResidualBlock(4 * ngf, config.padding, config.dropout) for _ in range(config.n_blocks)),
-            *block(nn.ConvTranspose2d(4 * ngf, 2 * ngf, 3, stride=2, padding=1, output_padding=1), 2 * ngf),
-            *block(nn.ConvTranspose2d(2 * ngf, ngf, 3, stride=2, padding=1, output_padding=1), ngf),
+            *block(nn.Conv2d(in_channels, ngf, 7, bias=bias), ngf),
+            *block(nn.Conv2d(ngf, 2 * ngf, 3, stride=2, padding=1, bias=bias), 2 * ngf),
+            *block(nn.Conv2d(2 * ngf, 4 * ngf, 3, stride=2, padding=1, bias=bias), 4 * ngf),
+            *(ResidualBlock(4 * ngf, config.padding, config.dropout, norm) for _ in range(config.n_blocks)),
+            *block(nn.ConvTranspose2d(4 * ngf, 2 * ngf, 3, stride=2, padding=1, output_padding=1, bias=bias), 2 * ngf),
+            *block(nn.ConvTranspose2d(2 * ngf, ngf, 3, stride=2, padding=1, output_padding=1, bias=bias), ngf),
             pad(3),
             NarrowConv2d(ngf, out_channels, 7),
             nn.Tanh(),

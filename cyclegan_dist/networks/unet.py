@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from cyclegan_dist.networks.config import GeneratorConfig
-from cyclegan_dist.networks.on_cpu import InstanceNorm2d
+from cyclegan_dist.networks.config import GeneratorConfig, Norm
+from cyclegan_dist.networks.norm import has_bias, norm_layer
 
 
 class UnetGenerator(nn.Module):
@@ -18,12 +18,12 @@ class UnetGenerator(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, config: GeneratorConfig):
         super().__init__()
-        n = config.n_downs
+        n, norm = config.n_downs, config.norm
         self.run: Callable[..., Tensor] = nn.Module.__call__  # replaced by use_fused_layers
         self.multiple = config.multiple
         width = [config.ngf * min(2**i, 8) for i in range(n)]
-        self.downs = nn.ModuleList(_down(i, n, width[i - 1] if i else in_channels, width[i]) for i in range(n))
-        self.ups = nn.ModuleList(_up(i, n, width, out_channels, config.dropout) for i in reversed(range(n)))
+        self.downs = nn.ModuleList(_down(i, n, width[i - 1] if i else in_channels, width[i], norm) for i in range(n))
+        self.ups = nn.ModuleList(_up(i, n, width, out_channels, config.dropout, norm) for i in reversed(range(n)))
 
     def forward(self, x: Tensor) -> Tensor:
         skips: list[Tensor] = []
@@ -36,22 +36,22 @@ class UnetGenerator(nn.Module):
         return x
 
 
-def _down(i: int, n: int, channels_in: int, channels: int) -> nn.Sequential:
+def _down(i: int, n: int, channels_in: int, channels: int, norm: Norm) -> nn.Sequential:
     """Scale i of n: halve the sides. No activation before the first, no norm at the first and the innermost."""
-    conv = nn.Conv2d(channels_in, channels, 4, stride=2, padding=1)
+    conv = nn.Conv2d(channels_in, channels, 4, stride=2, padding=1, bias=has_bias(norm))
     return nn.Sequential(
         *([nn.LeakyReLU(0.2)] if i else []),
         conv,
-        *([InstanceNorm2d(channels)] if 0 < i < n - 1 else []),
+        *([norm_layer(norm, channels)] if 0 < i < n - 1 else []),
     )
 
 
-def _up(i: int, n: int, width: list[int], out_channels: int, dropout: bool) -> nn.Sequential:
+def _up(i: int, n: int, width: list[int], out_channels: int, dropout: bool, norm: Norm) -> nn.Sequential:
     """Back from scale i: double the sides. All but the innermost concatenate the skip connection to their input."""
     channels_in = width[i] if i == n - 1 else 2 * width[i]
     channels = width[i - 1] if i else out_channels
-    conv = nn.ConvTranspose2d(channels_in, channels, 4, stride=2, padding=1)
+    conv = nn.ConvTranspose2d(channels_in, channels, 4, stride=2, padding=1, bias=not i or has_bias(norm))
     if not i:
         return nn.Sequential(nn.ReLU(), conv, nn.Tanh())
     drop = [nn.Dropout(0.5)] if dropout and 4 <= i < n - 1 else []
-    return nn.Sequential(nn.ReLU(), conv, InstanceNorm2d(channels), *drop)
+    return nn.Sequential(nn.ReLU(), conv, norm_layer(norm, channels), *drop)

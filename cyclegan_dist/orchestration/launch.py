@@ -31,7 +31,7 @@ def launch(config: Config, launcher: str) -> int:
         _refuse_ranks(config)
         return _in_this_process(config, alone=True)
     if isinstance(config.world.num_workers, int) and config.world.num_workers:
-        config.optim.micro_batches(config.world.num_workers)  # before Ray starts, which takes seconds
+        config.micro_batches(config.world.num_workers)  # before Ray starts, which takes seconds
     with locked(config):
         config = check_run(config)
         from cyclegan_dist.orchestration.cluster import RestartNeededError  # loads Ray

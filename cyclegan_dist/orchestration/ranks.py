@@ -129,7 +129,7 @@ def train_rank(tree: dict[str, Any]) -> Status:
     from cyclegan_dist.training.trainer import train
 
     world = distributed.join(config.world.device, config.world.timeout_s)
-    world = world.subgroup(config.optim.largest_world(world.size))
+    world = world.subgroup(config.largest_world(world.size))
     if world is None:
         return Status.RESERVE
     try:

@@ -51,4 +51,4 @@ def _workers(config: Config, *, refuse: bool) -> tuple[int | tuple[int, int], bo
         return wanted, use_gpu
     if not room:
         raise UsageError("the Ray cluster has no free device for a rank: add nodes, or pass --launcher local")
-    return config.optim.largest_world(room), use_gpu
+    return config.largest_world(room), use_gpu

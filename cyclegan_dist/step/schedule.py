@@ -24,6 +24,10 @@ class ScheduleConfig:
     """Further epochs, over which `linear` falls to zero."""
     step_epochs: Annotated[int, Gt(0)] = 50
     """Epochs between two falls of `step`."""
+    timing: Literal["end", "start"] = "end"
+    """When the rate changes. `end`: after an epoch, as in the published code before 2020. `start`: before it, as there
+    since: everything falls one epoch earlier, and the last epoch of `linear` and `cosine` has rate 0. `plateau` follows
+    the loss of past epochs, and is the same in both."""
 
     @property
     def total_epochs(self) -> int:
@@ -34,8 +38,10 @@ def learning_rate_factor(config: ScheduleConfig, epoch: int) -> float:
     """Factor of the learning rate in `epoch` (0-based); 1 for `plateau`, whose factor depends on losses.
 
     `linear` is the reference implementation's 1 - max(0, epoch + 1 - n_epochs) / (n_epochs_decay + 1). Its cosine
-    increases again after n_epochs; this one reaches zero at the end of the run.
+    increases again after n_epochs; this one reaches zero at the end of the run. With `timing` start, an epoch has the
+    factor that the next one would have.
     """
+    epoch += config.timing == "start"
     if config.policy == "linear":
         return 1.0 - max(0, epoch + 1 - config.n_epochs) / (config.n_epochs_decay + 1)
     if config.policy == "step":

@@ -47,7 +47,7 @@ def draw_all(spec: SweepConfig) -> list[Trial]:
     trials = [Trial(number, draw(spec, number)) for number in range(1 if spec.sampler == "optuna" else spec.trials)]
     for trial in trials:
         try:
-            spec.config(trial.values, "values").optim.micro_batches(spec.workers_per_trial)
+            spec.config(trial.values, "values").micro_batches(spec.workers_per_trial)
         except UsageError as error:
             raise UsageError(f"{trial.name} of sweep {spec.name} with {trial.values}: {error}") from error
     return trials

@@ -40,7 +40,7 @@ def load_sweep(name_or_file: str, changes: Mapping[str, Any] | None = None) -> S
         for value in values:
             try:
                 config = spec.config({**first, key: value}, "config")
-                config.optim.micro_batches(spec.workers_per_trial)
+                config.micro_batches(spec.workers_per_trial)
             except UsageError as error:
                 raise UsageError(f"{source}: space, at {key} {value}: {error}") from error
             _refuse_metric(spec.metric, config, source)

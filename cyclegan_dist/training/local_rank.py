@@ -40,7 +40,7 @@ def train_here(config: Config, plugins: Sequence[Plugin] = (), *, alone: bool) -
     world = distributed.join(config.world.device, config.world.timeout_s)
     lock = contextlib.ExitStack()  # held on rank 0, for all ranks
     try:
-        config.optim.micro_batches(world.size, config.world.most_workers)
+        config.micro_batches(world.size, config.world.most_workers)
         config = _open_together(config, world, lock)
         stop = StopRequest(config.run_dir, world)
         stop.listen()

@@ -155,13 +155,17 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
     if config.world.threads:
         torch.set_num_threads(config.world.threads)
     config = _resolved(config, world, journal)
-    micro_batch, accumulate = config.optim.micro_batches(world.size, config.world.most_workers)
+    micro_batch, accumulate = config.micro_batches(world.size, config.world.most_workers)
 
     # Data: the order of the images.
     paired = config.method.pairing == "all"
-    manifest = open_manifest(config.data.path, (*READING, "name") if paired else READING)
+    data = config.data
+    manifest = open_manifest(data.path, (*READING, "name") if paired else READING)
+    manifest = manifest.selected(data.direction, data.max_samples)
     partners = manifest.partners() if paired else None
-    plan = Plan(manifest.samples, config.seed, config.optim.batch_size, config.data.shuffle_window, partners)
+    plan = Plan(
+        manifest.samples, config.seed, config.optim.batch_size, data.shuffle_window, partners, pairing=data.pairing
+    )
 
     # Networks, equal on every rank, and their optimizers.
     torch.manual_seed(config.seed)
@@ -204,12 +208,11 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
 def _resolved(config: Config, world: World, journal: Journal | None) -> Config:
     """The config with `optim.fast` on or off and `optim.precision` chosen, also in the run's `config.yaml`."""
     fast = config.optim.is_fast(world.device.type)
-    if fast and config.method.double_backward:
+    if fast and (config.method.double_backward or config.method.batch_norm):
         fast = False
         if journal is not None:
-            journal.message(
-                "optim.fast is off: gan_mode wgangp differentiates gradients, which the fused layers cannot do"
-            )
+            why = "gan_mode wgangp differentiates gradients, which the fused layers cannot do"
+            journal.message(f"optim.fast is off: {'norm batch runs without it' if config.method.batch_norm else why}")
     precision = _precision(config, world, journal) if config.optim.precision == "auto" else config.optim.precision
     optim = dataclasses.replace(config.optim, fast="on" if fast else "off", precision=precision)
     resolved = dataclasses.replace(config, optim=optim)

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute
 
 from cyclegan_dist.checkpoint.storage import storage_at
-from cyclegan_dist.config.config import Config, check_config, dump_config, home, refuse_changes
+from cyclegan_dist.config.begun import as_begun, read_begun
+from cyclegan_dist.config.config import Config, dump_config, home, refuse_changes
 from cyclegan_dist.config.features import refuse_missing_extra, refuse_other_features
 from cyclegan_dist.config.yaml_tree import read_tree
 from cyclegan_dist.data.arrays import PICTURES
@@ -51,6 +52,7 @@ def check_run(config: Config) -> Config:
     run_dir, folder = config.run_dir, RunFolder(config.run_dir)
     if folder.config.exists():
         kept = read_config(run_dir)
+        config = as_begun(config, kept)
         if config.optim.precision == "auto":
             config = dataclasses.replace(
                 config, optim=dataclasses.replace(config.optim, precision=kept.optim.precision)
@@ -59,6 +61,7 @@ def check_run(config: Config) -> Config:
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=_data_path(config)))
     if config.data.path != str(run_dir / "data"):
         manifest = open_manifest(config.data.path, ("name", "width", "height", "mode", "sha256"))
+        manifest = manifest.selected(config.data.direction, config.data.max_samples)
         _refuse_small_images(manifest, config)
         _refuse_channels(manifest, config.method)
         if config.method.pairing == "all":
@@ -150,7 +153,7 @@ def read_config(run_dir: Path) -> Config:
     """
     path = RunFolder(run_dir).config
     try:
-        return check_config(read_tree(path.read_text(), str(path)), str(path))
+        return read_begun(read_tree(path.read_text(), str(path)), str(path))
     except OSError as error:
         raise UsageError(f"{run_dir} is not the folder of a run: {path.name} cannot be read") from error
 
@@ -181,7 +184,7 @@ def _refuse_small_images(manifest: Manifest, config: Config) -> None:
     if "crop" in data.preprocess:  # the config has compared the crop to the networks
         return
     if data.preprocess == "scale_width":
-        width, height = np.full_like(width, data.load_size), np.maximum(1, np.round(height * data.load_size / width))
+        width, height = np.full_like(width, data.load_size), height * data.load_size / width
     rounded = [np.maximum(1, np.round(side / method.multiple)) * method.multiple for side in (width, height)]
     # The residual blocks pad images by reflection, which takes two pixels.
     least = max(method.smallest_side, (2 if method.generator.arch == "resnet" else 1) * method.multiple)

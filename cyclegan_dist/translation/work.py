@@ -28,9 +28,10 @@ class JobWorker:
 
     def __init__(self, job: Job):
         self.job = job
-        self._translator = Translator(Snapshot.open(job.snapshot), job.direction, job.device, tile=job.tile)
+        snapshot = Snapshot.open(job.snapshot)
+        self._translator = Translator(snapshot, job.direction, job.device, tile=job.tile)
         if job.dataset:
-            manifest = open_manifest(job.dataset)
+            manifest = open_manifest(job.dataset).selected(snapshot.data_direction)
             self._reader = ShardReader(manifest, job.domain)
             self._samples = samples_by_shard(manifest)
         self._left_out: list[str] = []

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cyclegan_dist.data.augment import Augment
 from cyclegan_dist.data.config import DataConfig
@@ -30,6 +31,32 @@ def test_sizes(preprocess, size, expected) -> None:
     out = Augment(config, 4)(image(*size), rng())
     assert out.shape == (3, *expected)
     assert out.dtype == torch.uint8
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "size", "expected"),
+    [
+        ("scale_width", (41, 63), (12, 20)),  # 13.0 by 20
+        ("scale_width", (42, 60), (16, 20)),  # 14.0: half way, to the even multiple
+        ("scale_width", (1, 60), (4, 20)),
+        ("scale_width_and_crop", (59, 60), (19, 20)),  # 19.7, rounded down as in the published code
+        ("scale_width_and_crop", (30, 60), (16, 20)),  # not below the crop
+        ("none", (41, 63), (40, 64)),
+    ],
+)
+def test_an_image_is_resampled_once_to_its_final_size(preprocess, size, expected) -> None:
+    x = image(*size)
+    resized = Augment(DataConfig(preprocess=preprocess, load_size=20, crop_size=16), 4).resize(x)
+    assert resized.shape[1:] == expected
+    once = F.interpolate(x[None], size=expected, mode="bicubic", antialias=True)[0]
+    assert torch.equal(resized, once)
+
+
+def test_floating_point_images_stay_in_their_range() -> None:
+    x = torch.ones(1, 20, 20)
+    x[:, :, 10:] = -1
+    out = Augment(DataConfig(load_size=33, crop_size=32, flip=False), 4)(x, rng())
+    assert out.dtype == torch.float32 and (float(out.min()), float(out.max())) == (-1, 1)
 
 
 def test_none_leaves_a_fitting_image_as_it_is() -> None:

@@ -55,6 +55,21 @@ def test_the_smaller_domain_is_not_paired_in_lock_step() -> None:
     assert len(partners) > 600  # of 1000 possible pairs; walking in lock-step would give 100
 
 
+@settings(deadline=None)
+@given(a=sizes, b=sizes, ranks=st.sampled_from([1, 2, 3, 4]), first=st.integers(0, 40))
+def test_serial_is_the_published_loop_on_any_number_of_ranks_and_from_any_step(a, b, ranks, first) -> None:
+    plan = Plan({"A": a, "B": b}, 3, 12, pairing="serial")
+    published = [(index % a, index % b) for _ in range(700) for index in range(max(a, b))]  # epoch after epoch
+    steps = range(first, first + 5)
+    positions = [p for step in steps for rank in range(ranks) for p in plan.positions(step, rank, ranks)]
+    assert [(plan.sample("A", p), plan.sample("B", p)) for p in positions] == published[first * 12 : (first + 5) * 12]
+
+
+def test_serial_pairs_keep_their_partners() -> None:
+    plan = Plan({"A": 3, "B": 4}, 0, 1, partners=np.array([2, 0, 3]), pairing="serial")
+    assert [(plan.sample("A", p), plan.sample("B", p)) for p in range(5)] == [(0, 2), (1, 0), (2, 3), (0, 2), (0, 2)]
+
+
 def spread(n: int, window: int) -> np.ndarray:
     plan = Plan({"A": n, "B": 1}, 0, 1, window)
     return np.array(order(plan, "A", 0))

@@ -52,6 +52,19 @@ def measured(snapshot: Path, opened: Manifest) -> Measure:
     return measure
 
 
+def test_domains_of_a_model_trained_on_exchanged_ones_are_exchanged(
+    tiny_run: Callable[..., Config], opened: Manifest
+) -> None:
+    figures = []
+    for direction in ("AtoB", "BtoA"):
+        config = tiny_run(name=direction, stop_after=2, data__direction=direction)
+        go(config)
+        with generators(IDENTITY, IDENTITY):
+            found = evaluate(Snapshot.open(config.run_dir), opened, EvaluationConfig(), ALONE)
+        figures.append([found.facts["images"][domain] for domain in "AB"])
+    assert figures == [[7, 10], [10, 7]]
+
+
 def test_a_pair_that_does_nothing(measured: Measure) -> None:
     found = measured(IDENTITY, IDENTITY)
     for domain in "AB":

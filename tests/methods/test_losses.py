@@ -20,12 +20,17 @@ def sigmoid(x: torch.Tensor) -> torch.Tensor:
             -torch.log(sigmoid(FAKE)).mean(),
             0.5 * (-torch.log(sigmoid(REAL)).mean() - torch.log(1 - sigmoid(FAKE)).mean()),
         ),
-        ("wgangp", -FAKE.mean(), FAKE.mean() - REAL.mean()),
+        ("wgangp", -FAKE.mean(), 0.5 * (FAKE.mean() - REAL.mean())),
     ],
 )
 def test_adversarial_losses_are_the_formulas(mode, generator, discriminator) -> None:
     assert generator_gan_loss(FAKE, mode).item() == pytest.approx(generator.item(), rel=1e-6)
     assert discriminator_gan_loss(REAL, FAKE, mode).item() == pytest.approx(discriminator.item(), rel=1e-6)
+
+
+def test_the_scale_of_a_discriminators_loss() -> None:
+    whole = discriminator_gan_loss(REAL, FAKE, "wgangp", scale=1.0)  # Gulrajani et al. 2017
+    assert whole.item() == pytest.approx((FAKE.mean() - REAL.mean()).item(), rel=1e-6)
 
 
 def test_losses_of_half_precision_are_computed_in_float32() -> None:

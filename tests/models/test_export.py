@@ -2,6 +2,7 @@ import hashlib
 import json
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -65,8 +66,9 @@ def test_every_format_is_written_and_equal_to_the_original(snapshot: Snapshot, t
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # from torch.export of torch 2.11
-def test_a_unet_and_one_direction(tmp_path: Path) -> None:
-    unet = make(tmp_path / "unet", GeneratorConfig(arch="unet", ngf=2, n_downs=5), output_nc=3)
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_a_unet_and_one_direction(tmp_path: Path, norm: Literal["instance", "batch"]) -> None:
+    unet = make(tmp_path / "unet", GeneratorConfig(arch="unet", ngf=2, n_downs=5, norm=norm), output_nc=3)
     snapshot = only(unet, "BA")
     exports = export_generators(snapshot, tmp_path / "out", ["pt2"])
     assert [entry["file"] for entry in exports["files"]] == ["G_BA.pt2"]

@@ -17,12 +17,15 @@ from cyclegan_dist.networks.resnet import ResnetGenerator
 SIZES = [(64, 64), (97, 130), (33, 200), (7, 3), (68, 36)]
 
 
-def network(padding: str = "reflect", channels: tuple[int, int] = (3, 3), **options: int) -> ResnetGenerator:
+def network(
+    padding: str = "reflect", channels: tuple[int, int] = (3, 3), norm: str = "instance", **options: int
+) -> ResnetGenerator:
     torch.manual_seed(0)
-    config = GeneratorConfig(ngf=4, n_blocks=options.get("n_blocks", 3), padding=padding, dropout=True)  # pyright: ignore[reportArgumentType]
-    made = build_generator(*channels, config, InitConfig(gain=0.3)).eval().requires_grad_(False)
+    config = GeneratorConfig(ngf=4, n_blocks=options.get("n_blocks", 3), padding=padding, dropout=True, norm=norm)  # pyright: ignore[reportArgumentType]
+    made = build_generator(*channels, config, InitConfig(gain=0.3)).requires_grad_(False)
+    made(torch.rand(2, channels[0], 32, 32) * 2 - 1)  # running statistics of batch norm
     assert isinstance(made, ResnetGenerator)
-    return made
+    return made.eval()
 
 
 def image(height: int, width: int, channels: int = 3) -> torch.Tensor:
@@ -31,10 +34,19 @@ def image(height: int, width: int, channels: int = 3) -> torch.Tensor:
     return (noise + torch.linspace(0, 160, width)).to(torch.uint8)
 
 
-@pytest.mark.parametrize("padding", ["reflect", "replicate", "zero"])
+@pytest.mark.parametrize(
+    ("padding", "norm"),
+    [
+        ("reflect", "instance"),
+        ("replicate", "instance"),
+        ("zero", "instance"),
+        ("reflect", "batch"),
+        ("reflect", "none"),
+    ],
+)
 @pytest.mark.parametrize("size", SIZES)
-def test_tiles_give_what_the_whole_image_gives(padding: str, size: tuple[int, int]) -> None:
-    generator, x = network(padding).double(), image(*size)
+def test_tiles_give_what_the_whole_image_gives(padding: str, norm: str, size: tuple[int, int]) -> None:
+    generator, x = network(padding, norm=norm).double(), image(*size)
     parts = list(tiled_outputs(generator, x, 32))
     height, width = max(window.bottom for window, _ in parts), max(window.right for window, _ in parts)
     whole = torch.full((3, height, width), torch.nan, dtype=torch.float64)

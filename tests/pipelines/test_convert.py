@@ -17,14 +17,17 @@ def cli(command: Callable[..., Answer]) -> Callable[..., Answer]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """A checkpoint folder of the published implementation."""
     (tmp_path / "horses").mkdir()
+    norm = getattr(request, "param", "instance")
     for letter, channels in (("A", (3, 1)), ("B", (1, 3))):
-        torch.save(Resnet(*channels, 4, 2).state_dict(), tmp_path / "horses" / f"latest_net_G_{letter}.pth")
+        state = Resnet(*channels, 4, 2, norm=norm).state_dict()
+        torch.save(state, tmp_path / "horses" / f"latest_net_G_{letter}.pth")
     return tmp_path / "horses"
 
 
+@pytest.mark.parametrize("folder", ["instance", "batch", "none"], indirect=True)
 def test_a_round_trip_is_lossless(cli, folder: Path, tmp_path: Path) -> None:
     code, out, err = cli(folder, tmp_path / "ours")
     assert (code, err) == (0, "")

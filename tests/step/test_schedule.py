@@ -1,6 +1,7 @@
 import itertools
 
 import pytest
+import torch
 
 from cyclegan_dist.step.schedule import Schedule, ScheduleConfig, learning_rate_factor
 
@@ -20,6 +21,39 @@ def test_step_and_cosine() -> None:
     assert [learning_rate_factor(step, e) for e in (0, 49, 50, 149)] == pytest.approx([1, 1, 0.1, 0.01])
     cosine = ScheduleConfig(policy="cosine", n_epochs=50, n_epochs_decay=50)
     assert [learning_rate_factor(cosine, e) for e in (0, 50, 100)] == pytest.approx([1, 0.5, 0])
+
+
+@pytest.mark.parametrize("policy", ["linear", "step", "cosine"])
+def test_with_timing_start_everything_falls_one_epoch_earlier(policy) -> None:
+    end, start = (
+        ScheduleConfig(policy=policy, n_epochs=4, n_epochs_decay=3, step_epochs=3, timing=timing)
+        for timing in ("end", "start")
+    )
+    shifted = [learning_rate_factor(end, epoch) for epoch in range(1, 8)]
+    assert [learning_rate_factor(start, epoch) for epoch in range(7)] == shifted
+    assert ScheduleConfig().timing == "end"
+
+
+def test_timing_start_is_what_torch_computes_when_stepped_before_each_epoch() -> None:
+    """The published loop: `update_learning_rate` begins each epoch, and `linear` is this function of its counter."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda e: 1.0 - max(0, e + 1 - 3) / float(2 + 1))
+    config, found = ScheduleConfig(n_epochs=3, n_epochs_decay=2, timing="start"), []
+    for _ in range(5):
+        optimizer.step()
+        scheduler.step()
+        found.append(scheduler.get_last_lr()[0])
+    assert [learning_rate_factor(config, epoch) for epoch in range(5)] == pytest.approx(found)
+    assert found[-1] == 0
+
+
+def test_plateau_is_the_same_with_both_timings() -> None:
+    end, start = (Schedule(ScheduleConfig(policy="plateau", timing=timing)) for timing in ("end", "start"))
+    for number in range(9):
+        epoch(end, 1.0)
+        epoch(start, 1.0)
+        assert end.factor(number) == start.factor(number)
+    assert end.factor(9) == pytest.approx(0.2)
 
 
 def epoch(schedule: Schedule, loss: float) -> None:

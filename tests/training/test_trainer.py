@@ -60,6 +60,8 @@ def test_resumed_equals_uninterrupted_averaged_in_bf16_on(tiny_run: MakeRun, ran
         {"method__generator__dropout": True},
         {"method__gan_mode": "wgangp"},
         {"optim__micro_batch": 1, "data__workers": 1},
+        {"method__generator__norm": "batch", "method__discriminator__norm": "batch", "optim__ema_decay": 0.9},
+        {"data__direction": "BtoA", "data__max_samples": 5, "data__pairing": "serial"},
     ],
     ids=lambda options: next(iter(options)).split("__")[-1],
 )

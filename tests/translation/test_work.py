@@ -1,3 +1,4 @@
+import json
 import shutil
 import tarfile
 from pathlib import Path
@@ -36,6 +37,21 @@ def test_shards_keep_their_names_and_keys(
     assert list(samples) == [f"{reader.key(i)}.png" for i in range(count)]
     for i, data in enumerate(samples.values()):
         assert torch.equal(decode(data, 3), translate(generator, decode(reader.read(i), 3)[None])[0])
+
+
+def test_a_model_trained_on_exchanged_domains_translates_the_other_one(
+    cli, snapshot: Path, dataset: Path, tmp_path: Path
+) -> None:
+    card = json.loads((snapshot / "card.json").read_text())
+    (snapshot / "card.json").write_text(json.dumps(card | {"preprocess": {"direction": "BtoA"}}))
+    code, out, _ = cli(snapshot, dataset, tmp_path / "out", "--direction", "AB")
+    assert code == 0 and "10 images translated" in out
+    names = [path.relative_to(dataset) for path in (dataset / "B").glob("*.tar")]
+    assert sorted(path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.*")) == sorted(names)
+    with tarfile.open(tmp_path / "out" / sorted(names)[0]) as tar:
+        first = tar.extractfile(tar.getmembers()[0]).read()  # pyright: ignore
+    reader, generator = ShardReader(open_manifest(str(dataset)), "B"), Snapshot.open(snapshot).generator("AB")
+    assert torch.equal(decode(first, 3), translate(generator, decode(reader.read(0), 3)[None])[0])
 
 
 def test_shards_are_the_same_bytes_each_time(cli, snapshot: Path, dataset: Path, tmp_path: Path) -> None:

@@ -140,7 +140,8 @@ def _epoch(config: Config, options: Options) -> tuple[int, str]:
     if path == "synthetic":
         return SYNTHETIC_IMAGES, f"computed: what {path} draws"
     if "://" in path or Path(path, "manifest.parquet").exists():
-        return max(open_manifest(path, READING[:1]).samples.values()), f"measured: {path}"
+        manifest = open_manifest(path, READING[:1]).selected(max_samples=config.data.max_samples)
+        return max(manifest.samples.values()), f"measured: {path}"
     return PAPER_IMAGES, f"assumed: the paper's horse2zebra; {path or 'data.path'} is not here, give --images"
 
 
