@@ -22,6 +22,8 @@ from cyclegan_dist.networks.config import GeneratorConfig, InitConfig
 _BLOCK = re.compile(r"model\.\d+\.conv_block\.1\.weight")
 _STATISTICS = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
 _SHOWN = 3  # keys in a message
+# By our network, the endings of its file's name. Their netD_A judges domain B; with one direction only, netD does.
+_ENDINGS = {"G_AB": ("G_A", "G"), "G_BA": ("G_B",), "D_A": ("D_B",), "D_B": ("D_A", "D")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,32 @@ def read_published(path: Path) -> Published:
         network=network.eval().requires_grad_(False),
         dropped=len(state) - len(kept),
     )
+
+
+def read_published_discriminator(path: Path) -> dict[str, Tensor]:
+    """Read a `*_net_D*.pth` file, as the state dict of a discriminator of ours. Nothing in it is executed.
+
+    Raises:
+        UsageError: as `read_published`; whether it fits a discriminator is not checked.
+    """
+    state = {key: value.float() for key, value in _load(path).items() if not _STATISTICS.search(key)}
+    _refuse_norms(path, state)
+    # Layers have the same numbers; a discriminator of single pixels is called net there.
+    return {f"model.{key.partition('.')[2]}": value for key, value in state.items()}
+
+
+def published_files(path: Path) -> dict[str, Path]:
+    """The file of each of our networks in a folder of published checkpoints, as `latest_net_G_A.pth` that of `G_AB`; or
+    a single such file, of any epoch. Empty if there is none.
+    """
+    found: dict[str, Path] = {}
+    for network, endings in _ENDINGS.items():
+        for ending in endings:
+            if path.is_dir() and (path / f"latest_net_{ending}.pth").exists():
+                found.setdefault(network, path / f"latest_net_{ending}.pth")
+            elif path.is_file() and path.stem.endswith(f"net_{ending}"):
+                found[network] = path
+    return found
 
 
 def common_config(published: Mapping[str, Published]) -> CycleGANConfig:
