@@ -111,20 +111,6 @@ class TrainingState:
         return cls(networks, moments, average, facts)
 
 
-def read_facts(path: Path) -> dict[str, Any]:
-    """The facts of the state in the file `path`, without its tensors.
-
-    Raises:
-        UsageError: if there is none, or it is damaged.
-    """
-    try:
-        with path.open("rb") as file:  # a length in 8 bytes, then a header in JSON
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        return json.loads(header["__metadata__"][_FACTS])
-    except (OSError, ValueError, KeyError, MemoryError, OverflowError) as error:
-        raise UsageError(f"the training state {path} is missing or damaged: {error}") from error
-
-
 def file_sha256(path: Path) -> str:
     """sha256 of a file's bytes."""
     with path.open("rb") as file:

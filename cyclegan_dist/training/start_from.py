@@ -56,7 +56,7 @@ def read_start(config: Config) -> TrainingState:
         raise UsageError(f"{_named(config)} was trained with the method {source.method}, not {config.method.name}")
     state, translated = source.state, _translators(method)
     generators = {n: x for n, x in state.networks.items() if n.partition(".")[0] in translated.values()}
-    others = {n: x for n, x in state.networks.items() if n not in generators}
+    others = {n: x for n, x in state.networks.items() if n.partition(".")[0] in method.networks and n not in generators}
     _refuse_missing_directions(config, translated, generators)
     _refuse_other_generators(config, source.generator, method, generators)
     if config.init_parts == "generators":
