@@ -119,7 +119,8 @@ def test_published_files_give_all_networks_with_their_reversed_names(tiny_run: M
 
 
 def test_published_files_of_one_direction(published: Path) -> None:
-    small = {"generator": {"arch": "resnet", "ngf": 4, "n_blocks": 1}, "discriminator": {"ndf": 4, "n_layers_D": 1}}
+    generator = {"arch": "resnet", "ngf": 4, "n_blocks": 1, "dropout": False}
+    small = {"generator": generator, "discriminator": {"ndf": 4, "n_layers_D": 1}}
     torch.save(discriminator(6).state_dict(), published / "latest_net_D.pth")
     (published / "latest_net_D_A.pth").unlink()  # of another method: it judges single images
     for start, parts in (("latest_net_G_A.pth", ["G_AB"]), ("", ["G_AB", "D_B"])):
