@@ -1,10 +1,11 @@
 """Train a model that translates between two domains of images.
 
     python -m cyclegan_dist.train PRESET_or_YAML [--dotted.key value ...] [--launcher auto|ray|local] [--dry-run]
+    python -m cyclegan_dist.train PRESET_or_YAML --name NAME --extend 1 --schedule.n_epochs 50 ...
 
 The ranks are started by Ray Train, on the cluster of RAY_ADDRESS or on one of this machine's own; under torchrun they
 are torchrun's; `--launcher local` trains in this process. The same command again resumes. Presets can be joined:
-horse2zebra+gan_alone.
+horse2zebra+gan_alone. A finished run is trained further with --extend: n_epochs then counts from its end.
 """
 
 import os
@@ -39,6 +40,9 @@ class Command:
     """`auto`: torchrun's ranks if it runs us, else Ray Train. `local`: this process alone."""
     dry_run: bool = False
     """Print the resolved config and stop."""
+    extend: int = 0
+    """Train a finished run further with another schedule, learning rate or weights of losses: 1 for its first
+    extension, 2 for the next. The same command again resumes."""
     config: Config = field(default_factory=Config)
 
 
@@ -50,7 +54,7 @@ def main() -> int:
         return 0
     from cyclegan_dist.orchestration.launch import launch, mlflow_ui  # pyarrow, and what starts the ranks
 
-    code = launch(command.config, command.launcher)
+    code = launch(command.config, command.launcher, command.extend)
     if not code and command.config.tracking.mlflow and os.environ.get("RANK", "0") == "0":  # once, not by every rank
         print(f"curves and models: {mlflow_ui(command.config.run_dir)}")
     return code
@@ -84,7 +88,7 @@ def parse(arguments: list[str], program: str = PROGRAM, other_options: Iterable[
             f"name a preset or YAML file first: {program} PRESET; there are {', '.join(shipped('preset'))}"
         )
     config = load_config(arguments[0]) if named else Config()
-    known = (*flatten(asdict(config)), "launcher", "dry_run", *other_options)
+    known = (*flatten(asdict(config)), "launcher", "dry_run", "extend", *other_options)
     command_line.refuse_unknown_option(arguments[named:], known)
     kind = for_method(config.method.name)  # the preset picks the method; its options alone are offered
     narrowed = kind(**{part.name: getattr(config, part.name) for part in fields(Config)})

@@ -8,10 +8,12 @@ import dataclasses
 import inspect
 import types
 import typing
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from cyclegan_dist.config.config import SAFE_TO_CHANGE, Config
+from cyclegan_dist.config.changes import EXTENDABLE, SAFE_TO_CHANGE
+from cyclegan_dist.config.config import Config
 from cyclegan_dist.config.shipped import shipped
 from cyclegan_dist.methods.available import METHODS
 
@@ -20,7 +22,7 @@ INTRO = """# Configuration
 
 Every key of the tree, generated from it by `python docs/make_configuration.py`. Defaults are overridden by a preset or
 YAML file, and those by the command line: `--optim.lr 1e-4`, or in YAML `optim: {lr: 1e-4}`. Keys with a * may differ
-when a run is resumed; any other difference is refused.
+when a run is resumed, and those with a + too when it is extended; any other difference is refused.
 
 Presets: PRESETS.
 
@@ -50,6 +52,7 @@ def _rows(config: Any, prefix: str) -> list[str]:
             rows += _rows(default, f"{key}.")
             continue
         safe = "*" if any(key == s or key.startswith(f"{s}.") for s in SAFE_TO_CHANGE) else ""
+        safe = "+" if any(fnmatchcase(key, pattern) for pattern in EXTENDABLE) else safe
         default = " ".join(default) if isinstance(default, tuple) else default
         default = "" if default == "" else f"`{default}`"
         rows.append(f"| `{key}`{safe} | {default} | {_values(kind)} | {meanings[field.name]} |\n")

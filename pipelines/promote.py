@@ -1,11 +1,13 @@
 """Make a run's generators the registry's champion, if they are better than what it has.
 
-    python -m pipelines.promote RUN_DIR|RUN_ID --name NAME --data DATA [--split test] [--gate GATE.yaml] [--dry-run]
+    python -m pipelines.promote RUN_DIR|RUN_ID --name NAME --data DATA [--split test] [--gate GATE.yaml] [--with-state]
+        [--dry-run]
     python -m pipelines.promote --name NAME --rollback
     python -m pipelines.promote --name NAME --list
 
-Candidate and champion are evaluated on the same images. Users then name the generators models:/NAME@champion. Exit code
-1 if the candidate is refused.
+Candidate and champion are evaluated on the same images. Users then name the generators models:/NAME@champion. With
+--with-state others can train them further, with their discriminators: --init_from models:/NAME@champion. Exit code 1 if
+the candidate is refused.
 """
 
 from dataclasses import dataclass, field
@@ -40,6 +42,8 @@ class Promote:
     """YAML file: figure, better (lower or higher), margin, veto (findings)."""
     dry_run: bool = False
     """Evaluate, and change nothing."""
+    with_state: bool = False
+    """Register the training state too: discriminators, averages and moments of Adam, for `init_from`."""
     rollback: bool = False
     """Make the champion before this one champion again."""
     list: bool = False
@@ -88,13 +92,19 @@ def _promote(command: Promote) -> int:
 
     gate = read_gate(command.gate)
     manifest = open_manifest(data_path(command.data, command.split), (*READING, "name"))
-    promotion = Promotion(command.name, manifest, gate, command.what, distributed.join(command.device))
-    outcome = promotion(find_candidate(command.run), dry_run=command.dry_run)
+    promotion = Promotion(
+        command.name, manifest, gate, command.what, distributed.join(command.device), with_state=command.with_state
+    )
+    candidate = find_candidate(command.run)
+    outcome = promotion(candidate, dry_run=command.dry_run)
     if outcome.candidate is not None:
         _compare(outcome.candidate.figures, outcome.before.figures if outcome.before else {})
     if not outcome.verdict.passed:
         print(f"refused for {command.name} of {store_in_use()}: {outcome.verdict.reason}")
         return 1
+    if outcome.state_bytes:
+        generators = sum(path.stat().st_size for path in candidate.snapshot.folder.glob("*.safetensors"))
+        print(f"training state: {outcome.state_bytes / 1e6:.1f} MB beside {generators / 1e6:.1f} MB of generators")
     would = "would be promoted" if command.dry_run else f"version {outcome.champion} is champion"
     print(f"{command.name} of {store_in_use()}: {would}: {outcome.verdict.reason}")
     return 0

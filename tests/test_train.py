@@ -106,6 +106,20 @@ def test_a_run_of_another_config_is_refused_with_the_difference(cli, dataset: Pa
     assert "optim.lr: 0.001 -> 0.5" in err and "method.pool_size: 50 -> 7" in err and "--name" in err
 
 
+def test_a_finished_run_is_extended_by_a_command_that_can_be_repeated(cli, dataset: Path) -> None:
+    arguments = ["demo", *SMALL, "--data.path", str(dataset), "--stop_after", "0", "--schedule.n_epochs_decay", "0"]
+    assert cli(*arguments, "--schedule.n_epochs", "1")[0] == 0  # ten images, in steps of four
+    code, _, err = cli(*arguments, "--schedule.n_epochs", "2")
+    assert code == 2 and "train it further with --extend 1" in err
+    longer = [*arguments, "--schedule.n_epochs", "2", "--freeze", "D_*", "--extend", "1"]
+    code, out, _ = cli(*longer)
+    assert code == 0
+    assert "extension 1 from 12 images on: freeze: [] -> ['D_*'], schedule.n_epochs: 1 -> 2" in out
+    assert "images 32/32" in out
+    code, out, _ = cli(*longer)
+    assert code == 0 and "images" not in out.replace("32 images", "")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_write_permission_is_named(cli, tmp_path: Path, dataset: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)

@@ -211,7 +211,7 @@ class CheckpointStore:
             manifest = _parse(self.storage.manifest(step))
             size = manifest["world_size"]
             wanted = [self.world.rank] if size == self.world.size else list(range(size))
-            content = {name: self._read(step, name, manifest) for name in (SHARED, *map(_rank_file, wanted))}
+            content = {name: _read(self.storage, step, name, manifest) for name in (SHARED, *map(_rank_file, wanted))}
             if manifest["step"] != step:
                 raise CheckpointError(f"its manifest is that of step {manifest['step']}")
         except (OSError, KeyError, CheckpointError) as error:
@@ -219,14 +219,32 @@ class CheckpointStore:
         ranks = {rank: content[_rank_file(rank)] for rank in wanted}
         return Restored(step, content[SHARED], ranks, size, manifest["versions"])
 
-    def _read(self, step: int, name: str, manifest: Mapping[str, Any]) -> Any:
-        data, entry = self.storage.read(step, manifest["attempt"], name), manifest["files"][name]
-        if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
-            raise CheckpointError(f"{name} is corrupt: its hash or size differs from the manifest")
-        try:
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError) as error:
-            raise CheckpointError(f"{name} contains objects other than tensors and was not loaded") from error
+
+def read_shared(storage: Storage, step: int = 0) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """The state that is equal on all ranks, and the manifest, of the newest valid checkpoint, or of the one of `step`;
+    None if there is none.
+
+    Raises:
+        OSError: if the storage cannot be read.
+    """
+    for found in storage.steps()[::-1]:
+        if step in (0, found):
+            try:
+                manifest = _parse(storage.manifest(found))
+                return _read(storage, found, SHARED, manifest), manifest
+            except (KeyError, CheckpointError):
+                continue
+    return None
+
+
+def _read(storage: Storage, step: int, name: str, manifest: Mapping[str, Any]) -> Any:
+    data, entry = storage.read(step, manifest["attempt"], name), manifest["files"][name]
+    if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        raise CheckpointError(f"{name} is corrupt: its hash or size differs from the manifest")
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise CheckpointError(f"{name} contains objects other than tensors and was not loaded") from error
 
 
 def new_attempt() -> str:

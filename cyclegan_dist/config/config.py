@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 
@@ -70,6 +70,14 @@ class Config:
     """Loss that keep_best compares: one of those that the method reports."""
     checkpoints: str = ""
     """Folder or fsspec URL for checkpoints, in a subfolder with the run's name. Empty: the run's folder."""
+    init_from: str = ""
+    """Weights to start from: a run's folder, a snapshot's, `models:/NAME@ALIAS`, or a published `.pth` file or a folder
+    of them. Read once, when the run is created. Empty: weights are drawn."""
+    init_parts: Literal["auto", "generators", "networks", "all"] = "auto"
+    """Parts of it that are taken. `networks`: generators and discriminators. `all`: also the moments of Adam, and the
+    averaged generators if both have them. `auto`: generators, and discriminators if there are any."""
+    freeze: tuple[str, ...] = ()
+    """Weights that are not trained: patterns of names such as `G_AB.model.1.*` or `D_*`."""
     method: AnyMethodConfig = field(default_factory=METHODS[DEFAULT])
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -87,6 +95,10 @@ class Config:
             raise UsageError(
                 f"name {self.name!r}: give letters, digits, dots, dashes and underscores, a letter or digit first, "
                 "128 at most"
+            )
+        if "://" in self.init_from:
+            raise UsageError(
+                f"init_from {self.init_from} must be a local path, or a registered model models:/NAME@ALIAS"
             )
         if not self.schedule.total_epochs:
             raise UsageError("schedule.n_epochs and schedule.n_epochs_decay are both 0: there is nothing to train")
@@ -147,27 +159,6 @@ class Config:
 
 # Options of older versions, in whose place the program chooses.
 DROPPED = ("optim.fused", "optim.channels_last", "optim.compile")
-
-# Keys that may differ when a run is resumed, because they do not change what is learned. The data set is compared by
-# its digest.
-SAFE_TO_CHANGE = (
-    *(
-        "name",
-        "runs_dir",
-        "stop_after",
-        "keep_checkpoints",
-        "keep_best",
-        "best_loss",
-        "checkpoints",
-        "data.path",
-        "data.max_bad_fraction",
-        "data.workers",
-        "data.cache_gb",
-        "optim.micro_batch",
-        "optim.fast",
-    ),
-    *("every", "world", "tracking", "held_out"),
-)
 
 
 def home() -> Path:
@@ -273,25 +264,3 @@ def with_values(config: Config, values: Mapping[str, Any], source: str) -> Confi
 def dump_config(config: Config) -> str:
     """The whole tree as YAML, itself a valid preset."""
     return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
-
-
-def refuse_changes(old: Config, new: Config) -> None:
-    """Compare the config a run was started with to the one it is to be resumed with.
-
-    Raises:
-        UsageError: listing every difference that is not `SAFE_TO_CHANGE`.
-    """
-    before, after = flatten(dataclasses.asdict(old)), flatten(dataclasses.asdict(new))
-    safe = lambda key: any(key == s or key.startswith(f"{s}.") for s in SAFE_TO_CHANGE)  # noqa: E731
-    compared = before.keys() & after.keys()  # another method has other keys, and its name is compared
-    changed = [
-        f"  {key}: {before[key]} -> {after[key]}"
-        for key in before
-        if key in compared and before[key] != after[key] and not safe(key)
-    ]
-    if changed:
-        raise UsageError(
-            f"run {new.name} was started with another config:\n"
-            + "\n".join(changed)
-            + "\nchoose another --name, or undo the change"
-        )

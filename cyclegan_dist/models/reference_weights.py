@@ -23,6 +23,8 @@ from cyclegan_dist.networks.config import GeneratorConfig, InitConfig, Norm
 _BLOCK = re.compile(r"model\.\d+\.conv_block\.1\.weight")
 _STATISTICS = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
 _SHOWN = 3  # keys in a message
+# By our network, the endings of its file's name. Their netD_A judges domain B; with one direction only, netD does.
+_ENDINGS = {"G_AB": ("G_A", "G"), "G_BA": ("G_B",), "D_A": ("D_B",), "D_B": ("D_A", "D")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +59,7 @@ def read_published(path: Path) -> Published:
     """
     state = _load(path)
     norm = _norm(path, state)
-    kept = {key: value.float() for key, value in state.items() if norm == "batch" or not _STATISTICS.search(key)}
-    if norm == "batch":  # files of old versions of torch do not count the batches
-        means = [key for key in kept if key.endswith("running_mean")]
-        kept = {key.replace("running_mean", "num_batches_tracked"): torch.zeros(()) for key in means} | kept
+    kept = _without_needless_statistics(state, norm)
     unet = "model.model.0.weight" in kept
     try:
         config, channels = _unet_shape(kept, norm) if unet else _resnet_shape(kept, norm)
@@ -80,6 +79,32 @@ def read_published(path: Path) -> Published:
         network=network.eval().requires_grad_(False),
         dropped=sum(key not in kept for key in state),
     )
+
+
+def read_published_discriminator(path: Path) -> dict[str, Tensor]:
+    """Read a `*_net_D*.pth` file, as the state dict of a discriminator of ours. Nothing in it is executed.
+
+    Raises:
+        UsageError: as `read_published`; whether it fits a discriminator is not checked.
+    """
+    state = _load(path)
+    state = _without_needless_statistics(state, _norm(path, state))
+    # Layers have the same numbers; a discriminator of single pixels is called net there.
+    return {f"model.{key.partition('.')[2]}": value for key, value in state.items()}
+
+
+def published_files(path: Path) -> dict[str, Path]:
+    """The file of each of our networks in a folder of published checkpoints, as `latest_net_G_A.pth` that of `G_AB`; or
+    a single such file, of any epoch. Empty if there is none.
+    """
+    found: dict[str, Path] = {}
+    for network, endings in _ENDINGS.items():
+        for ending in endings:
+            if path.is_dir() and (path / f"latest_net_{ending}.pth").exists():
+                found.setdefault(network, path / f"latest_net_{ending}.pth")
+            elif path.is_file() and path.stem.endswith(f"net_{ending}"):
+                found[network] = path
+    return found
 
 
 def common_config(published: Mapping[str, Published]) -> CycleGANConfig:
@@ -154,6 +179,15 @@ def _load(path: Path) -> dict[str, Tensor]:
         if not torch.isfinite(value).all():
             raise UsageError(f"{path}: {key} has values that are not finite: the training had failed")
     return state
+
+
+def _without_needless_statistics(state: Mapping[str, Tensor], norm: Norm) -> dict[str, Tensor]:
+    """The weights, and the running statistics of batch norm; old files have some of instance norm too."""
+    kept = {key: value.float() for key, value in state.items() if norm == "batch" or not _STATISTICS.search(key)}
+    if norm == "batch":  # files of old versions of torch do not count the batches
+        means = [key for key in kept if key.endswith("running_mean")]
+        kept = {key.replace("running_mean", "num_batches_tracked"): torch.zeros(()) for key in means} | kept
+    return kept
 
 
 def _norm(path: Path, state: Mapping[str, Tensor]) -> Norm:

@@ -19,26 +19,31 @@ from cyclegan_dist.training.run_folder import check_run, locked, start_run
 RESTARTED = "CYCLEGAN_DIST_RESTARTED"  # in the environment of a launcher that has restarted itself
 
 
-def launch(config: Config, launcher: str) -> int:
+def launch(config: Config, launcher: str, extend: int = 0) -> int:
     """Train. Returns 0 when finished, 128 + the signal's number when stopped by one. May restart this process.
+
+    Args:
+        config: of the run.
+        launcher: auto, ray or local.
+        extend: the number of the extension to train, or 0.
 
     Raises:
         UsageError: for errors that the user can fix.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        return _in_this_process(config, alone=False)
+        return _in_this_process(config, extend, alone=False)
     if launcher == "local":
         _refuse_ranks(config)
-        return _in_this_process(config, alone=True)
+        return _in_this_process(config, extend, alone=True)
     if isinstance(config.world.num_workers, int) and config.world.num_workers:
         config.micro_batches(config.world.num_workers)  # before Ray starts, which takes seconds
     with locked(config):
-        config = check_run(config)
+        config = check_run(config, extend)
         from cyclegan_dist.orchestration.cluster import RestartNeededError  # loads Ray
         from cyclegan_dist.orchestration.training import train_on_ray
 
         try:
-            status, signal_number = train_on_ray(config, _started(config), restarted=RESTARTED in os.environ)
+            status, signal_number = train_on_ray(config, _started(config, extend), restarted=RESTARTED in os.environ)
         except RestartNeededError as reason:
             restart(str(reason))
     return _report(config, status, signal_number)
@@ -53,9 +58,9 @@ def _refuse_ranks(config: Config) -> None:
 
 
 @contextlib.contextmanager
-def _started(config: Config) -> Iterator[None]:
+def _started(config: Config, extend: int) -> Iterator[None]:
     """Write a checked run's folder, and follow the run until the block ends."""
-    start_run(config)
+    start_run(config, extend)
     with observing(config.run_dir, config.tracking):
         yield
 
@@ -69,12 +74,12 @@ def restart(reason: str) -> NoReturn:
     os.execv(sys.executable, sys.orig_argv)
 
 
-def _in_this_process(config: Config, *, alone: bool) -> int:
+def _in_this_process(config: Config, extend: int, *, alone: bool) -> int:
     """Train as one of torchrun's ranks, or alone."""
     from cyclegan_dist.orchestration.plugins import PLUGINS  # loads torch and all that a rank needs
     from cyclegan_dist.training.local_rank import train_here
 
-    return _report(*train_here(config, PLUGINS, alone=alone))
+    return _report(*train_here(config, PLUGINS, alone=alone, extend=extend))
 
 
 def mlflow_ui(run_dir: Path) -> str:

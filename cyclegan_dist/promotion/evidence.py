@@ -12,6 +12,7 @@ from cyclegan_dist.evaluation.measure import Evaluation
 from cyclegan_dist.evaluation.report import table
 from cyclegan_dist.models.export import available_formats, export_generators
 from cyclegan_dist.models.snapshot import Snapshot, describe_directions
+from cyclegan_dist.training.segments import parse_segments
 
 _CARD = """# {{ name }}
 
@@ -21,6 +22,17 @@ in B.
 
 Trained by {{ card.program }} as run {{ card.run }}, for {{ card.nimg }} images per domain.
 
+{% if card.initialised_from %}
+Initialised from {{ card.initialised_from.source }}: {{ card.initialised_from.parts | join(", ") }}.
+
+{% endif %}
+{% for segment in segments %}
+* Extended {{ segment }}.
+{% endfor %}
+{% if with_state %}
+The training state comes with it: networks, averages and moments of Adam, for `init_from` of another training.
+
+{% endif %}
 {% for data in card.data %}
 * Domain {{ data.name }}: {{ data.samples }} images, sha256 `{{ data.digest }}`.
 {% endfor %}
@@ -49,7 +61,14 @@ Promoted because: {{ reason }}.
 
 
 def write_evidence(
-    out: Path, name: str, snapshot: Snapshot, config: str, evaluation: Evaluation, reason: str
+    out: Path,
+    name: str,
+    snapshot: Snapshot,
+    config: str,
+    evaluation: Evaluation,
+    reason: str,
+    *,
+    with_state: bool = False,
 ) -> dict[str, Path]:
     """Write the files into the folder `out`. Returns them by their names in the registered model.
 
@@ -60,6 +79,7 @@ def write_evidence(
         config: their run's resolved configuration, YAML.
         evaluation: of them.
         reason: why they are promoted.
+        with_state: whether the training state is registered too.
     """
     files = {
         "config": out / "config.yaml",
@@ -73,11 +93,11 @@ def write_evidence(
     parity = export_generators(snapshot, out / "exports", available_formats())
     files["exports"].write_text(json.dumps(parity, indent=1) + "\n")
     _draw_samples(evaluation, files["samples"])
-    files["model_card"].write_text(describe(name, snapshot, evaluation, reason))
+    files["model_card"].write_text(describe(name, snapshot, evaluation, reason, with_state=with_state))
     return files
 
 
-def describe(name: str, snapshot: Snapshot, evaluation: Evaluation, reason: str) -> str:
+def describe(name: str, snapshot: Snapshot, evaluation: Evaluation, reason: str, *, with_state: bool = False) -> str:
     """The card of a version, Markdown: arguments as for `write_evidence`."""
     return (
         jinja2.Environment(trim_blocks=True)
@@ -93,6 +113,8 @@ def describe(name: str, snapshot: Snapshot, evaluation: Evaluation, reason: str)
             rows=table(evaluation.figures),
             findings=evaluation.findings,
             reason=reason,
+            with_state=with_state,
+            segments=parse_segments(snapshot.card.get("segments", ())),
         )
     )
 

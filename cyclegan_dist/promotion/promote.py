@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from cyclegan_dist.checkpoint.storage import storage_at
+from cyclegan_dist.checkpoint.store import read_shared
 from cyclegan_dist.config.config import home
 from cyclegan_dist.config.features import refuse_other_features
 from cyclegan_dist.data.manifest import Manifest
@@ -15,10 +17,11 @@ from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.detectors import discriminator_won
 from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.models.training_state import STATE, TrainingState
 from cyclegan_dist.promotion.evidence import write_evidence
 from cyclegan_dist.promotion.gate import Gate, Verdict, decide
 from cyclegan_dist.registry.download import fetch_snapshot
-from cyclegan_dist.registry.models import log_generators
+from cyclegan_dist.registry.models import STATE_SHA256, log_generators
 from cyclegan_dist.registry.sources import open_source, store_in_use
 from cyclegan_dist.registry.versions import CANDIDATE, CHAMPION, DIGEST, PREVIOUS, Registered, Version
 from cyclegan_dist.step.distributed import World
@@ -54,6 +57,8 @@ class PromotionResult:
     verdict: Verdict
     candidate: Evaluation | None = None
     before: Evaluation | None = None
+    state_bytes: int = 0
+    """Size of the training state that was registered too; 0 if none was."""
 
 
 def find_candidate(run: str) -> Candidate:
@@ -82,20 +87,33 @@ def find_candidate(run: str) -> Candidate:
 class Promotion:
     """One registered name, and the images on which candidates for it are evaluated."""
 
-    def __init__(self, name: str, manifest: Manifest, gate: Gate, config: EvaluationConfig, world: World):
+    def __init__(
+        self,
+        name: str,
+        manifest: Manifest,
+        gate: Gate,
+        config: EvaluationConfig,
+        world: World,
+        *,
+        with_state: bool = False,
+    ):
         refuse_other_features(gate.figure, config.features, "gate: figure")
         self.registered, self.gate = Registered(name), gate
-        self.manifest, self.config, self.world = manifest, config, world
+        self.manifest, self.config, self.world, self.with_state = manifest, config, world, with_state
 
     def __call__(self, candidate: Candidate, *, dry_run: bool = False) -> PromotionResult:
-        """Evaluate a candidate and the champion on the same images; the better one is champion afterwards.
+        """Evaluate a candidate and the champion on the same images; the better one is champion afterwards. With
+        `with_state`, a version comes with its training state, and a champion that has none is registered again.
 
         Raises:
-            UsageError: if MLflow cannot be reached, another promotion is running, or the two cannot be compared.
+            UsageError: if MLflow cannot be reached, another promotion is running, the two cannot be compared, or the
+                run has no checkpoint of the candidate's step.
         """
+        state = read_state(candidate) if self.with_state else None
         with self.registered.alone(home()):
             digest, aliases = candidate.snapshot.digest(), self.registered.aliases()
-            known = next((v for v in self.registered.versions() if v.tags.get(DIGEST) == digest), None)
+            same = [v for v in self.registered.versions() if v.tags.get(DIGEST) == digest]
+            known = next((v for v in same if not state or STATE_SHA256 in v.tags), None)
             if known is not None and CHAMPION in known.aliases:
                 if CANDIDATE in known.aliases:  # a promotion was killed before its last step
                     self.registered.drop(CANDIDATE)
@@ -103,12 +121,16 @@ class Promotion:
             evaluation, before = self._evaluated(candidate.snapshot, candidate.run_dir), None
             if CHAMPION in aliases:
                 before = self._evaluated(open_source(f"models:/{self.registered.name}/{aliases[CHAMPION]}"), None)
-            verdict = decide(self.gate, evaluation, before)
+            if any(CHAMPION in v.aliases for v in same):
+                verdict = Verdict(True, "it is champion already, and now has its training state")
+            else:
+                verdict = decide(self.gate, evaluation, before)
             champion = aliases.get(CHAMPION, "")
             if verdict.passed and not dry_run:
-                number = known.number if known else self._register(candidate, digest, evaluation, verdict.reason)
+                reason = verdict.reason
+                number = known.number if known else self._register(candidate, digest, evaluation, reason, state)
                 champion = self._make_champion(number, champion)
-            return PromotionResult(champion, verdict, evaluation, before)
+            return PromotionResult(champion, verdict, evaluation, before, state.nbytes if state else 0)
 
     def _evaluated(self, snapshot: Snapshot, run_dir: Path | None) -> Evaluation:
         evaluation = evaluate(snapshot, self.manifest, self.config, self.world)
@@ -117,21 +139,34 @@ class Promotion:
             evaluation.findings.extend(discriminator_won(records, read_config(run_dir).method.least_squares))
         return evaluation
 
-    def _register(self, candidate: Candidate, digest: str, evaluation: Evaluation, reason: str) -> str:
-        card = candidate.snapshot.card
+    def _register(
+        self, candidate: Candidate, digest: str, evaluation: Evaluation, reason: str, state: TrainingState | None
+    ) -> str:
+        card, name, sha256 = candidate.snapshot.card, f"{self.registered.name}-{digest[:8]}", ""
         with tempfile.TemporaryDirectory() as folder:
             files = write_evidence(
-                Path(folder), self.registered.name, candidate.snapshot, candidate.config, evaluation, reason
+                Path(folder),
+                self.registered.name,
+                candidate.snapshot,
+                candidate.config,
+                evaluation,
+                reason,
+                with_state=state is not None,
             )
+            if state is not None:
+                files["state"] = Path(folder) / STATE
+                name, sha256 = f"{name}-state", state.save(files["state"])
             uri = log_generators(
                 candidate.run_id,
                 candidate.snapshot.folder,
                 card["step"],
-                name=f"{self.registered.name}-{digest[:8]}",
+                name=name,
                 files=files,
+                state_sha256=sha256,
             )
             text = files["model_card"].read_text()
         tags = {DIGEST: digest, "nimg": str(card["nimg"]), "reason": reason}
+        tags |= {STATE_SHA256: sha256} if sha256 else {}
         tags |= {f"data.{data['name']}": data["digest"] for data in card.get("data", [])}
         tags |= {key.replace("/", "."): f"{figure.value:.6g}" for key, figure in evaluation.figures.items()}
         return self.registered.register(uri, candidate.run_id, tags, text)
@@ -147,6 +182,30 @@ class Promotion:
         self.registered.point(CHAMPION, number)
         self.registered.drop(CANDIDATE)
         return number
+
+
+def read_state(candidate: Candidate) -> TrainingState:
+    """The training state of a candidate, out of its run's checkpoint of the same step.
+
+    Raises:
+        UsageError: if the run's folder is not here, or has no valid checkpoint of that step.
+    """
+    if candidate.run_dir is None:
+        raise UsageError("the training state is in the checkpoints of the run: give its folder, not its MLflow id")
+    config, step = read_config(candidate.run_dir), candidate.snapshot.card["step"]
+    kept = config.checkpoint_path if config.checkpoints else str(RunFolder(candidate.run_dir).checkpoints)
+    try:
+        storage = storage_at(kept)
+        found, steps = read_shared(storage, step), storage.steps()
+    except OSError as error:
+        raise UsageError(f"the checkpoints at {kept} cannot be read: {error}") from error
+    if found is None:
+        raise UsageError(
+            f"{candidate.snapshot.folder} is of step {step}, and {kept} has no valid checkpoint of it, only of "
+            f"{', '.join(map(str, steps)) or 'none'}: name a snapshot of such a step, or leave out --with-state"
+        )
+    facts = {"run": candidate.snapshot.card["run"], "step": step, "nimg": candidate.snapshot.card["nimg"]}
+    return TrainingState.of_step(found[0]["step"], facts)
 
 
 def roll_back(name: str) -> tuple[str, str]:

@@ -11,26 +11,28 @@ from typing import Any
 
 import yaml
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
+from mlflow.artifacts import download_artifacts, list_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.snapshot import CARD, Snapshot
-from cyclegan_dist.registry.models import SHA256
+from cyclegan_dist.models.training_state import STATE, file_sha256
+from cyclegan_dist.registry.models import SHA256, STATE_SHA256
 from cyclegan_dist.registry.sources import REGISTRY, store_in_use
 from cyclegan_dist.registry.versions import DIGEST
 from cyclegan_dist.tracking.sender_state import first_line
 
 
-def download(uri: str, cache: Path) -> Path:
+def download(uri: str, cache: Path, *, with_state: bool = False) -> Path:
     """The snapshot folder of a registered model, kept in `cache` by store and model id: a name can be deleted and
     registered again, and two stores can have the same name.
 
     Args:
         uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
         cache: folder for models that were downloaded.
+        with_state: download the training state too, if the model has one.
 
     Raises:
         UsageError: if there is no such model, its files are missing or not those that were registered, or MLflow cannot
@@ -39,13 +41,15 @@ def download(uri: str, cache: Path) -> Path:
     client = MlflowClient()
     try:
         version = _version(client, uri.removeprefix(REGISTRY))
-        model_id, location, sha256 = _files_of(client, version)
+        model_id, location, sha256, state_sha256 = _files_of(client, version)
     except (MlflowException, OSError) as error:
         raise UsageError(f"{uri} cannot be loaded from {store_in_use()}: {first_line(error)}") from error
     folder = cache / _key(store_in_use()) / model_id
     exact = f"{REGISTRY}{version.name}/{version.version}"
     try:
-        _cached(folder, lambda draft: download_artifacts(artifact_uri=exact, dst_path=draft), sha256)
+        _cached(folder, lambda draft: _fetch_folders(exact, draft), sha256)
+        if with_state and state_sha256:
+            _cache_state(folder, exact, state_sha256)
     except (MlflowException, OSError) as error:
         if _is_gone(location):
             raise UsageError(
@@ -78,17 +82,41 @@ def fetch_snapshot(run_id: str, cache: Path) -> tuple[Path, str]:
         raise UsageError(f"MLflow run {run_id} cannot be loaded from {store}: {first_line(error)}") from error
 
 
-def _files_of(client: MlflowClient, version: ModelVersion) -> tuple[str, str, str]:
-    """The id of a version's logged model, where its files are, and the digest of its snapshot, empty if there is none
-    in the store.
+def _fetch_folders(uri: str, folder: str) -> None:
+    """Download the folders of a model's artifacts, its snapshot, without files such as a training state, which may be
+    several times as large; or all of a model that was registered otherwise.
+    """
+    found = [f"{uri}/{file.path}" for file in list_artifacts(artifact_uri=f"{uri}/artifacts") if file.is_dir]
+    for one in found or [uri]:
+        download_artifacts(artifact_uri=one, dst_path=folder)
+
+
+def _cache_state(folder: Path, uri: str, sha256: str) -> None:
+    """Make sure that the snapshot's folder holds the training state of this sha256 too."""
+    kept = folder / STATE
+    if kept.exists() and file_sha256(kept) == sha256:
+        return
+    with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
+        fetched = Path(download_artifacts(artifact_uri=f"{uri}/artifacts/{STATE}", dst_path=draft))
+        if file_sha256(fetched) != sha256:
+            raise OSError(
+                f"its training state is not the one that was registered, of sha256 {sha256}: register it again"
+            )
+        os.replace(fetched, kept)
+
+
+def _files_of(client: MlflowClient, version: ModelVersion) -> tuple[str, str, str, str]:
+    """The id of a version's logged model, where its files are, the digest of its snapshot, and the sha256 of its
+    training state; these are empty if there are none in the store.
     """
     source, sha256 = str(version.source), version.tags.get(DIGEST, "")
     # A database leaves `model_id` empty, and has it in the source.
     model_id = version.model_id or re.sub(f"^{REGISTRY}(?=m-)", "", source)
     if model_id == source:  # registered from files of no logged model
-        return f"{version.name}-{version.version}-{version.creation_timestamp}", source, sha256
+        return f"{version.name}-{version.version}-{version.creation_timestamp}", source, sha256, ""
     model = client.get_logged_model(model_id)
-    return model_id, model.artifact_location, sha256 or model.params.get(SHA256, "")
+    state_sha256 = model.params.get(STATE_SHA256, "")
+    return model_id, model.artifact_location, sha256 or model.params.get(SHA256, ""), state_sha256
 
 
 def _cached(folder: Path, fetch: Callable[[str], Any], sha256: str = "") -> None:

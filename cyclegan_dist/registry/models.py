@@ -29,12 +29,19 @@ from cyclegan_dist.tracking.sender_state import first_line
 
 MODEL_NAME = "generators"
 SHA256 = "snapshot_sha256"  # parameter of a logged model: `Snapshot.digest`
+STATE_SHA256 = "state_sha256"  # that of its training state, if it has one
 _PACKAGE = Path(__file__).parents[1]
 _NEEDS = ("mlflow", "torch", "safetensors", "pydantic", "numpy", "pandas", "pillow", "fsspec", "pyarrow")
 
 
 def log_generators(
-    run_id: str, snapshot: Path, step: int, *, name: str = MODEL_NAME, files: Mapping[str, Path] | None = None
+    run_id: str,
+    snapshot: Path,
+    step: int,
+    *,
+    name: str = MODEL_NAME,
+    files: Mapping[str, Path] | None = None,
+    state_sha256: str = "",
 ) -> str:
     """Log the generators of a snapshot as one model of an MLflow run. Returns its URI.
 
@@ -49,6 +56,7 @@ def log_generators(
         step: that they were trained for.
         name: of the model within the run.
         files: further files that the model carries, by their names.
+        state_sha256: of the training state, if that is among the files.
     """
     opened = Snapshot.open(snapshot)
     direction, nimg = opened.directions[0], opened.card["nimg"]
@@ -58,6 +66,8 @@ def log_generators(
     client = MlflowClient()
     run = client.get_run(run_id)
     params = {**run.data.params, "nimg": str(nimg), SHA256: opened.digest()}
+    if state_sha256:
+        params[STATE_SHA256] = state_sha256
     model = client.create_logged_model(run.info.experiment_id, name, run_id, params=params)
     with _not_loaded():
         # Not `mlflow.pyfunc.log_model`, which needs an active run: to activate a run changes its status and end time.

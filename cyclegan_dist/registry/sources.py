@@ -30,12 +30,14 @@ SETTINGS = {
 }
 
 
-def open_source(source: str) -> "Snapshot":
+def open_source(source: str, *, with_state: bool = False) -> "Snapshot":
     """The snapshot of a run, of a folder, or of a registered model.
 
     Args:
         source: a run's folder, whose newest snapshot is taken; a snapshot's; or a registered model,
             `models:/NAME@ALIAS` or `models:/NAME/VERSION`, out of the store of MLFLOW_TRACKING_URI.
+        with_state: of a registered model that was promoted with its training state, also download that, as
+            `state.safetensors` of the snapshot's folder.
 
     Raises:
         UsageError: if there is nothing of that name, it is damaged, or there is no such store or it cannot be reached.
@@ -47,7 +49,7 @@ def open_source(source: str) -> "Snapshot":
     read_store()
     from cyclegan_dist.registry.download import download  # loads mlflow
 
-    return Snapshot.open(download(source, home() / "models"))
+    return Snapshot.open(download(source, home() / "models", with_state=with_state))
 
 
 def refuse_missing_source(source: str) -> None:

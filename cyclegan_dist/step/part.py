@@ -52,6 +52,11 @@ class Part:
     random: RandomNumbers
     choices: tuple[str, ...]
 
+    @property
+    def trains(self) -> bool:
+        """Whether any of its weights is not frozen."""
+        return any(parameter.requires_grad for parameter in self.player.module.parameters())
+
     def gradients(self) -> list[Tensor]:
         parameters = (p for group in self.optimizer.param_groups for p in group["params"])
         return [p.grad for p in parameters if p.grad is not None]

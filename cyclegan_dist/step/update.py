@@ -50,7 +50,8 @@ class Step:
             # Benchmarks may choose other kernels, with other bits, in each process.
             torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
         self._parts = [self._part(player) for player in method.players]
-        if self.fast and world.size > 1:
+        # DistributedDataParallel does it for what it wraps.
+        if world.size > 1 and (self.fast or not all(part.trains for part in self._parts)):
             broadcast_weights(method.networks.parameters(), world)
         # All gradients of a group are computed before any of its weights changes.
         self._groups = [self._parts] if method.updates == "together" else [[part] for part in self._parts]
@@ -138,12 +139,15 @@ class Step:
             self._flag.begin()
         for group in self._groups:
             # Forward and backward: gradients are averaged over ranks.
+            exchanging = [part for part in group if part.exchange is not None]
             for part in group:
                 inputs = yield from self._inputs(part, batches)
                 values |= self._differentiate(part, [part.player.recall(images) for images in inputs], batches)
-                yield from self._average_gradients(part, group)
+                yield from self._average_gradients(part, exchanging)
             # Finite check, before any weight changes.
-            gradients = {part.player.name: part.gradients() for part in group}
+            gradients = {part.player.name: part.gradients() for part in group if part.trains}
+            if not gradients:
+                continue
             if self._flag is not None:
                 self._flag.add(gradients)
             else:
@@ -151,7 +155,8 @@ class Step:
                 refuse_non_finite(gradients, moved, values)
             # Adam. Once the flag is set, it changes nothing.
             for part in group:
-                part.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
+                if part.trains:
+                    part.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
         # Moving average of the translators.
         if self._average is not None and self._flag is None:
             self._average.update()
@@ -177,7 +182,7 @@ class Step:
 
     def _average_gradients(self, part: Part, group: list[Part]) -> Generator[HostAction]:
         """Start to average a player's gradients over ranks, while the next player's are computed; after the last player
-        of a group, wait for all.
+        of `group`, wait for all.
         """
         exchange = part.exchange
         if exchange is None:
@@ -206,7 +211,8 @@ class Step:
                 with part.accumulating(last=i == len(inputs) - 1):
                     with self._arithmetic():
                         loss, values, made = part.module(**images)
-                    (loss / len(inputs)).backward()
+                    if part.trains:
+                        (loss / len(inputs)).backward()
                 batches[i] |= made
                 for name, value in {**values, part.player.name: loss.detach()}.items():
                     total[name] = total.get(name, 0) + value / len(inputs)
@@ -242,10 +248,10 @@ class Step:
         optimizer = torch.optim.Adam(parameters, lr=config.lr, betas=betas, **fast)
         if self.fast:
             optimizer.param_groups[0]["lr"] = torch.full((), config.lr, device=world.device)
-        exchange = None
-        if self.fast and world.size > 1:
+        exchange, exchanges = None, world.size > 1 and any(p.requires_grad for p in module.parameters())
+        if self.fast and exchanges:
             exchange = GradientExchange(module.parameters(), world)
-        elif world.size > 1:
+        elif exchanges:
             ids = [world.device.index] if on_gpu else None
             group = world.group
             module = DistributedDataParallel(module, device_ids=ids, process_group=group, gradient_as_bucket_view=True)

@@ -46,6 +46,8 @@ class RunFolder:
         # Written by the launcher.
         self.lock = path.with_name(f".{path.name}.lock")  # next to the folder, which may not exist yet
         self.config = path / "config.yaml"
+        self.segments = path / "segments.json"  # extensions of the run
+        self.start = path / "start.safetensors"  # what `init_from` named
         self.stop = path / "STOP"  # asks all ranks to stop
         self.crash = path / "crash.txt"
         # Written by ranks.

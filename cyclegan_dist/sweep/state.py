@@ -8,7 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from cyclegan_dist.config.config import Config, dump_config, home, load_config, refuse_changes, with_values
+from cyclegan_dist.config.changes import refuse_changes
+from cyclegan_dist.config.config import Config, dump_config, home, load_config, with_values
 from cyclegan_dist.config.yaml_tree import read_tree
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.storage.files import write_atomic

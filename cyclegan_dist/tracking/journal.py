@@ -6,6 +6,7 @@ or stop a run, and both can catch up later. Records have a `kind`:
 | kind | fields |
 |---|---|
 | run | config (dotted keys), data (name, digest, source, samples of each domain), nimg, total (images), attempt |
+| | segments (nimg at its start and changed keys of each extension), initialised_from (source, sha256, parts), |
 | | and world_size, hosts (each rank's address), manifest (its digest), commit (of the source, where it is in git) |
 | metrics | step, nimg, values (by name) |
 | evaluation | step, nimg, values (by name) of the snapshot of that step |

@@ -27,6 +27,7 @@ from cyclegan_dist.tracking.journal import read_records
 from cyclegan_dist.tracking.sender_state import SenderState, key_of, server_of
 
 BATCH, PARAMS = 1000, 100  # limits of metrics and of parameters in one call of MLflow
+LONGEST_TAG = 5000  # characters
 KEY_TAG = "cyclegan_dist.key"
 PARENT_TAG = "mlflow.parentRunId"
 
@@ -100,6 +101,17 @@ class MlflowRun:
         new = [Param(key, str(value)) for key, value in record["config"].items() if key not in known]
         inputs: list[DatasetInput] = []
         tags = [RunTag("mlflow.source.git.commit", record["commit"])] if record.get("commit") else []
+        for number, segment in enumerate(record.get("segments", ()), start=1):
+            changed = ", ".join(f"{key}: {was} -> {now}" for key, (was, now) in segment["changed"].items())
+            tags.append(
+                RunTag(
+                    f"cyclegan_dist.extension.{number}", f"from {segment['nimg']} images on: {changed}"[:LONGEST_TAG]
+                )
+            )
+        if start := record.get("initialised_from"):
+            sha256 = ", ".join(f"{name} {digest}" for name, digest in start["sha256"].items())
+            text = f"{start['source']}: {' '.join(start['parts'])}; sha256 {sha256}"
+            tags.append(RunTag("cyclegan_dist.initialised_from", text[:LONGEST_TAG]))
         for data in record["data"]:
             source = resolve_dataset_source(data["source"])
             dataset = MetaDataset(source, name=f"domain {data['name']}", digest=data["digest"][:36])

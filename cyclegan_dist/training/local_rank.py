@@ -21,13 +21,16 @@ from cyclegan_dist.training.trainer import FATAL, Plugin, train
 from cyclegan_dist.training.waiting import StoppedWaitingError
 
 
-def train_here(config: Config, plugins: Sequence[Plugin] = (), *, alone: bool) -> tuple[Config, Status, int]:
+def train_here(
+    config: Config, plugins: Sequence[Plugin] = (), *, alone: bool, extend: int = 0
+) -> tuple[Config, Status, int]:
     """Open a run together with the other ranks, and train.
 
     Args:
         config: of the run.
         plugins: as for `train`.
         alone: use all cores, or as many as OMP_NUM_THREADS says; torchrun sets the number of threads of its ranks.
+        extend: as for `open_run`.
 
     Returns:
         The opened run's config, its status, and the signal that stopped it (SIGTERM if another rank received it).
@@ -41,7 +44,7 @@ def train_here(config: Config, plugins: Sequence[Plugin] = (), *, alone: bool) -
     lock = contextlib.ExitStack()  # held on rank 0, for all ranks
     try:
         config.micro_batches(world.size, config.world.most_workers)
-        config = _open_together(config, world, lock)
+        config = _open_together(config, extend, world, lock)
         stop = StopRequest(config.run_dir, world)
         stop.listen()
         with observing(config.run_dir, config.tracking) if world.is_first else contextlib.nullcontext():
@@ -54,13 +57,13 @@ def train_here(config: Config, plugins: Sequence[Plugin] = (), *, alone: bool) -
         distributed.leave()
 
 
-def _open_together(config: Config, world: distributed.World, lock: contextlib.ExitStack) -> Config:
+def _open_together(config: Config, extend: int, world: distributed.World, lock: contextlib.ExitStack) -> Config:
     """Lock and open the run on rank 0. Returns its config on all ranks, or raises its UsageError."""
     opened: Config | str = ""
     if world.is_first:
         try:
             lock.enter_context(locked(config))
-            opened = open_run(config)
+            opened = open_run(config, extend)
         except UsageError as error:
             opened = str(error)
     opened = world.broadcast(opened)

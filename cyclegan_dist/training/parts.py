@@ -19,8 +19,10 @@ from cyclegan_dist.data.loader_processes import Waiting, wait_on
 from cyclegan_dist.data.manifest import READING, Manifest, open_manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan
 from cyclegan_dist.methods.contract import Method
+from cyclegan_dist.models.training_state import TrainingState
 from cyclegan_dist.step.config import Precision
 from cyclegan_dist.step.distributed import World
+from cyclegan_dist.step.freeze import freeze
 from cyclegan_dist.step.precision import has_bf16
 from cyclegan_dist.step.schedule import Schedule
 from cyclegan_dist.step.update import Step
@@ -34,6 +36,7 @@ from cyclegan_dist.training.hooks.samples import SampleGrid
 from cyclegan_dist.training.hooks.saving import SaveCheckpoint, SaveSnapshot
 from cyclegan_dist.training.hooks.weight_consistency import WeightConsistency
 from cyclegan_dist.training.run_state import RunState
+from cyclegan_dist.training.segments import end_of, plain_segments, read_segments
 
 MOST_UNCHECKED = 100  # steps
 
@@ -87,20 +90,37 @@ class Parts:
     def resume(self) -> Progress:
         """Restore the newest checkpoint. Returns the progress, which is written to the journal too."""
         config = self.config
-        total = config.schedule.total_epochs * self.plan.epoch_size
+        step, size = self.state.restore(self.store, self.message), config.optim.batch_size
+        if config.init_from and not step:
+            self.state.begin(TrainingState.read(RunFolder(config.run_dir).start))
+        segments = self.state.segments
+        total = end_of(config, segments, self.plan.epoch_size)
         if config.stop_after:
             total = min(total, config.stop_after)
-        step, size = self.state.restore(self.store, self.message), config.optim.batch_size
         hosts = self.world.gather(self.world.address())
-        at = Progress(step=step, nimg=step * size, batch_size=size, epoch_size=self.plan.epoch_size, total=total)
+        at = Progress(
+            step=step,
+            nimg=step * size,
+            batch_size=size,
+            epoch_size=self.plan.epoch_size,
+            total=total,
+            segment_nimg=segments[-1].nimg if segments else 0,
+        )
         if self.journal is not None:
             facts = {"world_size": self.world.size, "hosts": hosts, "attempt": self.fence.attempt}
             facts["commit"] = source_commit()
             facts["manifest"] = self.manifest.digest
+            facts |= self._origin()
             values = flatten(dataclasses.asdict(config))
             self.journal.write("run", config=values, data=self._data_facts(), nimg=at.nimg, total=total, **facts)
             if step:
                 self.journal.message(f"resumed at step {step}, {at.nimg} images, on {self.world.size} ranks")
+            elif start := self.state.initialised_from:
+                self.journal.message(f"initialised from {start['source']}: {' '.join(start['parts'])}")
+            if segments and at.nimg <= segments[-1].nimg:
+                self.journal.message(f"extension {len(segments)} {segments[-1]}")
+            if segments and at.nimg < segments[-1].nimg:
+                self.journal.message("the checkpoint is older than the extension, which trains these images anew")
         return at
 
     def check_due(self, at: Progress) -> bool:
@@ -123,12 +143,17 @@ class Parts:
         if self.journal is not None:
             fixed = fixed_images(self.manifest, self.plan, config.data, count=4, **self._geometry())
             images = {name: to_unit_range(x, self.world.device, self.step.dtype) for name, x in fixed.items()}
-            facts: dict[str, Any] = {"data": self._data_facts(), "preprocess": dataclasses.asdict(config.data)}
+            facts = {"data": self._data_facts(), "preprocess": dataclasses.asdict(config.data), **self._origin()}
             values = {domain: dataclasses.asdict(found) for domain, found in self.manifest.values.items() if found}
             facts |= {"values": values} if values else {}
             hooks.saving.append(SaveSnapshot(every.snapshot, run_dir, self.step, config, facts, self.journal))
             hooks.reporting.append(SampleGrid(every.samples, run_dir, self.step, images, self.journal))
         return hooks
+
+    def _origin(self) -> dict[str, Any]:
+        """Where the weights come from besides this run's config, for journal and card."""
+        found = {"initialised_from": dict(self.state.initialised_from), "segments": plain_segments(self.state.segments)}
+        return {name: value for name, value in found.items() if value}
 
     def _geometry(self) -> dict[str, Any]:
         return {"multiple": self.config.method.multiple, "channels": dict(self.config.method.channels)}
@@ -170,8 +195,10 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
     # Networks, equal on every rank, and their optimizers.
     torch.manual_seed(config.seed)
     method = config.method.build(rank_seed=_seed(config.seed, world.rank))
+    freeze(method, config.freeze)
     step, schedule = Step(method, config.optim, world), Schedule(config.schedule)
-    state = RunState(step, schedule, method, manifest.digest, world)
+    segments = world.broadcast(read_segments(config.run_dir) if world.is_first else ())
+    state = RunState(step, schedule, method, manifest.digest, world, segments)
 
     # Checkpoints: claim the run before loading one, so that no older attempt adds one later.
     fence = Fence(config.run_dir, world.broadcast(new_attempt()))

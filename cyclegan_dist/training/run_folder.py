@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,8 @@ import pyarrow.compute
 
 from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.config.begun import as_begun, read_begun
-from cyclegan_dist.config.config import Config, dump_config, home, refuse_changes
+from cyclegan_dist.config.changes import refuse_changes
+from cyclegan_dist.config.config import Config, dump_config, home, with_values
 from cyclegan_dist.config.features import refuse_missing_extra, refuse_other_features
 from cyclegan_dist.config.yaml_tree import read_tree
 from cyclegan_dist.data.arrays import PICTURES
@@ -19,13 +21,22 @@ from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.manifest import MANIFEST, Manifest, open_manifest
 from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.methods.available import AnyMethodConfig
+from cyclegan_dist.registry.sources import REGISTRY
 from cyclegan_dist.storage.files import lock, write_atomic
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import read_records
+from cyclegan_dist.training.segments import new_segment, read_segments, write_segments
+
+if TYPE_CHECKING:
+    from cyclegan_dist.models.training_state import TrainingState
 
 
-def open_run(config: Config) -> Config:
+def open_run(config: Config, extend: int = 0) -> Config:
     """Check a run, and create or reuse its folder. Call it in one process, the launcher's.
+
+    Args:
+        config: of the run.
+        extend: the number of the extension to train, or 0.
 
     Returns:
         The config with absolute paths, as written to `config.yaml` in the run folder.
@@ -33,31 +44,37 @@ def open_run(config: Config) -> Config:
     Raises:
         UsageError: as `check_run` and `start_run`.
     """
-    config = check_run(config)
-    start_run(config)
+    config = check_run(config, extend)
+    start_run(config, extend)
     return config
 
 
-def check_run(config: Config) -> Config:
-    """Check a run, without changing anything in its folder.
+def check_run(config: Config, extend: int = 0) -> Config:
+    """Check a run, without changing anything in its folder. Arguments as for `open_run`.
 
     Returns:
         The config with absolute paths.
 
     Raises:
-        UsageError: if the data set is missing, does not fit, or is not the one of the run's checkpoints, or if the
-            folder belongs to a run of another config.
+        UsageError: if the data set is missing, does not fit, or is not the one of the run's checkpoints; if the folder
+            belongs to a run of another config, or one that cannot be extended; or if `init_from` does not fit.
     """
     config = dataclasses.replace(config, runs_dir=str(home() / config.runs_dir))
+    if config.init_from and not config.init_from.startswith(REGISTRY):
+        config = dataclasses.replace(config, init_from=_absolute(config.init_from))
     run_dir, folder = config.run_dir, RunFolder(config.run_dir)
     if folder.config.exists():
-        kept = read_config(run_dir)
+        kept, segments = _kept_config(run_dir), read_segments(run_dir)
         config = as_begun(config, kept)
         if config.optim.precision == "auto":
             config = dataclasses.replace(
                 config, optim=dataclasses.replace(config.optim, precision=kept.optim.precision)
             )
-        refuse_changes(kept, config)
+        if extend in (0, len(segments)):
+            number = len(segments) + 1
+            refuse_changes(kept, config, f", or, when the run has finished, train it further with --extend {number}")
+    elif extend:
+        raise UsageError(f"there is no run {config.name} in {config.runs_dir} to extend: give its --name")
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=_data_path(config)))
     if config.data.path != str(run_dir / "data"):
         manifest = open_manifest(config.data.path, ("name", "width", "height", "mode", "sha256"))
@@ -76,19 +93,34 @@ def check_run(config: Config) -> Config:
         config = dataclasses.replace(config, held_out=held_out)
     if config.checkpoints:
         _refuse_checkpoints(config)
+    if extend > len(read_segments(run_dir)):
+        new_segment(extend, _kept_config(run_dir), config, read_segments(run_dir))
+    if config.freeze:
+        from cyclegan_dist.step.freeze import freeze  # these load torch
+        from cyclegan_dist.training.start_from import names_and_shapes
+
+        freeze(names_and_shapes(config), config.freeze)
+    _start_weights(config)
     return config
 
 
-def start_run(config: Config) -> None:
+def start_run(config: Config, extend: int = 0) -> None:
     """Write a checked run's config, and remove what an earlier attempt left. Call it when nothing is left that could
-    refuse to train.
+    refuse to train. Arguments as for `open_run`.
 
     Raises:
         UsageError: if the folder cannot be written.
     """
     run_dir, folder = config.run_dir, RunFolder(config.run_dir)
+    segments, start = read_segments(run_dir), _start_weights(config)
+    if extend > len(segments):
+        segments = (*segments, new_segment(extend, _kept_config(run_dir), config, segments))
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
+        if start is not None:
+            start.save(folder.start)
+        if segments:  # before the config, which `_kept_config` then completes
+            write_segments(run_dir, segments)
         if config.data.path == str(run_dir / "data"):
             draw_synthetic(run_dir / "data", size=config.data.load_size, seed=config.seed)
         write_atomic(folder.config, dump_config(config))
@@ -96,6 +128,29 @@ def start_run(config: Config) -> None:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write {run_dir}: {error.strerror}; choose another --runs_dir") from error
+
+
+def _kept_config(run_dir: Path) -> Config:
+    """The config of the run in `run_dir`, also if its last extension was killed before it was written."""
+    config, segments = read_config(run_dir), read_segments(run_dir)
+    if not segments:
+        return config
+    changed = {key: after for key, (_, after) in segments[-1].changed.items()}
+    return with_values(config, changed, str(RunFolder(run_dir).segments))
+
+
+def _start_weights(config: Config) -> "TrainingState | None":
+    """What `init_from` names, if the run is new: the source of a run that has begun may be gone."""
+    if not config.init_from or RunFolder(config.run_dir).start.exists():
+        return None
+    try:
+        if storage_at(config.checkpoint_path).steps():
+            return None
+    except OSError:  # a storage that does not answer, which is found when it is needed
+        pass
+    from cyclegan_dist.training.start_from import read_start  # loads torch
+
+    return read_start(config)
 
 
 def _refuse_other_data(manifest: Manifest, config: Config) -> None:

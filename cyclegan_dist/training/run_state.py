@@ -5,28 +5,55 @@ the step and the seed.
 """
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cyclegan_dist.checkpoint.store import VERSIONS, CheckpointStore, Restored
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.contract import Method
+from cyclegan_dist.models.training_state import TrainingState
 from cyclegan_dist.step.distributed import World
+from cyclegan_dist.step.exchange import broadcast_weights
 from cyclegan_dist.step.schedule import Schedule
 from cyclegan_dist.step.update import Step
+from cyclegan_dist.training.segments import Segment, parse_segments, plain_segments
 
 
 class RunState:
-    """Networks, optimizers, schedule and data digest, equal on all ranks; and the method's state of each rank."""
+    """Networks, optimizers, schedule and data digest, equal on all ranks; and the method's state of each rank.
 
-    def __init__(self, step: Step, schedule: Schedule, method: Method, data: str, world: World):
+    Attributes:
+        segments: extensions of the run.
+        initialised_from: facts of the state that the run began with; empty if its weights were drawn.
+    """
+
+    def __init__(
+        self, step: Step, schedule: Schedule, method: Method, data: str, world: World, segments: Sequence[Segment] = ()
+    ):
         self.step, self.schedule, self.method, self.data, self.world = step, schedule, method, data, world
+        self.segments = tuple(segments)
+        self.initialised_from: Mapping[str, Any] = {}
 
     def __call__(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The shared state, and this rank's state."""
         shared = {"step": self.step.state_dict(), "schedule": self.schedule.state_dict(), "data": self.data}
         shared["fast"] = self.step.fast
+        shared["segments"], shared["initialised_from"] = plain_segments(self.segments), dict(self.initialised_from)
         return shared, {"method": self.method.rank_state()}
+
+    def begin(self, start: TrainingState) -> None:
+        """Begin with another training's state, equal on all ranks. All ranks call it together.
+
+        Raises:
+            UsageError: if it does not fit this run's networks.
+        """
+        try:
+            self.step.load_state_dict(start.into(self.step.state_dict()))
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise UsageError(f"init_from does not fit this run: {textwrap.shorten(str(error), 300)}") from error
+        if self.world.size > 1:
+            broadcast_weights(self.method.networks.parameters(), self.world)
+        self.initialised_from = start.facts
 
     def restore(self, store: CheckpointStore, message: Callable[[str], None]) -> int:
         """Load the newest valid checkpoint. Returns the steps done, 0 if there is none.
@@ -48,7 +75,10 @@ class RunState:
             was, is_now = ("on" if one else "off" for one in (fast, self.step.fast))
             message(f"optim.fast was {was} and is {is_now}: bits may differ")
         try:
-            self._load(restored)
+            known = parse_segments(restored.shared.get("segments", ()))
+            self._load(restored, begins_segment=len(known) < len(self.segments))
+            self.segments = max(self.segments, known, key=len)  # the run folder's file may have been lost
+            self.initialised_from = restored.shared.get("initialised_from", {})
         except (KeyError, RuntimeError, ValueError) as error:  # torch lists missing and unexpected keys
             reason = textwrap.shorten(str(error), 300)  # the list of a whole network takes pages
             raise UsageError(
@@ -57,9 +87,14 @@ class RunState:
             ) from error
         return restored.step
 
-    def _load(self, restored: Restored) -> None:
-        self.step.load_state_dict(restored.shared["step"])
-        self.schedule.load_state_dict(restored.shared["schedule"])
+    def _load(self, restored: Restored, *, begins_segment: bool) -> None:
+        step = restored.shared["step"]
+        if begins_segment:  # its schedule starts anew, and it may be the first with an average
+            own = self.step.state_dict()
+            step = {**{key: own[key] for key in own if key == "ema"}, **step}
+        else:
+            self.schedule.load_state_dict(restored.shared["schedule"])
+        self.step.load_state_dict(step)
         # With the same number of ranks only this rank's state was read. Before version 0.1 it was called history.
         states = [restored.ranks.get(rank, {}) for rank in range(restored.world_size)]
         states = [state.get("method", state.get("history", {})) for state in states]

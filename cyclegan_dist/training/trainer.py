@@ -124,7 +124,7 @@ def advance(parts: Parts, at: Progress, loader: Loader) -> Progress:
 
     # Update every player. The seed makes dropout and gradient penalty independent of earlier steps.
     torch.manual_seed(parts.seed(at.nimg))
-    lr = config.optim.learning_rate() * parts.schedule.factor(at.epoch)
+    lr = config.optim.learning_rate() * parts.schedule.factor(at.schedule_epoch)
     where = (world.device, parts.step.dtype, parts.step.memory_format)
     place = f"rank {world.rank}, step {at.step + 1}"
     try:
@@ -145,7 +145,7 @@ def advance(parts: Parts, at: Progress, loader: Loader) -> Progress:
     )
     if parts.schedule.watches_loss:
         watched = {p.name: losses[p.name] for p in parts.method.players if p.role == "generator"}
-        parts.schedule.observe(sum(world.mean(watched).values()), ends_epoch=now.epoch > at.epoch)
+        parts.schedule.observe(sum(world.mean(watched).values()), ends_epoch=now.schedule_epoch > at.schedule_epoch)
     if parts.check_due(now):
         check(parts)
     # With `optim.fast` only what waits for the GPU shows how long its updates took, so it is part of the step.

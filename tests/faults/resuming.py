@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from cyclegan_dist.checkpoint.store import Restored
-from cyclegan_dist.config.config import SAFE_TO_CHANGE, Config, check_config, refuse_changes
+from cyclegan_dist.config.changes import SAFE_TO_CHANGE, refuse_changes
+from cyclegan_dist.config.config import Config, check_config
 from cyclegan_dist.config.yaml_tree import flatten
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.training.run_folder import locked

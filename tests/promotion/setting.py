@@ -41,12 +41,15 @@ class Setting:
             save_file(worse, path)
         return Candidate(Snapshot.open(folder), known.run_id, known.config)
 
-    def promote(self, candidate: Any, *, veto: tuple[str, ...] = (), dry_run: bool = False) -> Any:
+    def promote(
+        self, candidate: Any, *, veto: tuple[str, ...] = (), dry_run: bool = False, with_state: bool = False
+    ) -> Any:
         from cyclegan_dist.promotion.gate import Gate
         from cyclegan_dist.promotion.promote import Promotion
 
         manifest = open_manifest(str(self.dataset), (*READING, "name"))
-        promotion = Promotion("horses", manifest, Gate(veto=veto), EvaluationConfig(), ALONE)  # pyright: ignore
+        gate = Gate(veto=veto)
+        promotion = Promotion("horses", manifest, gate, EvaluationConfig(), ALONE, with_state=with_state)  # pyright: ignore
         return promotion(candidate, dry_run=dry_run)
 
     @staticmethod

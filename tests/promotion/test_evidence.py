@@ -11,12 +11,20 @@ from cyclegan_dist.promotion.evidence import describe
 def test_a_description_is_valid_markdown() -> None:
     card = {"input_nc": 3, "output_nc": 3, "program": "p", "run": "r", "nimg": 40}
     card["data"] = [{"name": d, "samples": 7, "digest": 64 * "a"} for d in "AB"]
+    card["initialised_from"] = {"source": "models:/h/1", "parts": ["G_AB", "D_A"], "sha256": {}}
+    card["segments"] = [{"nimg": 20, "changed": {"optim.lr": [2e-4, 1e-4]}}]
     snapshot = SimpleNamespace(method="cyclegan", directions=("AB", "BA"), card=card)
     figures = {"kd/untrained_AB": Figure.mean([0.5, 0.6]), "fd/untrained_BA": Figure(2.0)}
     facts = {"images": {"A": 7, "B": 10}, "source": "data"}
     evaluation = SimpleNamespace(facts=facts, figures=figures, findings=[SimpleNamespace(text="found")] * 2)
-    html = MarkdownIt("commonmark").enable("table").render(describe("horses", snapshot, evaluation, "it is better"))  # pyright: ignore
+    html = (
+        MarkdownIt("commonmark")
+        .enable("table")
+        .render(describe("horses", snapshot, evaluation, "it is better", with_state=True))
+    )  # pyright: ignore
     assert html.count("<table>") == 1 and html.count("<tr>") == 3
     assert "<p>Promoted because: it is better.</p>" in html
-    assert html.count("<h2>") == 2 and html.count("<li>") == 5
+    assert html.count("<h2>") == 2 and html.count("<li>") == 6
+    assert "<p>Initialised from models:/h/1: G_AB, D_A.</p>" in html
+    assert "Extended from 20 images on: optim.lr: 0.0002 -&gt; 0.0001." in html and "The training state comes" in html
     assert "|" not in html

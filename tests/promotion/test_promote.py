@@ -11,7 +11,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from tests.promotion.setting import Setting, promoting
-from tests.training.trainings import ALONE, go
+from tests.training.trainings import ALONE, differences, final_state, go
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::Warning", "ignore::ResourceWarning")]  # MLflow's
 
@@ -53,6 +53,50 @@ def test_the_better_one_is_champion_and_the_other_is_refused(setting: Setting, o
 
     assert roll_back("horses") == ("2", "1")
     assert setting.aliases() == {"champion": "1", "previous": "2"}
+
+
+def test_a_training_state_comes_with_a_version_and_starts_another_training(
+    setting: Setting, tiny_run: Callable[..., Config], own_home: Path
+) -> None:
+    from cyclegan_dist.promotion.promote import Candidate, list_versions
+    from cyclegan_dist.registry.sources import open_source
+    from cyclegan_dist.training.start_from import read_start
+
+    good = setting.candidate()
+    assert setting.promote(good).state_bytes == 0
+    options = {"name": "further", "init_from": "models:/horses@champion", "stop_after": 4}
+    assert read_start(tiny_run(**options)).facts["parts"] == ["G_AB", "G_BA"]
+    outcome = setting.promote(good, with_state=True)  # the same generators, now with their state
+    assert (outcome.champion, outcome.verdict.passed) == ("2", True)
+    assert setting.promote(good, with_state=True).verdict.reason == "it is champion already"
+    assert setting.promote(good).champion == "2"
+    version = list_versions("horses")[0]
+    state = next(path for path in evidence(version.number, own_home) if path.name == "state.safetensors")
+    assert 0.9 * state.stat().st_size < outcome.state_bytes < state.stat().st_size
+
+    theirs = final_state(setting.config, 1)[0]["step"]
+    start = read_start(tiny_run(**{**options, "name": "all", "init_parts": "all"}))
+    assert differences(start.networks, theirs["networks"]) == []
+    assert start.facts["parts"] == ["G_AB", "G_BA", "D_A", "D_B", "moments"]
+    assert start.facts["sha256"] == {"state.safetensors": version.tags["state_sha256"]}
+    assert go(tiny_run(**{**options, "name": "all", "init_parts": "all"})) == "FINISHED"
+
+    cached = open_source("models:/horses@champion").folder
+    (cached / "state.safetensors").write_bytes(b"noise")  # downloaded again
+    assert read_start(tiny_run(**{**options, "name": "all", "init_parts": "all"})).facts == start.facts
+    (cached / "state.safetensors").write_bytes(b"noise")
+    (original,) = [path for path in (own_home / "mlartifacts").rglob("state.safetensors")]
+    original.write_bytes(original.read_bytes()[:-1] + b"x")
+    with pytest.raises(UsageError, match="training state is not the one that was registered"):
+        tiny_run(**{**options, "name": "changed"})
+    assert open_source("models:/horses@champion").digest() == good.snapshot.digest()  # translating needs no state
+
+    with pytest.raises(UsageError, match="give its folder, not its MLflow id"):
+        setting.promote(Candidate(good.snapshot, good.run_id, good.config), with_state=True)
+    (checkpoint,) = (setting.config.run_dir / "checkpoints").glob("step-*")
+    checkpoint.rename(checkpoint.with_name("step-000000007"))
+    with pytest.raises(UsageError, match=r"is of step 2, and .* has no valid checkpoint of it, only of 7: name a snap"):
+        setting.promote(good, with_state=True)
 
 
 def evidence(version: str, folder: Path) -> list[Path]:

@@ -61,6 +61,29 @@ def test_a_run_and_its_model_are_sent_without_torch(tiny_run: Callable[..., Conf
     assert model.params["nimg"] == "8"
 
 
+def test_tags_say_where_a_run_started_and_how_it_was_extended(
+    tiny_run: Callable[..., Config], store: str, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    from cyclegan_dist.config.config import with_values
+    from cyclegan_dist.training.run_folder import open_run
+    from cyclegan_dist.training.sender import sync
+    from tests.service.running import make_snapshot
+
+    short = {"schedule__n_epochs": 1, "schedule__n_epochs_decay": 0}
+    finish(config := tiny_run(init_from=str(make_snapshot(tmp_path / "made")), **short))
+    sync(config.run_dir, SET)
+    finish(open_run(with_values(config, {"optim.lr": 1e-4}, "test"), 1))
+    sync(config.run_dir, SET)
+    run = MlflowClient().get_run(SenderState.read(config.run_dir).run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["optim.lr"] == "0.0002"  # MLflow refuses to change it
+    assert run.data.tags["cyclegan_dist.extension.1"] == "from 10 images on: optim.lr: 0.0002 -> 0.0001"
+    start = run.data.tags["cyclegan_dist.initialised_from"]
+    assert start.startswith(f"{tmp_path}/made: G_AB G_BA; sha256 G_AB.safetensors ")
+
+
 def test_a_run_is_sent_completely_and_once(tiny_run: Callable[..., Config], store: str, own_home: Path) -> None:
     import mlflow
     from mlflow import MlflowClient

@@ -22,6 +22,7 @@ class Progress:
         step_s: seconds the step took, waiting for data included.
         wait_s: seconds of it spent waiting for data.
         bad_samples: damaged samples found so far, over all ranks.
+        segment_nimg: images after which the newest segment of the run began.
     """
 
     step: int
@@ -34,11 +35,17 @@ class Progress:
     step_s: float = 0.0
     wait_s: float = 0.0
     bad_samples: int = 0
+    segment_nimg: int = 0
 
     @property
     def epoch(self) -> int:
         """Complete epochs."""
         return self.nimg // self.epoch_size
+
+    @property
+    def schedule_epoch(self) -> int:
+        """Complete epochs of the segment, by which its schedule goes."""
+        return max(0, self.nimg - self.segment_nimg) // self.epoch_size
 
     @property
     def finished(self) -> bool:
