@@ -55,7 +55,7 @@ class Picture:
     note: str = ""
 
 
-def read_image(source: Path | bytes) -> Picture:
+def read_image(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """The first frame of an image file, on disk or in memory, or the array of an `.npy` file.
 
     Raises:
@@ -126,13 +126,19 @@ def to_unit_range(
     dtype: torch.dtype = torch.float32,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """8-bit images in [-1, 1]."""
-    return x.to(device, non_blocking=True).to(dtype, memory_format=memory_format).div_(127.5).sub_(1)
+    """8-bit images in [-1, 1]. Floating-point images are in it: only device, type and memory format change."""
+    moved = x.to(device, non_blocking=True).to(dtype, memory_format=memory_format)
+    return moved if x.is_floating_point() else moved.div_(127.5).sub_(1)
 
 
 def to_bytes(x: Tensor) -> Tensor:
     """Images in [-1, 1] as 8-bit ones on the CPU."""
     return x.detach().float().add(1).mul(127.5).round().clamp(0, 255).to("cpu", torch.uint8)
+
+
+def windowed(images: Tensor) -> Tensor:
+    """Images with 8 bits, for people and networks of features: uint8 unchanged, float32 in [-1, 1] by `to_bytes`."""
+    return images if images.dtype == torch.uint8 else to_bytes(images)
 
 
 def _opened(source: Path | bytes) -> BinaryIO:

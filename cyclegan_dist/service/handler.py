@@ -21,7 +21,7 @@ TILE = 1024  # pixels of a tile's side
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedRequest:
-    """A request with its image as C x H x W uint8, of as many channels as the direction takes."""
+    """A request with its image, as `Translator.decode` returns it."""
 
     pixels: Tensor
     direction: str
@@ -63,7 +63,7 @@ class RequestHandler:
         return DecodedRequest(pixels=pixels, direction=request.direction, reconstruction=request.reconstruction)
 
     def translate(self, batch: Sequence[DecodedRequest]) -> list[list[Tensor]]:
-        """For each image its translation and, if requested, its reconstruction: C x H x W uint8.
+        """For each image its translation and, if requested, its reconstruction, as `Translator.translate_batch`.
 
         The result for an image does not depend on the rest of the batch, except on a GPU, by rounding.
         """
@@ -80,7 +80,12 @@ class RequestHandler:
     def encode(self, images: Sequence[Tensor], request: TranslationRequest) -> Translation:
         """The files of one result of `translate`."""
         names = ("translation", "reconstruction")
-        files = [encode_image(image, name, request.extension) for image, name in zip(images, names, strict=False)]
+        there = self.translators[request.direction]
+        values = (there.values_out, there.values_in)
+        files = [
+            encode_image(image, name, request.extension, values=range_)
+            for image, name, range_ in zip(images, names, values, strict=False)
+        ]
         return Translation(image=files[0], reconstruction=files[1] if len(files) > 1 else None)
 
     def groups(self, batch: Sequence[DecodedRequest]) -> Iterable[list[int]]:

@@ -4,19 +4,23 @@ from types import SimpleNamespace
 
 from markdown_it import MarkdownIt
 
+from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.evaluation.figures import Figure
 from cyclegan_dist.promotion.evidence import describe
+
+DEEP = ValueRange("uint16", 0, 4095)
 
 
 def test_a_description_is_valid_markdown() -> None:
     card = {"input_nc": 3, "output_nc": 3, "program": "p", "run": "r", "nimg": 40}
     card["data"] = [{"name": d, "samples": 7, "digest": 64 * "a"} for d in "AB"]
-    snapshot = SimpleNamespace(method="cyclegan", directions=("AB", "BA"), card=card)
+    snapshot = SimpleNamespace(method="cyclegan", directions=("AB", "BA"), card=card, values={"A": None, "B": DEEP}.get)
     figures = {"kd/untrained_AB": Figure.mean([0.5, 0.6]), "fd/untrained_BA": Figure(2.0)}
     facts = {"images": {"A": 7, "B": 10}, "source": "data"}
     evaluation = SimpleNamespace(facts=facts, figures=figures, findings=[SimpleNamespace(text="found")] * 2)
     html = MarkdownIt("commonmark").enable("table").render(describe("horses", snapshot, evaluation, "it is better"))  # pyright: ignore
     assert html.count("<table>") == 1 and html.count("<tr>") == 3
     assert "<p>Promoted because: it is better.</p>" in html
+    assert "Images of any size: 3 channels, 8 bits in A, and\n3, uint16 of 0 (black) to 4095 (white) in B." in html
     assert html.count("<h2>") == 2 and html.count("<li>") == 5
     assert "|" not in html
