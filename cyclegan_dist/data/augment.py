@@ -1,5 +1,5 @@
-"""The reference implementation's preprocessing of one image, on 8-bit tensors (paper section 7.1: resize, random crop,
-mirror).
+"""The reference implementation's preprocessing of one image, uint8 or float32 in [-1, 1] (paper section 7.1: resize,
+random crop, mirror).
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ class Augment:
         self.config, self.multiple = config, multiple
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """Cut one C x H x W uint8 image.
+        """Cut one C x H x W image, uint8 or float32 in [-1, 1].
 
         Raises:
             ValueError: if it is smaller than the crop.
@@ -63,4 +63,5 @@ def _resize(image: Tensor, height: int, width: int) -> Tensor:
     # A batch of one with the stride of a larger batch: torch then recognises a decoder's H x W x C layout and keeps it,
     # instead of converting it to C x H x W, which takes as long as resizing.
     batch = image.as_strided((1, *image.shape), (image.numel(), *image.stride()))
-    return F.interpolate(batch, size=(height, width), mode="bicubic", antialias=True)[0]
+    resized = F.interpolate(batch, size=(height, width), mode="bicubic", antialias=True)[0]
+    return resized.clamp_(-1, 1) if resized.is_floating_point() else resized  # 8 bits cannot go beyond white

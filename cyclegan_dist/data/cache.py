@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cyclegan_dist.data.reader import DataError
 
+_BYTE = np.dtype(np.uint8)
 Gather = Callable[[Any], list[Any]]
 """Exchanges a value: those of all ranks, in rank order, on every rank."""
 
@@ -26,7 +27,7 @@ def alone(value: Any) -> list[Any]:
 
 
 class PixelCache:
-    """The first images of a domain, C x H x W uint8 of one size, by their index.
+    """The first images of a domain, C x H x W of one size and type, by their index.
 
     An unnamed file in TMPDIR, mapped into memory by all ranks of a node and their loader processes: the process that
     decodes an image first writes it for all of them, and the system keeps as much of the file in memory as fits. The
@@ -40,19 +41,28 @@ class PixelCache:
         shape: of each.
         limit_bytes: of pixels; images beyond it are not cached.
         gather: exchanges values between the ranks of all nodes.
+        dtype: of the pixels.
 
     Raises:
         DataError: on all ranks, if a node's disk has no room.
     """
 
-    def __init__(self, samples: int, shape: tuple[int, int, int], limit_bytes: int, gather: Gather = alone):
-        self.held = min(samples, limit_bytes // math.prod(shape))
+    def __init__(
+        self,
+        samples: int,
+        shape: tuple[int, int, int],
+        limit_bytes: int,
+        gather: Gather = alone,
+        dtype: np.dtype = _BYTE,
+    ):
+        size = math.prod(shape) * dtype.itemsize
+        self.held = min(samples, limit_bytes // size)
         memory: mmap.mmap | bytes = b""
         if self.held:
-            memory = _shared_memory(self.held * (math.prod(shape) + 1), gather)
-        # One byte for each image says whether it is there, and their pixels follow.
-        self._known = np.frombuffer(memory, np.uint8, self.held)
-        self._pixels = np.frombuffer(memory, np.uint8, offset=self.held).reshape(self.held, *shape)
+            memory = _shared_memory(self.held * (size + 1), gather)
+        # Their pixels, and then one byte for each image, which says whether it is there.
+        self._pixels = np.frombuffer(memory, dtype, self.held * math.prod(shape)).reshape(self.held, *shape)
+        self._known = np.frombuffer(memory, np.uint8, offset=self.held * size)
 
     def get(self, index: int) -> Tensor | None:
         """Image `index`, which must not be modified; None if it is not cached."""

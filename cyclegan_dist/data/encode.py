@@ -2,17 +2,21 @@
 
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from cyclegan_dist.data.arrays import PICTURES, array_bytes
-from cyclegan_dist.data.images import UnreadableImageError, from_pillow, read_image, to_pillow, windowed
+from cyclegan_dist.data.config import MAX_PIXELS
+from cyclegan_dist.data.images import from_pillow, read_image, to_pillow, windowed
+from cyclegan_dist.data.picture import Picture, Source, UnreadableImageError
 from cyclegan_dist.data.values import ValueRange
 
 Half = Literal["", "left", "right"]
@@ -30,6 +34,8 @@ class EncodedImage:
         height: in pixels.
         mode: L, RGB, or C and the number of channels: C4.
         note: what of the source file was discarded, or empty.
+        source: what the source file was; None if there was none.
+        clipped: share of its values that are beyond black or white.
     """
 
     name: str
@@ -39,43 +45,101 @@ class EncodedImage:
     height: int
     mode: str
     note: str = ""
+    source: Source | None = None
+    clipped: float = 0.0
 
 
-def encode_file(folder: Path, name: str, load_size: int | None, quality: int, half: Half = "") -> EncodedImage:
+@dataclass(frozen=True)
+class Reading:
+    """How the files of a domain are read and stored.
+
+    Attributes:
+        load_size: pixels the shorter side is reduced to; None keeps the size. Images are never enlarged.
+        quality: of JPEG, 1 to 100.
+        half: `left` or `right` takes that half of each image.
+        bands: as for `read_image`.
+        max_pixels: as for `read_image`.
+        values: of the domain; None if it has 8 bits.
+    """
+
+    load_size: int | None = None
+    quality: int = 95
+    half: Half = ""
+    bands: Sequence[int] | None = None
+    max_pixels: int = MAX_PIXELS
+    values: ValueRange | None = None
+
+
+def read_half(path: Path, reading: Reading, white: float | None) -> tuple[Picture, Tensor]:
+    """A file as `read_image` reads it, and its pixels, or those of the half that is wanted.
+
+    Raises:
+        UnreadableImageError: as `read_image`.
+    """
+    picture = read_image(path, bands=reading.bands, max_pixels=reading.max_pixels, white=white)
+    middle = picture.pixels.shape[2] // 2
+    if not reading.half:
+        return picture, picture.pixels
+    return picture, picture.pixels[:, :, :middle] if reading.half == "left" else picture.pixels[:, :, -middle:]
+
+
+def encode_file(folder: Path, name: str, reading: Reading) -> EncodedImage:
     """Convert one file of `folder` for training.
 
-    JPEG and PNG files that are 8-bit, opaque, upright, of one frame and not to be resized keep their bytes; others are
-    re-encoded, as JPEG of `quality` if they were JPEG, as `.npy` if they have other than 1 or 3 channels, and else as
-    PNG.
+    JPEG and PNG files that are opaque, upright, sRGB, of one frame and not to be resized keep their bytes; others are
+    re-encoded: as JPEG if they were JPEG, as PNG if they have 8 or 16 bits and 1 or 3 channels, and else as `.npy`.
 
     Args:
         folder: the domain's folder.
         name: of the file, relative to it.
-        load_size: pixels the shorter side is reduced to; None keeps the size. Images are never enlarged.
-        quality: of JPEG, 1 to 100.
-        half: `left` or `right` takes that half of the image.
+        reading: how to read and store it.
 
     Raises:
-        UnreadableImageError: as `read_image`, and if the name is not Unicode.
+        UnreadableImageError: as `read_image`, if the name is not Unicode, and if its values are not of the domain's
+            type.
     """
     try:
         name.encode()
     except UnicodeEncodeError:
         raise UnreadableImageError("its name is not UTF-8: rename it") from None
+    values = reading.values
     with warnings.catch_warnings(record=True) as caught:  # decoders report questionable files as warnings
         warnings.simplefilter("always")
-        picture = read_image(folder / name)
-    note = "; ".join(filter(None, [picture.note, *(" ".join(str(warning.message).split()) for warning in caught)]))
-    pixels = picture.pixels
-    if half:
-        middle = pixels.shape[2] // 2
-        pixels = pixels[:, :, :middle] if half == "left" else pixels[:, :, -middle:]
-    if load_size is not None and min(pixels.shape[1:]) > load_size:
-        pixels = _reduced(pixels, load_size)
-    elif picture.as_is and not half:
+        picture, pixels = read_half(folder / name, reading, None if values is None else values.white)
+    notes = [picture.note, *(" ".join(str(warning.message).split()) for warning in caught)]
+    deep = pixels.dtype != torch.uint8
+    if deep and (values is None or str(pixels.dtype) != f"torch.{values.dtype}"):
+        kind = "8 bits" if values is None else values.dtype
+        raise UnreadableImageError(f"{pixels.dtype} values in a domain of {kind}".replace("torch.", ""))
+    if reading.load_size is not None and min(pixels.shape[1:]) > reading.load_size:
+        pixels = (_reduced_values if deep else _reduced)(pixels, reading.load_size)
+    elif picture.as_is and not reading.half:
         data = (folder / name).read_bytes()
-        return EncodedImage(name, data, picture.extension, *_facts(pixels), note)
-    return replace(encode_image(pixels, name, picture.extension, quality), note=note)
+        return _described(EncodedImage(name, data, picture.extension, *_facts(pixels)), picture, notes, pixels, values)
+    encoded = _encode_values(pixels, name) if deep else encode_image(pixels, name, picture.extension, reading.quality)
+    return _described(encoded, picture, notes, pixels, values)
+
+
+def _described(
+    encoded: EncodedImage, picture: Picture, notes: list[str], pixels: Tensor, values: ValueRange | None
+) -> EncodedImage:
+    """With its source, its notes and the share of its values that the range clips."""
+    clipped = 0.0
+    if values is not None and pixels.dtype != torch.uint8:
+        found = pixels.numpy()
+        low, high = float(found.min()), float(found.max())
+        clipped = float(((found < values.black) | (found > values.white)).mean())
+        if low < high and len(np.unique(np.clip((low, high), values.black, values.white))) == 1:
+            notes.append(f"all its values, {low:g} to {high:g}, are beyond black or white: it becomes constant")
+    return replace(encoded, note="; ".join(filter(None, notes)), source=picture.source, clipped=clipped)
+
+
+def _encode_values(pixels: Tensor, name: str) -> EncodedImage:
+    """C x H x W values of more than 8 bits: uint16 with 1 or 3 channels as PNG, others as `.npy`."""
+    array = pixels.permute(1, 2, 0).numpy()
+    if len(pixels) in PICTURES and pixels.dtype == torch.uint16:
+        return EncodedImage(name, _png(array), "png", *_facts(pixels))
+    return EncodedImage(name, array_bytes(array), "npy", *_facts(pixels))
 
 
 def holds(extension: str, channels: int, values: ValueRange | None) -> bool:
@@ -109,7 +173,7 @@ def encode_image(
     facts = _facts(image)
     if extension == "jpg" and holds("jpg", len(image), values):
         buffer = io.BytesIO()
-        to_pillow(_channels_first(array)).save(buffer, "JPEG", quality=quality)
+        to_pillow(_channels_first(array)).save(buffer, "JPEG", quality=quality, subsampling=0)
         return EncodedImage(name, buffer.getvalue(), "jpg", *facts)
     if holds("png", len(image), values):
         return EncodedImage(name, _png(array), "png", *facts)
@@ -180,8 +244,23 @@ def _facts(image: Tensor) -> tuple[int, int, str]:
 
 def _reduced(image: Tensor, load_size: int) -> Tensor:
     """The shorter side reduced to `load_size`."""
+    height, width = _reduced_size(image, load_size)
+    smaller = [Image.fromarray(c.numpy()).resize((width, height), Image.Resampling.BICUBIC) for c in image]
+    return torch.cat([from_pillow(channel) for channel in smaller])
+
+
+def _reduced_values(image: Tensor, load_size: int) -> Tensor:
+    """The same for values of more than 8 bits, by the same filter."""
+    small = F.interpolate(image[None].double(), _reduced_size(image, load_size), mode="bicubic", antialias=True)[
+        0
+    ].numpy()
+    kind = np.dtype(str(image.dtype).removeprefix("torch."))
+    if kind.kind in "ui":
+        small = np.rint(small).clip(np.iinfo(kind).min, np.iinfo(kind).max)
+    return torch.from_numpy(small.astype(kind))
+
+
+def _reduced_size(image: Tensor, load_size: int) -> tuple[int, int]:
     height, width = image.shape[1:]
     scale = load_size / min(height, width)
-    size = max(load_size, round(width * scale)), max(load_size, round(height * scale))
-    smaller = [Image.fromarray(channel.numpy()).resize(size, Image.Resampling.BICUBIC) for channel in image]
-    return torch.cat([from_pillow(channel) for channel in smaller])
+    return max(load_size, round(height * scale)), max(load_size, round(width * scale))

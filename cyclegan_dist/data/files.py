@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 
 from PIL import Image
 
-from cyclegan_dist.data.images import FORMATS
+from cyclegan_dist.data.pillow_files import FORMATS
 from cyclegan_dist.errors import UsageError
 
 EXTENSIONS = {

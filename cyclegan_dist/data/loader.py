@@ -26,13 +26,14 @@ from cyclegan_dist.data.loader_processes import (
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan, drawn_together
 from cyclegan_dist.data.reader import BadSample, BadSampleError, DataError, ShardReader
+from cyclegan_dist.data.values import ValueRange
 
 TRIES = 100  # damaged samples in a row, after which loading fails
 
 
 class Batch(NamedTuple):
-    """n images of each domain as n x C x H x W uint8, their keys in the shards, and the damaged samples that were
-    replaced.
+    """n images of each domain as n x C x H x W uint8, or float32 in [-1, 1] if it has a value range, their keys in the
+    shards, and the damaged samples that were replaced.
     """
 
     A: Tensor
@@ -65,6 +66,7 @@ class _Positions(Dataset[Pair]):
         self._plan, self._augment, self._channels = plan, augment, channels
         self._may_be_bad = augment.config.max_bad_fraction > 0
         self._readers = {domain: ShardReader(manifest, domain) for domain in DOMAINS}
+        self._values = manifest.values
         self._caches = _caches(manifest, augment.config, channels, gather)
 
     def __getitem__(self, position: int) -> Pair:
@@ -111,7 +113,7 @@ class _Positions(Dataset[Pair]):
             return kept
         data = reader.read(index)
         try:
-            image = self._augment.resize(decode(data, self._channels[domain]))
+            image = self._augment.resize(decode(data, self._channels[domain], self._values[domain]))
         except (OSError, ValueError) as error:
             raise reader.bad(index, error) from error
         if cache is not None:
@@ -124,10 +126,11 @@ def _caches(manifest: Manifest, config: DataConfig, channels: dict[str, int], ga
     if not config.cache_gb:
         return {}
     side = config.load_size
-    sizes = {domain: n * channels[domain] * side**2 for domain, n in manifest.samples.items()}
+    kinds = {domain: np.dtype(np.float32 if values else np.uint8) for domain, values in manifest.values.items()}
+    sizes = {domain: n * channels[domain] * side**2 * kinds[domain].itemsize for domain, n in manifest.samples.items()}
     share = min(1.0, config.cache_gb * 1e9 / sum(sizes.values()))
     return {
-        domain: PixelCache(n, (channels[domain], side, side), round(share * sizes[domain]), gather)
+        domain: PixelCache(n, (channels[domain], side, side), round(share * sizes[domain]), gather, kinds[domain])
         for domain, n in manifest.samples.items()
     }
 
@@ -170,7 +173,7 @@ def batches(
         share: of this rank.
         first_step: 0-based step to begin with.
         multiple: the generators require sides that are multiples of it.
-        channels: of domain "A" and "B": 1 or 3.
+        channels: of domain "A" and "B".
         pin_memory: copy batches into pinned memory, for a GPU.
         gather: exchanges values between ranks, so that those of a node share a cache.
         waiting: called while a batch of worker processes is waited for; may raise.
@@ -211,7 +214,7 @@ def fixed_images(
     manifest: Manifest, plan: Plan, config: DataConfig, *, count: int, multiple: int, channels: dict[str, int]
 ) -> dict[str, Tensor]:
     """The first `count` samples of each domain, or the first pairs, always cropped alike: `real_A` and `real_B`,
-    n x C x H x W uint8.
+    n x C x H x W, uint8 or float32 in [-1, 1].
 
     Where preprocessing leaves images of different sizes, only those of the first one's size are taken, equally many of
     both domains.
@@ -221,7 +224,7 @@ def fixed_images(
     found: dict[str, list[Tensor]] = {}
     for domains in drawn_together(plan):
         problems: list[str] = []
-        usable = _usable(domains, readers, plan, augment, channels, problems)
+        usable = _usable(domains, readers, plan, augment, channels, manifest.values, problems)
         images = list(itertools.islice(usable, count))
         if not images:
             raise DataError(f"none of the first samples of domain {domains[0]} can be used: {problems[0]}")
@@ -238,6 +241,7 @@ def _usable(
     plan: Plan,
     augment: Augment,
     channels: dict[str, int],
+    values: Mapping[str, ValueRange | None],
     problems: list[str],
 ) -> Iterator[list[Tensor]]:
     """The first usable images, cropped. Whether the others end the run is decided when training reaches them."""
@@ -246,7 +250,7 @@ def _usable(
         try:
             yield [
                 augment(
-                    decode(readers[domain].read(plan.index_of(domain, first, index)), channels[domain]),
+                    decode(readers[domain].read(plan.index_of(domain, first, index)), channels[domain], values[domain]),
                     np.random.default_rng(index),
                 )
                 for domain in domains

@@ -10,9 +10,9 @@ A data set is a folder or fsspec URL with `manifest.parquet`, written last, and 
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
@@ -24,10 +24,12 @@ import pyarrow.parquet as pq
 
 from cyclegan_dist.data.config import MANIFEST
 from cyclegan_dist.data.plan import DOMAINS
+from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError, pipeline_command, refuse_password
 from cyclegan_dist.storage.urls import file_system_at
 
-VERSION = 1
+VERSION = 1  # of a data set whose images have 8 bits
+DEEP_VERSION = 2  # of one with value ranges, which programs that do not know of them would misread
 SCHEMA = pa.schema(
     [
         ("domain", pa.dictionary(pa.int8(), pa.string())),
@@ -42,6 +44,15 @@ SCHEMA = pa.schema(
         ("sha256", pa.binary(32)),
     ]
 )
+SOURCE = pa.schema(  # of the file that an image was made from; absent in data sets that were not made from files
+    [
+        ("bits", pa.int16()),  # of each value
+        ("bands", pa.int32()),
+        ("alpha", pa.dictionary(pa.int8(), pa.string())),  # what was done with transparency; empty if there was none
+        ("profile", pa.dictionary(pa.int32(), pa.string())),  # name of the one that was converted to sRGB, or empty
+        ("orientation", pa.int8()),  # of the EXIF or TIFF tag, 1 to 8
+    ]
+)
 # The columns that training needs. The others would double the memory of every rank.
 READING = ("domain", "key", "shard", "offset", "size", "sha256")
 _KEY = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$"  # not a path, because files are named after keys
@@ -53,10 +64,11 @@ class Manifest:
 
     Attributes:
         root: folder or URL, without a slash at the end.
-        table: one row per sample, the requested columns of `SCHEMA`; all of domain A before all of B.
+        table: one row per sample, the requested columns of `SCHEMA` and `SOURCE`; all of domain A before all of B.
         shards: sha256, bytes and samples of each shard by relative path.
         digest: sha256 of the manifest file.
         paired: whether images with the same name, except for its extension, are pairs.
+        values: the value range of each domain; None for one whose images have 8 bits.
     """
 
     root: str
@@ -64,6 +76,7 @@ class Manifest:
     shards: dict[str, dict[str, Any]]
     digest: str
     paired: bool = False
+    values: dict[str, ValueRange | None] = field(default_factory=lambda: dict.fromkeys(DOMAINS))
 
     @cached_property
     def domains(self) -> dict[str, pa.Table]:
@@ -106,7 +119,8 @@ def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
 
     Args:
         path: where it is.
-        columns: of `SCHEMA` that are wanted; `domain` always comes.
+        columns: of `SCHEMA` and `SOURCE` that are wanted; `domain` always comes. Those of `SOURCE` are null where a
+            data set has none.
 
     Raises:
         UsageError: if there is none, it was not written by `write_manifest`, or a domain is empty.
@@ -119,7 +133,8 @@ def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
         table, facts = _read(file, root, ["domain", *(name for name in columns if name != "domain")])
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
-    manifest = Manifest(root, table, facts["shards"], digest, bool(facts.get("paired")))
+    values = {domain: facts["values"].get(domain) for domain in DOMAINS}
+    manifest = Manifest(root, table, facts["shards"], digest, bool(facts.get("paired")), values)
     for domain, n in manifest.samples.items():
         if not n:
             raise UsageError(f"{root}: domain {domain} has no images")
@@ -149,14 +164,20 @@ def _local(root: str) -> Iterator[Path]:
 def _read(file: Path, root: str, columns: list[str]) -> tuple[pa.Table, dict[str, Any]]:
     """The columns, and what the file's metadata says about the shards."""
     try:
-        facts = json.loads((pq.read_schema(file).metadata or {})[b"cyclegan_dist"])
-        if facts["version"] != VERSION:
+        schema = pq.read_schema(file)
+        facts = json.loads((schema.metadata or {})[b"cyclegan_dist"])
+        if facts["version"] not in (VERSION, DEEP_VERSION):
             raise UsageError(
                 f"{root}/{MANIFEST} has version {facts['version']}; "
-                f"this program reads {VERSION}: prepare the data set again"
+                f"this program reads {VERSION} and {DEEP_VERSION}: prepare the data set again"
             )
-        table = pq.read_table(file, columns=columns, pre_buffer=False).select(columns)
-        table = table.cast(pa.schema([SCHEMA.field(name) for name in columns]))
+        facts["values"] = {domain: ValueRange.from_json(found) for domain, found in facts.get("values", {}).items()}
+        absent = set(SOURCE.names) - set(schema.names)
+        table = pq.read_table(file, columns=[name for name in columns if name not in absent], pre_buffer=False)
+        for name in absent & set(columns):
+            table = table.append_column(name, pa.nulls(len(table), SOURCE.field(name).type))
+        table = table.select(columns)
+        table = table.cast(pa.schema([pa.unify_schemas([SCHEMA, SOURCE]).field(name) for name in columns]))
         _refuse_strange(table, facts["shards"])
         return table, facts
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError):
@@ -179,9 +200,24 @@ def _refuse_strange(table: pa.Table, shards: dict[str, dict[str, Any]]) -> None:
 
 
 def write_manifest(
-    path: str, rows: list[dict[str, Any]], shards: dict[str, dict[str, Any]], *, paired: bool = False
+    path: str,
+    rows: list[dict[str, Any]],
+    shards: dict[str, dict[str, Any]],
+    *,
+    paired: bool = False,
+    values: Mapping[str, ValueRange | None] | None = None,
 ) -> None:
-    """Write rows of `SCHEMA` and the shards' facts to the local file `path`. The same input gives the same bytes."""
-    facts = json.dumps({"version": VERSION, "shards": shards, **({"paired": True} if paired else {})}, sort_keys=True)
-    table = pa.Table.from_pylist(rows, schema=SCHEMA).replace_schema_metadata({"cyclegan_dist": facts})
+    """Write rows of `SCHEMA`, and of `SOURCE` if there are any, and the facts of shards and values to the local file
+    `path`. The same input gives the same bytes.
+    """
+    ranges = {domain: asdict(found) for domain, found in (values or {}).items() if found is not None}
+    facts = {
+        "version": DEEP_VERSION if ranges else VERSION,
+        "shards": shards,
+        **({"paired": True} if paired else {}),
+        **({"values": ranges} if ranges else {}),
+    }
+    schema = pa.unify_schemas([SCHEMA, SOURCE]) if any("bits" in row for row in rows) else SCHEMA
+    table = pa.Table.from_pylist(rows, schema=schema)
+    table = table.replace_schema_metadata({"cyclegan_dist": json.dumps(facts, sort_keys=True)})
     pq.write_table(table, path, compression="zstd")

@@ -5,21 +5,26 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from cyclegan_dist.data.encode import EncodedImage, Half, encode_file
+from cyclegan_dist.data.encode import EncodedImage, Half, Reading, encode_file
 from cyclegan_dist.data.files import list_files, list_images, printable
-from cyclegan_dist.data.images import UnreadableImageError
+from cyclegan_dist.data.picture import UnreadableImageError
+from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.prepare_config import PrepareConfig
+from cyclegan_dist.data.ranges import FoundValues, choose_range, find_values, samples_of_each
 from cyclegan_dist.data.shards import shuffled, write_dataset
+from cyclegan_dist.data.summary import Summary
 from cyclegan_dist.errors import UsageError
 
 CHUNK = 512  # images that are encoded ahead of writing
 Report = Callable[[str], object]
-Progress = Callable[[Iterable[EncodedImage | str], str, int], Iterable[EncodedImage | str]]
+Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
 
 def prepare(
@@ -31,14 +36,15 @@ def prepare(
 
     Args:
         config: the folders and options.
-        report: called with a line for each file that is left out or changed.
+        report: called with a line for each file that is left out or changed, and one for each kind of conversion.
         progress: wraps the `total` results for a folder, as `rich.progress.track` does.
 
     Returns:
         The manifest's path.
 
     Raises:
-        UsageError: for a folder without images, too many bad ones, or an OUT that cannot be used.
+        UsageError: for a folder without images, too many bad ones, an OUT that cannot be used, or values of more than
+            8 bits whose black or white must be given.
     """
     config.refuse_paths()
     folders = {"A": config.a_dir, "B": config.b_dir}
@@ -46,15 +52,44 @@ def prepare(
     if config.pairs != "none":
         _refuse_unpaired(config, names)
     workers = config.workers or os.cpu_count()
+    summaries = {domain: Summary(domain) for domain in DOMAINS}
     with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        encoded = {domain: _encoded(pool, config, domain, names[domain], report, progress) for domain in folders}
-        return write_dataset(
+        readings = {domain: _reading(pool, config, domain, names[domain], progress) for domain in DOMAINS}
+        encoded = {
+            domain: summaries[domain].of(
+                _encoded(pool, config, readings[domain], domain, names[domain], report, progress)
+            )
+            for domain in folders
+        }
+        path = write_dataset(
             encoded,
             config.out,
             samples_per_shard=config.samples_per_shard,
             overwrite=config.overwrite,
             paired=config.pairs != "none",
+            values={domain: reading.values for domain, reading in readings.items()},
         )
+    for domain, summary in summaries.items():
+        for line in summary.lines(readings[domain]):
+            report(line)
+    return path
+
+
+def _reading(
+    pool: ProcessPoolExecutor, config: PrepareConfig, domain: str, names: list[str], progress: Progress
+) -> Reading:
+    """How a domain's files are read: first without, then with its value range."""
+    half: Half = "" if config.pairs != "halves" else "left" if domain == "A" else "right"
+    reading = Reading(config.load_size, config.quality, half, config.bands_taken, config.max_pixels)
+    black, white = config.level("black", domain), config.level("white", domain)
+    samples = samples_of_each(len(names)) if any(level and level.percentile for level in (black, white)) else 0
+    folder = config.a_dir if domain == "A" else config.b_dir
+    work = partial(find_values, folder, reading, samples)
+    chunksize = max(1, min(64, len(names) // (4 * (config.workers or os.cpu_count() or 1))))
+    found: Iterable[FoundValues | None] = progress(
+        pool.map(work, names, chunksize=chunksize), f"values of {folder}", len(names)
+    )
+    return replace(reading, values=choose_range(domain, found, black, white))
 
 
 def _refuse_unpaired(config: PrepareConfig, names: dict[str, list[str]]) -> None:
@@ -82,7 +117,13 @@ def _names(folder: Path, report: Report) -> list[str]:
 
 
 def _encoded(
-    pool: ProcessPoolExecutor, config: PrepareConfig, domain: str, names: list[str], report: Report, progress: Progress
+    pool: ProcessPoolExecutor,
+    config: PrepareConfig,
+    reading: Reading,
+    domain: str,
+    names: list[str],
+    report: Report,
+    progress: Progress,
 ) -> Iterator[EncodedImage]:
     """The readable images of a domain in shard order; unreadable ones are reported.
 
@@ -92,8 +133,7 @@ def _encoded(
     folder = config.a_dir if domain == "A" else config.b_dir
     bad = 0
     order = shuffled(names, config.seed)
-    half: Half = "" if config.pairs != "halves" else "left" if domain == "A" else "right"
-    work = partial(_try_encode, folder, config.load_size, config.quality, half)
+    work = partial(_try_encode, folder, reading)
     # One chunk at a time limits the encoded images in memory, and the work that is left to finish after an error.
     chunks = (order[start : start + CHUNK] for start in range(0, len(order), CHUNK))
     results = (image for chunk in chunks for image in pool.map(work, chunk, chunksize=8))
@@ -114,9 +154,9 @@ def _encoded(
         )
 
 
-def _try_encode(folder: Path, load_size: int | None, quality: int, half: Half, name: str) -> EncodedImage | str:
+def _try_encode(folder: Path, reading: Reading, name: str) -> EncodedImage | str:
     """The image, or the reason why it cannot be used."""
     try:
-        return encode_file(folder, name, load_size, quality, half)
+        return encode_file(folder, name, reading)
     except UnreadableImageError as error:
         return f"{printable(folder / name)}: {error}"

@@ -1,11 +1,21 @@
 """Options of the preparation of a data set. Does not import torch, to keep `--help` fast."""
 
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cyclegan_dist.data.config import MANIFEST
+from cyclegan_dist.data.config import MANIFEST, MAX_PIXELS
 from cyclegan_dist.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Level:
+    """The value that is black or white: itself, or a percentile, 0 to 100, of the values of a domain."""
+
+    value: float
+    percentile: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,14 +45,84 @@ class PrepareConfig:
     pairs: Literal["none", "names", "halves"] = "none"
     """`names`: files with the same name, except for its extension, are pairs. `halves`: each file of A_DIR, which is
     also given as B_DIR, holds a pair side by side, A on the left. Required by paired methods and paired evaluation."""
+    white: str = ""
+    """The value that is white in files of more than 8 bits, as `4095`, or a percentile of a domain's values, as
+    `p99.8`: of 4096 evenly spaced ones of each image. By default the largest value of 16 bits, or of a TIFF's 12."""
+    black: str = ""
+    """The value that is black in such files, as `white`. By default 0."""
+    white_a: str = ""
+    """`white` for domain A only."""
+    white_b: str = ""
+    """`white` for domain B only."""
+    black_a: str = ""
+    """`black` for domain A only."""
+    black_b: str = ""
+    """`black` for domain B only."""
+    bands: str = ""
+    """The bands to take of each file, from 1 on, as `1,2,3`, `1-4` or `all`. By default all, but what a file says is
+    transparency is put over white; with this option it is a band like others."""
+    max_megapixels: float = MAX_PIXELS / 1e6
+    """The largest image that is read, in millions of pixels."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
             raise UsageError(f"--quality {self.quality}: give 1 to 100")
         if self.samples_per_shard < 1 or (self.load_size is not None and self.load_size < 1):
             raise UsageError("--samples-per-shard and --load-size must be at least 1")
+        if not 0 < self.max_megapixels < math.inf:
+            raise UsageError(f"--max-megapixels {self.max_megapixels}: give a number above 0")
+        _ = (
+            self.max_pixels,
+            self.bands_taken,
+            [self.level(end, domain) for end in ("white", "black") for domain in "AB"],
+        )
         if self.pairs == "halves" and self.a_dir.resolve() != self.b_dir.resolve():
             raise UsageError("--pairs halves: give the folder of the double images twice, as A_DIR and as B_DIR")
+
+    @property
+    def max_pixels(self) -> int:
+        return round(self.max_megapixels * 1e6)
+
+    @property
+    def bands_taken(self) -> tuple[int, ...] | None:
+        """From 1 on; empty if all are to be taken as they are, None if nothing was said.
+
+        Raises:
+            UsageError: if it cannot be read.
+        """
+        if not self.bands:
+            return None
+        if self.bands == "all":
+            return ()
+        taken: list[int] = []
+        for part in self.bands.split(","):
+            if not (match := re.fullmatch(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*", part)):
+                raise UsageError(f"--bands {self.bands}: give numbers from 1 on, as 1,2,3 or 1-4, or all")
+            first, last = int(match[1]), int(match[2] or match[1])
+            if not 1 <= first <= last:
+                raise UsageError(f"--bands {self.bands}: give numbers from 1 on, the smaller one first")
+            taken += range(first, last + 1)
+        return tuple(taken)
+
+    def level(self, end: Literal["white", "black"], domain: str) -> Level | None:
+        """What was given for a domain, or None.
+
+        Raises:
+            UsageError: if it is neither a number nor a percentile.
+        """
+        own = f"{end}_{domain.lower()}"
+        option, text = (own, getattr(self, own)) if getattr(self, own) else (end, getattr(self, end))
+        if not text:
+            return None
+        try:
+            found = Level(float(text.removeprefix("p")), text.startswith("p"))
+        except ValueError:
+            found = Level(math.nan)
+        if not math.isfinite(found.value) or (found.percentile and not 0 <= found.value <= 100):
+            raise UsageError(
+                f"--{option.replace('_', '-')} {text}: give a value, as 4095, or a percentile from 0 to 100, as p99.8"
+            )
+        return found
 
     def refuse_paths(self) -> None:
         """Check before any work is done that the folders exist and `out` can be written.

@@ -5,6 +5,7 @@ that readers never see a partial data set. The same images give the same bytes.
 """
 
 import contextlib
+import dataclasses
 import filecmp
 import hashlib
 import io
@@ -22,6 +23,7 @@ from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.data.manifest import MANIFEST, write_manifest
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.prepare_config import refuse_target
+from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.storage.files import atomic, hidden, sync
 
@@ -40,6 +42,7 @@ def write_dataset(
     samples_per_shard: int,
     overwrite: bool = False,
     paired: bool = False,
+    values: Mapping[str, ValueRange | None] | None = None,
 ) -> Path:
     """Write both domains' images, in the order given, and their manifest.
 
@@ -49,6 +52,7 @@ def write_dataset(
         samples_per_shard: images in one tar.
         overwrite: replace another data set at `out`.
         paired: images with the same name are pairs.
+        values: the value range of each domain that has one.
 
     Returns:
         The manifest's path.
@@ -64,7 +68,7 @@ def write_dataset(
             for shard, index in _write_tars(domains[domain], draft, domain, samples_per_shard):
                 rows += [{"domain": domain, "shard": shard, **row} for row in index]
                 shards[shard] = _facts(draft / shard, len(index))
-        write_manifest(str(draft / MANIFEST), rows, shards, paired=paired)
+        write_manifest(str(draft / MANIFEST), rows, shards, paired=paired, values=values)
         same = (out / MANIFEST).exists() and filecmp.cmp(out / MANIFEST, draft / MANIFEST, shallow=False)
         if (out / MANIFEST).exists() and not same and not overwrite:
             raise UsageError(f"{out} holds another data set: choose another folder, or pass --overwrite")
@@ -117,6 +121,7 @@ def _write_tars(
                     "height": image.height,
                     "mode": image.mode,
                     "sha256": hashlib.sha256(image.data).digest(),
+                    **({} if image.source is None else dataclasses.asdict(image.source)),
                 }
         if not rows:
             path.unlink()

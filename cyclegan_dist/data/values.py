@@ -1,16 +1,18 @@
 """The value range of a domain whose images have more than 8 bits: which values are black and white.
 
 Everywhere between files, an image is C x H x W (or a batch of them) of one of two kinds: uint8, or float32 in [-1, 1].
-A domain whose images all have 8 bits has no value range, and its images are uint8.
+A domain whose images all have 8 bits has no value range, and its images are uint8. Loads torch only where images are
+converted, because a launcher opens manifests too.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DTYPES = ("uint16", "int16", "uint32", "int32", "float32", "float64")
 
@@ -47,17 +49,19 @@ class ValueRange:
         """
         return None if facts is None else cls(str(facts["dtype"]), float(facts["black"]), float(facts["white"]))
 
-    def to_unit(self, pixels: Tensor) -> Tensor:
+    def to_unit(self, pixels: "Tensor") -> "Tensor":
         """Values of a file as float32 in [-1, 1]; those beyond black and white are clipped. uint8 has its own range, 0
         to 255.
         """
+        import torch
+
         if pixels.dtype == torch.uint8:
             return pixels.float().div_(127.5).sub_(1)
         # In double precision, because a range can be narrow and far from zero.
         unit = (pixels.double() - self.black) * (2 / (self.white - self.black)) - 1
         return unit.clamp_(-1, 1).float()
 
-    def from_unit(self, images: Tensor) -> np.ndarray:
+    def from_unit(self, images: "Tensor") -> np.ndarray:
         """Images in [-1, 1] as values of `dtype`, on the CPU; integers are rounded."""
         values = (images.detach().cpu().double().clamp(-1, 1) + 1) * ((self.white - self.black) / 2) + self.black
         array = values.numpy()

@@ -16,11 +16,12 @@ from cyclegan_dist.errors import UsageError
 
 
 class DomainImages:
-    """One domain's images, C x H x W uint8, by index; `partner` finds the one of the same name."""
+    """One domain's images, C x H x W uint8 or float32 in [-1, 1], by index, and their names."""
 
     def __init__(self, manifest: Manifest, domain: str, channels: int, config: DataConfig, multiple: int):
         self.domain, self.channels = domain, channels
         self._reader, self._augment = ShardReader(manifest, domain), Augment(config, multiple)
+        self._values = manifest.values[domain]
         self._names = manifest.domains[domain]["name"]
 
     def __len__(self) -> int:
@@ -29,7 +30,8 @@ class DomainImages:
     def __getitem__(self, index: int) -> Tensor:
         """Raises UsageError if the image is damaged: a figure of what is left would be another figure."""
         try:
-            return self._augment(decode(self._reader.read(index), self.channels), np.random.default_rng(0))
+            image = decode(self._reader.read(index), self.channels, self._values)
+            return self._augment(image, np.random.default_rng(0))
         except (BadSampleError, OSError, ValueError) as error:
             raise UsageError(f"image {self.name(index)} of domain {self.domain}: {error}; {ADVICE}") from error
 

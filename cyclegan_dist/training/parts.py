@@ -123,7 +123,9 @@ class Parts:
         if self.journal is not None:
             fixed = fixed_images(self.manifest, self.plan, config.data, count=4, **self._geometry())
             images = {name: to_unit_range(x, self.world.device, self.step.dtype) for name, x in fixed.items()}
-            facts = {"data": self._data_facts(), "preprocess": dataclasses.asdict(config.data)}
+            facts: dict[str, Any] = {"data": self._data_facts(), "preprocess": dataclasses.asdict(config.data)}
+            values = {domain: dataclasses.asdict(found) for domain, found in self.manifest.values.items() if found}
+            facts |= {"values": values} if values else {}
             hooks.saving.append(SaveSnapshot(every.snapshot, run_dir, self.step, config, facts, self.journal))
             hooks.reporting.append(SampleGrid(every.samples, run_dir, self.step, images, self.journal))
         return hooks

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cyclegan_dist.data.encode import encode_file, encode_image, write_image
+from cyclegan_dist.data.encode import Reading, encode_file, encode_image, write_image
 from cyclegan_dist.data.images import UnreadableImageError, decode
 from tests.faults.decompression_bombs import png
 
@@ -22,7 +22,7 @@ def save(path: Path, image: Image.Image, **options) -> Path:
 def test_plain_files_keep_their_bytes(tmp_path) -> None:
     for name in ("x.jpg", "x.png"):
         path = save(tmp_path / name, RED)
-        image = encode_file(tmp_path, name, load_size=None, quality=50)
+        image = encode_file(tmp_path, name, Reading(quality=50))
         assert image.data == path.read_bytes()
         assert (image.width, image.height, image.mode, image.note) == (8, 6, "RGB", "")
 
@@ -41,7 +41,7 @@ def test_other_files_are_converted(tmp_path, kind) -> None:
             "animated": {"save_all": True, "append_images": [Image.new("RGB", (8, 6))]},
         }
         save(path, RED, **options.get(kind, {}))
-    image = encode_file(tmp_path, path.name, None, 95)
+    image = encode_file(tmp_path, path.name, Reading())
     assert image.data != path.read_bytes()
     again = Image.open(io.BytesIO(image.data))
     assert (again.format, again.mode, again.info.get("transparency"), len(again.getexif())) == ("PNG", "RGB", None, 0)
@@ -50,16 +50,16 @@ def test_other_files_are_converted(tmp_path, kind) -> None:
 
 def test_resizing_reduces_the_shorter_side_and_never_enlarges(tmp_path) -> None:
     save(tmp_path / "x.jpg", Image.new("RGB", (100, 60)))
-    small = encode_file(tmp_path, "x.jpg", load_size=30, quality=90)
+    small = encode_file(tmp_path, "x.jpg", Reading(load_size=30, quality=90))
     assert (small.width, small.height) == (50, 30)
     assert decode(small.data, 3).shape == (3, 30, 50)
-    assert encode_file(tmp_path, "x.jpg", load_size=70, quality=90).width == 100
+    assert encode_file(tmp_path, "x.jpg", Reading(load_size=70)).width == 100
 
 
 def test_quality_affects_reencoded_files(tmp_path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     save(tmp_path / "x.jpg", Image.fromarray(noise))
-    sizes = [len(encode_file(tmp_path, "x.jpg", load_size=32, quality=q).data) for q in (20, 95)]
+    sizes = [len(encode_file(tmp_path, "x.jpg", Reading(load_size=32, quality=q)).data) for q in (20, 95)]
     assert sizes[0] < sizes[1] / 2
 
 
@@ -93,9 +93,9 @@ def test_decoding_is_the_inverse_of_encoding(tmp_path, channels) -> None:
 def test_warnings_of_the_decoder_become_notes(tmp_path) -> None:
     broken = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01"  # five entries announced, none whole
     path = save(tmp_path / "x.jpg", RED, exif=broken)
-    assert "EXIF" in encode_file(tmp_path, path.name, None, 95).note
+    assert "EXIF" in encode_file(tmp_path, path.name, Reading()).note
 
 
 def test_a_name_that_is_not_unicode_is_refused(tmp_path) -> None:
     with pytest.raises(UnreadableImageError, match="rename it"):
-        encode_file(tmp_path, "\udcff.png", None, 95)
+        encode_file(tmp_path, "\udcff.png", Reading())

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cyclegan_dist.data.encode import encode_file
+from cyclegan_dist.data.encode import Reading, encode_file
 from cyclegan_dist.data.files import list_images
 from cyclegan_dist.data.images import UnreadableImageError, decode
 from cyclegan_dist.data.manifest import MANIFEST, SCHEMA, Manifest, open_manifest, write_manifest
@@ -186,7 +186,7 @@ def _programs(stage: Stage, witness: Path) -> int:
         made = open_manifest(str(stage.folder / out))
         assert made.samples == {"A": 3, "B": 3}
     try:
-        encode_file(images, "postscript.png", None, 95)
+        encode_file(images, "postscript.png", Reading())
     except UnreadableImageError:
         return 4
     raise AssertionError("PostScript was read")
