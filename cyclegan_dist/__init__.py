@@ -32,7 +32,7 @@ def load(
         device: `cpu`, `cuda`, `cuda:1`, ...; `auto` takes a GPU if there is one.
         tile: images with a longer side, in pixels, are computed in tiles of this side, in less memory; 0: none are.
         black: the value of images with more than 8 bits that is black; by default the one of training, else 0.
-        white: the one that is white; by default the one of training, else 65535.
+        white: the one that is white; by default the one of training, else the largest of their bits.
 
     Returns:
         A translator: `load(...).translate(image)` takes a path, bytes, a PIL image, an array or a tensor.

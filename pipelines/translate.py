@@ -62,7 +62,7 @@ class Translate:
     """Value that is black in input images of more than 8 bits. By default the one of training, or 0."""
     white: float | None = None
     """Value that is white in input images of more than 8 bits, 4095 for example. By default the one of training, or
-    65535."""
+    the largest of their bits."""
     preprocess: Literal["none", "resize_and_crop", "crop", "scale_width", "scale_width_and_crop"] = "none"
     """Resize and crop as `data.preprocess` of training does, but crop at the centre. none: keep the size."""
     load_size: int = 0

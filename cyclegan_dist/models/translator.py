@@ -12,16 +12,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cyclegan_dist.data.arrays import PICTURES
-from cyclegan_dist.data.images import (
-    UnreadableImageError,
-    read_image,
-    to_bytes,
-    to_pillow,
-    windowed,
-    with_channels,
-)
-from cyclegan_dist.data.values import DTYPES, ValueRange
+from cyclegan_dist.data.arrays import PICTURES, VALUES, WIDER
+from cyclegan_dist.data.config import MAX_PIXELS
+from cyclegan_dist.data.images import to_bytes, to_pillow, windowed, with_channels
+from cyclegan_dist.data.picture import Picture, Source, UnreadableImageError
+from cyclegan_dist.data.reading import read_image
+from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models import inference
 from cyclegan_dist.models.snapshot import Snapshot
@@ -29,8 +25,7 @@ from cyclegan_dist.models.tile_store import ImageSource, Shape, Window
 from cyclegan_dist.models.tiled import layer_bytes, tileable, tiled_outputs, translate_tiled
 
 ImageFile = str | os.PathLike[str] | bytes
-_DTYPES = {torch.uint8: "uint8"} | {getattr(torch, name): name for name in DTYPES}
-_LIMIT = 65535  # the largest value of 16 bits
+_DTYPES: dict[torch.dtype, str] = {getattr(torch, name): name for name in VALUES}
 _OF_PILLOW = ("uint16", "int32", "float32")
 
 
@@ -45,7 +40,7 @@ class Translator:
             rounding; 0: none are.
         whole_pixels: images of at most so many pixels, width times height, are computed in one piece in any case.
         black: the value of images with more than 8 bits that is black; by default the one of training, else 0.
-        white: the one that is white; by default the one of training, else 65535.
+        white: the one that is white; by default the one of training, else the largest of their bits.
 
     Attributes:
         direction: AB or BA.
@@ -159,49 +154,89 @@ class Translator:
     def _finished(self, values: Tensor) -> Tensor:
         return to_bytes(values) if self.values_out is None else values.cpu().float()
 
-    def decode(self, image: Tensor | np.ndarray | ImageFile | Image.Image) -> Tensor:
-        """Any image that `translate` takes as C x H x W with `in_channels` channels: uint8, or float32 in [-1, 1] if
-        there are `values_in`.
+    def read(self, source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+        """An image file, for `decode`.
+
+        Args:
+            source: path or content.
+            max_pixels: width times height that is read.
+
+        Raises:
+            UnreadableImageError: as `read_image`.
+        """
+        white = self._white if self._white is not None else self.values_in.white if self.values_in else None
+        return read_image(source, max_pixels=max_pixels, white=white)
+
+    def decode(self, image: Tensor | np.ndarray | ImageFile | Image.Image | Picture) -> Tensor:
+        """Any image that `translate` takes, or `read` returns, as C x H x W with `in_channels` channels: uint8, or
+        float32 in [-1, 1] if there are `values_in`.
 
         uint8 images are black at 0 and white at 255. Those with more bits are scaled by `black` and `white`; without
-        these by `values_in`; and else, if they are unsigned with 16 bits, from 0 to 65535.
+        these by `values_in`; and else, if they are unsigned with 16 bits or fewer, from 0 to the largest value of these
+        bits.
 
         Raises:
             UnreadableImageError: as `translate`; and if there is no range for them, because they have another type, or
-                their largest value lies below a quarter of 65535.
+                their largest value lies below a quarter of that.
         """
-        pixels = _pixels(image)
+        picture = image if isinstance(image, Picture) else self._picture(image)
+        pixels, bits = picture.pixels, picture.source.bits
         if pixels.dtype not in _DTYPES or pixels.ndim != 3 or not pixels.numel():
-            shape = " x ".join(map(str, image.shape)) if isinstance(image, Tensor | np.ndarray) else ""
             raise UnreadableImageError(
-                f"no image: {shape} of {pixels.dtype}; give uint8, or {', '.join(DTYPES)}, a tensor as C x H x W, an "
-                "array as H x W x C"
+                f"no image: {' x '.join(map(str, pixels.shape))} of {pixels.dtype}; give {', '.join(VALUES)}, a tensor "
+                "as C x H x W, an array as H x W x C"
             )
-        return self.scaled(pixels, self.range_of(pixels.dtype, lambda: int(pixels.numpy().max())))
+        return self.scaled(pixels, self.range_of(pixels.dtype, bits, lambda: int(pixels.numpy().max())))
 
-    def range_of(self, dtype: torch.dtype, largest: Callable[[], int]) -> ValueRange | None:
+    def _picture(self, image: Tensor | np.ndarray | ImageFile | Image.Image) -> Picture:
+        """The values of an image in their own type."""
+        if isinstance(image, Image.Image):
+            if image.mode in ("F", "I"):
+                values = np.asarray(image)
+                if image.mode == "F" or values.min() < 0 or values.max() > 65535:  # which no PNG has
+                    return self._picture(values)
+            file = io.BytesIO()  # so that palettes, transparency and 16 bits become the same as those of files
+            try:
+                image.save(file, "PNG", compress_level=1)
+            except OSError as error:
+                raise UnreadableImageError(f"{error}: convert it to RGB") from error
+            image = file.getvalue()
+        if isinstance(image, bytes):
+            return self.read(image)
+        if isinstance(image, str | os.PathLike):
+            return self.read(Path(image))
+        if isinstance(image, np.ndarray):
+            name = WIDER.get(image.dtype.name, image.dtype.name)
+            if name not in VALUES:
+                raise UnreadableImageError(f"an array of {image.dtype}: give {', '.join(VALUES)}")
+            native = np.ascontiguousarray(np.atleast_3d(image), name)
+            image = torch.from_numpy(native).permute(2, 0, 1) if native.ndim == 3 else torch.from_numpy(native)
+        return Picture(image, "", as_is=False, source=Source(8 * image.element_size()))
+
+    def range_of(self, dtype: torch.dtype, bits: int, largest: Callable[[], int]) -> ValueRange | None:
         """The range that images of a type are read with; None for uint8 images of a domain of 8 bits.
 
         Args:
             dtype: of the images' values.
-            largest: computes the largest of them; called only if they are of 16 bits and of unknown range.
+            bits: of these that are used.
+            largest: computes the largest of them; called only if they are of uint16 and of unknown range.
 
         Raises:
             UnreadableImageError: as `decode`.
         """
         if dtype == torch.uint8:
             return self.values_in
-        known, name = self.values_in, _DTYPES[dtype]
+        known, name, limit = self.values_in, _DTYPES[dtype], 2**bits - 1
         if known is None and self._white is None:
             if name != "uint16":
                 raise UnreadableImageError(f"values of {name} have no known range: give white, the value that is white")
-            if (found := largest()) < _LIMIT // 4:
+            if (found := largest()) < limit // 4:
                 raise UnreadableImageError(
-                    f"its largest value, {found}, is less than a quarter of the {_LIMIT} of 16 bits: give white, the "
-                    f"value that is white (4095 of 12 bits; {_LIMIT} if it is meant to be dark), or scale the image"
+                    f"its largest value, {found}, is less than a quarter of the {limit} of {bits} bits: give white, "
+                    f"the value that is white ({limit} if it is meant to be dark), or scale the image"
                 )
         black = self._black if self._black is not None else known.black if known else 0.0
-        white = self._white if self._white is not None else known.white if known else _LIMIT
+        white = self._white if self._white is not None else known.white if known else limit
         try:
             return ValueRange(name, black, white)
         except ValueError as error:
@@ -217,36 +252,11 @@ class Translator:
             raise UnreadableImageError(
                 f"the image has {len(pixels)} channels, and direction {self.direction} takes {self.in_channels}"
             )
-        if pixels.is_floating_point() and not pixels.isfinite().all():
-            raise UnreadableImageError("it holds values that are no numbers, or infinite: replace them")
+        if pixels.is_floating_point() and not bool(pixels.isfinite().all()):  # arrays, and parts of large files
+            raise UnreadableImageError("some of its values are NaN or infinite: replace them")
         if values is not None:
             pixels = values.to_unit(pixels)
         return with_channels(pixels if self.values_in is not None else windowed(pixels), self.in_channels)
-
-
-def _pixels(image: Tensor | np.ndarray | ImageFile | Image.Image) -> Tensor:
-    """C x H x W of the image's own type."""
-    if isinstance(image, Image.Image):
-        if image.mode in ("F", "I"):
-            values = np.asarray(image)
-            if image.mode == "F" or values.min() < 0 or values.max() > _LIMIT:  # which no PNG has
-                return _pixels(values)
-        file = io.BytesIO()  # so that palettes, transparency and 16 bits become the same as those of files
-        try:
-            image.save(file, "PNG", compress_level=1)
-        except OSError as error:
-            raise UnreadableImageError(f"{error}: convert it to RGB") from error
-        return read_image(file.getvalue()).pixels
-    if isinstance(image, bytes):
-        return read_image(image).pixels
-    if isinstance(image, str | os.PathLike):
-        return read_image(Path(image)).pixels
-    if isinstance(image, np.ndarray):
-        if image.dtype.name not in ("uint8", *DTYPES):
-            raise UnreadableImageError(f"an array of {image.dtype}: give uint8, or {', '.join(DTYPES)}")
-        native = image.astype(image.dtype.newbyteorder("="), order="C", copy=False)
-        return torch.from_numpy(np.ascontiguousarray(np.atleast_3d(native))).permute(2, 0, 1)
-    return image
 
 
 def open_translators(

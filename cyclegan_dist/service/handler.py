@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from cyclegan_dist.data.encode import encode_image
-from cyclegan_dist.data.images import FORMATS, UnreadableImageError, read_image
+from cyclegan_dist.data.picture import UnreadableImageError
+from cyclegan_dist.data.pillow_files import FORMATS
 from cyclegan_dist.models.snapshot import Snapshot, describe_directions
 from cyclegan_dist.models.translator import open_translators
 from cyclegan_dist.service.messages import Refusal, Translation, TranslationRequest
@@ -51,13 +52,14 @@ class RequestHandler:
             ways = describe_directions(*self.translators)
             raise Refusal(422, f"a reconstruction needs both directions, and this model translates {ways} only")
         _refuse_large(_size(request.data), self.max_pixels)
+        translator = self.translators[request.direction]
         try:
-            pixels = read_image(request.data).pixels
+            picture = translator.read(request.data)
         except UnreadableImageError as error:
             raise Refusal(422, f"this file cannot be read: {error}") from error
-        _refuse_large((pixels.shape[2], pixels.shape[1]), self.max_pixels)
+        _refuse_large((picture.pixels.shape[2], picture.pixels.shape[1]), self.max_pixels)
         try:
-            pixels = self.translators[request.direction].decode(pixels)
+            pixels = translator.decode(picture)
         except UnreadableImageError as error:
             raise Refusal(422, str(error)) from error
         return DecodedRequest(pixels=pixels, direction=request.direction, reconstruction=request.reconstruction)

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cyclegan_dist.data.arrays import VALUES
 from cyclegan_dist.data.encode import tiff_layout
-from cyclegan_dist.data.images import UnreadableImageError
-from cyclegan_dist.data.values import DTYPES, ValueRange
+from cyclegan_dist.data.picture import UnreadableImageError
+from cyclegan_dist.data.tiff import BLACK_IS_ZERO, RGB, has_more, open_tiff, refuse_large, refuse_unreadable
+from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.models.tile_store import ImageSource, Shape, StoredPixels, Window, windows
 from cyclegan_dist.models.tiled import refuse_full_disk
 from cyclegan_dist.models.translator import Translator
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from tifffile import TiffPage
 
 LARGE = 16_000_000  # pixels: smaller images are read whole
-MINISBLACK, RGB, SEPARATE = 1, 2, 2
+SEPARATE = 2  # one band after another
 ORIENTATION, COLOUR_PROFILE = 274, 34675
 
 
@@ -38,7 +40,7 @@ class LargeTiff:
 
     def __init__(self, page: "TiffPage", path: Path, folder: Path):
         assert page.dtype is not None
-        self._page, self.pages, self.eight_bits = page, len(page.parent.pages) > 1, page.dtype == np.uint8
+        self._page, self.pages, self.eight_bits = page, has_more(page.parent), page.dtype == np.uint8
         self.shape: Shape = (page.samplesperpixel, page.imagelength, page.imagewidth)
         in_place = page.is_memmappable and page.planarconfig != SEPARATE
         dtype, offset = (
@@ -78,35 +80,37 @@ class _Decoded:
 
 @contextmanager
 def open_large_tiff(path: Path, max_pixels: int) -> Iterator[LargeTiff | None]:
-    """The image of a TIFF file; None if it is small, has more than `max_pixels`, or needs more than reading its values:
-    transparency, a colour profile, turning, a palette or less usual kinds. `read_image` then reads or refuses it.
+    """The image of a TIFF file; None if it is small, has more than `max_pixels`, is damaged, or needs more than reading
+    its values: transparency, a colour profile, turning, a palette or less usual kinds. `read_image` then reads or
+    refuses it.
     """
-    import tifffile  # where it is used: absent on a machine that reads only JPEG and PNG
-
-    try:
-        file = tifffile.TiffFile(path)
-        page = file.pages.first
-    except Exception:  # damaged files make it raise nearly anything; `read_image` reports the reason
-        yield None
-        return
-    with file, tempfile.TemporaryDirectory(prefix="cyclegan_tiff_") as folder:
-        suits = isinstance(page, tifffile.TiffPage) and _is_plain(page)
-        large = LARGE < page.imagewidth * page.imagelength <= max_pixels
-        yield LargeTiff(page, path, Path(folder)) if suits and large else None
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
+            page = stack.enter_context(open_tiff(file)).pages.first
+            suits = page.imagewidth * page.imagelength > LARGE and _is_plain(page)
+            refuse_large(page, max_pixels)
+            refuse_unreadable(page, file)
+        except Exception:  # damaged files make it raise nearly anything; `read_image` reports the reason
+            suits, page = False, None
+        if page is None or not suits:
+            yield None
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cyclegan_tiff_"))
+            yield LargeTiff(page, path, Path(folder))
 
 
 def _is_plain(page: "TiffPage") -> bool:
     name = page.dtype.name if page.dtype is not None else ""
     segment = page.tilewidth * page.tilelength if page.is_tiled else page.rowsperstrip * page.imagewidth
     return (
-        page.photometric in (MINISBLACK, RGB)
-        and name in ("uint8", *DTYPES)
+        int(page.photometric) in (BLACK_IS_ZERO, RGB)
+        and name in VALUES
         and page.bitspersample == np.dtype(name).itemsize * 8
-        and page.imagedepth == 1
         and not any(page.extrasamples)  # 1 and 2 are transparency
         and page.tags.valueof(ORIENTATION, 1) == 1
         and COLOUR_PROFILE not in page.tags
-        and (page.is_memmappable or segment <= 4 * LARGE)
+        and (page.is_memmappable or segment <= LARGE)
     )
 
 
@@ -143,7 +147,7 @@ def _read(translator: Translator, tiff: LargeTiff) -> ImageSource:
     try:
         tiff.copy()
         first = tiff.pixels.read(Window(0, 1, 0, 1))
-        values = translator.range_of(first.dtype, tiff.largest)
+        values = translator.range_of(first.dtype, 8 * first.element_size(), tiff.largest)
         translator.scaled(torch.zeros_like(first), values)  # refuses channels that do not fit
     except (UnreadableImageError, OSError):
         raise

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cyclegan_dist.data.augment import Augment
 from cyclegan_dist.data.config import DataConfig, Preprocess
-from cyclegan_dist.data.images import UnreadableImageError
+from cyclegan_dist.data.picture import UnreadableImageError
 from cyclegan_dist.errors import UsageError
 
 FAR = 1.5  # a scale that differs by more from training's is worth a remark
@@ -44,8 +44,7 @@ class Sizes:
 
     def resized(self, image: Tensor) -> Tensor:
         """C x H x W, uint8 or float32 in [-1, 1], resized."""
-        resized = self._resize(image)
-        return resized.clamp(-1, 1) if resized.is_floating_point() else resized  # bicubic weights can be negative
+        return self._resize(image)
 
     def cropped(self, image: Tensor) -> Tensor:
         """The centre of a resized image, if the mode crops.

@@ -10,8 +10,8 @@ from torch import Tensor
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.encode import EncodedImage, encode_image, write_image
 from cyclegan_dist.data.files import printable
-from cyclegan_dist.data.images import UnreadableImageError, read_image
 from cyclegan_dist.data.manifest import open_manifest
+from cyclegan_dist.data.picture import UnreadableImageError
 from cyclegan_dist.data.reader import BadSampleError, DataError, ShardReader
 from cyclegan_dist.data.shards import write_tar
 from cyclegan_dist.data.values import ValueRange
@@ -116,8 +116,8 @@ class JobWorker:
     def _read(self, source: Path | bytes, name: str) -> Tensor | None:
         """The decoded image, resized and cropped, or None and a line with the reason."""
         try:
-            picture = read_image(source, max_pixels=self.job.max_pixels)
-            resized = self._sizes.resized(self._translator.decode(picture.pixels))
+            picture = self._translator.read(source, self.job.max_pixels)
+            resized = self._sizes.resized(self._translator.decode(picture))
             image = self._sizes.cropped(resized)
         except UnreadableImageError as error:
             self._left_out.append(f"left out {printable(name)}: {error}")
@@ -133,8 +133,9 @@ class JobWorker:
         if eight_bits and trained is not None:
             self._counts["8 bits, of which 0 is black and 255 white, for a model trained on " + trained.dtype] += 1
         elif not eight_bits and trained is None:
-            black, white = self.job.black or 0, self.job.white or 65535
-            self._counts[f"more than 8 bits, {black:g} is black and {white:g} white; written with 8, as trained"] += 1
+            white = "the largest value of their bits" if self.job.white is None else f"{self.job.white:g}"
+            levels = f"{self.job.black or 0:g} is black and {white} white"
+            self._counts[f"more than 8 bits, of which {levels}; written with 8, as trained"] += 1
         if remark := self._sizes.remark(height, width):
             self._counts[remark] += 1
 

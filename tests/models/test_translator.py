@@ -85,8 +85,8 @@ def test_a_batch_keeps_its_order_and_only_large_images_are_tiled(snapshot: Snaps
     [
         (b"no image", "no image"),
         (np.zeros((4, 4, 3), np.float32), "values of float32 have no known range: give white"),
-        (np.zeros((4, 4, 3), np.int64), "an array of int64: give uint8, or uint16"),
-        (torch.zeros(3, 4, 4, dtype=torch.bool), r"3 x 4 x 4 of torch\.bool; give uint8, or uint16"),
+        (np.zeros((4, 4, 3), np.int64), "an array of int64: give uint8, uint16"),
+        (torch.zeros(3, 4, 4, dtype=torch.bool), r"3 x 4 x 4 of torch\.bool; give uint8, uint16"),
         (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "1 x 3 x 4 x 4"),
         (np.zeros((4, 4, 4), np.uint8), "the image has 4 channels, and direction AB takes 3"),
         (Image.new("CMYK", (4, 4)), "convert it to RGB"),
