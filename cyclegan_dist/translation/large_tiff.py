@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tifffile import TiffPage
 
 LARGE = 16_000_000  # pixels: smaller images are read whole
+MOST_OF_SEGMENT = 16_000_000  # pixels of a strip or tile, which is decoded in memory
 SEPARATE = 2  # one band after another
 ORIENTATION, COLOUR_PROFILE = 274, 34675
 
@@ -110,7 +111,7 @@ def _is_plain(page: "TiffPage") -> bool:
         and not any(page.extrasamples)  # 1 and 2 are transparency
         and page.tags.valueof(ORIENTATION, 1) == 1
         and COLOUR_PROFILE not in page.tags
-        and (page.is_memmappable or segment <= LARGE)
+        and (page.is_memmappable or segment <= MOST_OF_SEGMENT)
     )
 
 
