@@ -15,7 +15,13 @@ __all__ = ["__version__", "load"]
 
 
 def load(
-    source: str | os.PathLike[str], direction: str | None = None, device: str = "auto", *, tile: int = 0
+    source: str | os.PathLike[str],
+    direction: str | None = None,
+    device: str = "auto",
+    *,
+    tile: int = 0,
+    black: float | None = None,
+    white: float | None = None,
 ) -> "Translator":
     """Load one direction of a trained model.
 
@@ -25,6 +31,8 @@ def load(
         direction: AB or BA; by default AB if the model has it.
         device: `cpu`, `cuda`, `cuda:1`, ...; `auto` takes a GPU if there is one.
         tile: images with a longer side, in pixels, are computed in tiles of this side, in less memory; 0: none are.
+        black: the value of images with more than 8 bits that is black; by default the one of training, else 0.
+        white: the one that is white; by default the one of training, else the largest of their bits.
 
     Returns:
         A translator: `load(...).translate(image)` takes a path, bytes, a PIL image, an array or a tensor.
@@ -35,4 +43,4 @@ def load(
     from cyclegan_dist.models.translator import Translator  # loads torch
     from cyclegan_dist.registry.sources import open_source
 
-    return Translator(open_source(os.fspath(source)), direction, device, tile=tile)
+    return Translator(open_source(os.fspath(source)), direction, device, tile=tile, black=black, white=white)

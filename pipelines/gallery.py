@@ -71,7 +71,7 @@ def gallery(command: Gallery) -> Path:
 
 
 def _images(folder: Path, count: int, translator: "Translator") -> "dict[str, Tensor]":
-    """Up to `count` images by name, C x H x W uint8."""
+    """Up to `count` decoded images by name."""
     from cyclegan_dist.data.files import list_images, printable
 
     names = list_images(folder)

@@ -2,14 +2,19 @@
 
     python -m pipelines.translate RUN_DIR_or_SNAPSHOT_or_models:/NAME@ALIAS INPUT OUTPUT --direction AB
 
-INPUT is one image or a folder, of any sizes; OUTPUT gets the same file names, with the ending .npy where the
-translation has other than 1 or 3 channels. Of a run, the newest snapshot is used. If INPUT is a data set of
-`pipelines.prepare`, its domain A (or B) is translated, and OUTPUT gets WebDataset tars of the same names and keys.
+INPUT is one image or a folder, of any sizes; OUTPUT gets the same file names. Lossless files keep their type; others
+become PNG, and what no PNG holds TIFF or .npy: `--format` asks for another. Of a run, the newest snapshot is used. If
+INPUT is a data set of `pipelines.prepare`, its domain A (or B) is translated, and OUTPUT gets WebDataset tars of the
+same names and keys.
+
+A model that was trained on images of more than 8 bits takes and writes these. `--tile 1024 --max-megapixels 1000`
+translates large images in little memory: TIFF to TIFF is not even read whole.
 
 `--workers 8` spreads files, or shards, over a Ray cluster: that of RAY_ADDRESS, or one on this machine. The bytes are
 the same for any number. Run the same command again to resume an interrupted translation.
 """
 
+from collections import Counter
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -40,8 +45,8 @@ class Translate:
     """Folder of a run or of a snapshot, or models:/NAME@ALIAS."""
     input: tyro.conf.Positional[str]
     """An image, a folder of images, searched recursively, or folder or URL of a data set."""
-    output: tyro.conf.Positional[Path]
-    """File for an image, else a folder."""
+    output: tyro.conf.Positional[str]
+    """Folder to make or to fill; for an image also a file, of which the ending says the type."""
     direction: Literal["AB", "BA"] = "AB"
     """AB: from domain A to domain B."""
     batch_size: int = 1
@@ -50,6 +55,22 @@ class Translate:
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
     tile: int = 0
     """Pixels: images with a longer side are computed in tiles of this side, without seams, in less memory. 0: none."""
+    format: Literal["auto", "png", "jpg", "webp", "bmp", "gif", "tif", "npy"] = "auto"
+    """Type of the files to write. jpg has quality 100 and full colour resolution. auto: the input's, if it is lossless
+    and can hold the translation, else png, else npy."""
+    black: float | None = None
+    """Value that is black in input images of more than 8 bits. By default the one of training, or 0."""
+    white: float | None = None
+    """Value that is white in input images of more than 8 bits, 4095 for example. By default the one of training, or
+    the largest of their bits."""
+    preprocess: Literal["none", "resize_and_crop", "crop", "scale_width", "scale_width_and_crop"] = "none"
+    """Resize and crop as `data.preprocess` of training does, but crop at the centre. none: keep the size."""
+    load_size: int = 0
+    """Pixels that `--preprocess` resizes to. 0: the crop's size; for scale_width the width of training."""
+    crop_size: int = 0
+    """Side in pixels of the crop of `--preprocess`. 0: that of training."""
+    max_megapixels: float = 50
+    """Largest size of an image that is read, in millions of pixels: a limit for files that unpack to gigabytes."""
     workers: int = 0
     """Processes on a Ray cluster, with one core or GPU each. 0: this process does it."""
 
@@ -59,8 +80,10 @@ def run(command: Translate) -> int:
     _check(command)
     from cyclegan_dist.translation.job import Job  # these load torch
     from cyclegan_dist.translation.resume import unfinished
+    from cyclegan_dist.translation.sizes import geometry
 
     snapshot = open_source(command.model)
+    sizes = geometry(command.preprocess, command.load_size, command.crop_size, snapshot.preprocess)
     job = Job(
         snapshot=str(snapshot.folder.absolute()),
         direction=command.direction,
@@ -68,11 +91,18 @@ def run(command: Translate) -> int:
         batch_size=max(1, command.batch_size),
         tile=command.tile,
         dataset=command.input if _is_dataset(command.input) else "",
+        extension="" if command.format == "auto" else command.format,
+        max_pixels=round(1e6 * command.max_megapixels),
+        black=command.black,
+        white=command.white,
+        preprocess=command.preprocess,
+        load_size=sizes.load_size,
+        crop_size=sizes.crop_size,
     )
     tasks = _tasks(command, job, snapshot)
     if not job.dataset and Path(command.input).is_file():
         return _do(command, job, tasks, done_before=0)
-    with unfinished(command.output, job, command.input, tasks) as left:
+    with unfinished(Path(command.output), job, command.input, tasks) as left:
         return _do(command, job, left, done_before=len(tasks) - len(left))
 
 
@@ -80,6 +110,12 @@ def _check(command: Translate) -> None:
     """Refuse what can be refused before torch is loaded."""
     if command.workers < 0:
         raise UsageError(f"--workers {command.workers}: give 0 or more")
+    if command.max_megapixels <= 0 or command.load_size < 0 or command.crop_size < 0:
+        raise UsageError("--max-megapixels must be above 0, --load-size and --crop-size not below")
+    if command.white is not None and command.white <= (command.black or 0):
+        raise UsageError(f"--white {command.white:g} must be above --black {command.black or 0:g}")
+    if command.format != "auto" and _is_dataset(command.input):
+        raise UsageError(f"--format {command.format} is for files: shards hold PNG, or .npy where that cannot be")
     refuse_missing_source(command.model)
     if not _is_dataset(command.input) and not Path(command.input).exists():
         raise UsageError(f"{command.input} is neither an image nor a folder: it does not exist; give one")
@@ -91,26 +127,32 @@ def _is_dataset(source: str) -> bool:
 
 def _tasks(command: Translate, job: "Job", snapshot: "Snapshot") -> "list[Task]":
     from cyclegan_dist.data.manifest import open_manifest
-    from cyclegan_dist.translation.targets import file_tasks, shard_tasks
+    from cyclegan_dist.translation.targets import Result, file_tasks, shard_tasks
 
     _, channels = snapshot.channels(job.direction)
     if job.dataset:
         manifest = open_manifest(job.dataset).selected(snapshot.data_direction)
-        return shard_tasks(manifest, job.domain, command.output)
-    return file_tasks(Path(command.input), command.output, channels)
+        return shard_tasks(manifest, job.domain, Path(command.output))
+    result = Result(channels=channels, values=snapshot.values(job.direction[1]), extension=job.extension)
+    return file_tasks(Path(command.input), command.output, result)
 
 
 def _do(command: Translate, job: "Job", tasks: "list[Task]", done_before: int) -> int:
     """Do tasks and print their results. Returns the number of images that could not be read."""
     written = left_out = 0
+    counts: Counter[str] = Counter()
     progress = Progress(console=CONSOLE, disable=not CONSOLE.is_terminal)
     with progress as bar, closing(_outcomes(command, job, tasks)) as outcomes:
         task = bar.add_task(f"{Path(job.snapshot).name} {job.direction}", total=len(tasks))
         for count, outcome in outcomes:
             for line in (*outcome.left_out, *outcome.notes):
                 CONSOLE.print(line, soft_wrap=True, markup=False, highlight=False)
+            counts.update(outcome.counts)
             written, left_out = written + outcome.written, left_out + len(outcome.left_out)
             bar.update(task, advance=count)
+    for remark, count in counts.items():
+        line = f"{count} image{'s' * (count != 1)}: {remark}"
+        CONSOLE.print(line, soft_wrap=True, markup=False, highlight=False)
     kind = "shards" if job.dataset else "images"
     print(
         f"{written} images translated to {command.output}" + f", {done_before} {kind} done before" * bool(done_before)

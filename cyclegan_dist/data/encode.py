@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cyclegan_dist.data.arrays import PICTURES, array_bytes
 from cyclegan_dist.data.config import MAX_PIXELS
-from cyclegan_dist.data.images import from_pillow, read_image, to_pillow
+from cyclegan_dist.data.images import from_pillow, read_image, to_pillow, windowed
 from cyclegan_dist.data.picture import Picture, Source, UnreadableImageError
 from cyclegan_dist.data.values import ValueRange
 
@@ -136,45 +136,104 @@ def _described(
 
 def _encode_values(pixels: Tensor, name: str) -> EncodedImage:
     """C x H x W values of more than 8 bits: uint16 with 1 or 3 channels as PNG, others as `.npy`."""
+    array = pixels.permute(1, 2, 0).numpy()
     if len(pixels) in PICTURES and pixels.dtype == torch.uint16:
-        import imagecodecs
-
-        data = bytes(imagecodecs.png_encode(np.ascontiguousarray(_last(pixels).squeeze())))
-        return EncodedImage(name, data, "png", *_facts(pixels))
-    return EncodedImage(name, array_bytes(_last(pixels)), "npy", *_facts(pixels))
+        return EncodedImage(name, _png(array), "png", *_facts(pixels))
+    return EncodedImage(name, array_bytes(array), "npy", *_facts(pixels))
 
 
-def encode_image(image: Tensor, name: str, extension: str = "png", quality: int = 95) -> EncodedImage:
-    """A C x H x W uint8 image as JPEG (`jpg`) or PNG (`png`) bytes, or as those of an `.npy` file if its channels are
-    not 1 or 3.
+def holds(extension: str, channels: int, values: ValueRange | None) -> bool:
+    """Whether files of a kind can hold images: `npy` and `tif` any, `png` those of 8 or 16 bits with 1 or 3 channels,
+    and all others those of 8 bits with 1 or 3 channels.
+
+    Args:
+        extension: of the file type, in lower case and without a dot.
+        channels: of the images.
+        values: of the images' domain; None for 8 bits.
     """
-    if len(image) not in PICTURES:
-        return EncodedImage(name, array_bytes(_last(image)), "npy", *_facts(image))
-    buffer = io.BytesIO()
-    if extension == "jpg":
-        to_pillow(image).save(buffer, "JPEG", quality=quality, subsampling=0)
-    else:
-        to_pillow(image).save(buffer, "PNG")
-    return EncodedImage(name, buffer.getvalue(), extension, *_facts(image))
+    if extension in ("npy", "tif", "tiff"):
+        return True
+    deep = values is not None and not (extension == "png" and values.dtype == "uint16")
+    return channels in PICTURES and not deep
 
 
-def write_image(image: Tensor, path: Path) -> None:
-    """Write a C x H x W uint8 image in the format of the path's ending.
+def encode_image(
+    image: Tensor, name: str, extension: str = "png", quality: int = 95, values: ValueRange | None = None
+) -> EncodedImage:
+    """An image as the bytes of a file: JPEG or PNG, with 16 bits for uint16 values, or `.npy` if neither holds it.
+
+    Args:
+        image: C x H x W uint8, or float32 in [-1, 1].
+        name: of the file.
+        extension: png or jpg.
+        quality: of JPEG, 1 to 100.
+        values: of the image's domain; None for 8 bits.
+    """
+    array = _values(image, values)
+    facts = _facts(image)
+    if extension == "jpg" and holds("jpg", len(image), values):
+        buffer = io.BytesIO()
+        to_pillow(_channels_first(array)).save(buffer, "JPEG", quality=quality, subsampling=0)
+        return EncodedImage(name, buffer.getvalue(), "jpg", *facts)
+    if holds("png", len(image), values):
+        return EncodedImage(name, _png(array), "png", *facts)
+    return EncodedImage(name, array_bytes(array), "npy", *facts)
+
+
+def write_image(image: Tensor, path: Path, values: ValueRange | None = None) -> None:
+    """Write an image in the format of the path's ending: JPEG of quality 100 with 4:4:4, WebP without loss.
+
+    Args:
+        image: C x H x W uint8, or float32 in [-1, 1].
+        path: of the file.
+        values: of the image's domain; None for 8 bits.
 
     Raises:
         OSError, ValueError: if it cannot be written, or not in that format.
     """
-    if path.suffix.lower() == ".npy":
-        path.write_bytes(array_bytes(_last(image)))
-    elif len(image) not in PICTURES:
-        raise ValueError(f"an image of {len(image)} channels must end in .npy")
-    else:
-        to_pillow(image).save(path, quality=95)  # used by JPEG and WebP, ignored by the others
+    extension, array = path.suffix.lower().removeprefix("."), _values(image, values)
+    if not holds(extension, len(image), values):
+        kind = f"of {values.dtype} and " if values else ""
+        raise ValueError(f"an image {kind}of {len(image)} channels must end in .npy or .tif")
+    if extension == "npy":
+        path.write_bytes(array_bytes(array))
+    elif array.dtype != np.uint8 and extension == "png":
+        path.write_bytes(_png(array))
+    elif array.dtype != np.uint8 or len(image) not in PICTURES:
+        import tifffile  # where it is used: absent on a machine that reads only JPEG and PNG
+
+        tifffile.imwrite(path, array[..., 0] if len(image) == 1 else array, **tiff_layout(len(image)))
+    else:  # each format takes of these what it knows
+        to_pillow(_channels_first(array)).save(path, quality=100, subsampling=0, lossless=True)
 
 
-def _last(image: Tensor) -> np.ndarray:
-    """H x W x C."""
-    return image.permute(1, 2, 0).numpy()
+def tiff_layout(channels: int) -> dict[str, Any]:
+    """Arguments of `tifffile` for H x W x C pixels (H x W of one channel), none of which is transparency."""
+    if channels in PICTURES:
+        return {"photometric": "rgb" if channels == 3 else "minisblack", "metadata": None}
+    bands = {"planarconfig": "contig", "extrasamples": ["unspecified"] * (channels - 1)}
+    return {"photometric": "minisblack", "metadata": None, **bands}
+
+
+def _values(image: Tensor, values: ValueRange | None) -> np.ndarray:
+    """H x W x C, of the type that a file gets."""
+    array = windowed(image).numpy() if values is None else values.from_unit(image)
+    return array.transpose(1, 2, 0)
+
+
+def _channels_first(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array).permute(2, 0, 1)
+
+
+def _png(array: np.ndarray) -> bytes:
+    if array.dtype == np.uint8:
+        buffer = io.BytesIO()
+        to_pillow(_channels_first(array)).save(buffer, "PNG")
+        return buffer.getvalue()
+    import imagecodecs  # Pillow writes colour with 8 bits only
+
+    array = np.ascontiguousarray(array[..., 0] if array.shape[2] == 1 else array)
+    return bytes(imagecodecs.png_encode(array))
 
 
 def _facts(image: Tensor) -> tuple[int, int, str]:

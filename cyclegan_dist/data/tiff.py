@@ -31,13 +31,12 @@ def read_tiff(file: BinaryIO, max_pixels: int) -> Layers | None:
     Raises:
         UnreadableImageError, and nearly anything else if it is damaged.
     """
-    with _opened(file) as tiff:
+    with open_tiff(file) as tiff:
         page = tiff.pages.first
-        _refuse_large(page, max_pixels)
+        refuse_large(page, max_pixels)
         if _is_pillows(page):
             return None
-        _refuse_unknown(page)
-        _refuse_incomplete(page, file)
+        refuse_unreadable(page, file)
         values, bits = _values(page)
         alpha, premultiplied = _alpha(page)
         note = ""
@@ -53,18 +52,19 @@ def read_tiff(file: BinaryIO, max_pixels: int) -> Layers | None:
             premultiplied,
             orientation=int(page.tags.valueof(274, 1)),
             profile=bytes(page.tags.valueof(34675) or b""),
-            note="; ".join(filter(None, ("first of several frames taken" * _has_more(tiff), note))),
+            note="; ".join(filter(None, ("first of several frames taken" * has_more(tiff), note))),
         )
 
 
 def tiff_bits(file: BinaryIO) -> int:
     """Bits of each value of the first page, as `Layers.bits`; signed values of 8 bits have 16."""
-    with _opened(file) as tiff:
+    with open_tiff(file) as tiff:
         page = tiff.pages.first
         return _bits(page) if page.dtype is not None else 8
 
 
-def _opened(file: BinaryIO) -> "TiffFile":
+def open_tiff(file: BinaryIO) -> "TiffFile":
+    """The structure of a TIFF file; nearly any exception if it is damaged."""
     from tifffile import TiffFile
 
     # Pages are read as TIFF says: for these kinds of files it would read all of them at once.
@@ -84,7 +84,17 @@ def _is_pillows(page: "TiffPage") -> bool:
     return eight and (int(page.photometric) in kinds or int(page.compression) in PILLOWS_COMPRESSIONS)
 
 
-def _refuse_large(page: "TiffPage", max_pixels: int) -> None:
+def refuse_unreadable(page: "TiffPage", file: BinaryIO) -> None:
+    """Refuse what is not read, or would unpack to more than its size.
+
+    Raises:
+        UnreadableImageError: with the reason.
+    """
+    _refuse_unknown(page)
+    _refuse_incomplete(page, file)
+
+
+def refuse_large(page: "TiffPage", max_pixels: int) -> None:
     """Before any pixel is read. A tile is unpacked whole, however small the image."""
     sizes = [(page.imagewidth, page.imagelength)]
     if page.is_tiled:
@@ -160,7 +170,7 @@ def _alpha(page: "TiffPage") -> tuple[int | None, bool]:
     return None, False
 
 
-def _has_more(tiff: "TiffFile") -> bool:
+def has_more(tiff: "TiffFile") -> bool:
     """Whether there is a second image that is not a smaller version of the first. Pages are not counted: their chain
     may have no end.
     """

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cyclegan_dist.data.images import visible
+from cyclegan_dist.data.images import visible, windowed
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.evaluation.class_rate import class_index
 from cyclegan_dist.evaluation.config import EvaluationConfig
@@ -133,14 +133,14 @@ class Evaluator:
                 {key: values[k] for key, values in scores.items()},
                 (real[k], fake[k]),
                 confusions[k] if confusions else None,
-                {kind: x[k] for kind, x in pictures.items() if kind != "identity"} if i < SHOWN else {},
+                {kind: windowed(x[k]) for kind, x in pictures.items() if kind != "identity"} if i < SHOWN else {},
             )
             for k, i in enumerate(indices)
         ]
 
     def _translated(self, name: str, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Input, translation and, if the snapshot also translates back, reconstruction and identity: n x C x H x W
-        uint8, since users of the files get 8 bits.
+        """Input, translation and, if the snapshot also translates back, reconstruction and identity: n x C x H x W, of
+        the bits that users of the files get: uint8, or float32 in [-1, 1] in a domain with a value range.
         """
         real = self._stacked(name[0], indices)
         fake = torch.stack(self.translators[name].translate_batch(real))
@@ -169,17 +169,17 @@ class Evaluator:
     def _features(self, images: Tensor) -> Tensor:
         if self.features is None:
             return torch.empty(len(images), 0)
-        return self.features.of(visible(images).to(self.world.device))
+        return self.features.of(windowed(visible(images)).to(self.world.device))
 
     def _confusions(self, name: str, pictures: Mapping[str, Tensor]) -> list[Tensor]:
         """For each image its pixels by true and found class; empty where these are not known."""
         if self.palette is None:
             return []
         if name[1] == self.palette.domain and "truth" in pictures:
-            true, found = self.palette.labels(pictures["truth"]), self.palette.labels(pictures["translation"])
+            true, found = (self.palette.labels(windowed(pictures[kind])) for kind in ("truth", "translation"))
         elif name[0] == self.palette.domain and self.segmenter is not None:
-            true = self.palette.labels(pictures["input"])
-            found = segmented(self.segmenter, pictures["translation"], self.world.device)
+            true = self.palette.labels(windowed(pictures["input"]))
+            found = segmented(self.segmenter, windowed(pictures["translation"]), self.world.device)
         else:
             return []
         return [confusion(*labels, len(self.palette.classes)) for labels in zip(true, found, strict=True)]

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from cyclegan_dist.data.encode import write_image
-from cyclegan_dist.data.images import visible
+from cyclegan_dist.data.images import visible, windowed
+from cyclegan_dist.evaluation.scores import levels
 from cyclegan_dist.models.translator import Translator
 from cyclegan_dist.tracking.journal import read_records
 
@@ -29,7 +30,8 @@ class Section:
     Attributes:
         title: heading.
         names: of the images.
-        pictures: by label, for each image one C x H x W uint8. Of more than three channels three are shown.
+        pictures: by label, for each image one C x H x W, uint8 or float32 in [-1, 1]. Of more than three channels three
+            are shown.
     """
 
     title: str
@@ -45,12 +47,16 @@ def translated(
     Args:
         translators: by direction.
         direction: of the translations.
-        images: C x H x W uint8 of any sizes.
+        images: as of `Translator.decode`, of any sizes.
     """
-    pictures = {"input": list(images), "translation": [translators[direction].translate(image) for image in images]}
+    pictures = {"input": list(images), "translation": [_alone(translators[direction], image) for image in images]}
     if back := translators.get(direction[::-1]):
-        pictures["reconstruction"] = [back.translate(image) for image in pictures["translation"]]
+        pictures["reconstruction"] = [_alone(back, image) for image in pictures["translation"]]
     return pictures
+
+
+def _alone(translator: Translator, image: Tensor) -> Tensor:
+    return translator.translate_batch([image])[0]
 
 
 def write_gallery(
@@ -98,7 +104,7 @@ def _rows(out: Path, number: int, section: Section) -> list[dict[str, object]]:
         sources = {}
         for label, images in section.pictures.items():
             sources[label] = f"images/{number}-{i:04d}-{label}.png"
-            write_image(visible(images[i]), out / sources[label])
+            write_image(windowed(visible(images[i])), out / sources[label])
         rows.append({"name": name, "pictures": sources})
     return rows
 
@@ -133,5 +139,5 @@ def _draw_curves(journal: Path, panels: Mapping[str, Sequence[str]], out: Path) 
 
 def mean_absolute_error(images: Sequence[Tensor], truths: Sequence[Tensor]) -> float:
     """Mean over images of the mean absolute difference, in grey levels of 255."""
-    errors = [(image.float() - truth.float()).abs().mean() for image, truth in zip(images, truths, strict=True)]
+    errors = [(levels(image) - levels(truth)).abs().mean() for image, truth in zip(images, truths, strict=True)]
     return float(torch.stack(errors).mean())

@@ -1,4 +1,6 @@
-"""Errors image by image. Images are n x C x H x W uint8; L1 is in grey levels of 255, SSIM at most 1."""
+"""Errors image by image. Images are n x C x H x W, uint8 or float32 in [-1, 1]; L1 is in grey levels of 255, SSIM at
+most 1.
+"""
 
 import torch
 from torch import Tensor
@@ -9,36 +11,41 @@ from cyclegan_dist.data.arrays import PICTURES
 Scores = dict[str, list[float]]
 
 
+def levels(images: Tensor) -> Tensor:
+    """Images as grey levels, float in [0, 255]; those of float32 are not rounded."""
+    return (images + 1) * 127.5 if images.is_floating_point() else images.float()
+
+
 def l1(one: Tensor, two: Tensor) -> list[float]:
     """Mean absolute difference of each image, in grey levels."""
-    return (one.float() - two.float()).abs().mean((1, 2, 3)).tolist()
+    return (levels(one) - levels(two)).abs().mean((1, 2, 3)).tolist()
 
 
 def ssim(one: Tensor, two: Tensor) -> list[float]:
     """Structural similarity (Wang et al. 2004) of each image."""
-    similarity = structural_similarity_index_measure(one.float(), two.float(), data_range=255.0, reduction="none")
+    similarity = structural_similarity_index_measure(levels(one), levels(two), data_range=255.0, reduction="none")
     assert isinstance(similarity, Tensor)
     return similarity.reshape(-1).tolist()
 
 
 def psnr(one: Tensor, two: Tensor) -> list[float]:
     """Peak signal-to-noise ratio of each image in dB, 100 for equal ones."""
-    error = (one.float() - two.float()).square().mean((1, 2, 3))
+    error = (levels(one) - levels(two)).square().mean((1, 2, 3))
     return (10 * torch.log10(255.0**2 / error)).clamp(max=100).tolist()
 
 
 def pixel_accuracy(one: Tensor, two: Tensor, within: int) -> list[float]:
     """Share of pixels all of whose channels differ by at most `within` grey levels."""
-    far = (one.int() - two.int()).abs().amax(1)
+    far = (levels(one) - levels(two)).abs().amax(1)
     return (far <= within).float().mean((1, 2)).tolist()
 
 
 def grey(images: Tensor) -> Tensor:
-    """Luminance, n x 1 x H x W float; of images that are no pictures, the mean of their channels."""
+    """Luminance, n x 1 x H x W float in grey levels; of images that are no pictures, the mean of their channels."""
     if images.shape[1] == 3:
         weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-        return (images.float() * weights).sum(1, keepdim=True)
-    return images.float().mean(1, keepdim=True)
+        return (levels(images) * weights).sum(1, keepdim=True)
+    return levels(images).mean(1, keepdim=True)
 
 
 def correlation(one: Tensor, two: Tensor) -> list[float]:

@@ -1,5 +1,5 @@
-"""The model that MLflow loads from code: image files in, their translations in base64 out: PNGs, or `.npy` files where
-the channels are not 1 or 3.
+"""The model that MLflow loads from code: image files in, their translations in base64 out: PNGs, of 16 bits where the
+domain has uint16 values, or `.npy` files where no PNG holds them.
 """
 
 import base64
@@ -36,7 +36,8 @@ class ImageTranslator(PythonModel):
 
         translator = self.translators[direction]
         image = translator.decode(base64.b64decode(data) if isinstance(data, str) else bytes(data))
-        return base64.b64encode(encode_image(translator.translate_batch([image])[0], "answer").data).decode()
+        (made,) = translator.translate_batch([image])
+        return base64.b64encode(encode_image(made, "answer", values=translator.values_out).data).decode()
 
 
 set_model(ImageTranslator())

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from cyclegan_dist.data.values import ValueRange
     from cyclegan_dist.methods.contract import MethodConfig
     from cyclegan_dist.networks.build import Generator
 
@@ -53,6 +54,7 @@ class _Card:
     method: str = DEFAULT
     directions: tuple[Literal["AB", "BA"]] | tuple[Literal["AB", "BA"], Literal["AB", "BA"]] = ("AB", "BA")
     preprocess: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,19 @@ class Snapshot:
         """Which domain of data sets its domain A is: A for AtoB, B for BtoA (`data.direction` of its training)."""
         return "BtoA" if self.preprocess.get("direction") == "BtoA" else "AtoB"
 
+    def values(self, domain: str) -> "ValueRange | None":
+        """The value range of a domain, A or B, whose images have more than 8 bits; None if they have 8.
+
+        Raises:
+            UsageError: if the card is damaged.
+        """
+        from cyclegan_dist.data.values import ValueRange
+
+        try:
+            return ValueRange.from_json(self.card.get("values", {}).get(domain))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"snapshot {self.folder} is damaged: {CARD}: values.{domain}: {error}") from error
+
     def generator(self, direction: str, device: "torch.device | str" = "cpu") -> "Generator":
         """The generator of `direction`, in evaluation mode and without gradients.
 
@@ -170,7 +185,8 @@ def save_snapshot(
         folder: to make; replaced if it exists.
         translators: by direction: AB, BA or both.
         config: the method they were built from.
-        facts: JSON values for the card (nimg, run, data digests, preprocessing).
+        facts: JSON values for the card (nimg, run, data digests, preprocessing; `values`: by domain, the fields of its
+            value range, of domains that have one).
 
     Returns:
         `folder`.

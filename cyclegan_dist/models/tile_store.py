@@ -1,10 +1,11 @@
 """Images and layers of a network that are read and written window by window, with running statistics."""
 
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -34,51 +35,108 @@ def windows(shape: Shape, parts: tuple[int, int]) -> Iterator[Window]:
             yield Window(top, min(top + steps[0], shape[1]), left, min(left + steps[1], shape[2]))
 
 
-class Pixels:
-    """A C x H x W uint8 image in [-1, 1], enlarged by `down` rows and `right` columns."""
+class ImageSource(Protocol):
+    """An image, C x H x W, that is read window by window."""
 
-    def __init__(self, image: Tensor, down: int, right: int, mode: Literal["reflect", "edge"], like: Tensor):
-        self._image = np.pad(image.numpy(), ((0, 0), (0, down), (0, right)), mode=mode)
-        self._like = like
-        channels, height, width = self._image.shape
+    shape: Shape
+
+    def read(self, window: Window) -> Tensor:
+        """C x h x w, uint8 or float32 in [-1, 1]."""
+        ...
+
+
+class ImageInMemory:
+    """A C x H x W tensor as an `ImageSource`."""
+
+    def __init__(self, image: Tensor):
+        self._image = image
+        channels, height, width = image.shape
         self.shape: Shape = (channels, height, width)
 
     def read(self, window: Window) -> Tensor:
-        part = self._image[:, window.top : window.bottom, window.left : window.right]
-        return to_unit_range(torch.from_numpy(part), self._like.device, self._like.dtype)
+        return self._image[:, window.top : window.bottom, window.left : window.right]
+
+
+class PaddedImage:
+    """An image in [-1, 1], enlarged by `down` rows and `right` columns."""
+
+    def __init__(self, image: ImageSource, down: int, right: int, mode: Literal["reflect", "replicate"], like: Tensor):
+        self._image, self._mode, self._like = image, mode, like
+        channels, height, width = image.shape
+        self.shape: Shape = (channels, height + down, width + right)
+
+    def read(self, window: Window) -> Tensor:
+        _, height, width = self._image.shape
+        rows = self._inside(window.top, window.bottom, height)
+        columns = self._inside(window.left, window.right, width)
+        top, left = int(rows.min()), int(columns.min())
+        part = self._image.read(Window(top, int(rows.max()) + 1, left, int(columns.max()) + 1))
+        part = part[:, rows - top][:, :, columns - left]
+        return to_unit_range(part, self._like.device, self._like.dtype)
+
+    def _inside(self, start: int, stop: int, side: int) -> Tensor:
+        """Positions in the image of positions in the enlarged one."""
+        positions = torch.arange(start, stop)
+        beyond = 2 * (side - 1) - positions if self._mode == "reflect" else torch.full_like(positions, side - 1)
+        return torch.where(positions < side, positions, beyond)
 
     def close(self) -> None:
         """There is no file."""
 
 
-class StoredLayer:
-    """Activations in a file, height x width x channels, and functions to apply to them after they are read.
+class StoredPixels:
+    """Pixels in a file, height x width x channels.
 
     The file is mapped anew for each window: pages that stay mapped would count as memory of this process.
     """
 
-    def __init__(self, shape: Shape, folder: Path, like: Tensor):
-        self.shape, self._like = shape, like
-        self._dtype = like.cpu().numpy().dtype
-        self._then: list[Callable[[Tensor], Tensor]] = []
-        self._statistics = Statistics(shape[0], like)
-        handle, self._path = tempfile.mkstemp(dir=folder)
-        try:
-            # All of its space now: writing to a mapped file on a full disk would end the process.
-            os.posix_fallocate(handle, 0, int(np.prod(shape)) * self._dtype.itemsize)
-        finally:
-            os.close(handle)
+    def __init__(self, path: Path, dtype: np.dtype, shape: Shape, offset: int = 0):
+        self.path, self.shape, self._dtype, self._offset = path, shape, dtype, offset
+
+    def reserve(self) -> None:
+        """Take all space on disk, because writing to a mapped file on a full disk would end the process.
+
+        Raises:
+            OSError: if it is full.
+        """
+        with self.path.open("r+b" if self.path.exists() else "wb") as file:
+            os.posix_fallocate(file.fileno(), self._offset, math.prod(self.shape) * self._dtype.itemsize)
 
     def read(self, window: Window) -> Tensor:
+        """C x h x w, on the CPU, in the machine's byte order."""
         part = self._mapped("r")[window.top : window.bottom, window.left : window.right]
-        x = torch.from_numpy(np.array(part)).to(self._like.device).permute(2, 0, 1)
+        return torch.from_numpy(np.array(part, self._dtype.newbyteorder("="))).permute(2, 0, 1)
+
+    def write(self, window: Window, pixels: np.ndarray, channel: int = 0) -> None:
+        """Write n x h x w as n channels from `channel` on."""
+        part = self._mapped("r+")[window.top : window.bottom, window.left : window.right]
+        part[..., channel : channel + len(pixels)] = pixels.transpose(1, 2, 0)
+
+    def _mapped(self, mode: Literal["r", "r+"]) -> np.ndarray:
+        channels, height, width = self.shape
+        return np.memmap(self.path, self._dtype, mode, self._offset, (height, width, channels))
+
+
+class StoredLayer:
+    """Activations in a file, and functions to apply to them after they are read."""
+
+    def __init__(self, shape: Shape, folder: Path, like: Tensor):
+        self.shape, self._like = shape, like
+        self._then: list[Callable[[Tensor], Tensor]] = []
+        self._statistics = Statistics(shape[0], like)
+        handle, path = tempfile.mkstemp(dir=folder)
+        os.close(handle)
+        self._stored = StoredPixels(Path(path), like.cpu().numpy().dtype, shape)
+        self._stored.reserve()
+
+    def read(self, window: Window) -> Tensor:
+        x = self._stored.read(window).to(self._like.device)
         for change in self._then:
             x = change(x)
         return x
 
     def write(self, window: Window, values: Tensor) -> None:
-        part = self._mapped("r+")[window.top : window.bottom, window.left : window.right]
-        part[:] = values.permute(1, 2, 0).cpu().numpy()
+        self._stored.write(window, values.cpu().numpy())
         self._statistics.add(values)
 
     def then(self, change: Callable[[Tensor], Tensor]) -> None:
@@ -92,14 +150,10 @@ class StoredLayer:
 
     def close(self) -> None:
         """Delete the file."""
-        os.unlink(self._path)
-
-    def _mapped(self, mode: Literal["r", "r+"]) -> np.ndarray:
-        channels, height, width = self.shape
-        return np.memmap(self._path, self._dtype, mode, shape=(height, width, channels))
+        self._stored.path.unlink()
 
 
-Layer = Pixels | StoredLayer
+Layer = PaddedImage | StoredLayer
 
 
 class Statistics:

@@ -6,8 +6,10 @@ that it needs, writes its output to a temporary file, and accumulates mean and v
 that of the image in one piece, to rounding.
 """
 
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -17,7 +19,16 @@ from torch import Tensor, nn
 from cyclegan_dist.data.images import to_bytes
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.inference import padding
-from cyclegan_dist.models.tile_store import Layer, Pixels, Shape, StoredLayer, Window, windows
+from cyclegan_dist.models.tile_store import (
+    ImageInMemory,
+    ImageSource,
+    Layer,
+    PaddedImage,
+    Shape,
+    StoredLayer,
+    Window,
+    windows,
+)
 from cyclegan_dist.networks.build import Generator
 from cyclegan_dist.networks.resnet import ResidualBlock, ResnetGenerator
 
@@ -29,8 +40,10 @@ _MODES: dict[type[nn.Module], str] = {
 }
 
 
-def translate_tiled(network: Generator, image: Tensor, tile: int) -> Tensor:
-    """Translate one C x H x W uint8 image; the result is C' x H x W uint8 on the CPU.
+def translate_tiled(
+    network: Generator, image: Tensor, tile: int, finish: Callable[[Tensor], Tensor] = to_bytes
+) -> Tensor:
+    """Translate one C x H x W image, uint8 or float32 in [-1, 1]; the result is C' x H x W.
 
     Memory is that of both images and of a few tiles of the widest layer. Up to 6 * ngf bytes for each pixel of the
     image lie in the system's temporary folder (TMPDIR) meanwhile.
@@ -39,19 +52,17 @@ def translate_tiled(network: Generator, image: Tensor, tile: int) -> Tensor:
         network: a ResNet generator.
         image: of any size.
         tile: side of a tile in pixels, at least 32.
+        finish: applied to each part of the network's output, C' x h x w in [-1, 1].
 
     Raises:
         UsageError: if the network is another one, the tile is too small, or the temporary folder is full.
     """
-    resnet, (height, width) = tileable(network, tile), image.shape[1:]
     result: Tensor | None = None
-    for window, values in tiled_outputs(resnet, image, tile):
+    for window, values in tiled_outputs(tileable(network, tile), ImageInMemory(image), tile):
+        part = finish(values)
         if result is None:
-            result = torch.empty(len(values), height, width, dtype=torch.uint8)
-        inside = result[
-            :, window.top : window.bottom, window.left : window.right
-        ]  # without what was added to the sides
-        inside.copy_(to_bytes(values)[:, : inside.shape[1], : inside.shape[2]])
+            result = torch.empty(len(part), *image.shape[1:], dtype=part.dtype)
+        result[:, window.top : window.bottom, window.left : window.right] = part
     assert result is not None
     return result
 
@@ -70,26 +81,56 @@ def tileable(network: Generator, tile: int) -> ResnetGenerator:
 
 
 @torch.inference_mode()
-def tiled_outputs(network: ResnetGenerator, image: Tensor, tile: int) -> Iterator[tuple[Window, Tensor]]:
-    """The output of the network for a C x H x W uint8 image, window after window: C' x h x w in [-1, 1].
-
-    Together they have the sides that `inference.translate` gives the image before it crops.
+def tiled_outputs(network: ResnetGenerator, image: ImageSource, tile: int) -> Iterator[tuple[Window, Tensor]]:
+    """The translation of an image, window after window: C' x h x w in [-1, 1].
 
     Raises:
-        UsageError: if the temporary folder is full.
+        UsageError: if the temporary folder has no room for the layers.
     """
-    height, width = image.shape[1:]
+    _, height, width = image.shape
     down, right, mode = padding(height, width, network.multiple)
-    pixels = Pixels(image, down, right, "reflect" if mode == "reflect" else "edge", next(network.parameters()))
+    like = next(network.parameters())
+    pixels = PaddedImage(image, down, right, "reflect" if mode == "reflect" else "replicate", like)
     parts = -(-pixels.shape[1] // tile), -(-pixels.shape[2] // tile)
+    refuse_full_disk({Path(tempfile.gettempdir()): layer_bytes(network, image.shape)})
     try:
         with tempfile.TemporaryDirectory(prefix="cyclegan_tiles_") as folder:
-            made = _Pass(Path(folder), parts, next(network.parameters())).through(network.model, pixels)
+            made = _Pass(Path(folder), parts, like).through(network.model, pixels)
             for window in windows(made.shape, parts):
-                yield window, made.read(window)
+                inside = clipped(window, height, width)  # without what was added to the sides
+                if inside.top < inside.bottom and inside.left < inside.right:
+                    yield inside, made.read(inside)
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(f"no room for layers in {tempfile.gettempdir()} ({reason}): point TMPDIR elsewhere") from error
+
+
+def layer_bytes(network: ResnetGenerator, shape: Shape) -> int:
+    """Bytes of the layers of an image, C x H x W, that are on disk at the same time, at most: two at the image's size
+    or next to it.
+    """
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    first, last = convolutions[0], convolutions[-1]
+    width = max(1.5 * first.out_channels, last.in_channels + last.out_channels)
+    return int(width * first.weight.element_size() * shape[1] * shape[2])
+
+
+def refuse_full_disk(needed: Mapping[Path, int]) -> None:
+    """Refuse to begin what needs so many bytes in folders that exist.
+
+    Raises:
+        UsageError: if a file system has less room than its folders need together.
+    """
+    devices: dict[int, list[Path]] = defaultdict(list)
+    for folder in needed:
+        devices[folder.stat().st_dev].append(folder)
+    for folders in devices.values():
+        wanted, free = sum(needed[folder] for folder in folders), shutil.disk_usage(folders[0]).free
+        if wanted > free:
+            raise UsageError(
+                f"{' and '.join(map(str, folders))} need {wanted / 1e9:.2f} GB for this image, and {free / 1e9:.2f} GB "
+                "are free: point TMPDIR elsewhere, or free space"
+            )
 
 
 class _Pass:
@@ -140,7 +181,7 @@ class _Pass:
                 window.left * stride - around,
                 window.right * stride + more,
             )
-            inside = _clipped(wanted, height, width)
+            inside = clipped(wanted, height, width)
             top, bottom, left, right = (abs(a - b) for a, b in zip(wanted, inside, strict=True))
             x = F.pad(source.read(inside)[None], (left, right, top, bottom), mode=mode)
             made.write(window, F.conv2d(x, layer.weight, layer.bias, layer.stride)[0])
@@ -154,7 +195,7 @@ class _Pass:
         made = self._layer((layer.out_channels, 2 * height, 2 * width))
         for window in windows(made.shape, self.parts):
             top, bottom, left, right = (edge // 2 for edge in window)
-            x = source.read(_clipped(Window(top, bottom + 1, left, right + 1), height, width))
+            x = source.read(clipped(Window(top, bottom + 1, left, right + 1), height, width))
             made.write(window, layer(x[None])[0, :, : window.bottom - window.top, : window.right - window.left])
         return made
 
@@ -170,7 +211,7 @@ class _Pass:
         return StoredLayer(shape, self.folder, self.like)
 
 
-def _clipped(window: Window, height: int, width: int) -> Window:
+def clipped(window: Window, height: int, width: int) -> Window:
     """The part of a window that lies in the image."""
     top, bottom, left, right = window
     return Window(max(top, 0), min(bottom, height), max(left, 0), min(right, width))

@@ -3,7 +3,7 @@
 import io
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -12,14 +12,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cyclegan_dist.data.arrays import PICTURES
-from cyclegan_dist.data.images import UnreadableImageError, read_image, to_pillow, with_channels
+from cyclegan_dist.data.arrays import PICTURES, VALUES, WIDER
+from cyclegan_dist.data.config import MAX_PIXELS
+from cyclegan_dist.data.images import to_bytes, to_pillow, windowed, with_channels
+from cyclegan_dist.data.picture import Picture, Source, UnreadableImageError
+from cyclegan_dist.data.reading import read_image
+from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models import inference
 from cyclegan_dist.models.snapshot import Snapshot
-from cyclegan_dist.models.tiled import tileable, translate_tiled
+from cyclegan_dist.models.tile_store import ImageSource, Shape, Window
+from cyclegan_dist.models.tiled import layer_bytes, tileable, tiled_outputs, translate_tiled
 
 ImageFile = str | os.PathLike[str] | bytes
+_DTYPES: dict[torch.dtype, str] = {getattr(torch, name): name for name in VALUES}
+_OF_PILLOW = ("uint16", "int32", "float32")
 
 
 class Translator:
@@ -32,14 +39,18 @@ class Translator:
         tile: images with a longer side, in pixels, are computed in tiles of this side, in less memory and equal within
             rounding; 0: none are.
         whole_pixels: images of at most so many pixels, width times height, are computed in one piece in any case.
+        black: the value of images with more than 8 bits that is black; by default the one of training, else 0.
+        white: the one that is white; by default the one of training, else the largest of their bits.
 
     Attributes:
         direction: AB or BA.
         in_channels: of the images that the network takes.
         out_channels: of the translations.
+        values_in: range of the images that the network was trained on; None if these have 8 bits.
+        values_out: range of the translations; None if they have 8 bits.
 
     Raises:
-        UsageError: if the snapshot lacks the direction or is damaged, or device or tile cannot be used.
+        UsageError: if the snapshot lacks the direction or is damaged, or device, tile, black or white cannot be used.
     """
 
     def __init__(
@@ -50,9 +61,13 @@ class Translator:
         *,
         tile: int = 0,
         whole_pixels: int = 0,
+        black: float | None = None,
+        white: float | None = None,
     ):
         self.direction = direction or snapshot.directions[0]
         self.in_channels, self.out_channels = snapshot.channels(self.direction)
+        self.values_in, self.values_out = map(snapshot.values, self.direction)
+        self._black, self._white = black, white
         self._tile, self._whole_pixels = tile, whole_pixels
         self._network = snapshot.generator(self.direction, _usable(device))
         if tile:
@@ -68,12 +83,13 @@ class Translator:
         """Translate one image of any size; grey and colour are converted as needed.
 
         Args:
-            image: a file's path or its bytes, a PIL image, a uint8 array H x W x C or H x W, or a uint8 tensor
-                C x H x W.
+            image: a file's path or its bytes, a PIL image, an array H x W x C or H x W, or a tensor C x H x W. Their
+                values are uint8, 0 to 255, or of a type with more bits, which `decode` scales.
 
         Returns:
             The translation in the same size: a PIL image for a file or a PIL image, an array H x W x C' for an array, a
-            tensor C' x H x W on the CPU for a tensor.
+            tensor C' x H x W on the CPU for a tensor. Arrays, tensors and grey PIL images have the values of
+            `values_out`, or are uint8 if that is None.
 
         Raises:
             UnreadableImageError: if it is not such an image, or its channels do not fit.
@@ -84,17 +100,25 @@ class Translator:
             raise UsageError(
                 f"the translation has {self.out_channels} channels, which no PIL image has: give an array or a tensor"
             )
+        if as_picture and self.values_out and (self.out_channels == 3 or self.values_out.dtype not in _OF_PILLOW):
+            kind = f"{self.out_channels} channels of {self.values_out.dtype}"
+            raise UsageError(f"the translation has {kind}, which no PIL image has: give an array or a tensor")
         (made,) = self.translate_batch([self.decode(image)])
+        if self.values_out is not None:
+            made = torch.from_numpy(self.values_out.from_unit(made))
         if isinstance(image, np.ndarray):
             return made.permute(1, 2, 0).numpy()
         return to_pillow(made) if as_picture else made
 
     def translate_batch(self, images: Sequence[Tensor] | Tensor) -> list[Tensor]:
-        """Translate C x H x W uint8 images of any sizes and `in_channels` channels, those of equal size at once.
+        """Translate decoded images of any sizes and `in_channels` channels, those of equal size at once.
+
+        Args:
+            images: C x H x W, uint8 or float32 in [-1, 1].
 
         Returns:
-            For each image its translation, C' x H x W uint8 on the CPU. What one becomes can depend by rounding on how
-            many are computed with it.
+            For each image its translation, C' x H x W on the CPU: uint8, or float32 in [-1, 1] if there are
+            `values_out`. What one becomes can depend by rounding on how many are computed with it.
 
         Raises:
             UsageError: if the temporary folder for tiles is full.
@@ -105,43 +129,134 @@ class Translator:
         made: dict[int, Tensor] = {}
         for (_, height, width), positions in same_size.items():
             if 0 < self._tile < max(height, width) and height * width > self._whole_pixels:
-                made |= {i: translate_tiled(self._network, images[i], self._tile) for i in positions}
+                made |= {i: translate_tiled(self._network, images[i], self._tile, self._finished) for i in positions}
             else:
-                batch = inference.translate(self._network, torch.stack([images[i] for i in positions]))
-                made |= dict(zip(positions, batch, strict=True))
+                batch = inference.outputs(self._network, torch.stack([images[i] for i in positions]))
+                made |= dict(zip(positions, self._finished(batch), strict=True))
         return [made[position] for position in range(len(images))]
 
-    def decode(self, image: Tensor | np.ndarray | ImageFile | Image.Image) -> Tensor:
-        """Any image that `translate` takes as C x H x W uint8 with `in_channels` channels.
+    def translate_windows(self, image: ImageSource) -> Iterator[tuple[Window, Tensor]]:
+        """Translate a decoded image that is too large for memory, in tiles, whether or not it fits in one.
+
+        Yields:
+            Windows that cover the image, and the translation of each, as of `translate_batch`.
 
         Raises:
-            UnreadableImageError: as `translate`.
+            UsageError: if the translator has no `tile`, or the temporary folder has no room.
         """
+        for window, values in tiled_outputs(tileable(self._network, self._tile), image, self._tile):
+            yield window, self._finished(values)
+
+    def tile_bytes(self, shape: Shape) -> int:
+        """Bytes of the temporary folder that `translate_windows` needs for an image, C x H x W."""
+        return layer_bytes(tileable(self._network, self._tile), shape)
+
+    def _finished(self, values: Tensor) -> Tensor:
+        return to_bytes(values) if self.values_out is None else values.cpu().float()
+
+    def read(self, source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+        """An image file, for `decode`.
+
+        Args:
+            source: path or content.
+            max_pixels: width times height that is read.
+
+        Raises:
+            UnreadableImageError: as `read_image`.
+        """
+        white = self._white if self._white is not None else self.values_in.white if self.values_in else None
+        return read_image(source, max_pixels=max_pixels, white=white)
+
+    def decode(self, image: Tensor | np.ndarray | ImageFile | Image.Image | Picture) -> Tensor:
+        """Any image that `translate` takes, or `read` returns, as C x H x W with `in_channels` channels: uint8, or
+        float32 in [-1, 1] if there are `values_in`.
+
+        uint8 images are black at 0 and white at 255. Those with more bits are scaled by `black` and `white`; without
+        these by `values_in`; and else, if they are unsigned with 16 bits or fewer, from 0 to the largest value of these
+        bits.
+
+        Raises:
+            UnreadableImageError: as `translate`; and if there is no range for them, because they have another type, or
+                their largest value lies below a quarter of that.
+        """
+        picture = image if isinstance(image, Picture) else self._picture(image)
+        pixels, bits = picture.pixels, picture.source.bits
+        if pixels.dtype not in _DTYPES or pixels.ndim != 3 or not pixels.numel():
+            raise UnreadableImageError(
+                f"no image: {' x '.join(map(str, pixels.shape))} of {pixels.dtype}; give {', '.join(VALUES)}, a tensor "
+                "as C x H x W, an array as H x W x C"
+            )
+        return self.scaled(pixels, self.range_of(pixels.dtype, bits, lambda: int(pixels.numpy().max())))
+
+    def _picture(self, image: Tensor | np.ndarray | ImageFile | Image.Image) -> Picture:
+        """The values of an image in their own type."""
         if isinstance(image, Image.Image):
-            file = io.BytesIO()
-            try:  # so that palettes, transparency and 16 bits become the same as those of files
+            if image.mode in ("F", "I"):
+                values = np.asarray(image)
+                if image.mode == "F" or values.min() < 0 or values.max() > 65535:  # which no PNG has
+                    return self._picture(values)
+            file = io.BytesIO()  # so that palettes, transparency and 16 bits become the same as those of files
+            try:
                 image.save(file, "PNG", compress_level=1)
             except OSError as error:
                 raise UnreadableImageError(f"{error}: convert it to RGB") from error
             image = file.getvalue()
         if isinstance(image, bytes):
-            pixels = read_image(image).pixels
-        elif isinstance(image, str | os.PathLike):
-            pixels = read_image(Path(image)).pixels
-        elif isinstance(image, np.ndarray):
-            pixels = torch.from_numpy(np.ascontiguousarray(np.atleast_3d(image))).permute(2, 0, 1)
-        else:
-            pixels = image
-        if pixels.dtype != torch.uint8 or pixels.ndim != 3 or not pixels.numel():
-            shape = " x ".join(map(str, image.shape)) if isinstance(image, Tensor | np.ndarray) else ""
-            raise UnreadableImageError(
-                f"no image: {shape} of {pixels.dtype}; give uint8, a tensor as C x H x W, an array as H x W x C"
-            )
+            return self.read(image)
+        if isinstance(image, str | os.PathLike):
+            return self.read(Path(image))
+        if isinstance(image, np.ndarray):
+            name = WIDER.get(image.dtype.name, image.dtype.name)
+            if name not in VALUES:
+                raise UnreadableImageError(f"an array of {image.dtype}: give {', '.join(VALUES)}")
+            native = np.ascontiguousarray(np.atleast_3d(image), name)
+            image = torch.from_numpy(native).permute(2, 0, 1) if native.ndim == 3 else torch.from_numpy(native)
+        return Picture(image, "", as_is=False, source=Source(8 * image.element_size()))
+
+    def range_of(self, dtype: torch.dtype, bits: int, largest: Callable[[], int]) -> ValueRange | None:
+        """The range that images of a type are read with; None for uint8 images of a domain of 8 bits.
+
+        Args:
+            dtype: of the images' values.
+            bits: of these that are used.
+            largest: computes the largest of them; called only if they are of uint16 and of unknown range.
+
+        Raises:
+            UnreadableImageError: as `decode`.
+        """
+        if dtype == torch.uint8:
+            return self.values_in
+        known, name, limit = self.values_in, _DTYPES[dtype], 2**bits - 1
+        if known is None and self._white is None:
+            if name != "uint16":
+                raise UnreadableImageError(f"values of {name} have no known range: give white, the value that is white")
+            if (found := largest()) < limit // 4:
+                raise UnreadableImageError(
+                    f"its largest value, {found}, is less than a quarter of the {limit} of {bits} bits: give white, "
+                    f"the value that is white ({limit} if it is meant to be dark), or scale the image"
+                )
+        black = self._black if self._black is not None else known.black if known else 0.0
+        white = self._white if self._white is not None else known.white if known else limit
+        try:
+            return ValueRange(name, black, white)
+        except ValueError as error:
+            raise UnreadableImageError(str(error)) from error
+
+    def scaled(self, pixels: Tensor, values: ValueRange | None) -> Tensor:
+        """C x h x w values of a file, or a part of it, as `decode` returns them; `values` as of `range_of`.
+
+        Raises:
+            UnreadableImageError: if the channels do not fit.
+        """
         if len(pixels) != self.in_channels and not {len(pixels), self.in_channels} <= set(PICTURES):
             raise UnreadableImageError(
                 f"the image has {len(pixels)} channels, and direction {self.direction} takes {self.in_channels}"
             )
-        return with_channels(pixels, self.in_channels)
+        if pixels.is_floating_point() and not bool(pixels.isfinite().all()):  # arrays, and parts of large files
+            raise UnreadableImageError("some of its values are NaN or infinite: replace them")
+        if values is not None:
+            pixels = values.to_unit(pixels)
+        return with_channels(pixels if self.values_in is not None else windowed(pixels), self.in_channels)
 
 
 def open_translators(

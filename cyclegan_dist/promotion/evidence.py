@@ -8,6 +8,7 @@ import torch
 from torchvision.utils import make_grid
 
 from cyclegan_dist.data.images import to_pillow, visible
+from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.evaluation.measure import Evaluation
 from cyclegan_dist.evaluation.report import table
 from cyclegan_dist.models.export import available_formats, export_generators
@@ -17,8 +18,8 @@ from cyclegan_dist.training.segments import parse_segments
 _CARD = """# {{ name }}
 
 Image-to-image translation from domain {{ ways }}, trained with the method {{ method }}; the parameter `direction` is
-{{ directions | join(" or ") }}. Images of any size, 8 bits, {{ card.input_nc }} channels in A and {{ card.output_nc }}
-in B.
+{{ directions | join(" or ") }}. Images of any size: {{ card.input_nc }} channels, {{ bits.A }} in A, and
+{{ card.output_nc }}, {{ bits.B }} in B.
 
 Trained by {{ card.program }} as run {{ card.run }}, for {{ card.nimg }} images per domain.
 
@@ -108,6 +109,7 @@ def describe(name: str, snapshot: Snapshot, evaluation: Evaluation, reason: str,
             ways=describe_directions(*snapshot.directions),
             directions=snapshot.directions,
             card=snapshot.card,
+            bits={domain: _bits(snapshot.values(domain)) for domain in "AB"},
             counts=[f"{count} images of {domain}" for domain, count in evaluation.facts["images"].items()],
             source=evaluation.facts["source"],
             rows=table(evaluation.figures),
@@ -117,6 +119,10 @@ def describe(name: str, snapshot: Snapshot, evaluation: Evaluation, reason: str,
             segments=parse_segments(snapshot.card.get("segments", ())),
         )
     )
+
+
+def _bits(values: ValueRange | None) -> str:
+    return f"{values.dtype} of {values.black:g} (black) to {values.white:g} (white)" if values else "8 bits"
 
 
 def _draw_samples(evaluation: Evaluation, path: Path) -> None:

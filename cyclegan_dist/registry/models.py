@@ -31,7 +31,10 @@ MODEL_NAME = "generators"
 SHA256 = "snapshot_sha256"  # parameter of a logged model: `Snapshot.digest`
 STATE_SHA256 = "state_sha256"  # that of its training state, if it has one
 _PACKAGE = Path(__file__).parents[1]
-_NEEDS = ("mlflow", "torch", "safetensors", "pydantic", "numpy", "pandas", "pillow", "fsspec", "pyarrow")
+_NEEDS = (
+    *("mlflow", "torch", "safetensors", "pydantic", "numpy", "pandas", "fsspec", "pyarrow"),
+    *("pillow", "tifffile", "imagecodecs"),
+)
 
 
 def log_generators(
@@ -46,9 +49,9 @@ def log_generators(
     """Log the generators of a snapshot as one model of an MLflow run. Returns its URI.
 
     It is a pyfunc model made from code and safetensors: a column `image` of the bytes of image files (base64 over
-    HTTP) and the parameter `direction` in, PNGs in base64 out, or `.npy` files where the channels are not 1 or 3. It
-    carries this package's source, so that it loads where the package is not installed. What an earlier call has logged
-    stays; what it has begun and not ended is deleted.
+    HTTP) and the parameter `direction` in, PNGs in base64 out, of 16 bits where the domain has uint16 values, or
+    `.npy` files where no PNG holds them. It carries this package's source, so that it loads where the package is not
+    installed. What an earlier call has logged stays; what it has begun and not ended is deleted.
 
     Args:
         run_id: of the MLflow run.

@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from cyclegan_dist.data.encode import encode_image
-from cyclegan_dist.data.images import FORMATS, UnreadableImageError, read_image
+from cyclegan_dist.data.picture import UnreadableImageError
+from cyclegan_dist.data.pillow_files import FORMATS
 from cyclegan_dist.models.snapshot import Snapshot, describe_directions
 from cyclegan_dist.models.translator import open_translators
 from cyclegan_dist.service.messages import Refusal, Translation, TranslationRequest
@@ -21,7 +22,7 @@ TILE = 1024  # pixels of a tile's side
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedRequest:
-    """A request with its image as C x H x W uint8, of as many channels as the direction takes."""
+    """A request with its image, as `Translator.decode` returns it."""
 
     pixels: Tensor
     direction: str
@@ -51,19 +52,20 @@ class RequestHandler:
             ways = describe_directions(*self.translators)
             raise Refusal(422, f"a reconstruction needs both directions, and this model translates {ways} only")
         _refuse_large(_size(request.data), self.max_pixels)
+        translator = self.translators[request.direction]
         try:
-            pixels = read_image(request.data).pixels
+            picture = translator.read(request.data)
         except UnreadableImageError as error:
             raise Refusal(422, f"this file cannot be read: {error}") from error
-        _refuse_large((pixels.shape[2], pixels.shape[1]), self.max_pixels)
+        _refuse_large((picture.pixels.shape[2], picture.pixels.shape[1]), self.max_pixels)
         try:
-            pixels = self.translators[request.direction].decode(pixels)
+            pixels = translator.decode(picture)
         except UnreadableImageError as error:
             raise Refusal(422, str(error)) from error
         return DecodedRequest(pixels=pixels, direction=request.direction, reconstruction=request.reconstruction)
 
     def translate(self, batch: Sequence[DecodedRequest]) -> list[list[Tensor]]:
-        """For each image its translation and, if requested, its reconstruction: C x H x W uint8.
+        """For each image its translation and, if requested, its reconstruction, as `Translator.translate_batch`.
 
         The result for an image does not depend on the rest of the batch, except on a GPU, by rounding.
         """
@@ -80,7 +82,12 @@ class RequestHandler:
     def encode(self, images: Sequence[Tensor], request: TranslationRequest) -> Translation:
         """The files of one result of `translate`."""
         names = ("translation", "reconstruction")
-        files = [encode_image(image, name, request.extension) for image, name in zip(images, names, strict=False)]
+        there = self.translators[request.direction]
+        values = (there.values_out, there.values_in)
+        files = [
+            encode_image(image, name, request.extension, values=range_)
+            for image, name, range_ in zip(images, names, values, strict=False)
+        ]
         return Translation(image=files[0], reconstruction=files[1] if len(files) > 1 else None)
 
     def groups(self, batch: Sequence[DecodedRequest]) -> Iterable[list[int]]:

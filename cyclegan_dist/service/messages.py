@@ -29,7 +29,7 @@ class TranslationRequest:
         data: an untrusted image file; only its length has been checked.
         direction: AB or BA.
         reconstruction: whether the translation is to be translated back as well.
-        extension: png or jpg: format of the translation, where it has 1 or 3 channels.
+        extension: png or jpg: format of the translation, where it has 1 or 3 channels and, for jpg, 8 bits.
     """
 
     data: bytes

@@ -1,7 +1,9 @@
 """Translation jobs, as plain data that can be sent to other machines."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from cyclegan_dist.data.config import MAX_PIXELS, Preprocess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +17,13 @@ class Job:
         batch_size: images of equal size that are computed at once.
         tile: images with a longer side, in pixels, are computed in tiles of this side; 0: none are.
         dataset: root of the data set whose shards are translated; empty if files are.
+        extension: of the files that are written; empty: as the input, where that can be.
+        max_pixels: of an image that is read, width times height.
+        black: the value of images with more than 8 bits that is black; None: as in training.
+        white: the one that is white.
+        preprocess: how images are resized or cropped before; none: not at all.
+        load_size: pixels that `preprocess` resizes to.
+        crop_size: side of the crop in pixels, from the centre.
     """
 
     snapshot: str
@@ -23,6 +32,13 @@ class Job:
     batch_size: int = 1
     tile: int = 0
     dataset: str = ""
+    extension: str = ""
+    max_pixels: int = MAX_PIXELS
+    black: float | None = None
+    white: float | None = None
+    preprocess: Preprocess = "none"
+    load_size: int = 256
+    crop_size: int = 256
 
     @property
     def domain(self) -> str:
@@ -51,8 +67,10 @@ class TranslationResult:
         written: number of images.
         left_out: a line for each image that could not be read, with the reason.
         notes: a line for each image that was read in part, a first frame for one.
+        counts: how many images a remark applies to, by the remark.
     """
 
     written: int
     left_out: list[str]
     notes: list[str]
+    counts: dict[str, int] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.models.snapshot import weights_name
+from cyclegan_dist.models.snapshot import CARD, weights_name
 from cyclegan_dist.storage.files import write_atomic
 from cyclegan_dist.translation.job import Job, Task
 
@@ -57,10 +57,12 @@ def unfinished(output: Path, job: Job, source: str, tasks: list[Task]) -> Iterat
 
 def _facts(job: Job, source: str) -> dict[str, Any]:
     """Everything that the written bytes depend on."""
-    weights = Path(job.snapshot, weights_name(job.direction))
-    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
+    files = {"weights": Path(job.snapshot, weights_name(job.direction)), "card": Path(job.snapshot, CARD)}
+    hashes = {
+        name: hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "" for name, path in files.items()
+    }
     options = {key: value for key, value in asdict(job).items() if key not in ("snapshot", "device")}
-    return {**options, "weights": sha256, "source": os.path.abspath(source)}
+    return {**options, **hashes, "source": os.path.abspath(source)}
 
 
 def _refuse_other(mark: Path, facts: dict[str, Any]) -> None:

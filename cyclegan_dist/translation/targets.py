@@ -1,41 +1,78 @@
 """Tasks of a job: the file or shard that each input is written to."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from cyclegan_dist.data.arrays import PICTURES
+from cyclegan_dist.data.encode import holds
 from cyclegan_dist.data.files import EXTENSIONS, list_images, printable
 from cyclegan_dist.data.manifest import Manifest
+from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.data.verify import samples_by_shard
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.translation.job import Task
 
+FORMATS = ("png", "jpg", "webp", "bmp", "gif", "tif", "npy")  # that can be asked for
+KEPT = ("png", "bmp", "ppm", "pgm", "pnm", "tif", "tiff", "npy")  # lossless; other kinds of files become PNG
 
-def file_tasks(source: Path, output: Path, channels: int) -> list[Task]:
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What is written.
+
+    Attributes:
+        channels: of the translations.
+        values: of the translations; None for 8 bits.
+        extension: of the file type that was asked for; empty: that of the input, where it is lossless and can hold the
+            translation, else png, else npy.
+    """
+
+    channels: int
+    values: ValueRange | None = None
+    extension: str = ""
+
+    def can_be(self, extension: str) -> bool:
+        """Whether files of a type can hold it."""
+        return holds(extension, self.channels, self.values)
+
+    @property
+    def what(self) -> str:
+        """For messages."""
+        bits = self.values.dtype if self.values else "8 bits"
+        return f"the translation has {bits} and {self.channels} channels"
+
+
+def file_tasks(source: Path, output: str, result: Result) -> list[Task]:
     """A task for each image of the folder `source`, below `output`; or for the one file `source`.
 
     Args:
         source: a folder, which is searched recursively, or a file.
-        output: a folder for a folder, a folder or a file for a file.
-        channels: of the translations.
+        output: a folder for a folder; for a file a file with a suffix, or a folder: one that exists, or a name that has
+            no suffix or ends with a slash.
+        result: what is written.
 
     Raises:
-        UsageError: if there are no images, or if one would overwrite an input or another, or lie outside `output`.
+        UsageError: if there are no images; if the file type cannot hold the translations; or if one would overwrite an
+            input or another, or lie outside `output`.
     """
+    if result.extension and not result.can_be(result.extension):
+        raise UsageError(f"--format {result.extension}: {result.what}: {_HELD}")
+    folder = Path(output)
     if source.is_dir():
         names = list_images(source)
         if not names:
             raise UsageError(f"{source} holds no images")
-        targets = {source / name: output / _written_name(name, channels) for name in names}
-        _refuse_outside(output, targets)
+        targets = {source / name: folder / _written_name(name, result) for name in names}
+        _refuse_outside(folder, targets)
     elif not source.is_file():
         raise UsageError(f"{source} is neither an image nor a folder")
-    elif output.is_dir():
-        targets = {source: output / _written_name(source.name, channels)}
-        _refuse_outside(output, targets)
-    elif channels not in PICTURES and output.suffix.lower() != ".npy":
-        raise UsageError(f"the translation has {channels} channels: give an OUTPUT that ends in .npy")
+    elif folder.is_dir() or output.endswith("/") or not folder.suffix:
+        if folder.is_file():
+            raise UsageError(f"{folder} is a file without a suffix: choose another OUTPUT")
+        targets = {source: folder / _written_name(source.name, result)}
+        _refuse_outside(folder, targets)
     else:
-        targets = {source: output}
+        _refuse_suffix(folder, result)
+        targets = {source: folder}
     _refuse_collisions(targets)
     return [Task(source=str(path), target=str(target)) for path, target in targets.items()]
 
@@ -53,14 +90,27 @@ def shard_tasks(manifest: Manifest, domain: str, output: Path) -> list[Task]:
     return [Task(source=name, target=str(output / name)) for name in shards]
 
 
-def _written_name(name: str, channels: int) -> str:
-    """The same, if the translation can be a file of that kind."""
+_HELD = "give tif or npy, which hold all; png holds 8 or 16 bits with 1 or 3 channels, others 8 bits with 1 or 3"
+
+
+def _written_name(name: str, result: Result) -> str:
     path = Path(name)
-    if channels not in PICTURES:
-        return str(path.with_suffix(".npy"))
-    if path.suffix.lower() == ".npy":
-        return str(path.with_suffix(".png"))
-    return name if path.suffix.lower() in EXTENSIONS else f"{name}.png"
+    own = path.suffix.lower().removeprefix(".")
+    if own in KEPT and result.can_be(own) and result.extension in ("", own):
+        return name
+    extension = result.extension or ("png" if result.can_be("png") else "npy")
+    return str(path.with_suffix(f".{extension}")) if path.suffix.lower() in EXTENSIONS else f"{name}.{extension}"
+
+
+def _refuse_suffix(path: Path, result: Result) -> None:
+    """The suffix of a file that is named must be one that can be written, and the one that is asked for."""
+    suffix = path.suffix.lower()
+    if suffix not in EXTENSIONS:
+        raise UsageError(f"{printable(path)}: no image ends so; give one of {', '.join(FORMATS)}, or a folder: {path}/")
+    if not result.can_be(suffix[1:]):
+        raise UsageError(f"{printable(path)}: {result.what}: {_HELD}")
+    if result.extension and suffix != f".{result.extension}":
+        raise UsageError(f"{printable(path)} and --format {result.extension} differ: leave out one of them")
 
 
 def _refuse_outside(output: Path, targets: dict[Path, Path]) -> None:

@@ -73,7 +73,7 @@ def test_a_batch_keeps_its_order_and_only_large_images_are_tiled(snapshot: Snaps
     with pytest.MonkeyPatch.context() as patch:
         tiled: list[torch.Size] = []
         name = "cyclegan_dist.models.translator.translate_tiled"
-        patch.setattr(name, lambda network, image, tile: tiled.append(image.shape) or image)
+        patch.setattr(name, lambda network, image, tile, finish: tiled.append(image.shape) or image)
         Translator(snapshot, device="cpu", tile=32, whole_pixels=70 * 40).translate_batch(images)
         assert tiled == []
         Translator(snapshot, device="cpu", tile=32).translate_batch(images)
@@ -84,7 +84,9 @@ def test_a_batch_keeps_its_order_and_only_large_images_are_tiled(snapshot: Snaps
     ("image", "says"),
     [
         (b"no image", "no image"),
-        (np.zeros((4, 4, 3), np.float32), r"4 x 4 x 3 of torch\.float32; give uint8"),
+        (np.zeros((4, 4, 3), np.float32), "values of float32 have no known range: give white"),
+        (np.zeros((4, 4, 3), np.int64), "an array of int64: give uint8, uint16"),
+        (torch.zeros(3, 4, 4, dtype=torch.bool), r"3 x 4 x 4 of torch\.bool; give uint8, uint16"),
         (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "1 x 3 x 4 x 4"),
         (np.zeros((4, 4, 4), np.uint8), "the image has 4 channels, and direction AB takes 3"),
         (Image.new("CMYK", (4, 4)), "convert it to RGB"),

@@ -4,8 +4,11 @@ from types import SimpleNamespace
 
 from markdown_it import MarkdownIt
 
+from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.evaluation.figures import Figure
 from cyclegan_dist.promotion.evidence import describe
+
+DEEP = ValueRange("uint16", 0, 4095)
 
 
 def test_a_description_is_valid_markdown() -> None:
@@ -13,7 +16,7 @@ def test_a_description_is_valid_markdown() -> None:
     card["data"] = [{"name": d, "samples": 7, "digest": 64 * "a"} for d in "AB"]
     card["initialised_from"] = {"source": "models:/h/1", "parts": ["G_AB", "D_A"], "sha256": {}}
     card["segments"] = [{"nimg": 20, "changed": {"optim.lr": [2e-4, 1e-4]}}]
-    snapshot = SimpleNamespace(method="cyclegan", directions=("AB", "BA"), card=card)
+    snapshot = SimpleNamespace(method="cyclegan", directions=("AB", "BA"), card=card, values={"A": None, "B": DEEP}.get)
     figures = {"kd/untrained_AB": Figure.mean([0.5, 0.6]), "fd/untrained_BA": Figure(2.0)}
     facts = {"images": {"A": 7, "B": 10}, "source": "data"}
     evaluation = SimpleNamespace(facts=facts, figures=figures, findings=[SimpleNamespace(text="found")] * 2)
@@ -27,4 +30,6 @@ def test_a_description_is_valid_markdown() -> None:
     assert html.count("<h2>") == 2 and html.count("<li>") == 6
     assert "<p>Initialised from models:/h/1: G_AB, D_A.</p>" in html
     assert "Extended from 20 images on: optim.lr: 0.0002 -&gt; 0.0001." in html and "The training state comes" in html
+
+    assert "Images of any size: 3 channels, 8 bits in A, and\n3, uint16 of 0 (black) to 4095 (white) in B." in html
     assert "|" not in html

@@ -20,12 +20,12 @@ def interrupted(
     assert cli(other, images, out)[0] == 0
     saved, save = [], work.save_image
 
-    def interrupt(image, path: Path) -> None:
+    def interrupt(image, path: Path, values) -> None:
         saved.append(path)
         if len(saved) == 3:
             path.with_name(f".{path.name}").write_bytes(b"half")
             raise KeyboardInterrupt
-        save(image, path)
+        save(image, path, values)
 
     with monkeypatch.context() as patch:
         patch.setattr(work, "save_image", interrupt)
