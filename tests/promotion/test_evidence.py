@@ -30,6 +30,5 @@ def test_a_description_is_valid_markdown() -> None:
     assert html.count("<h2>") == 2 and html.count("<li>") == 6
     assert "<p>Initialised from models:/h/1: G_AB, D_A.</p>" in html
     assert "Extended from 20 images on: optim.lr: 0.0002 -&gt; 0.0001." in html and "The training state comes" in html
-
     assert "Images of any size: 3 channels, 8 bits in A, and\n3, uint16 of 0 (black) to 4095 (white) in B." in html
     assert "|" not in html
