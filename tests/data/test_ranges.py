@@ -166,7 +166,7 @@ def test_one_line_for_each_kind_of_conversion(config, tmp_path) -> None:
     assert lines[:3] == [
         f"A: 3 images of 16 bits, black 0, white 4000; {100 * share:.1f} % of values clipped",
         "A: 1 image of 8 bits, black 0, white 255",
-        "B: 1 image of 4 bands, all taken",
+        "B: 1 image of 4 bands, taken: all",
     ]
     name = read_image(saved(NOISE, profile=WIDE)).source.profile
     assert lines[3:] == [
