@@ -14,6 +14,7 @@ from torch import Tensor
 from cyclegan_dist.data.images import to_unit_range
 
 Shape = tuple[int, int, int]  # channels x height x width
+_MAPPED_ROWS = 128
 
 
 class Window(NamedTuple):
@@ -87,7 +88,8 @@ class PaddedImage:
 class StoredPixels:
     """Pixels in a file, height x width x channels.
 
-    The file is mapped anew for each window: pages that stay mapped would count as memory of this process.
+    The file is mapped anew for some rows of a window at a time: pages that stay mapped would count as memory of this
+    process, and with each the system maps some around it.
     """
 
     def __init__(self, path: Path, dtype: np.dtype, shape: Shape, offset: int = 0):
@@ -104,13 +106,23 @@ class StoredPixels:
 
     def read(self, window: Window) -> Tensor:
         """C x h x w, on the CPU, in the machine's byte order."""
-        part = self._mapped("r")[window.top : window.bottom, window.left : window.right]
-        return torch.from_numpy(np.array(part, self._dtype.newbyteorder("="))).permute(2, 0, 1)
+        top, bottom, left, right = window
+        part = np.empty((bottom - top, right - left, self.shape[0]), self._dtype.newbyteorder("="))
+        for rows in self._mapped_rows(top, bottom):
+            part[rows.start - top : rows.stop - top] = self._mapped("r")[rows, left:right]
+        return torch.from_numpy(part).permute(2, 0, 1)
 
     def write(self, window: Window, pixels: np.ndarray, channel: int = 0) -> None:
         """Write n x h x w as n channels from `channel` on."""
-        part = self._mapped("r+")[window.top : window.bottom, window.left : window.right]
-        part[..., channel : channel + len(pixels)] = pixels.transpose(1, 2, 0)
+        top, bottom, left, right = window
+        part = pixels.transpose(1, 2, 0)
+        for rows in self._mapped_rows(top, bottom):
+            mapped = self._mapped("r+")[rows, left:right, channel : channel + len(pixels)]
+            mapped[:] = part[rows.start - top : rows.stop - top]
+
+    def _mapped_rows(self, top: int, bottom: int) -> Iterator[slice]:
+        for start in range(top, bottom, _MAPPED_ROWS):
+            yield slice(start, min(start + _MAPPED_ROWS, bottom))
 
     def _mapped(self, mode: Literal["r", "r+"]) -> np.ndarray:
         channels, height, width = self.shape

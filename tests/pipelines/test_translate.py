@@ -84,7 +84,7 @@ def test_an_animation_is_noted_and_odd_kinds_get_an_ending_that_fits(cli, run_di
     (images / "0000.png").rename(images / "no ending")
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue", "white")]
     frames[0].save(images / "x.gif", save_all=True, append_images=frames[1:])
-    np.save(images / "y.npy", np.zeros((20, 20, 3), np.uint16))
+    np.save(images / "y.npy", np.full((20, 20, 3), 60_000, np.uint16))
     code, _, err = cli(run_dir, images, tmp_path / "out")
     assert code == 0
     assert f"first of 3 frames taken: {images / 'x.gif'}" in err
