@@ -15,7 +15,6 @@ from tests.soak.cases import Case, Phase, draw
 from tests.soak.page import PAGE, upper_bound
 from tests.soak.running import datasets, run
 
-
 SEEDS = (1, 3, 10)  # each with a restart
 PLAIN = Case(2, 0, {"optim__batch_size": 2}, False, [Phase(2, 2)])
 
