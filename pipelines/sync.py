@@ -45,6 +45,9 @@ def main() -> None:
         print(f"nothing is left to send: all of {run_dir} is in MLflow, {where}")
     else:
         print(f"sent {run_dir} to MLflow, {where}")
+    refused = RunFolder(run_dir).refused
+    if refused.exists():
+        print(f"{refused} keeps what MLflow refused, with the reasons")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 from cyclegan_dist.errors import UsageError
 
 LONGEST_NAME = 255  # bytes, on all common file systems
+_locks: set[int] = set()  # descriptors of the locks that this process holds or waits for
 UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # from file systems that lack an operation
 
 
@@ -90,7 +91,8 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def lock(path: Path, *, held: str = "", wait: bool = False) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path`, until the block ends or the process dies. The file stays.
+    """Hold an exclusive lock on the file `path`, until the block ends or the process dies. The file stays. Forked
+    processes do not hold it.
 
     Args:
         path: created if it does not exist; its folder must exist.
@@ -101,16 +103,18 @@ def lock(path: Path, *, held: str = "", wait: bool = False) -> Iterator[None]:
         UsageError: with the message `held`; or if the file system does not support locks.
         OSError: if `path` cannot be opened.
     """
-    with path.open("w") as file:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    _locks.add(descriptor)
+    try:
         try:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if not wait:
                     raise UsageError(held or f"{path} is locked by another process: try again later") from None
                 if held:
                     print(held, file=sys.stderr)
-                fcntl.flock(file, fcntl.LOCK_EX)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno not in UNSUPPORTED:
                 raise
@@ -119,3 +123,16 @@ def lock(path: Path, *, held: str = "", wait: bool = False) -> Iterator[None]:
                 "mount this one with them (Lustre: -o flock; NFS: a running lock server, or -o local_lock=flock)"
             ) from error
         yield
+    finally:
+        if descriptor in _locks:  # not in a forked process
+            _locks.remove(descriptor)
+            os.close(descriptor)
+
+
+def _drop_locks() -> None:
+    """Close the locks of the parent in a forked process, which would hold them longer than the parent lives."""
+    while _locks:
+        os.close(_locks.pop())
+
+
+os.register_at_fork(after_in_child=_drop_locks)

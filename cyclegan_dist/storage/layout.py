@@ -65,6 +65,7 @@ class RunFolder:
         self.best = path / "best.json"  # names the snapshot with the best evaluation
         # Written by the processes that send the run, or the sweep, to MLflow.
         self.sender_state = path / "mlflow.json"
+        self.refused = path / "mlflow.refused.jsonl"
         self.sender_lock = path / "mlflow.lock"
         self.parent_lock = path / "mlflow.parent.lock"
 

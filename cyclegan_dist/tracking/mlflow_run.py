@@ -24,13 +24,16 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.storage.files import lock
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import read_records
+from cyclegan_dist.tracking.refused import RefusedRecords, is_invalid
 from cyclegan_dist.tracking.sender_state import SenderState, key_of, server_of
 
 BATCH, PARAMS = 1000, 100  # limits of metrics and of parameters in one call of MLflow
 LONGEST_TAG = 5000  # characters
+GONE = "RESOURCE_DOES_NOT_EXIST"  # code of MLflow
 KEY_TAG = "cyclegan_dist.key"
 PARENT_TAG = "mlflow.parentRunId"
 
+Point = tuple[Metric, dict[str, Any], int]  # with its record, and where that ends in the journal
 FinalSnapshot = Callable[[str, Path, int], None]
 
 
@@ -43,9 +46,14 @@ class MlflowRun:
         self, run_dir: Path, experiment: str, artifacts: Path, on_final_snapshot: FinalSnapshot, *, parent: str = ""
     ):
         self.run_dir, self.client, self.on_final_snapshot = run_dir, MlflowClient(), on_final_snapshot
-        self._metrics: list[Metric] = []
+        self._points: list[Point] = []  # until `flush`
+        self._refused = RefusedRecords(run_dir)
         self._state = SenderState.read(run_dir)
         key, store = key_of(run_dir), server_of(mlflow.get_tracking_uri())
+        if (self._state.key, self._state.store) == (key, store) and self._is_gone():
+            gone = f"MLflow run {self._state.run_id} of {store} has been deleted permanently"
+            print(f"{gone}: {run_dir} is sent as a new run", file=sys.stderr)
+            self._state = SenderState(store, key)
         if (self._state.key, self._state.store) != (key, store) or not self._state.run_id:
             self._state = SenderState(store, key)
             self._state.save(run_dir)  # so that a later sender uses the same store
@@ -67,29 +75,80 @@ class MlflowRun:
     def run_id(self) -> str:
         return self._state.run_id
 
+    def _is_gone(self) -> bool:
+        """Whether there was a run, and it has been deleted for good, by `mlflow gc`."""
+        try:
+            if self._state.run_id:
+                self.client.get_run(self._state.run_id)
+            return False
+        except MlflowException as error:
+            if error.error_code != GONE:
+                raise
+            return True
+
     def send(self, record: dict[str, Any], offset: int) -> None:
-        """Send one record, which ends at byte `offset` of the journal. Metrics wait for `flush`."""
+        """Send one record, which ends at byte `offset` of the journal. Metrics wait for `flush`. Records that MLflow
+        refuses for good are set aside.
+        """
         kind = record["kind"]
-        if kind in ("metrics", "evaluation"):
-            step, time = record["step"], record["time"]
-            self._metrics += [Metric(name, value, time, step) for name, value in record["values"].items()]
-            self.offset = offset
-            if len(self._metrics) >= BATCH - 50:
-                self.flush()
-            return
-        self.flush()
         handlers = {"run": self._run, "image": self._image, "snapshot": self._snapshot, "end": self._end}
-        if kind in handlers:
-            handlers[kind](record)
+        if kind in ("metrics", "evaluation"):
+            handlers[kind] = lambda record: self._wait(record, offset)
+        else:
+            self.flush()
+        try:
+            if kind in handlers:
+                handlers[kind](record)
+        except Exception as error:
+            if not self._refuses(error):
+                raise
+            self._refused.add(record, offset, error)
         self.offset = offset
-        self._save_state()
+        if len(self._points) >= BATCH - 50:
+            self.flush()
+        elif not self._points:
+            self._save_state()
+
+    def _wait(self, record: dict[str, Any], offset: int) -> None:
+        step, time = record["step"], record["time"]
+        values = record["values"].items()
+        self._points += [(Metric(name, value, time, step), record, offset) for name, value in values]
 
     def flush(self) -> None:
         """Send the waiting metrics. MLflow stores a point that is sent twice once."""
-        if self._metrics:
-            self.client.log_batch(self.run_id, metrics=self._metrics, synchronous=True)
-            self._metrics = []
+        if self._points:
+            # By name: where one metric is refused, the others are sent in few calls.
+            self._log(sorted(self._points, key=lambda point: point[0].key))
+            self._points = []
             self._save_state()
+
+    def _log(self, points: list[Point]) -> None:
+        """Send metrics; MLflow takes all of them or none. Refused ones are searched for by halving."""
+        try:
+            self.client.log_batch(self.run_id, metrics=[metric for metric, _, _ in points], synchronous=True)
+        except Exception as error:
+            if not is_invalid(error):
+                raise
+            if len(points) > 1:
+                self._log(points[: len(points) // 2])
+                self._log(points[len(points) // 2 :])
+            elif self._refuses(error):
+                metric, record, offset = points[0]
+                self._refused.add(record, offset, error, metric=metric.key)
+            else:
+                raise
+
+    def _refuses(self, error: Exception) -> bool:
+        """Whether an error is due to what was sent, and MLflow still takes what is valid: not if the run is in the
+        trash, or the server refuses everything.
+        """
+        if not is_invalid(error):
+            return False
+        try:
+            self.client.set_tag(self.run_id, KEY_TAG, self._state.key, synchronous=True)
+        except (MlflowException, OSError):
+            return False
+        return True
 
     def _save_state(self) -> None:
         self._state = dataclasses.replace(self._state, offset=self.offset)

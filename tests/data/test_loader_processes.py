@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -23,6 +24,8 @@ from cyclegan_dist.data.loader_processes import (
     use_short_socket_folder,
 )
 from cyclegan_dist.data.reader import DataError
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.storage.files import lock
 
 DIED = r"DataLoader worker \(pid.*; if the machine is short of memory, lower data.workers$"
 
@@ -105,6 +108,40 @@ def test_a_slow_worker_only_takes_time() -> None:
         int(batch[0])
         for batch in itertools.islice(stream(lambda: (time.sleep(1.5), torch.ones(4, dtype=torch.long))[1]), 4)
     ] == [0, 1, 2, 3]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_workers_end_with_a_killed_rank_and_do_not_hold_its_lock(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    receiving, sending = context.Pipe(duplex=False)
+
+    def rank() -> None:
+        with lock(tmp_path / "lock"):
+            batches = stream(lambda: time.sleep(60))  # where torch's own worker does not look for its parent
+            next(batches)
+            sending.send([worker.pid for worker in multiprocessing.active_children()])
+            next(batches)
+
+    process = context.Process(target=rank)
+    process.start()
+    sending.close()
+    (worker,) = receiving.recv()
+    with pytest.raises(UsageError), lock(tmp_path / "lock"):
+        pass
+    process.kill()
+    process.join()
+    with lock(tmp_path / "lock"):
+        pass
+    limit = time.monotonic() + 1
+    while is_running(worker) and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert not is_running(worker)
 
 
 @pytest.fixture

@@ -35,12 +35,12 @@ START_S = 120.0
 
 
 class MlflowServer:
-    """`mlflow server` on this machine, with an empty SQLite database in `folder`."""
+    """`mlflow server` on this machine, with an empty SQLite database in `folder`, at `database`."""
 
     def __init__(self, folder: Path):
-        self.port = free_port()
+        self.port, self.database = free_port(), f"sqlite:///{folder}/mlflow.db"
         command = [str(Path(sys.executable).parent / "mlflow"), "server", "--host", "127.0.0.1", "--workers", "1"]
-        command += ["--port", str(self.port), "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+        command += ["--port", str(self.port), "--backend-store-uri", self.database]
         command += ["--artifacts-destination", str(folder / "artifacts")]
         environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         environment.pop("MLFLOW_TRACKING_URI", None)

@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.parse
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,8 +208,8 @@ class Delivery:
         return f"{self.points} points in {self.runs} run, lost {self.missing}, repeated {self.repeated}"
 
 
-def delivery(server: MlflowServer, run_dir: Path) -> Delivery:
-    """Compare a run's journal with the server's content."""
+def delivery(server: MlflowServer, run_dir: Path, refused: Collection[str] = ()) -> Delivery:
+    """Compare a run's journal, without `refused` metrics, with the server's content."""
     records = [record for record, _ in read_records(run_dir / JOURNAL, 0)] if (run_dir / JOURNAL).exists() else []
     runs = runs_of(server, run_dir)
     wanted = Counter(
@@ -217,6 +217,7 @@ def delivery(server: MlflowServer, run_dir: Path) -> Delivery:
         for record in records
         if record["kind"] == "metrics"
         for key in record["values"]
+        if key not in refused
     )
     found = Counter(point for run in runs for point in _points(server, run["info"]["run_id"], wanted))
     pictures = [record for record in records if record["kind"] == "image"]

@@ -1,5 +1,6 @@
 import errno
 import fcntl
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -141,6 +142,37 @@ def test_a_killed_process_frees_its_lock(tmp_path: Path) -> None:
     assert in_fork(die) == -signal.SIGKILL
     with lock(tmp_path / "lock"):
         pass
+
+
+def test_a_forked_process_does_not_hold_the_lock(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    started, end = context.Event(), context.Event()
+    child = context.Process(target=lambda: (started.set(), end.wait()))
+    try:
+        with lock(tmp_path / "lock"):
+            child.start()
+            assert started.wait(10)
+            with pytest.raises(UsageError), lock(tmp_path / "lock"):
+                pass  # the fork did not free it
+        with lock(tmp_path / "lock"):
+            assert child.is_alive()
+    finally:
+        end.set()
+        child.join()
+
+
+def test_a_process_forked_within_the_block_may_leave_it(tmp_path: Path) -> None:
+    def leave() -> None:
+        with lock(tmp_path / "lock"):
+            child = os.fork()
+            if child == 0:
+                other = os.open(os.devnull, os.O_RDONLY)  # may get the number of the descriptor that the fork closed
+            else:
+                os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        os.fstat(other)
+        os._exit(7)
+
+    assert in_fork(leave) == 7
 
 
 def test_waiting_is_announced_once_and_ends_when_the_lock_is_free(
