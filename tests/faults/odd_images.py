@@ -84,7 +84,9 @@ def pngs(rng: np.random.Generator) -> Iterator[OddImage]:
     data = imagecodecs.png_encode(pixels[..., 0])
     yield OddImage("png-12-in-16.png", data, pixels / 4095, 4095, options={"white": "4095"})
     pixels = draw(rng, 3, "uint16", 4095)
-    yield OddImage("png-rgb-12-in-16.png", imagecodecs.png_encode(pixels), pixels / 4095, 4095, options={"white": "4095"})
+    yield OddImage(
+        "png-rgb-12-in-16.png", imagecodecs.png_encode(pixels), pixels / 4095, 4095, options={"white": "4095"}
+    )
     pixels = draw(rng, 1, "uint16", 255)
     yield OddImage(
         "png-8-in-16.png", imagecodecs.png_encode(pixels[..., 0]), pixels / 255, 255, options={"white": "255"}
@@ -122,9 +124,7 @@ def jpegs(rng: np.random.Generator) -> Iterator[OddImage]:
     smooth = np.linspace(0, 255, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
     color = np.stack([smooth, smooth[::-1], smooth[:, ::-1]], 2).astype(np.uint8)
     for subsampling, progressive in itertools.product((0, 1, 2), (False, True)):
-        data = saved(
-            Image.fromarray(color), "JPEG", quality=90, subsampling=subsampling, progressive=progressive
-        )
+        data = saved(Image.fromarray(color), "JPEG", quality=90, subsampling=subsampling, progressive=progressive)
         name = f"jpeg-{subsampling}-{'progressive' if progressive else 'baseline'}.jpg"
         yield OddImage(name, data, imagecodecs.jpeg_decode(data) / 255, 255, 1.01)
     data = saved(Image.fromarray(smooth.astype(np.uint8)), "JPEG", quality=95)
@@ -239,7 +239,9 @@ def other_formats(rng: np.random.Generator) -> Iterator[OddImage]:
     yield OddImage("pgm.pgm", saved(Image.fromarray(grey[..., 0]), "PPM"), grey / 255, 255)
     for maximum in (100, 1023, 4095, 65535):
         pixels = draw(rng, 1, "uint16", maximum)
-        yield OddImage(f"pgm-{maximum}.pgm", pgm_with_maximum(pixels[..., 0], maximum), pixels / maximum, max(255, maximum))
+        yield OddImage(
+            f"pgm-{maximum}.pgm", pgm_with_maximum(pixels[..., 0], maximum), pixels / maximum, max(255, maximum)
+        )
     yield OddImage("webp.webp", imagecodecs.webp_encode(color, lossless=True), color / 255, 255)
     alpha = draw(rng, 4, "uint8", 255)
     values = over_white(alpha[..., :3] / 255, alpha[..., 3:] / 255)
@@ -276,7 +278,9 @@ def profiles(rng: np.random.Generator) -> Iterator[OddImage]:
     srgb = imagecodecs.cms_profile("srgb")
     data = saved(Image.fromarray(pixels), "PNG", icc_profile=srgb)
     yield OddImage("png-srgb.png", data, pixels / 255, 255, 1.01)
-    yield OddImage("png-profile-broken.png", saved(Image.fromarray(pixels), "PNG", icc_profile=b"no"), pixels / 255, 255)
+    yield OddImage(
+        "png-profile-broken.png", saved(Image.fromarray(pixels), "PNG", icc_profile=b"no"), pixels / 255, 255
+    )
     wide = draw(rng, 3, "uint16", 50000, 16000)
     data = tiff(wide, photometric="rgb", iccprofile=profile)
     yield OddImage("tiff-adobe-rgb-16.tif", data, adobe_to_srgb(wide / 65535), 65535, 600)
