@@ -1,6 +1,7 @@
 """HTTP connections with limits on their number and on the time that clients take."""
 
 import asyncio
+import itertools
 from typing import cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -21,19 +22,21 @@ class LimitedConnection(H11Protocol):
     uvicorn's parser in Python is used because it limits the length of a header.
     """
 
+    _serials = itertools.count()
     _header_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Close the connection that has waited longest for a header if there are too many, else refuse this one."""
         super().connection_made(transport)
+        self._serial = next(self._serials)  # several can have the same time
         self._header_timer = self.loop.call_later(HEADER_SECONDS, transport.close)
         others = [cast(LimitedConnection, other) for other in self.connections if other is not self]
         own = [other for other in others if self.client and other.client and other.client[0] == self.client[0]]
         for group, most in ((own, MAX_CONNECTIONS_PER_CLIENT), (others, MAX_CONNECTIONS)):
             if len(group) < most:
                 continue
-            waiting = [(timer.when(), id(one), one) for one in group if (timer := one._header_timer)]
+            waiting = [(timer.when(), one._serial, one) for one in group if (timer := one._header_timer)]
             if not waiting:
                 transport.write(_BUSY)
                 transport.close()

@@ -21,6 +21,7 @@ GROUPS = {
     "D": "Numerics and GAN state",
     "E": "Tracking and registry",
     "F": "Security",
+    "G": "Second round: state, manifest, service and many ranks",
     "X": "Stress tests",
 }
 
