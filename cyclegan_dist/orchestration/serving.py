@@ -11,6 +11,7 @@ import secrets
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -133,10 +134,11 @@ class Replica:
         @serve.batch(max_batch_size=options.batch_size, batch_wait_timeout_s=options.batch_wait_s)
         async def translate(batch: "list[DecodedRequest]") -> "list[list[Tensor]]":
             self._backlog.start(batch)
+            began = time.perf_counter()
             try:
                 return await asyncio.to_thread(self._handler.translate, batch)
             finally:
-                self._backlog.finish(batch)
+                self._backlog.finish(batch, time.perf_counter() - began)
 
         self._translate = translate
 

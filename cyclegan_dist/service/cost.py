@@ -9,7 +9,8 @@ import torch
 from cyclegan_dist.service.handler import DecodedRequest, RequestHandler
 from cyclegan_dist.service.messages import Refusal, TranslationRequest
 
-_SIDES = (64, 128, 256, 512, 1024)  # pixels of the images that are timed
+_SIDES = (128, 256, 512, 1024)  # pixels of the images that are timed
+_TELLING_PIXELS = 1 << 16  # of a batch with a duration that shows that larger ones are slow, too
 _LONG_ENOUGH_S = 0.1  # for overheads of a request to matter little, also on a GPU
 
 
@@ -36,6 +37,7 @@ def seconds_per_pixel(handler: RequestHandler) -> float:
 
 class Backlog:
     """Admitted translations of one device, which computes one batch after the other, by their estimated durations.
+    The estimate follows the durations of computed batches, and so the load of the machine.
 
     Args:
         seconds_per_pixel: of a translation.
@@ -44,7 +46,7 @@ class Backlog:
 
     def __init__(self, seconds_per_pixel: float, limit_s: float):
         self._per_pixel, self._limit_s = seconds_per_pixel, limit_s
-        self._admitted: dict[int, float] = {}
+        self._admitted: dict[int, int] = {}  # pixels
         self._running: set[int] = set()
 
     def max_pixels(self, reconstruction: bool = False) -> int:
@@ -56,7 +58,7 @@ class Backlog:
         most = self.max_pixels(reconstruction)
         if width * height <= most:
             return
-        seconds = self._seconds(width * height, reconstruction)
+        seconds = width * height * self._limit_s / most
         scale = math.sqrt(most / (width * height))
         fitting = f"{max(1, int(width * scale))}x{max(1, int(height * scale))}"
         raise Refusal(
@@ -69,18 +71,22 @@ class Backlog:
         """Count a request until it is finished. Raises Refusal if those before it leave too little time."""
         height, width = request.pixels.shape[1:]
         self.refuse_slow(width, height, request.reconstruction)
-        seconds = self._seconds(width * height, request.reconstruction)
-        excess = sum(self._admitted.values()) + seconds - self._limit_s
-        if excess > 0:
+        pixels = width * height * (2 if request.reconstruction else 1)
+        excess = (sum(self._admitted.values()) + pixels) * self._per_pixel - self._limit_s
+        if excess > 0 and self._admitted:
             raise Refusal(503, "too much work is waiting: try again later", retry_after=math.ceil(excess))
-        self._admitted[id(request)] = seconds
+        self._admitted[id(request)] = pixels
 
     def start(self, batch: Sequence[DecodedRequest]) -> None:
         """Note that these are being computed, which no one can interrupt."""
         self._running |= {id(request) for request in batch}
 
-    def finish(self, batch: Sequence[DecodedRequest]) -> None:
-        """Stop counting these."""
+    def finish(self, batch: Sequence[DecodedRequest], seconds: float = 0) -> None:
+        """Stop counting these. If they have been computed together, `seconds` is how long that took."""
+        pixels = sum(self._admitted.get(id(request), 0) for request in batch)
+        if seconds and pixels and (seconds / pixels < self._per_pixel or pixels >= _TELLING_PIXELS):
+            # Bounded: after one long pause of the machine all images would be refused, and nothing measured any more.
+            self._per_pixel = (self._per_pixel + min(seconds / pixels, 2 * self._per_pixel)) / 2
         for request in batch:
             self._running.discard(id(request))
             self._admitted.pop(id(request), None)
@@ -89,6 +95,3 @@ class Backlog:
         """Stop counting a request that no one waits for, unless it is being computed already."""
         if id(request) not in self._running:
             self.finish([request])
-
-    def _seconds(self, pixels: int, reconstruction: bool) -> float:
-        return pixels * self._per_pixel * (2 if reconstruction else 1)

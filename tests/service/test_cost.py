@@ -46,6 +46,14 @@ def test_requests_are_admitted_until_their_work_reaches_the_limit() -> None:
     backlog.admit(first)
 
 
+def test_the_estimate_follows_what_batches_show_of_larger_ones() -> None:
+    backlog, small, large = Backlog(1e-4, 100), request(10, 10), request(500, 200)
+    for work, seconds, pixels in ((small, 100, 1_000_000), (large, 3000, 666_667), (small, 1e-9, 1_333_333)):
+        backlog.admit(work)
+        backlog.finish([work], seconds)
+        assert backlog.max_pixels() == pytest.approx(pixels, rel=1e-3)
+
+
 def test_the_cost_of_a_pixel_is_measured(snapshot: Path) -> None:
     handler = RequestHandler(Snapshot.open(snapshot), torch.device("cpu"), max_pixels=40_000)
     assert 1e-9 < seconds_per_pixel(handler) < 1e-3
