@@ -1,9 +1,10 @@
 """Messages between the HTTP service and the processes that translate for it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from cyclegan_dist.data.encode import EncodedImage
+if TYPE_CHECKING:  # loads torch, which the launcher of the service has no time for
+    from cyclegan_dist.data.encode import EncodedImage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +47,8 @@ class TranslationRequest:
 class Translation:
     """The translation of an image, and its reconstruction if requested."""
 
-    image: EncodedImage
-    reconstruction: EncodedImage | None = None
+    image: "EncodedImage"
+    reconstruction: "EncodedImage | None" = None
 
 
 class Refusal(Exception):  # noqa: N818 - a response, not an error of the program

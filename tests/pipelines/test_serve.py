@@ -70,7 +70,7 @@ def test_busy_or_dead_replicas_are_refusals_with_a_reason() -> None:
     from ray.exceptions import ActorDiedError
     from ray.serve.exceptions import BackPressureError
 
-    from cyclegan_dist.orchestration.serving import answerer_of
+    from cyclegan_dist.orchestration.replicas import answerer_of
 
     class Handle:
         def __init__(self, error: Exception):
