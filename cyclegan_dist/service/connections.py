@@ -30,7 +30,7 @@ class LimitedConnection(H11Protocol):
         """Close the connection that has waited longest for a header if there are too many, else refuse this one."""
         super().connection_made(transport)
         self._serial = next(self._serials)  # several can have the same time
-        self._header_timer = self.loop.call_later(HEADER_SECONDS, transport.close)
+        self._start_header_timer()
         others = [cast(LimitedConnection, other) for other in self.connections if other is not self]
         own = [other for other in others if self.client and other.client and other.client[0] == self.client[0]]
         for group, most in ((own, MAX_CONNECTIONS_PER_CLIENT), (others, MAX_CONNECTIONS)):
@@ -49,7 +49,7 @@ class LimitedConnection(H11Protocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop_header_timer()
         elif self._header_timer is None:
-            self._header_timer = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+            self._start_header_timer()
 
     def pause_writing(self) -> None:
         """As uvicorn, with a limit on the time until the client has taken what was sent."""
@@ -68,6 +68,13 @@ class LimitedConnection(H11Protocol):
         if self._write_timer:
             self._write_timer.cancel()
         super().connection_lost(exc)
+
+    def _start_header_timer(self) -> None:
+        self._header_timer = self.loop.call_later(HEADER_SECONDS, self._close_soon)
+
+    def _close_soon(self) -> None:
+        # After a pause of this process, timers run before data that has arrived meanwhile is read.
+        self._header_timer = self.loop.call_later(0.1, self.transport.close)
 
     def _stop_header_timer(self) -> None:
         if self._header_timer:

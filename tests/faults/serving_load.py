@@ -131,7 +131,7 @@ def half_sent_headers(stage: Stage) -> Measured:
 
 @row(
     "G14",
-    "SIGTERM while 8 images are being translated, 4 of them more than can be within the limit",
+    "SIGTERM while 8 images of some seconds each are translated or wait for it",
     "every request is answered, or refused with 503 and Retry-After; the service ends within 30 s, with exit status 0",
     nightly=True,
 )
