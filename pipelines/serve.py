@@ -7,7 +7,9 @@ The model is a registered one, the folder of a run (its newest snapshot is taken
     curl --data-binary @image.jpg "http://127.0.0.1:8000/translate?direction=AB" --output translation.png
 
 with the header `Accept: image/jpeg` for a JPEG, or POST {"image": BASE64, "direction": "AB", "reconstruction": true} as
-JSON to /v1/translate. /card describes the model, /health answers while the service runs. Images are not kept.
+JSON to /v1/translate. /card describes the model, /health answers while the service runs. Images are not kept. Requests
+of pages of other sites are refused, as are images that would take longer than the deadline. A 503 means to try again,
+after `Retry-After` seconds.
 """
 
 import sys
@@ -35,6 +37,12 @@ class Serve:
     """Largest image file that is accepted."""
     max_megapixels: float = 50
     """Largest image that is accepted."""
+    deadline_s: float = 30
+    """Seconds for an answer. An image that would take longer on this machine is refused."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names under which the service is requested, besides localhost and the address of --host."""
+    requests_per_client: int = 0
+    """Requests of one client address that are handled at once; 0: half of all. Raise it behind a proxy."""
     replicas: int = 1
     """Processes that translate, each with its own GPU if there are any."""
     batch_size: int = 4
@@ -47,14 +55,15 @@ def serve(command: Serve) -> None:
     """Answer requests until a signal arrives."""
     _check(command)
     refuse_missing_source(command.model)
+    from cyclegan_dist.service.origins import AllowedHosts
     from cyclegan_dist.service.server import is_loopback, listen
 
     snapshot = open_source(command.model)
-    for direction in snapshot.directions:
-        snapshot.generator(direction)  # a damaged one is reported here, before replicas start
+    snapshot.refuse_damaged()  # before replicas start, which takes seconds
     listener = listen(command.host, command.port)
     if not is_loopback(listener):
         print(f"warning: anyone who can reach {command.host} can use this: there is no authentication", file=sys.stderr)
+    hosts = AllowedHosts.of(listener, (command.host, *command.allowed_hosts))
     from cyclegan_dist.orchestration.serving import ServingOptions, serve_snapshot  # Ray is loaded from here on
 
     options = ServingOptions(
@@ -63,9 +72,11 @@ def serve(command: Serve) -> None:
         replicas=command.replicas,
         batch_size=command.batch_size,
         batch_wait_s=command.batch_wait_ms / 1000,
+        deadline_s=command.deadline_s,
+        requests_per_client=command.requests_per_client,
     )
     with listener:
-        serve_snapshot(command.model, snapshot, listener, options)
+        serve_snapshot(command.model, snapshot, listener, hosts, options)
 
 
 def _check(command: Serve) -> None:
@@ -75,6 +86,15 @@ def _check(command: Serve) -> None:
     for name in ("replicas", "batch_size"):
         if getattr(command, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(command, name)}: give 1 or more")
+    if not 1 <= command.deadline_s <= 3600:
+        raise UsageError(f"--deadline-s {command.deadline_s:g}: give 1 to 3600")
+    if command.requests_per_client < 0:
+        raise UsageError(f"--requests-per-client {command.requests_per_client}: give 0 or more")
+    for name in command.allowed_hosts:
+        if not name or "/" in name or "*" in name:
+            raise UsageError(
+                f"--allowed-hosts {name}: give a name such as images.example.org, without a URL's other parts"
+            )
     if not 0 <= command.batch_wait_ms <= 10_000:
         raise UsageError(f"--batch-wait-ms {command.batch_wait_ms:g}: give 0 to 10000")
 

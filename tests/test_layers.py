@@ -85,6 +85,7 @@ def test_nothing_is_imported_upwards(path: Path) -> None:
                     "probing",
                     "process_group",
                     "ranks",
+                    "replicas",
                     "serving",
                     "training",
                     "translating",
@@ -228,6 +229,7 @@ def test_a_missing_package_of_the_command_line_is_named_in_one_line() -> None:
         ("cyclegan_dist.orchestration.training", ["torch", "ray.train", "webdataset"]),
         ("cyclegan_dist.orchestration.ranks", ["torch", "torchvision", "webdataset"]),
         ("cyclegan_dist.orchestration.plugins", ["torchvision", "webdataset"]),
+        ("cyclegan_dist.orchestration.serving", ["torch", "ray.serve"]),
     ],
 )
 def test_a_launcher_does_not_wait_for_what_only_ranks_need(module: str, heavy: list[str]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from cyclegan_dist import __version__
 from cyclegan_dist.config.yaml_tree import check_tree, refuse_unknown
@@ -154,6 +154,15 @@ class Snapshot:
         except (OSError, SafetensorError, RuntimeError) as error:
             raise UsageError(f"snapshot {self.folder} is damaged: {str(error).splitlines()[0]}") from error
         return network.to(device).eval().requires_grad_(False)
+
+    def refuse_damaged(self) -> None:
+        """Raise UsageError for weights that are missing, cut off or no safetensors. Reads headers, without torch."""
+        for direction in self.directions:
+            try:
+                with safe_open(self.folder / weights_name(direction), "np"):
+                    pass
+            except (OSError, SafetensorError) as error:
+                raise UsageError(f"snapshot {self.folder} is damaged: {str(error).splitlines()[0]}") from error
 
     def digest(self) -> str:
         """sha256 over the weights and the card: equal for equal snapshots in different folders. It is a tag of

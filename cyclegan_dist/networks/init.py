@@ -11,7 +11,8 @@ def init_weights(network: nn.Module, config: InitConfig) -> None:
     """Draw every convolution's weights from torch's global random generator, and set biases to 0. Weights of batch
     norm are drawn from N(1, gain).
 
-    Seed it alike on all ranks first, so that they start from the same weights.
+    Seed it alike on all ranks first, so that they start from the same weights. Weights on the device `meta` are
+    skipped.
     """
     draw: dict[str, Callable[[Tensor], Tensor]] = {
         "normal": lambda w: nn.init.normal_(w, 0.0, config.gain),
@@ -20,7 +21,8 @@ def init_weights(network: nn.Module, config: InitConfig) -> None:
         "orthogonal": lambda w: nn.init.orthogonal_(w, gain=config.gain),
     }
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        # Drawing values for `meta` does nothing, but makes torch load its compiler, which takes two seconds.
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and not module.weight.is_meta:
             draw[config.kind](module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

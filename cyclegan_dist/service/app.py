@@ -1,21 +1,26 @@
 """The HTTP service: a page, an endpoint for files and one for JSON. The translations come from a given function."""
 
+import asyncio
 import base64
 import importlib.resources
+import math
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 
 import jinja2
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.service.messages import Limits, Refusal, Translation, TranslationRequest
+from cyclegan_dist.service.origins import AllowedHosts, refuse_other_sites
+from cyclegan_dist.service.places import InPlace, Places
 from cyclegan_dist.service.requests import read_file_request, read_json_request
 
 Answerer = Callable[[TranslationRequest], Awaitable[Translation | Refusal]]
@@ -25,27 +30,38 @@ _POLICY = (
     "default-src 'none'; img-src blob: data:; connect-src 'self'; "
     "style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 
 
-def make_app(title: str, snapshot: Snapshot, limits: Limits, answer: Answerer) -> Starlette:
+def make_app(title: str, snapshot: Snapshot, limits: Limits, hosts: AllowedHosts, answer: Answerer) -> Starlette:
     """The service as an ASGI application.
 
     Args:
         title: of the page: what is served.
         snapshot: of the generators; its card is served, and its directions are offered.
         limits: of requests.
-        answer: translates, or returns or raises a Refusal.
+        hosts: under which it may be requested.
+        answer: translates, or returns or raises a Refusal. It is cancelled at the deadline.
+
+    Returns:
+        The application; its `state.stop()` ends it within `STOP_SECONDS`, with an answer to all requests.
     """
     service = _Service(title, snapshot, limits, answer)
-    return Starlette(
+    in_place = [Middleware(InPlace, service.places)]
+    app = Starlette(
         routes=[
             Route("/", service.page),
             Route("/health", service.health),
             Route("/card", service.card_file),
-            Route("/translate", service.translate, methods=["POST"]),
-            Route("/v1/translate", service.translate_json, methods=["POST"]),
+            Route("/translate", service.translate, methods=["POST"], middleware=in_place),
+            Route("/v1/translate", service.translate_json, methods=["POST"], middleware=in_place),
         ],
+        middleware=[Middleware(_SameOrigin, hosts)],
         exception_handlers={
             Refusal: _refused,
             HTTPException: _unknown,
@@ -53,13 +69,32 @@ def make_app(title: str, snapshot: Snapshot, limits: Limits, answer: Answerer) -
             Exception: _failed,  # which Starlette raises again, so that the server logs it
         },
     )
+    app.state.stop = service.places.stop
+    return app
+
+
+class _SameOrigin:
+    """Middleware that refuses requests of pages of other sites."""
+
+    def __init__(self, app: ASGIApp, hosts: AllowedHosts):
+        self._app, self._hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http":
+            request = Request(scope)
+            try:
+                refuse_other_sites(request, self._hosts)
+            except Refusal as refusal:
+                app = await _refused(request, refusal)
+        await app(scope, receive, send)
 
 
 class _Service:
     def __init__(self, title: str, snapshot: Snapshot, limits: Limits, answer: Answerer):
         self.title, self.limits, self._answer = title, limits, answer
         self.card, self.directions = snapshot.card, snapshot.directions
-        self._requests = 0
+        self.places = Places(limits)
         source = importlib.resources.files("cyclegan_dist.service").joinpath("page.html").read_text()
         self._template = jinja2.Environment(autoescape=True).from_string(source)
 
@@ -78,13 +113,13 @@ class _Service:
         return JSONResponse(self.card, headers=_HEADERS)
 
     async def translate(self, request: Request) -> Response:
-        with self._place():
+        async with self.places.until_stopped():
             asked = await read_file_request(request, self.directions, self.limits.max_bytes)
             image = (await self._translation(asked)).image
         return Response(image.data, media_type=MEDIA_TYPES[image.extension], headers=_HEADERS)
 
     async def translate_json(self, request: Request) -> Response:
-        with self._place():
+        async with self.places.until_stopped():
             asked = await read_json_request(request, self.directions, self.limits.max_bytes)
             made = await self._translation(asked)
         answer: dict[str, str] = {"media_type": MEDIA_TYPES[made.image.extension], "image": _text(made.image)}
@@ -94,21 +129,18 @@ class _Service:
         return JSONResponse(answer, headers=_HEADERS)
 
     async def _translation(self, asked: TranslationRequest) -> Translation:
-        answer = await self._answer(asked)
+        timer = asyncio.timeout(self.limits.deadline_s)
+        try:
+            async with timer:
+                answer = await self._answer(asked)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            sentence = f"no answer within {self.limits.deadline_s:g} seconds: try again later, or reduce the image"
+            raise Refusal(503, sentence, retry_after=math.ceil(self.limits.deadline_s / 2)) from None
         if isinstance(answer, Refusal):
             raise answer
         return answer
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        """Count a request while it is read or answered. Refuses more than the limit, which bounds memory."""
-        if self._requests >= self.limits.max_requests:
-            raise Refusal(503, f"{self._requests} requests are being answered: try again in a moment")
-        self._requests += 1
-        try:
-            yield
-        finally:
-            self._requests -= 1
 
 
 _FACTS = {
@@ -130,7 +162,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     if error.status in (408, 413):
         headers["Connection"] = "close"  # the rest of the body is not read
     if error.status == 503:
-        headers["Retry-After"] = "1"
+        headers["Retry-After"] = str(error.retry_after)
     return JSONResponse({"error": error.sentence}, error.status, headers)
 
 

@@ -51,7 +51,7 @@ class RequestHandler:
         if request.reconstruction and request.direction[::-1] not in self.translators:
             ways = describe_directions(*self.translators)
             raise Refusal(422, f"a reconstruction needs both directions, and this model translates {ways} only")
-        _refuse_large(_size(request.data), self.max_pixels)
+        _refuse_large(image_size(request.data), self.max_pixels)
         translator = self.translators[request.direction]
         try:
             picture = translator.read(request.data)
@@ -102,7 +102,7 @@ class RequestHandler:
         return groups.values()
 
 
-def _size(data: bytes) -> tuple[int, int]:
+def image_size(data: bytes) -> tuple[int, int]:
     """Width and height in the header of an image file; zeros for other files and for arrays, which are never larger
     than their file.
     """

@@ -1,9 +1,10 @@
 """Messages between the HTTP service and the processes that translate for it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from cyclegan_dist.data.encode import EncodedImage
+if TYPE_CHECKING:  # loads torch, which the launcher of the service has no time for
+    from cyclegan_dist.data.encode import EncodedImage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,12 +14,16 @@ class Limits:
     Attributes:
         max_bytes: of an image file.
         max_pixels: of an image, width times height.
-        max_requests: that are read or answered at once; further ones are refused with 503.
+        max_requests: that are read, answered or sent at once; further ones are refused with 503.
+        max_requests_per_client: the same, of one client address.
+        deadline_s: seconds for an answer, from the end of the request.
     """
 
     max_bytes: int
     max_pixels: int
     max_requests: int
+    max_requests_per_client: int
+    deadline_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +47,8 @@ class TranslationRequest:
 class Translation:
     """The translation of an image, and its reconstruction if requested."""
 
-    image: EncodedImage
-    reconstruction: EncodedImage | None = None
+    image: "EncodedImage"
+    reconstruction: "EncodedImage | None" = None
 
 
 class Refusal(Exception):  # noqa: N818 - a response, not an error of the program
@@ -52,8 +57,9 @@ class Refusal(Exception):  # noqa: N818 - a response, not an error of the progra
     Attributes:
         status: of HTTP.
         sentence: what is wrong, and what to do.
+        retry_after: seconds after which the same request may succeed; sent with status 503.
     """
 
-    def __init__(self, status: int, sentence: str):
-        super().__init__(status, sentence)  # both, so that it can be sent to another process
-        self.status, self.sentence = status, sentence
+    def __init__(self, status: int, sentence: str, retry_after: int = 1):
+        super().__init__(status, sentence, retry_after)  # all, so that it can be sent to another process
+        self.status, self.sentence, self.retry_after = status, sentence, retry_after

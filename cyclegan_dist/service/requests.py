@@ -12,7 +12,9 @@ from starlette.requests import Request
 from cyclegan_dist.models.snapshot import describe_directions
 from cyclegan_dist.service.messages import Refusal, TranslationRequest
 
-READ_SECONDS = 60  # for a body to arrive: a slower client would block a place in the queue
+READ_SECONDS = 60  # for a body to arrive: a slower client would hold a place for others
+IDLE_SECONDS = 10  # for its first part; further ones must keep up `READ_RATE`
+READ_RATE = 20_000  # bytes a second
 _JSON_BYTES = 4096  # of a JSON body, without its image
 
 
@@ -34,7 +36,8 @@ async def read_file_request(request: Request, directions: Sequence[str], max_byt
         Refusal: if it is not.
     """
     direction = _checked(request.query_params.get("direction", ""), directions)
-    if request.headers.get("content-type", "").startswith("multipart/"):
+    # Forms of pages of other sites can send two kinds that are no images.
+    if request.headers.get("content-type", "").lower().startswith(("multipart/", "text/")):
         raise Refusal(415, "send the image file itself as the body: curl --data-binary @image.png")
     data = await _read(request, max_bytes, max_bytes)
     if not data:
@@ -100,10 +103,13 @@ async def _read(request: Request, limit: int, max_bytes: int) -> bytes:
     if declared.isdecimal() and int(declared) > 2 * limit:
         raise _too_large(max_bytes)
     body, size = bytearray(), 0
+    start = asyncio.get_running_loop().time()
+    timer = asyncio.timeout_at(start + IDLE_SECONDS)
     try:
-        async with asyncio.timeout(READ_SECONDS):
+        async with timer:
             async for chunk in request.stream():
                 size += len(chunk)
+                timer.reschedule(start + min(READ_SECONDS, IDLE_SECONDS + size / READ_RATE))
                 if size > 2 * limit:
                     break
                 if size > limit:
@@ -111,7 +117,10 @@ async def _read(request: Request, limit: int, max_bytes: int) -> bytes:
                 else:
                     body += chunk
     except TimeoutError:
-        raise Refusal(408, f"the body did not arrive within {READ_SECONDS} seconds") from None
+        if not timer.expired():
+            raise
+        seconds = asyncio.get_running_loop().time() - start
+        raise Refusal(408, f"the body arrives too slowly: {size} bytes in {seconds:.0f} seconds") from None
     if size > limit:
         raise _too_large(max_bytes)
     return bytes(body)

@@ -13,8 +13,10 @@ import uvicorn
 from starlette.applications import Starlette
 
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.service.connections import LimitedConnection
+from cyclegan_dist.service.places import STOP_SECONDS
 
-_GRACE_SECONDS = 10  # for requests that are being answered when the service is stopped
+_SEND_SECONDS = 3  # for the last answers to be sent
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -44,18 +46,36 @@ def is_loopback(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
+class _Server(uvicorn.Server):
+    """Stops the application before it waits for the answers, so that all requests get one."""
+
+    def __init__(self, app: Starlette, config: uvicorn.Config):
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.stop()
+        await super().shutdown(sockets)
+
+
 @contextmanager
 def answering(app: Starlette, listener: socket.socket) -> Iterator[uvicorn.Server]:
-    """Answer requests in a thread while the block lasts. Requests that wait at its end are still answered."""
-    server = uvicorn.Server(
+    """Answer requests in a thread while the block lasts. Requests that wait at its end are answered within
+    `STOP_SECONDS`, with 503 if there is no other answer by then.
+    """
+    server = _Server(
+        app,
         uvicorn.Config(
             app,
             log_level="warning",
             access_log=False,
             lifespan="off",
             server_header=False,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
+            http=LimitedConnection,
+            ws="none",
+            proxy_headers=False,  # any program on this machine could claim another address
+            timeout_graceful_shutdown=STOP_SECONDS + _SEND_SECONDS,
+        ),
     )
 
     def run() -> None:
@@ -74,8 +94,8 @@ def answering(app: Starlette, listener: socket.socket) -> Iterator[uvicorn.Serve
         thread.join()
 
 
-def run_until_signal(app: Starlette, listener: socket.socket) -> None:
-    """Answer until SIGINT or SIGTERM. A second signal ends it at once."""
+def run_until_signal(app: Starlette, listener: socket.socket, announcement: str) -> None:
+    """Print the announcement and answer until SIGINT or SIGTERM. A second signal ends it at once."""
     with answering(app, listener) as server:
 
         def stop(number: int, frame: FrameType | None) -> None:
@@ -84,6 +104,7 @@ def run_until_signal(app: Starlette, listener: socket.socket) -> None:
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
+            print(announcement, flush=True)
             while not server.should_exit:
                 time.sleep(0.2)
         finally:

@@ -109,7 +109,7 @@ def _endless(url: str) -> int:
     """Bytes of an endless body that are accepted before the connection is closed."""
     place, sent = urlsplit(url), 0
     with socket.create_connection((place.hostname, place.port), timeout=20) as client:
-        client.sendall(b"POST /translate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        client.sendall(b"POST /translate HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         try:
             while sent < ENDLESS:
                 client.sendall(b"10000\r\n" + bytes(1 << 16) + b"\r\n")

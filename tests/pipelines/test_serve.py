@@ -32,6 +32,9 @@ from tests.service.running import make_snapshot, picture, post, post_json
         (["--replicas", "0"], "--replicas 0: give 1 or more"),
         (["--batch-size", "-1"], "--batch-size -1: give 1 or more"),
         (["--batch-wait-ms", "-1"], "--batch-wait-ms -1: give 0 to 10000"),
+        (["--deadline-s", "0"], "--deadline-s 0: give 1 to 3600"),
+        (["--requests-per-client", "-1"], "--requests-per-client -1: give 0 or more"),
+        (["--allowed-hosts", "http://a.org/"], "--allowed-hosts http://a.org/: give a name such as"),
         (["--port", "70000"], "cannot listen on 127.0.0.1, port 70000"),
     ],
 )
@@ -67,7 +70,7 @@ def test_busy_or_dead_replicas_are_refusals_with_a_reason() -> None:
     from ray.exceptions import ActorDiedError
     from ray.serve.exceptions import BackPressureError
 
-    from cyclegan_dist.orchestration.serving import answerer_of
+    from cyclegan_dist.orchestration.replicas import answerer_of
 
     class Handle:
         def __init__(self, error: Exception):

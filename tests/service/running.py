@@ -20,9 +20,10 @@ from cyclegan_dist.networks.config import GeneratorConfig
 from cyclegan_dist.service.app import Answerer, make_app
 from cyclegan_dist.service.handler import RequestHandler
 from cyclegan_dist.service.messages import Limits, Refusal, Translation, TranslationRequest
+from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.server import address, answering, listen
 
-LIMITS = Limits(max_bytes=1_000_000, max_pixels=40_000, max_requests=4)
+LIMITS = Limits(max_bytes=1_000_000, max_pixels=40_000, max_requests=4, max_requests_per_client=4, deadline_s=30)
 
 
 def make_snapshot(folder: Path, *, directions: str = "AB BA", input_nc: int = 3) -> Path:
@@ -57,7 +58,8 @@ def running(
     """The service of a snapshot behind a URL while the block lasts."""
     answer = answer or local_answerer(RequestHandler(Snapshot.open(snapshot), torch.device("cpu"), limits.max_pixels))
     door = listen("127.0.0.1", 0)
-    with answering(make_app(title, Snapshot.open(snapshot), limits, answer), door):
+    hosts = AllowedHosts.of(door)
+    with answering(make_app(title, Snapshot.open(snapshot), limits, hosts, answer), door):
         yield address(door)
 
 
