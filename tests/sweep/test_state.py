@@ -40,10 +40,12 @@ def test_trials_are_separate_runs(tiny_run: MakeRun) -> None:
 def test_a_sweep_begun_before_an_option_keeps_what_it_did(tiny_run: MakeRun) -> None:
     spec = tiny_sweep(tiny_run())
     with open_sweep(spec) as sweep:
-        path = RunFolder(sweep.folder).config
-    tree = yaml.safe_load(path.read_text())
-    del tree["method"]["lambda_critic"]
-    path.write_text(yaml.safe_dump(tree))
+        files = list(sweep.folder.rglob("config.yaml"))
+    assert len(files) == 2  # the sweep's and the first trial's
+    for path in files:
+        tree = yaml.safe_load(path.read_text())
+        del tree["method"]["lambda_critic"]
+        path.write_text(yaml.safe_dump(tree))
     for _ in range(2):  # the second time the file has the option
         with open_sweep(spec) as sweep:
             trial = sweep.record.trials[0]
