@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from cyclegan_dist.config.begun import as_begun
 from cyclegan_dist.config.config import dump_config
 from cyclegan_dist.sweep.config import SweepConfig
 from cyclegan_dist.sweep.record import Trial
@@ -118,7 +119,8 @@ def _results(sweep: Sweep, trial: Trial) -> list[dict[str, float]]:
 
 def _write_best(sweep: Sweep, trial: Trial) -> None:
     """Write the config of a trial, with the whole schedule, as a separate run next to the sweep."""
-    config, trained = sweep.spec.config(trial.values), read_config(sweep.folder / trial.name)
+    trained = read_config(sweep.folder / trial.name)
+    config = as_begun(sweep.spec.config(trial.values), trained)
     path = config.data.path if config.data.path == "synthetic" else trained.data.path
     data = dataclasses.replace(config.data, path=path)
     config = dataclasses.replace(config, name=f"{sweep.spec.name}-best", data=data, held_out=trained.held_out)

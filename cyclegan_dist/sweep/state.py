@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from cyclegan_dist.config.begun import as_begun
 from cyclegan_dist.config.changes import refuse_changes
 from cyclegan_dist.config.config import Config, dump_config, home, load_config, with_values
 from cyclegan_dist.config.yaml_tree import read_tree
@@ -73,7 +74,8 @@ class Sweep:
 
     def config(self, trial: Trial) -> Config:
         """The config of a trial's run."""
-        config = self.spec.config(trial.values, trial.name)
+        drawn = {part.strip() for keys in trial.values for part in keys.split(",")}
+        config = as_begun(self.spec.config(trial.values, trial.name), self.base, given=drawn)
         return dataclasses.replace(
             config,
             name=trial.name,
@@ -141,7 +143,9 @@ def open_sweep(spec: SweepConfig) -> Iterator[Sweep]:
                 raise UsageError(
                     f"{folder} holds a sweep of another {', '.join(changed)}: choose another --name, or undo the change"
                 )
-            refuse_changes(read_config(folder), base)
+            kept = read_config(folder)
+            base = as_begun(base, kept)
+            refuse_changes(kept, base)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_atomic(RunFolder(folder).config, dump_config(base))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.reader import DataError
@@ -34,6 +35,21 @@ def test_trials_are_separate_runs(tiny_run: MakeRun) -> None:
         assert config.schedule == sweep.base.schedule
         assert config.tracking.parent == sweep.record.key
         assert config.checkpoint_path.endswith("somewhere/swept/trial-0000")
+
+
+def test_a_sweep_begun_before_an_option_keeps_what_it_did(tiny_run: MakeRun) -> None:
+    spec = tiny_sweep(tiny_run())
+    with open_sweep(spec) as sweep:
+        files = list(sweep.folder.rglob("config.yaml"))
+    assert len(files) == 2  # the sweep's and the first trial's
+    for path in files:
+        tree = yaml.safe_load(path.read_text())
+        del tree["method"]["lambda_critic"]
+        path.write_text(yaml.safe_dump(tree))
+    for _ in range(2):  # the second time the file has the option
+        with open_sweep(spec) as sweep:
+            trial = sweep.record.trials[0]
+            assert sweep.base.method.lambda_critic == sweep.config(trial).method.lambda_critic == 1.0
 
 
 @pytest.mark.parametrize("sampler", ["random", "optuna"])
