@@ -45,7 +45,7 @@ def read_segments(run_dir: Path) -> tuple[Segment, ...]:
     path = RunFolder(run_dir).segments
     try:
         return parse_segments(json.loads(path.read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ()
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{path} is damaged ({error}): delete it, the checkpoints hold the same") from error
