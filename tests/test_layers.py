@@ -98,6 +98,7 @@ def test_nothing_is_imported_upwards(path: Path) -> None:
             {
                 "cyclegan_dist.tracking.mlflow_run",
                 "cyclegan_dist.tracking.mlflow_sweep",
+                "cyclegan_dist.tracking.refused",
                 "cyclegan_dist.registry.download",
                 "cyclegan_dist.registry.models",
                 "cyclegan_dist.registry.versions",
