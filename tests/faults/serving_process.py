@@ -58,10 +58,18 @@ class Service:
 
 
 @contextmanager
-def serving(stage: Stage) -> Iterator[Service]:
+def serving(stage: Stage, *options: str) -> Iterator[Service]:
     """The service of a tiny model while the block lasts."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_A")}
-    command = [sys.executable, "-m", "pipelines.serve", str(make_snapshot(stage.folder / "tiny")), "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.serve",
+        str(make_snapshot(stage.folder / "tiny")),
+        "--port",
+        "0",
+        *options,
+    ]
     log, began = stage.folder / "serve.log", time.monotonic()
     with log.open("w") as file:
         process = subprocess.Popen(
