@@ -30,12 +30,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::Warning:mlfl
 
 @pytest.fixture
 def four_and_one(tmp_path: Path) -> Path:
-    """A: four channels of 16 bits. B: grey pictures."""
+    """A: four channels. B: grey pictures."""
     rng = np.random.default_rng(0)
     for domain in "AB":
         (tmp_path / domain).mkdir()
     for i in range(4):
-        np.save(tmp_path / "A" / f"{i}.npy", rng.integers(0, 65536, (24, 28, 4), dtype=np.uint16))
+        np.save(tmp_path / "A" / f"{i}.npy", rng.integers(0, 256, (24, 28, 4), dtype=np.uint8))
         Image.fromarray(rng.integers(0, 256, (24, 24), dtype=np.uint8)).save(tmp_path / "B" / f"{i}.png")
     prepare(PrepareConfig(tmp_path / "A", tmp_path / "B", tmp_path / "out", load_size=22, workers=1))
     return tmp_path / "out"
