@@ -33,6 +33,7 @@ from cyclegan_dist.networks.build import Generator
 from cyclegan_dist.networks.resnet import ResidualBlock, ResnetGenerator
 
 SMALLEST = 32  # pixels of a tile's side: below that, there are more around a tile than in it
+BAND = 256  # rows of a large tile that are computed at once: convolutions take several times the memory of their output
 _MODES: dict[type[nn.Module], str] = {
     nn.ReflectionPad2d: "reflect",
     nn.ReplicationPad2d: "replicate",
@@ -91,7 +92,7 @@ def tiled_outputs(network: ResnetGenerator, image: ImageSource, tile: int) -> It
     down, right, mode = padding(height, width, network.multiple)
     like = next(network.parameters())
     pixels = PaddedImage(image, down, right, "reflect" if mode == "reflect" else "replicate", like)
-    parts = -(-pixels.shape[1] // tile), -(-pixels.shape[2] // tile)
+    parts = -(-pixels.shape[1] // tile) * max(1, tile // BAND), -(-pixels.shape[2] // tile)
     refuse_full_disk({Path(tempfile.gettempdir()): layer_bytes(network, image.shape)})
     try:
         with tempfile.TemporaryDirectory(prefix="cyclegan_tiles_") as folder:

@@ -37,3 +37,13 @@ def test_correlation_of_equal_opposite_and_constant_images() -> None:
     assert scores.correlation(grey, grey) == pytest.approx([1])
     assert scores.correlation(grey, 255 - grey) == pytest.approx([-1])
     assert scores.correlation(grey, torch.full_like(grey, 7)) == [0]
+
+
+def test_floats_are_compared_in_grey_levels_without_rounding() -> None:
+    one, two = (torch.rand(2, 3, 16, 20, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in (0, 1))
+    levels = [((x + 1) * 127.5).round().to(torch.uint8) for x in (one, two)]
+    for name in ("l1", "psnr", "ssim", "correlation"):
+        score = getattr(scores, name)
+        assert score(one, two) == pytest.approx(score(*levels), rel=0.01, abs=1e-3)
+    assert scores.l1(one, one + 0.001) == pytest.approx([0.1275] * 2, rel=1e-3)  # less than a level
+    assert scores.l1(one, levels[0])[0] < 0.5

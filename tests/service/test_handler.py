@@ -1,7 +1,12 @@
 import copy
+import io
+import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import imagecodecs
+import numpy as np
 import pytest
 import torch
 
@@ -66,3 +71,26 @@ def test_a_refusal_can_be_sent_to_another_process() -> None:
     """Which copies it the way this does."""
     refusal = copy.copy(Refusal(413, "too large"))
     assert (refusal.status, refusal.sentence) == (413, "too large")
+
+
+def test_domains_of_more_than_eight_bits(snapshot: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(snapshot, tmp_path / "deep"))
+    card = json.loads((folder / "card.json").read_text())
+    ranges = {
+        "A": {"dtype": "uint16", "black": 0, "white": 4095},
+        "B": {"dtype": "float32", "black": 0, "white": 1},
+    }
+    (folder / "card.json").write_text(json.dumps(card | {"values": ranges}))
+    handler = RequestHandler(Snapshot.open(folder), torch.device("cpu"), max_pixels=40_000)
+    pixels = np.random.default_rng(0).integers(0, 4096, (20, 24, 3), dtype=np.uint16)
+    request = TranslationRequest(
+        data=bytes(imagecodecs.png_encode(pixels)), direction="AB", reconstruction=True, extension="jpg"
+    )
+    work = handler.decode(request)
+    assert torch.allclose(work.pixels, torch.from_numpy(pixels / 2047.5 - 1).permute(2, 0, 1).float())
+    answer = handler.encode(handler.translate([work])[0], request)
+    assert answer.reconstruction is not None
+    assert (answer.image.extension, answer.reconstruction.extension) == ("npy", "png")
+    assert np.load(io.BytesIO(answer.image.data)).dtype == np.float32
+    back = imagecodecs.png_decode(answer.reconstruction.data)
+    assert (back.dtype, back.shape) == (np.uint16, pixels.shape) and 255 < back.max() <= 4095
