@@ -162,11 +162,8 @@ class MlflowRun:
         tags = [RunTag("mlflow.source.git.commit", record["commit"])] if record.get("commit") else []
         for number, segment in enumerate(record.get("segments", ()), start=1):
             changed = ", ".join(f"{key}: {was} -> {now}" for key, (was, now) in segment["changed"].items())
-            tags.append(
-                RunTag(
-                    f"cyclegan_dist.extension.{number}", f"from {segment['nimg']} images on: {changed}"[:LONGEST_TAG]
-                )
-            )
+            text = f"from {segment['nimg']} images on: {changed}"[:LONGEST_TAG]
+            tags.append(RunTag(f"cyclegan_dist.extension.{number}", text))
         if start := record.get("initialised_from"):
             sha256 = ", ".join(f"{name} {digest}" for name, digest in start["sha256"].items())
             text = f"{start['source']}: {' '.join(start['parts'])}; sha256 {sha256}"
