@@ -3,9 +3,12 @@
     python -m pipelines.prepare A_DIR B_DIR OUT [--load-size 286] [--quality 95] [--pairs halves]
 
 Folders are searched recursively for JPEG, PNG, WebP, BMP, TIFF, GIF and PNM files, and for `.npy` files of height x
-width x channels, uint8 or uint16, which may have any number of channels. Images become 8-bit, upright and opaque, or
-keep their bytes if they are; `--load-size` makes them smaller first, so that training decodes less. The same folders
-give the same bytes.
+width x channels. TIFF and `.npy` may have any number of channels. Images become upright, opaque and sRGB, or keep their
+bytes if they are; `--load-size` makes them smaller first, so that training decodes less. The same folders give the same
+bytes.
+
+Values of more than 8 bits (integers of 16 or 32 bits, floats) are kept and get a range: `--white 4095` or `--white
+p99.8` is what becomes 1 in training, `--black` what becomes -1.
 """
 
 from functools import partial

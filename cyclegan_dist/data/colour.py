@@ -119,7 +119,9 @@ def _opened(profile: bytes) -> _Profile | str:
         if space not in MODES:
             return f"its colour profile is for {space.strip()}, and was ignored"
         name = " ".join(ImageCms.getProfileDescription(opened).split())[:80] or "a profile without a name"
-        transform = ImageCms.buildTransform(opened, _srgb(), MODES[space], "RGB", INTENT, FLAGS)
+        # For a grey curve littlecms's tables are too coarse in the dark.
+        flags = FLAGS | ImageCms.Flags.NOOPTIMIZE if space == "GRAY" else FLAGS
+        transform = ImageCms.buildTransform(opened, _srgb(), MODES[space], "RGB", INTENT, flags)
         return _Profile(name, MODES[space], MODES[space] != "CMYK" and _changes_nothing(transform, space), transform)
     except (OSError, ValueError, TypeError, ImageCms.PyCMSError):
         return "its colour profile is damaged and was ignored"

@@ -60,7 +60,8 @@ class Layers:
             values = taken(values, bands)
         elif self.alpha is not None:
             values, source = self._over_white(values, white), replace(source, alpha="over white")
-        values = np.ascontiguousarray(upright(values, self.orientation).transpose(2, 0, 1))
+        # A copy in any case: torch takes no reversed arrays, not even of one pixel, and no read-only ones.
+        values = np.array(upright(values, self.orientation).transpose(2, 0, 1), order="C")
         same = self.as_is and source == Source(self.bits, len(values)) and bands in (None, *in_order(len(values)))
         return Picture(
             torch.from_numpy(values),

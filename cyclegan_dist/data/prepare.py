@@ -52,9 +52,9 @@ def prepare(
     if config.pairs != "none":
         _refuse_unpaired(config, names)
     workers = config.workers or os.cpu_count()
-    summaries = {domain: Summary(domain) for domain in DOMAINS}
     with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         readings = {domain: _reading(pool, config, domain, names[domain], progress) for domain in DOMAINS}
+        summaries = {domain: Summary(domain, reading) for domain, reading in readings.items()}
         encoded = {
             domain: summaries[domain].of(
                 _encoded(pool, config, readings[domain], domain, names[domain], report, progress)
@@ -69,8 +69,8 @@ def prepare(
             paired=config.pairs != "none",
             values={domain: reading.values for domain, reading in readings.items()},
         )
-    for domain, summary in summaries.items():
-        for line in summary.lines(readings[domain]):
+    for summary in summaries.values():
+        for line in summary.lines():
             report(line)
     return path
 

@@ -52,6 +52,10 @@ def read_image(
         raise
     except Image.UnidentifiedImageError:
         raise UnreadableImageError(f"no image: neither {', '.join(FORMATS)} nor .npy") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # before its size can be seen
+        raise UnreadableImageError(
+            f"more than the {max_pixels:,} pixels we read: reduce it, or raise --max-megapixels"
+        ) from None
     except ImportError as error:
         raise UnreadableImageError(f"reading it needs the package {error.name}: pip install {error.name}") from None
     except Exception as error:  # damaged files make decoders raise nearly anything, struct.error for one

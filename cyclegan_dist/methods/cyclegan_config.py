@@ -40,7 +40,7 @@ class CycleGANConfig:
     pool_size: Annotated[int, Ge(0)] = 50
     """Images in the history buffer of each rank and domain. 0 shows the discriminators the newest fakes only."""
     input_nc: Annotated[int, Ge(1)] = 3
-    """Channels of domain A: 1 or 3 for pictures; `.npy` files may have any number."""
+    """Channels of domain A: 1 or 3 for pictures; TIFF and `.npy` files may have any number."""
     output_nc: Annotated[int, Ge(1)] = 3
     """Channels of domain B."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)

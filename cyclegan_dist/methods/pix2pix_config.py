@@ -23,7 +23,7 @@ class Pix2PixConfig:
     lambda_GAN: Annotated[float, Ge(0)] = 1.0
     """Weight of the adversarial loss of G_AB; 0, the paper's row L1, also switches the discriminator off."""
     input_nc: Annotated[int, Ge(1)] = 3
-    """Channels of domain A: 1 or 3 for pictures; `.npy` files may have any number."""
+    """Channels of domain A: 1 or 3 for pictures; TIFF and `.npy` files may have any number."""
     output_nc: Annotated[int, Ge(1)] = 3
     """Channels of domain B."""
     generator: GeneratorConfig = field(default_factory=lambda: GeneratorConfig(arch="unet", dropout=True))

@@ -68,6 +68,8 @@ def decompression_bombs() -> dict[str, bytes]:
     text = [chunk(b"zTXt", b"Comment%d\0\0" % i + zlib.compress(bytes((1 << 20) - 16))) for i in range(63)]
     tile = {256: (4, [1]), 257: (4, [1]), 258: (3, [8]), 259: (3, [8]), 262: (3, [1]), 277: (3, [1])}
     packed = deflated(200)
+    strip = {256: (4, [8]), 257: (4, [8]), 258: (3, [8]), 262: (3, [1]), 277: (3, [1]), 273: (4, [8]), 278: (4, [8])}
+    jpeg = _saved(Image.new("L", (9000, 9000)), "JPEG")
     tile |= {322: (4, [14000]), 323: (4, [14000]), 324: (4, [8]), 325: (4, [len(packed)])}
     return {
         "64 Mpx PNG of 200 KB": png(8000, 8000, packed, colour=2),
@@ -76,6 +78,12 @@ def decompression_bombs() -> dict[str, bytes]:
         "PNG with 63 texts of 1 MB": png(1, 1, row, *text),
         "PNG with 200 MB of colour profile": png(1, 1, row, chunk(b"iCCP", b"Profile\0\0" + packed)),
         "1-pixel TIFF with a 196 Mpx tile": tiff(tile, packed),
+        "64-pixel TIFF with a strip of 200 MB": tiff(strip | {259: (3, [8]), 279: (4, [len(packed)])}, packed),
+        "64-pixel TIFF with a strip of 81 Mpx JPEG": tiff(strip | {259: (3, [7]), 279: (4, [len(jpeg)])}, jpeg),
+        "49 Mpx TIFF of 60,000 bands": tiff(
+            strip | {256: (4, [7000]), 257: (4, [7000]), 259: (3, [8]), 277: (3, [60_000]), 279: (4, [9])}, bytes(9)
+        ),
+        "64 Mpx PNG of 16 bits": png(8000, 8000, row, depth=16, colour=2),
         "900 Mpx JPEG": _jpeg(30_000),
         "900 Mpx PPM": b"P6 30000 30000 255\n",
         "100 Mpx GIF": _gif(10_000),
