@@ -64,7 +64,7 @@ def unusual_names(stage: Stage) -> Measured:
     with captured_output() as output:
         prepare(PrepareConfig(folder, other, stage.folder / "out", workers=1, max_bad_fraction=0.1))
         translate(
-            Translate(str(make_snapshot(stage.folder / "model")), str(folder), stage.folder / "done", batch_size=8)
+            Translate(str(make_snapshot(stage.folder / "model")), str(folder), str(stage.folder / "done"), batch_size=8)
         )
     manifest = open_manifest(str(stage.folder / "out"), SCHEMA.names)
     reader, names = ShardReader(manifest, "A"), manifest.domains["A"]["name"].to_pylist()
@@ -144,7 +144,7 @@ def _translate_onto(stage: Stage, home: Path, link: Callable[[Path, Path], None]
         write_images(images / "sub", 1)
     out.mkdir()
     link(out, home)
-    translate(Translate(str(make_snapshot(stage.folder / "model")), str(images), out))
+    translate(Translate(str(make_snapshot(stage.folder / "model")), str(images), str(out)))
 
 
 def _file_link(out: Path, home: Path) -> None:

@@ -28,7 +28,9 @@ TRAINED = {"preprocess": "resize_and_crop", "load_size": 286, "crop_size": 256}
         (("crop", 0, 0), {"crop_size": 32}, (32, 32)),
     ],
 )
-def test_sizes_that_are_not_given(given: Any, trained: dict[str, Any], expected: tuple[int, int]) -> None:
+def test_sizes_that_are_not_given(
+    given: tuple[Any, int, int], trained: dict[str, Any], expected: tuple[int, int]
+) -> None:
     found = geometry(*given, trained)
     assert (found.preprocess, found.load_size, found.crop_size) == (given[0], *expected)
 
@@ -41,7 +43,7 @@ def test_sizes_that_are_not_given(given: Any, trained: dict[str, Any], expected:
         (("resize_and_crop", 64, 128), "crop_size 128 is larger than load_size 64"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(given: Any, says: str) -> None:
+def test_sizes_that_do_not_fit_are_refused(given: tuple[Any, int, int], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         geometry(*given, TRAINED)
 
