@@ -23,6 +23,7 @@ from tests.faults.ray_heads import end, process_tree, wait_until
 from tests.service.running import make_snapshot
 
 START_S = 180.0
+REFUSED = "503 with Retry-After"
 UPLOAD = "POST /translate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n"
 
 
@@ -50,11 +51,20 @@ class Service:
         """The response to an image."""
         return requests.post(f"{self.url}translate", data=data, timeout=300)
 
-    def posts(self, data: bytes, count: int, at_once: int) -> list[requests.Response]:
-        """The responses to `count` images; fewer if a connection fails."""
+    def posts(self, data: bytes, count: int, at_once: int) -> list[str]:
+        """The outcomes of `count` images: 200, 503 with Retry-After, or a description of another one."""
+
+        def outcome() -> str:
+            try:
+                answer = self.post(data)
+            except requests.RequestException as error:
+                return repr(error)[:150]
+            if answer.status_code == 503 and "of your address" in answer.text and "Retry-After" in answer.headers:
+                return REFUSED
+            return "200" if answer.status_code == 200 else f"{answer.status_code} {answer.text[:150]}"
+
         with ThreadPoolExecutor(at_once) as pool:
-            answers = [pool.submit(self.post, data) for _ in range(count)]
-        return [answer.result() for answer in answers if not answer.exception()]
+            return list(pool.map(lambda _: outcome(), range(count)))
 
 
 @contextmanager
