@@ -69,6 +69,7 @@ class Manifest:
         digest: sha256 of the manifest file.
         paired: whether images with the same name, except for its extension, are pairs.
         values: the value range of each domain; None for one whose images have 8 bits.
+        bands: those taken of each domain's files, from 1 on, or all if empty; None where nothing was chosen.
     """
 
     root: str
@@ -77,6 +78,7 @@ class Manifest:
     digest: str
     paired: bool = False
     values: dict[str, ValueRange | None] = field(default_factory=lambda: dict.fromkeys(DOMAINS))
+    bands: dict[str, list[int] | None] = field(default_factory=lambda: dict.fromkeys(DOMAINS))
 
     @cached_property
     def domains(self) -> dict[str, pa.Table]:
@@ -123,11 +125,14 @@ class Manifest:
             return self
         sources = DOMAINS if direction == "AtoB" else DOMAINS[::-1]
         parts = [self.domains[domain].slice(0, max_samples or None) for domain in sources]
-        values = {domain: self.values[source] for domain, source in zip(DOMAINS, sources, strict=True)}
+        values, bands = (
+            {domain: of[source] for domain, source in zip(DOMAINS, sources, strict=True)}
+            for of in (self.values, self.bands)
+        )
         table = pa.concat_tables(parts)
         names = pa.DictionaryArray.from_arrays(np.repeat(np.arange(2, dtype=np.int8), list(map(len, parts))), DOMAINS)
         table = table.set_column(table.column_names.index("domain"), SCHEMA.field("domain"), names)
-        return replace(self, table=table, values=values)
+        return replace(self, table=table, values=values, bands=bands)
 
     def domain_digest(self, domain: str) -> str:
         """sha256 over the hashes of a domain's samples, in order: equal for equal images however they are sharded."""
@@ -157,7 +162,8 @@ def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
     values = {domain: facts["values"].get(domain) for domain in DOMAINS}
-    manifest = Manifest(root, table, facts["shards"], digest, bool(facts.get("paired")), values)
+    bands = {domain: facts.get("bands", {}).get(domain) for domain in DOMAINS}
+    manifest = Manifest(root, table, facts["shards"], digest, bool(facts.get("paired")), values, bands)
     for domain, n in manifest.samples.items():
         if not n:
             raise UsageError(f"{root}: domain {domain} has no images")
@@ -229,16 +235,19 @@ def write_manifest(
     *,
     paired: bool = False,
     values: Mapping[str, ValueRange | None] | None = None,
+    bands: Mapping[str, Sequence[int] | None] | None = None,
 ) -> None:
     """Write rows of `SCHEMA`, and of `SOURCE` if there are any, and the facts of shards and values to the local file
     `path`. The same input gives the same bytes.
     """
     ranges = {domain: asdict(found) for domain, found in (values or {}).items() if found is not None}
+    chosen = {domain: list(found) for domain, found in (bands or {}).items() if found is not None}
     facts = {
         "version": DEEP_VERSION if ranges else VERSION,
         "shards": shards,
         **({"paired": True} if paired else {}),
         **({"values": ranges} if ranges else {}),
+        **({"bands": chosen} if chosen else {}),
     }
     schema = pa.unify_schemas([SCHEMA, SOURCE]) if any("bits" in row for row in rows) else SCHEMA
     table = pa.Table.from_pylist(rows, schema=schema)

@@ -68,6 +68,7 @@ def prepare(
             overwrite=config.overwrite,
             paired=config.pairs != "none",
             values={domain: reading.values for domain, reading in readings.items()},
+            bands={domain: reading.bands for domain, reading in readings.items()},
         )
     for summary in summaries.values():
         for line in summary.lines():
@@ -80,7 +81,7 @@ def _reading(
 ) -> Reading:
     """How a domain's files are read: first without, then with its value range."""
     half: Half = "" if config.pairs != "halves" else "left" if domain == "A" else "right"
-    reading = Reading(config.load_size, config.quality, half, config.bands_taken, config.max_pixels)
+    reading = Reading(config.load_size, config.quality, half, config.bands_taken(domain), config.max_pixels)
     black, white = config.level("black", domain), config.level("white", domain)
     samples = samples_of_each(len(names)) if any(level and level.percentile for level in (black, white)) else 0
     folder = config.a_dir if domain == "A" else config.b_dir

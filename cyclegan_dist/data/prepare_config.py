@@ -60,7 +60,12 @@ class PrepareConfig:
     """`black` for domain B only."""
     bands: str = ""
     """The bands to take of each file, from 1 on, as `1,2,3`, `1-4` or `all`. By default all, but what a file says is
-    transparency is put over white; with this option it is a band like others."""
+    transparency is put over white; with this option it is a band like others. Generators that learn from the data set
+    take the same bands of the files that they translate."""
+    bands_a: str = ""
+    """`bands` for domain A only."""
+    bands_b: str = ""
+    """`bands` for domain B only."""
     max_megapixels: float = MAX_PIXELS / 1e6
     """The largest image that is read, in millions of pixels."""
 
@@ -73,7 +78,7 @@ class PrepareConfig:
             raise UsageError(f"--max-megapixels {self.max_megapixels}: give a number above 0")
         _ = (
             self.max_pixels,
-            self.bands_taken,
+            [self.bands_taken(domain) for domain in "AB"],
             [self.level(end, domain) for end in ("white", "black") for domain in "AB"],
         )
         if self.pairs == "halves" and self.a_dir.resolve() != self.b_dir.resolve():
@@ -83,24 +88,24 @@ class PrepareConfig:
     def max_pixels(self) -> int:
         return round(self.max_megapixels * 1e6)
 
-    @property
-    def bands_taken(self) -> tuple[int, ...] | None:
-        """From 1 on; empty if all are to be taken as they are, None if nothing was said.
+    def bands_taken(self, domain: str) -> tuple[int, ...] | None:
+        """The bands of a domain's files, from 1 on; empty if all are to be taken as they are, None if nothing was said.
 
         Raises:
             UsageError: if it cannot be read.
         """
-        if not self.bands:
-            return None
-        if self.bands == "all":
-            return ()
+        own = f"bands_{domain.lower()}"
+        option, text = (own, getattr(self, own)) if getattr(self, own) else ("bands", self.bands)
+        if text in ("", "all"):
+            return () if text else None
         taken: list[int] = []
-        for part in self.bands.split(","):
-            if not (match := re.fullmatch(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*", part)):
-                raise UsageError(f"--bands {self.bands}: give numbers from 1 on, as 1,2,3 or 1-4, or all")
-            first, last = int(match[1]), int(match[2] or match[1])
+        for part in text.split(","):
+            match = re.fullmatch(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*", part)
+            first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
             if not 1 <= first <= last:
-                raise UsageError(f"--bands {self.bands}: give numbers from 1 on, the smaller one first")
+                raise UsageError(
+                    f"--{option.replace('_', '-')} {text}: give numbers from 1 on, as 1,2,3 or 1-4, or all"
+                )
             taken += range(first, last + 1)
         return tuple(taken)
 

@@ -13,7 +13,7 @@ import itertools
 import os
 import shutil
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,6 +43,7 @@ def write_dataset(
     overwrite: bool = False,
     paired: bool = False,
     values: Mapping[str, ValueRange | None] | None = None,
+    bands: Mapping[str, Sequence[int] | None] | None = None,
 ) -> Path:
     """Write both domains' images, in the order given, and their manifest.
 
@@ -53,6 +54,7 @@ def write_dataset(
         overwrite: replace another data set at `out`.
         paired: images with the same name are pairs.
         values: the value range of each domain that has one.
+        bands: those taken of each domain's files, where they were chosen.
 
     Returns:
         The manifest's path.
@@ -68,7 +70,7 @@ def write_dataset(
             for shard, index in _write_tars(domains[domain], draft, domain, samples_per_shard):
                 rows += [{"domain": domain, "shard": shard, **row} for row in index]
                 shards[shard] = _facts(draft / shard, len(index))
-        write_manifest(str(draft / MANIFEST), rows, shards, paired=paired, values=values)
+        write_manifest(str(draft / MANIFEST), rows, shards, paired=paired, values=values, bands=bands)
         same = (out / MANIFEST).exists() and filecmp.cmp(out / MANIFEST, draft / MANIFEST, shallow=False)
         if (out / MANIFEST).exists() and not same and not overwrite:
             raise UsageError(f"{out} holds another data set: choose another folder, or pass --overwrite")

@@ -131,6 +131,10 @@ class Snapshot:
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"snapshot {self.folder} is damaged: {CARD}: values.{domain}: {error}") from error
 
+    def bands(self, domain: str) -> list[int] | None:
+        """The bands of a domain's files that were trained on, from 1 on; all if empty, None if none were chosen."""
+        return self.card.get("bands", {}).get(domain)
+
     def generator(self, direction: str, device: "torch.device | str" = "cpu") -> "Generator":
         """The generator of `direction`, in evaluation mode and without gradients.
 

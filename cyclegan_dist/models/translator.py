@@ -48,6 +48,7 @@ class Translator:
         out_channels: of the translations.
         values_in: range of the images that the network was trained on; None if these have 8 bits.
         values_out: range of the translations; None if they have 8 bits.
+        bands: those taken of files, as in training; None if none were chosen.
 
     Raises:
         UsageError: if the snapshot lacks the direction or is damaged, or device, tile, black or white cannot be used.
@@ -67,6 +68,7 @@ class Translator:
         self.direction = direction or snapshot.directions[0]
         self.in_channels, self.out_channels = snapshot.channels(self.direction)
         self.values_in, self.values_out = map(snapshot.values, self.direction)
+        self.bands = snapshot.bands(self.direction[0])
         self._black, self._white = black, white
         self._tile, self._whole_pixels = tile, whole_pixels
         self._network = snapshot.generator(self.direction, _usable(device))
@@ -154,18 +156,19 @@ class Translator:
     def _finished(self, values: Tensor) -> Tensor:
         return to_bytes(values) if self.values_out is None else values.cpu().float()
 
-    def read(self, source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+    def read(self, source: Path | bytes, max_pixels: int = MAX_PIXELS, *, prepared: bool = False) -> Picture:
         """An image file, for `decode`.
 
         Args:
             source: path or content.
             max_pixels: width times height that is read.
+            prepared: whether it is a sample of a data set, which holds the chosen bands only.
 
         Raises:
             UnreadableImageError: as `read_image`.
         """
         white = self._white if self._white is not None else self.values_in.white if self.values_in else None
-        return read_image(source, max_pixels=max_pixels, white=white)
+        return read_image(source, bands=None if prepared else self.bands, max_pixels=max_pixels, white=white)
 
     def decode(self, image: Tensor | np.ndarray | ImageFile | Image.Image | Picture) -> Tensor:
         """Any image that `translate` takes, or `read` returns, as C x H x W with `in_channels` channels: uint8, or

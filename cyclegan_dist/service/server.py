@@ -54,7 +54,7 @@ class _Server(uvicorn.Server):
         self._app = app
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.state.stop()
+        getattr(self._app.state, "stop", lambda: None)()  # other applications than the service lack it
         await super().shutdown(sockets)
 
 

@@ -145,7 +145,8 @@ class Parts:
             images = {name: to_unit_range(x, self.world.device, self.step.dtype) for name, x in fixed.items()}
             facts = {"data": self._data_facts(), "preprocess": dataclasses.asdict(config.data), **self._origin()}
             values = {domain: dataclasses.asdict(found) for domain, found in self.manifest.values.items() if found}
-            facts |= {"values": values} if values else {}
+            bands = {domain: found for domain, found in self.manifest.bands.items() if found is not None}
+            facts |= {name: found for name, found in (("values", values), ("bands", bands)) if found}
             hooks.saving.append(SaveSnapshot(every.snapshot, run_dir, self.step, config, facts, self.journal))
             hooks.reporting.append(SampleGrid(every.samples, run_dir, self.step, images, self.journal))
         return hooks

@@ -68,7 +68,7 @@ class JobWorker:
         """
         source, target = Path(task.source), Path(task.target)
         is_tiff = {source.suffix.lower(), target.suffix.lower()} <= {".tif", ".tiff"}
-        if not (is_tiff and self.job.tile and self.job.preprocess == "none"):
+        if not (is_tiff and self.job.tile and self.job.preprocess == "none" and self._translator.bands is None):
             return None
         with open_large_tiff(source, self.job.max_pixels) as tiff:
             if tiff is None:
@@ -116,7 +116,7 @@ class JobWorker:
     def _read(self, source: Path | bytes, name: str) -> Tensor | None:
         """The decoded image, resized and cropped, or None and a line with the reason."""
         try:
-            picture = self._translator.read(source, self.job.max_pixels)
+            picture = self._translator.read(source, self.job.max_pixels, prepared=bool(self.job.dataset))
             resized = self._sizes.resized(self._translator.decode(picture))
             image = self._sizes.cropped(resized)
         except UnreadableImageError as error:

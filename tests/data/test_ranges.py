@@ -117,9 +117,10 @@ def test_options_that_cannot_be_read(options, says) -> None:
 
 def test_options_that_can_be_read() -> None:
     config = PrepareConfig(Path("A"), Path("B"), Path("out"), bands="1-3,5, 2", white="p99.8", white_b="7")
-    assert config.bands_taken == (1, 2, 3, 5, 2)
+    assert config.bands_taken("A") == (1, 2, 3, 5, 2)
     assert (config.level("white", "A"), config.level("white", "B")) == (Level(99.8, True), Level(7))
-    assert config.level("black", "A") is None and replace(config, bands="all").bands_taken == ()
+    assert replace(config, bands_b="4,1").bands_taken("B") == (4, 1)
+    assert config.level("black", "A") is None and replace(config, bands="all").bands_taken("B") == ()
 
 
 def test_the_manifest_records_values_and_files(config) -> None:

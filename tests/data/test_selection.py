@@ -14,6 +14,7 @@ from cyclegan_dist.data.plan import Plan
 from cyclegan_dist.data.prepare import prepare
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.reader import ShardReader
+from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.data.verify import samples_by_shard
 from cyclegan_dist.errors import UsageError
 from tests.conftest import write_images
@@ -37,6 +38,13 @@ def test_b_to_a_exchanges_the_domains_and_nothing_else(manifest: Manifest) -> No
     }
     assert other.selected("BtoA").table.to_pylist() == manifest.table.to_pylist()
     assert manifest.selected() is manifest
+
+
+def test_b_to_a_exchanges_values_and_bands(manifest: Manifest) -> None:
+    deep = ValueRange("uint16", 0, 4095)
+    given = dataclasses.replace(manifest, values={"A": deep, "B": None}, bands={"A": None, "B": [3, 1]})
+    other = given.selected("BtoA")
+    assert other.values == {"A": None, "B": deep} and other.bands == {"A": [3, 1], "B": None}
 
 
 def test_max_samples_takes_the_first_of_each_domain(manifest: Manifest) -> None:

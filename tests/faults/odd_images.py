@@ -132,7 +132,7 @@ def jpegs(rng: np.random.Generator) -> Iterator[OddImage]:
     inks = np.stack([smooth, smooth[::-1], smooth[:, ::-1], smooth / 4], 2).astype(np.uint8)
     data = saved(Image.fromarray(inks, "CMYK"), "JPEG", quality=100, subsampling=0)
     ink = inks / 255
-    yield OddImage("jpeg-cmyk.jpg", data, (1 - ink[..., :3]) * (1 - ink[..., 3:]), 255, 4)
+    yield OddImage("jpeg-cmyk.jpg", data, (1 - ink[..., :3]) * (1 - ink[..., 3:]), 255, 5)
 
 
 DTYPES = {"uint8": (255, 0), "uint16": (65535, 0), "int16": (3000, -1000), "uint32": (3000, 0), "int32": (255, 0)}
@@ -208,9 +208,9 @@ def tiff_extra_bands(rng: np.random.Generator) -> Iterator[OddImage]:
         seen = {"unassalpha": over_white(color, alpha), "assocalpha": color + 1 - alpha, "unspecified": values}[extra]
         name, data = f"tiff-{kind}-{extra}-{bits}.tif", tiff(pixels, photometric=kind, extrasamples=[extra])
         yield OddImage(name, data, seen, highest, 0.51 if extra == "unspecified" else 1.51)
-        options = {"bands": "all"}
+        options = {"bands_a": "all"}
         yield OddImage(f"bands-all-{name}", data, values, highest, options=options)
-        options = {"bands": f"{bands},1"}
+        options = {"bands_a": f"{bands},1"}
         yield OddImage(f"bands-two-{name}", data, values[..., [-1, 0]], highest, options=options)
 
 
@@ -281,7 +281,7 @@ def profiles(rng: np.random.Generator) -> Iterator[OddImage]:
     yield OddImage(
         "png-profile-broken.png", saved(Image.fromarray(pixels), "PNG", icc_profile=b"no"), pixels / 255, 255
     )
-    wide = draw(rng, 3, "uint16", 50000, 16000)
+    wide = draw(rng, 3, "uint16", 42000, 30000)
     data = tiff(wide, photometric="rgb", iccprofile=profile)
     yield OddImage("tiff-adobe-rgb-16.tif", data, adobe_to_srgb(wide / 65535), 65535, 600)
 

@@ -40,7 +40,13 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
     """Make a snapshot of identities; arguments: channels, and the value ranges of both domains."""
     monkeypatch.setattr(Snapshot, "generator", lambda *_: Identity())
 
-    def make(channels: int = 3, *, a: dict[str, Any] | None = None, b: dict[str, Any] | None = None) -> Path:
+    def make(
+        channels: int = 3,
+        *,
+        a: dict[str, Any] | None = None,
+        b: dict[str, Any] | None = None,
+        bands: dict[str, list[int]] | None = None,
+    ) -> Path:
         config = CycleGANConfig(
             input_nc=channels,
             output_nc=channels,
@@ -52,7 +58,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
             tmp_path / "model",
             CycleGAN(config).translators,
             config,
-            {"nimg": 1, **({"values": values} if values else {})},
+            {"nimg": 1, **({"values": values} if values else {}), **({"bands": bands} if bands else {})},
         )
 
     return make
@@ -187,3 +193,13 @@ def test_arrays_tensors_and_pictures(model: Callable[..., Path]) -> None:
     assert picture.mode == "I;16" and np.array_equal(np.asarray(picture), values)
     half = Translator(Snapshot.open(model(1, a=TWELVE_BITS, b=TWELVE_BITS)), device="cpu", white=2000)
     assert np.abs(half.translate(values)[..., 0] - np.clip(values, 0.0, 2000.0) * 4095 / 2000).max() <= 0.5
+
+
+@pytest.mark.parametrize("direction", ["AB", "BA"])
+def test_files_give_the_bands_of_training(model: Callable[..., Path], tmp_path: Path, direction: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 4), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "four.tif", pixels, photometric="minisblack", planarconfig="contig")
+    translator = Translator(Snapshot.open(model(3, bands={"A": [4, 2, 1], "B": [3, 1, 2]})), direction, "cpu")
+    made = translator.translate(tmp_path / "four.tif")
+    taken = [3, 1, 0] if direction == "AB" else [2, 0, 1]
+    assert (np.asarray(made) == pixels[..., taken]).all()
