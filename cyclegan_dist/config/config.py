@@ -5,6 +5,8 @@ errors in it.
 """
 
 import dataclasses
+import hashlib
+import json
 import os
 import re
 import sys
@@ -281,3 +283,13 @@ def refuse_changes(old: Config, new: Config) -> None:
             + "\n".join(changed)
             + "\nchoose another --name, or undo the change"
         )
+
+
+def learned_digest(config: Config) -> str:
+    """sha256 of the values that are not `SAFE_TO_CHANGE`."""
+    values = {
+        key: value
+        for key, value in flatten(dataclasses.asdict(config)).items()
+        if not any(key == safe or key.startswith(f"{safe}.") for safe in SAFE_TO_CHANGE)
+    }
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -14,19 +14,23 @@ from cyclegan_dist.methods.contract import Method
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.schedule import Schedule
 from cyclegan_dist.step.update import Step
+from cyclegan_dist.training.hooks.log import LogWindow
 
 
 class RunState:
-    """Networks, optimizers, schedule and data digest, equal on all ranks; and the method's state of each rank."""
+    """Networks, optimizers, schedule and data digest, equal on all ranks; and of each rank the method's state and the
+    sums for the next record of losses.
+    """
 
-    def __init__(self, step: Step, schedule: Schedule, method: Method, data: str, world: World):
+    def __init__(self, step: Step, schedule: Schedule, method: Method, data: str, world: World, window: LogWindow):
+        self.window = window
         self.step, self.schedule, self.method, self.data, self.world = step, schedule, method, data, world
 
     def __call__(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The shared state, and this rank's state."""
         shared = {"step": self.step.state_dict(), "schedule": self.schedule.state_dict(), "data": self.data}
         shared["fast"] = self.step.fast
-        return shared, {"method": self.method.rank_state()}
+        return shared, {"method": self.method.rank_state(), "window": self.window.state_dict()}
 
     def restore(self, store: CheckpointStore, message: Callable[[str], None]) -> int:
         """Load the newest valid checkpoint. Returns the steps done, 0 if there is none.
@@ -37,7 +41,7 @@ class RunState:
         restored = store.load_latest()
         if restored is None:
             return 0
-        if restored.shared["data"] != self.data:
+        if restored.shared.get("data") != self.data:
             raise UsageError(
                 f"the data set is not the one that the checkpoint in {store.storage} was trained on: "
                 "give its --data.path, or start a run of another name"
@@ -47,10 +51,12 @@ class RunState:
         elif (fast := restored.shared.get("fast", False)) != self.step.fast:
             was, is_now = ("on" if one else "off" for one in (fast, self.step.fast))
             message(f"optim.fast was {was} and is {is_now}: bits may differ")
+        elif not store.same_config(restored):
+            message(f"the checkpoint of step {restored.step} was saved with another config: bits may differ")
         try:
             self._load(restored)
-        except (KeyError, RuntimeError, ValueError) as error:  # torch lists missing and unexpected keys
-            reason = textwrap.shorten(str(error), 300)  # the list of a whole network takes pages
+        except (LookupError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+            reason = textwrap.shorten(str(error), 300)  # torch lists the keys of a whole network, which takes pages
             raise UsageError(
                 f"the checkpoint of step {restored.step} is not of this run's networks: {reason}; "
                 "start a run of another name"
@@ -62,5 +68,7 @@ class RunState:
         self.schedule.load_state_dict(restored.shared["schedule"])
         # With the same number of ranks only this rank's state was read. Before version 0.1 it was called history.
         states = [restored.ranks.get(rank, {}) for rank in range(restored.world_size)]
+        windows = [state.get("window", {}) for state in states]
+        self.window.load([window for window in windows if window], restored.facts["seconds"])
         states = [state.get("method", state.get("history", {})) for state in states]
         self.method.load_rank_state(states, self.world.rank, self.world.size)

@@ -11,8 +11,9 @@ import fsspec
 import pytest
 import torch
 
+from cyclegan_dist.checkpoint.manifest import dump_manifest
 from cyclegan_dist.checkpoint.storage import LocalStorage, storage_at
-from cyclegan_dist.checkpoint.store import CheckpointStore, dump_manifest
+from cyclegan_dist.checkpoint.store import CheckpointStore
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.distributed import World
 from tests.ranks import run_ranks
