@@ -38,7 +38,7 @@ class Quarantine:
         self.every, self.world, self.samples, self.journal = every, world, samples, journal
         self.max_fraction, self._path = max_fraction, RunFolder(run_dir).bad_samples
         self._found: dict[tuple[str, str], BadSample] = {}
-        self.known: set[tuple[str, str]] = world.broadcast(_read(self._path)) if max_fraction else set()
+        self.known: set[tuple[str, str]] = world.broadcast(read_known(self._path)) if max_fraction else set()
 
     def add(self, bad: Iterable[BadSample]) -> None:
         """Add damaged samples that this rank found."""
@@ -81,7 +81,7 @@ class Quarantine:
                 )
 
 
-def _read(path: Path) -> set[tuple[str, str]]:
+def read_known(path: Path) -> set[tuple[str, str]]:
     """The samples in the list. Damaged lines are left out: such a sample is found again when it is due."""
     known: set[tuple[str, str]] = set()
     for line, _ in whole_lines(path) if path.exists() else ():
