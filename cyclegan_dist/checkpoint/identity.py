@@ -36,10 +36,11 @@ class Identity:
         """Why a checkpoint with this manifest is of another run; empty if it is of this one, or was written before
         version 0.3, which recorded no identity. Another config does not make another run: a user may have changed it.
         """
-        for name, own in (("run", self.run), ("seed", self.seed)):
-            if manifest.get(name, own) != own:
-                return f"{name} {manifest[name]!r}, and this is {name} {own!r}"
-        return ""
+        own = {"run": self.run, "seed": self.seed}
+        other = {name: manifest.get(name, value) for name, value in own.items()}
+        if other == own:
+            return ""
+        return " and ".join(f"{name} {other[name]}, not {own[name]}" for name in own if other[name] != own[name])
 
 
 def run_id(run_dir: Path, storage: Storage, recorded: str) -> str:
@@ -60,7 +61,7 @@ def run_id(run_dir: Path, storage: Storage, recorded: str) -> str:
     with contextlib.suppress(OSError, DamagedError):
         if isinstance(kept := read_checked(path).get("run"), str):
             return kept
-    found = recorded or _of_newest(storage) or uuid.uuid4().hex
+    found = recorded or _of_newest(storage) or uuid.uuid4().hex[:12]
     write_checked(path, {"run": found})
     return found
 

@@ -56,6 +56,12 @@ def pruned(stage: Stage) -> Measured:
     )
 
 
+def without_identity(manifest: dict[str, Any]) -> None:
+    """As before version 0.3."""
+    for key in ("run", "seed", "config"):
+        del manifest[key]
+
+
 @row(
     "G22",
     "a checkpoint of another run is copied into the run's folder",
@@ -84,7 +90,7 @@ def foreign(stage: Stage) -> Measured:
     for name in ("copied", "older"):
         shutil.copytree(first.run_dir, first.run_dir.with_name(name))
     copied = stage.run(name="copied")
-    rewrite(newest(stage.run(name="older", stop_after=8)), lambda m: [m.pop(k) for k in ("run", "seed", "config")])
+    rewrite(newest(stage.run(name="older", stop_after=8)), without_identity)
     for config in (copied, stage.run(name="older")):
         go(config)
         accepted += any("resumed at step 4" in r.get("text", "") for r in records(config))

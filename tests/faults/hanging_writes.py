@@ -6,10 +6,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import run_command

@@ -21,6 +21,7 @@ GROUPS = {
     "D": "Numerics and GAN state",
     "E": "Tracking and registry",
     "F": "Security",
+    "G": "State, tracking and service, second round",
     "X": "Stress tests",
 }
 

@@ -95,7 +95,9 @@ def flips(stage: Stage) -> Measured:
     SenderState("sqlite:////x/mlflow.db", key_of(run_dir), "0f" * 16, 1234).save(run_dir)
     write_checked(folder.best, {"snapshot": "snapshots/nimg-000000008", "figure": "kd/untrained", "value": 0.5})
     folder.bad_samples.write_text(
-        "".join(json.dumps({"domain": d, "key": f"k{i}", "shard": "s", "reason": "r"}) + "\n" for d in "AB" for i in (1, 2))
+        "".join(
+            json.dumps({"domain": d, "key": f"k{i}", "shard": "s", "reason": "r"}) + "\n" for d in "AB" for i in (1, 2)
+        )
     )  # of an older version, without checksums
     storage, own, sent = storage_at(config.checkpoint_path), recorded_identity(run_dir), SenderState.read(run_dir)
     known = [record for record, _ in read_records(folder.journal, 0)]

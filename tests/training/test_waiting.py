@@ -15,6 +15,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.loader_processes import LoaderError
 from cyclegan_dist.data.reader import ShardReader
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.training import waiting
 from cyclegan_dist.training.local_rank import train_here
 from cyclegan_dist.training.stop import StopRequest
@@ -37,13 +38,20 @@ def test_a_signal_while_data_is_waited_for_ends_the_run_with_a_checkpoint(
     tiny_run: MakeRun, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     config = tiny_run(data__workers=1)
+    journal = RunFolder(config.run_dir).journal
     # Two steps of two images of each domain; the third never comes.
     hang(monkeypatch, 8)
     monkeypatch.setattr("cyclegan_dist.training.parts.fixed_images", lambda *a, **k: {})
     monkeypatch.setattr(waiting, "GRACE_S", 0.5)
 
+    def signal_while_it_waits() -> None:
+        while not journal.exists() or not any(record.get("step") == 2 for record in records(config)):
+            time.sleep(0.1)
+        time.sleep(0.5)
+        os.kill(os.getpid(), number)
+
     def run() -> None:
-        threading.Timer(3, os.kill, (os.getpid(), number)).start()
+        threading.Thread(target=signal_while_it_waits, daemon=True).start()
         _, status, stopped_by = train_here(config, alone=True)
         assert (status, stopped_by) == ("KILLED", number)
 
