@@ -34,7 +34,7 @@ class Identity:
 
     def differs(self, manifest: Mapping[str, Any]) -> str:
         """Why a checkpoint with this manifest is of another run; empty if it is of this one, or was written before
-        version 0.3, which recorded no identity. Another config does not make another run: a user may have changed it.
+        version 0.2, which recorded no identity. Another config does not make another run: a user may have changed it.
         """
         own = {"run": self.run, "seed": self.seed}
         other = {name: manifest.get(name, value) for name, value in own.items()}

@@ -57,7 +57,7 @@ def pruned(stage: Stage) -> Measured:
 
 
 def without_identity(manifest: dict[str, Any]) -> None:
-    """As before version 0.3."""
+    """As before version 0.2."""
     for key in ("run", "seed", "config"):
         del manifest[key]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cyclegan_dist.checkpoint.store import SaveTimeoutError
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.loader_processes import LoaderError
 from cyclegan_dist.data.reader import ShardReader
@@ -103,3 +104,22 @@ def test_the_grace_counts_from_the_request_and_ends_with_the_batch(tmp_path: Pat
     limit(5)
     with pytest.raises(waiting.StoppedWaitingError):
         limit(6)
+
+
+def test_a_save_without_progress_is_given_up_after_the_limit_or_soon_after_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = StopRequest(tmp_path, ALONE)
+    limit = waiting.SaveLimit(stop, Watchdog(tmp_path, ALONE, 30), 100)
+    limit(99)
+    with pytest.raises(SaveTimeoutError, match=r"no progress for 100 s"):
+        limit(100)
+    stop.signal, now = signal.SIGTERM, 1000.0
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: now)
+    limit(50)
+    now += waiting.STOPPING_S - 1
+    limit(0.1)  # it goes on
+    limit(50)
+    now += waiting.STOPPING_S
+    with pytest.raises(SaveTimeoutError, match="stopped without the last checkpoint"):
+        limit(50)
