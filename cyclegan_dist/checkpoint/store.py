@@ -10,12 +10,10 @@ not count among the newest.
 """
 
 import hashlib
-import io
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import torch
@@ -25,6 +23,7 @@ from cyclegan_dist import __version__
 from cyclegan_dist.checkpoint.fence import Fence
 from cyclegan_dist.checkpoint.identity import Identity
 from cyclegan_dist.checkpoint.manifest import SHARED, CheckpointError, dump_manifest, parse_manifest, rank_file
+from cyclegan_dist.checkpoint.restore import ForeignError, Restored, load
 from cyclegan_dist.checkpoint.storage import SET_ASIDE, Storage
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.distributed import World
@@ -33,33 +32,8 @@ VERSIONS = {"program": __version__, "torch": torch.__version__}
 POLL_S = 0.1  # between two looks at a save that is waited for
 
 
-class ForeignError(Exception):
-    """A checkpoint is of another run; the message says what differs."""
-
-
 class SaveTimeoutError(Exception):
     """A save hangs in the storage, or was given up when the run was to stop."""
-
-
-@dataclass(frozen=True)
-class Restored:
-    """A verified checkpoint.
-
-    Attributes:
-        step: optimizer steps done.
-        shared: the state that is equal on all ranks.
-        ranks: the states that differ, by rank: this rank's own, or all if the run that wrote it had another world size.
-        world_size: ranks of the run that wrote it.
-        versions: of this library and of torch, when it was written.
-        facts: the manifest's fields.
-    """
-
-    step: int
-    shared: dict[str, Any]
-    ranks: dict[int, dict[str, Any]]
-    world_size: int
-    versions: dict[str, str]
-    facts: Mapping[str, Any]
 
 
 class CheckpointStore:
@@ -251,7 +225,7 @@ class CheckpointStore:
         steps = self.world.broadcast(self.storage.steps()[::-1] if self.world.is_first else None)
         for step in steps:
             try:
-                restored, problem = self._load(step), None
+                restored, problem = load(self.storage, step, self.world, self._identity), None
             except (CheckpointError, ForeignError) as error:
                 restored, problem = None, str(error)
             problems = [text for text in self.world.gather(problem) if text]
@@ -270,36 +244,6 @@ class CheckpointStore:
     def same_config(self, restored: Restored) -> bool:
         """Whether a checkpoint was saved with the config that the run has now, as far as that is known."""
         return self._identity is None or restored.facts.get("config", self._identity.config) == self._identity.config
-
-    def _load(self, step: int) -> Restored:
-        """Read and verify the shared file and the rank files that this rank needs."""
-        where = f"checkpoint step-{step:09d} in {self.storage}"
-        try:
-            manifest = parse_manifest(self.storage.manifest(step))
-            if manifest["step"] != step:
-                raise CheckpointError(f"its manifest is that of step {manifest['step']}")
-            if self._identity and (differs := self._identity.differs(manifest)):
-                raise ForeignError(f"{where} is of another run ({differs})")
-            size = manifest["world_size"]
-            wanted = [self.world.rank] if size == self.world.size else list(range(size))
-            content = {name: _read(self.storage, step, name, manifest) for name in (SHARED, *map(rank_file, wanted))}
-        except (OSError, CheckpointError) as error:
-            raise CheckpointError(f"{where} is damaged ({error})") from error
-        ranks = {rank: content[rank_file(rank)] for rank in wanted}
-        return Restored(step, content[SHARED], ranks, size, manifest["versions"], manifest)
-
-
-def _read(storage: Storage, step: int, name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    data, entry = storage.read(step, manifest["attempt"], name), manifest["files"][name]
-    if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
-        raise CheckpointError(f"{name} is corrupt: its hash or size differs from the manifest")
-    try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises several types
-        raise CheckpointError(f"{name} contains objects other than tensors and was not loaded") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{name} is not a mapping")
-    return content
 
 
 def new_attempt() -> str:

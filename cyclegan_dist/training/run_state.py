@@ -8,7 +8,8 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from cyclegan_dist.checkpoint.store import VERSIONS, CheckpointStore, Restored
+from cyclegan_dist.checkpoint.restore import Restored
+from cyclegan_dist.checkpoint.store import VERSIONS, CheckpointStore
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.contract import Method
 from cyclegan_dist.step.distributed import World

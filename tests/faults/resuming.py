@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cyclegan_dist.checkpoint.store import Restored
+from cyclegan_dist.checkpoint.restore import Restored
 from cyclegan_dist.config.config import SAFE_TO_CHANGE, Config, check_config, refuse_changes
 from cyclegan_dist.config.yaml_tree import flatten
 from cyclegan_dist.errors import UsageError
