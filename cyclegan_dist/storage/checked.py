@@ -16,6 +16,8 @@ from typing import Any
 from cyclegan_dist.storage.files import write_atomic
 
 _SUM = b', "crc32": "'  # json.dumps escapes quotes in strings, so no value contains this
+_END = 10  # bytes after it: eight digits, a quote and a brace
+_FEW = 4  # bits by which a damaged name may differ; a line of an older version differs by more
 
 
 class DamagedError(ValueError):
@@ -41,6 +43,9 @@ def parse_checked(line: bytes) -> dict[str, Any]:
         DamagedError: if it is not JSON, not an object, or differs from what was written.
     """
     head, mark, end = line.rstrip(b"\n").rpartition(_SUM)
+    name = line.rstrip(b"\n")[-_END - len(_SUM) : -_END]
+    if not mark and len(name) == len(_SUM) and _bits_that_differ(name, _SUM) <= _FEW:
+        raise DamagedError("the name of its checksum is damaged")
     body = head + b"}" if mark else line
     if mark and end != f'{zlib.crc32(body):08x}"}}'.encode():
         raise DamagedError("its checksum does not fit")
@@ -51,6 +56,10 @@ def parse_checked(line: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise DamagedError("it is not a JSON object")
     return fields
+
+
+def _bits_that_differ(one: bytes, other: bytes) -> int:
+    return sum((x ^ y).bit_count() for x, y in zip(one, other, strict=True))
 
 
 def has_checksum(line: bytes) -> bool:

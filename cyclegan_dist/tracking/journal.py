@@ -19,6 +19,7 @@ or stop a run, and both can catch up later. Records have a `kind`:
 Each carries `time` in milliseconds since 1970, and a checksum. Damaged lines are skipped.
 """
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -86,7 +87,9 @@ class Journal:
             append_checked(self._file, record)
         except OSError as error:  # a full disk must not stop a training
             if not self._failed:
-                print(f"{self._path} cannot be written: {error}; free some space, records are lost", file=sys.stderr)
+                text = f"{self._path} cannot be written: {error}; free some space, records are lost"
+                with contextlib.suppress(OSError):  # standard error may be a file on the same disk
+                    print(text, file=sys.stderr, flush=True)
             self._failed = True
         else:
             self._failed = False

@@ -35,17 +35,13 @@ def test_other_lines_are_damaged(line: bytes) -> None:
         parse_checked(line)
 
 
-def test_no_flipped_bit_changes_what_is_read() -> None:
+def test_every_flipped_bit_is_detected() -> None:
     line = dump_checked(FIELDS)
     for place in range(8 * (len(line) - 1)):
         damaged = bytearray(line)
         damaged[place // 8] ^= 1 << place % 8
-        try:
-            found = parse_checked(bytes(damaged))
-        except DamagedError:
-            continue
-        # The flip is in the name of the checksum, so that the line reads as one of an older version.
-        assert FIELDS.items() <= found.items() and "crc32" not in found
+        with pytest.raises(DamagedError):
+            parse_checked(bytes(damaged))
 
 
 def test_a_line_after_part_of_one_starts_anew(tmp_path: Path) -> None:
