@@ -20,6 +20,7 @@ from cyclegan_dist.errors import storage_errors
 from cyclegan_dist.storage.files import sync
 
 MANIFEST = "manifest.json"
+SET_ASIDE = "damaged-"  # begins the name of a checkpoint that is not one any more
 CHECKPOINT_NAME = re.compile(r"step-(\d{9,})$")
 
 
@@ -55,6 +56,10 @@ class Storage(Protocol):
 
     def delete(self, step: int) -> None:
         """Remove a checkpoint; its manifest first."""
+        ...
+
+    def set_aside(self, step: int) -> None:
+        """Rename a checkpoint, so that `steps` leaves it out and users can look at it; replaces an earlier one."""
         ...
 
     def discard(self, step: int, attempt: str) -> None:
@@ -125,6 +130,11 @@ class LocalStorage:
             (self._done(step) / MANIFEST).unlink()
         shutil.rmtree(self._done(step), ignore_errors=True)
 
+    def set_aside(self, step: int) -> None:
+        aside = self.path / f"{SET_ASIDE}{self._done(step).name}"
+        shutil.rmtree(aside, ignore_errors=True)
+        os.rename(self._done(step), aside)
+
     def discard(self, step: int, attempt: str) -> None:
         shutil.rmtree(self._draft(step, attempt), ignore_errors=True)
 
@@ -188,6 +198,13 @@ class ObjectStorage:
         with contextlib.suppress(FileNotFoundError), storage_errors():
             self._files.rm_file(self._path(step, MANIFEST))
             self._files.rm(self._path(step), recursive=True)
+
+    @storage_errors()
+    def set_aside(self, step: int) -> None:
+        aside = f"{self._root}/{SET_ASIDE}step-{step:09d}"
+        with contextlib.suppress(FileNotFoundError):
+            self._files.rm(aside, recursive=True)
+        self._files.mv(self._path(step), aside, recursive=True)
 
     def discard(self, step: int, attempt: str) -> None:
         with contextlib.suppress(FileNotFoundError), storage_errors():

@@ -4,16 +4,16 @@ A checkpoint is `shared.pt` (what is equal on all ranks), `rank-00000.pt` and so
 `manifest.json` with their hashes and its own. It is written in the background, committed when every rank's file is
 there, and verified before it is used; a damaged one is skipped for the newest valid one. Files hold plain tensors:
 nothing is unpickled except through `weights_only`.
+
+A checkpoint that is damaged, or of another run, is passed over. It is renamed after the next commit, so that it does
+not count among the newest.
 """
 
 import hashlib
-import io
-import json
-import pickle
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import torch
@@ -21,35 +21,19 @@ from torch import Tensor
 
 from cyclegan_dist import __version__
 from cyclegan_dist.checkpoint.fence import Fence
-from cyclegan_dist.checkpoint.storage import Storage
+from cyclegan_dist.checkpoint.identity import Identity
+from cyclegan_dist.checkpoint.manifest import SHARED, CheckpointError, dump_manifest, parse_manifest, rank_file
+from cyclegan_dist.checkpoint.restore import ForeignError, Restored, load
+from cyclegan_dist.checkpoint.storage import SET_ASIDE, Storage
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.distributed import World
 
-SHARED = "shared.pt"
 VERSIONS = {"program": __version__, "torch": torch.__version__}
+POLL_S = 0.1  # between two looks at a save that is waited for
 
 
-class CheckpointError(Exception):
-    """A checkpoint is damaged or incomplete; the message names the file."""
-
-
-@dataclass(frozen=True)
-class Restored:
-    """A verified checkpoint.
-
-    Attributes:
-        step: optimizer steps done.
-        shared: the state that is equal on all ranks.
-        ranks: the states that differ, by rank: this rank's own, or all if the run that wrote it had another world size.
-        world_size: ranks of the run that wrote it.
-        versions: of this library and of torch, when it was written.
-    """
-
-    step: int
-    shared: dict[str, Any]
-    ranks: dict[int, dict[str, Any]]
-    world_size: int
-    versions: dict[str, str]
+class SaveTimeoutError(Exception):
+    """A save hangs in the storage, or was given up when the run was to stop."""
 
 
 class CheckpointStore:
@@ -62,6 +46,12 @@ class CheckpointStore:
         keep_best: number of those with the lowest score that are kept too.
         warn: called on rank 0 with warnings for the user.
         fence: decides whether this attempt may commit; without one it always may.
+        identity: of the run: written into checkpoints, and compared when one is loaded.
+
+    Attributes:
+        waiting: called while a save is waited for, and by `wait` in any case, with the seconds since it last wrote
+            something; may raise `SaveTimeoutError`, which gives up that save.
+        problem: why the last save failed; empty if it did not.
     """
 
     def __init__(
@@ -73,13 +63,18 @@ class CheckpointStore:
         warn: Callable[[str], None],
         keep_best: int = 0,
         fence: Fence | None = None,
+        identity: Identity | None = None,
     ):
         self.storage, self.world, self.keep, self.keep_best, self.warn = storage, world, keep, keep_best, warn
-        self._fence = fence
+        self._fence, self._identity = fence, identity
         self._attempt = fence.attempt if fence else world.broadcast(new_attempt())
         self._side_channel = world.side_channel()  # for background saves, separate from training's exchanges
         self._thread: threading.Thread | None = None
-        self._problem = ""
+        self.problem = ""
+        self._reported = True
+        self._moved = 0.0  # when the save last wrote something
+        self._passed_over: set[int] = set()
+        self.waiting: Callable[[float], None] = lambda idle_s: None
 
     def save(
         self,
@@ -89,6 +84,7 @@ class CheckpointStore:
         *,
         nimg: int,
         score: float | None = None,
+        seconds: Mapping[str, float] | None = None,
     ) -> None:
         """Copy the state and start to write it in the background; `wait` reports the result. Waits for the previous
         save if it is still running.
@@ -101,35 +97,59 @@ class CheckpointStore:
             rank: the state of this rank only.
             nimg: images seen.
             score: lower is better; for `keep_best`.
+            seconds: measured times of rank 0, which are no part of the state: they differ between equal runs.
+
+        Raises:
+            SaveTimeoutError: as `wait`.
         """
         self.wait()
-        parts = {_rank_file(self.world.rank): on_cpu(rank)}
+        parts = {rank_file(self.world.rank): on_cpu(rank)}
         if self.world.is_first:
             parts[SHARED] = on_cpu(shared)
         facts = {"step": step, "nimg": nimg, "score": score, "world_size": self.world.size, "versions": VERSIONS}
+        facts |= {"seconds": dict(seconds or {}), **(self._identity.facts() if self._identity else {})}
+        self.problem, self._reported, self._moved = "", False, time.monotonic()
         self._thread = threading.Thread(target=self._write, args=(step, parts, facts), daemon=True)
         self._thread.start()
 
     def wait(self, *, block: bool = True, timeout_s: float | None = None) -> None:
-        """Warn if the last save failed; with `block`, after it has ended."""
-        if self._thread is None or (self._thread.is_alive() and not block):
-            return
-        self._thread.join(timeout_s)
+        """Warn if the last save failed; with `block`, after it has ended.
+
+        Args:
+            block: wait for the save.
+            timeout_s: seconds, after which it is given up without an error.
+
+        Raises:
+            SaveTimeoutError: by `waiting`, with or without `block`.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        try:
+            while self._thread is not None and self._thread.is_alive():
+                self.waiting(time.monotonic() - self._moved)
+                if not block:
+                    return
+                if deadline is not None and time.monotonic() >= deadline:
+                    break
+                self._thread.join(POLL_S)
+        except SaveTimeoutError:
+            self._thread = None  # it may hang for ever
+            raise
         self._thread = None
-        if self._problem and self.world.is_first:
-            self.warn(self._problem)
-        self._problem = ""
+        if self.problem and not self._reported and self.world.is_first:
+            self.warn(self.problem)
+        self._reported = True
 
     def _write(self, step: int, parts: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         try:
             written = self._side_channel.gather(self._write_parts(step, parts))
+            self._moved = time.monotonic()
             problem = self._commit(step, written, facts) if self.world.is_first else ""
             problem = self._side_channel.broadcast(problem)  # last: rank 0 prunes before any rank saves again
         except Exception as error:  # another rank died, and training's own exchanges fail too
             problem = str(error)
         if problem:
             reason = problem.strip().splitlines()[0]
-            self._problem = f"checkpoint of step {step} was not written: {reason}; the previous one is kept"
+            self.problem = f"checkpoint of step {step} was not written: {reason}; the previous one is kept"
 
     def _write_parts(self, step: int, parts: Mapping[str, Any]) -> dict[str, Any] | str:
         """Write and hash this rank's files. Returns their manifest entries, or the error's text."""
@@ -140,9 +160,12 @@ class CheckpointStore:
 
     def _write_part(self, step: int, name: str, content: Any) -> dict[str, Any]:
         with self.storage.create(step, self._attempt, name) as file:
-            hashing = _Hashing(file)
+            hashing = _Hashing(file, self._note_progress)
             torch.save(content, hashing)  # pyright: ignore[reportArgumentType]
         return {"sha256": hashing.sha256.hexdigest(), "bytes": hashing.bytes}
+
+    def _note_progress(self) -> None:
+        self._moved = time.monotonic()
 
     def _commit(self, step: int, written: list[dict[str, Any] | str], facts: Mapping[str, Any]) -> str:
         """Rank 0: commit, then prune. Returns the error's text or an empty string."""
@@ -155,29 +178,38 @@ class CheckpointStore:
             if self._fence is not None and self._fence.lost():
                 raise OSError("another attempt has taken over the run")
             self.storage.commit(step, self._attempt, dump_manifest(manifest), list(files))
-            self._prune()
+            self._prune(step)
         except OSError as error:
             self.storage.discard(step, self._attempt)
             return str(error)
         return ""
 
-    def _prune(self) -> None:
-        """Delete old checkpoints. After a commit only: before it, the oldest may be the last good one."""
+    def _prune(self, committed: int) -> None:
+        """Set aside what was passed over, and delete old checkpoints, but never the one just committed. After a commit
+        only: before it, the oldest may be the last good one.
+        """
+        self._passed_over.discard(committed)
         steps = self.storage.steps()
-        scores = {step: score for step in steps if (score := self._score(step)) is not None}
-        best = sorted(scores, key=lambda step: scores[step])[: self.keep_best]
-        for step in set(steps) - set(steps[-self.keep :]) - set(best):
+        for step in self._passed_over & set(steps):
+            self.storage.set_aside(step)
+        manifests = {step: self._manifest(step) for step in set(steps) - self._passed_over}
+        valid = sorted(step for step, manifest in manifests.items() if manifest)
+        scores = {step: manifest["score"] for step, manifest in manifests.items() if manifest}
+        best = sorted((step for step in valid if scores[step] is not None), key=lambda step: scores[step])
+        for step in set(valid) - {committed} - set(valid[-self.keep :]) - set(best[: self.keep_best]):
             self.storage.delete(step)
 
-    def _score(self, step: int) -> float | None:
+    def _manifest(self, step: int) -> dict[str, Any] | None:
         try:
-            return _parse(self.storage.manifest(step))["score"]
+            return parse_manifest(self.storage.manifest(step))
         except (OSError, CheckpointError):
             return None
 
     def has(self, step: int) -> bool:
-        """Whether there is a checkpoint of `step`; all ranks get rank 0's result."""
-        return self.world.broadcast(self.world.is_first and step in self.storage.steps())
+        """Whether there is a checkpoint of `step` that was not passed over; all ranks get rank 0's result."""
+        return self.world.broadcast(
+            self.world.is_first and step not in self._passed_over and step in self.storage.steps()
+        )
 
     def latest(self) -> str:
         """The newest checkpoint, described for a message."""
@@ -185,7 +217,7 @@ class CheckpointStore:
         return f"the checkpoint of step {steps[-1]}" if steps else "no checkpoint yet"
 
     def load_latest(self) -> Restored | None:
-        """The newest checkpoint whose files are valid on every rank, or None if there never was one.
+        """The newest checkpoint of this run whose files are valid on every rank, or None if there never was one.
 
         Raises:
             UsageError: if there are checkpoints but none is valid.
@@ -193,58 +225,25 @@ class CheckpointStore:
         steps = self.world.broadcast(self.storage.steps()[::-1] if self.world.is_first else None)
         for step in steps:
             try:
-                restored, problem = self._load(step), None
-            except CheckpointError as error:
+                restored, problem = load(self.storage, step, self.world, self._identity), None
+            except (CheckpointError, ForeignError) as error:
                 restored, problem = None, str(error)
             problems = [text for text in self.world.gather(problem) if text]
             if not problems:
                 return restored
+            self._passed_over.add(step)
             if self.world.is_first:
-                self.warn(f"{problems[0]}; falling back to the checkpoint before it")
+                self.warn(
+                    f"{problems[0]}; falling back to the checkpoint before it; the next save renames it to "
+                    f"{SET_ASIDE}step-{step:09d}"
+                )
         if steps:
             raise UsageError(f"no valid checkpoint in {self.storage}: restore one, or start a run of another name")
         return None
 
-    def _load(self, step: int) -> Restored:
-        """Read and verify the shared file and the rank files that this rank needs."""
-        try:
-            manifest = _parse(self.storage.manifest(step))
-            size = manifest["world_size"]
-            wanted = [self.world.rank] if size == self.world.size else list(range(size))
-            content = {name: _read(self.storage, step, name, manifest) for name in (SHARED, *map(_rank_file, wanted))}
-            if manifest["step"] != step:
-                raise CheckpointError(f"its manifest is that of step {manifest['step']}")
-        except (OSError, KeyError, CheckpointError) as error:
-            raise CheckpointError(f"checkpoint step-{step:09d} in {self.storage} is damaged ({error})") from error
-        ranks = {rank: content[_rank_file(rank)] for rank in wanted}
-        return Restored(step, content[SHARED], ranks, size, manifest["versions"])
-
-
-def read_shared(storage: Storage, step: int = 0) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """The state that is equal on all ranks, and the manifest, of the newest valid checkpoint, or of the one of `step`;
-    None if there is none.
-
-    Raises:
-        OSError: if the storage cannot be read.
-    """
-    for found in storage.steps()[::-1]:
-        if step in (0, found):
-            try:
-                manifest = _parse(storage.manifest(found))
-                return _read(storage, found, SHARED, manifest), manifest
-            except (KeyError, CheckpointError):
-                continue
-    return None
-
-
-def _read(storage: Storage, step: int, name: str, manifest: Mapping[str, Any]) -> Any:
-    data, entry = storage.read(step, manifest["attempt"], name), manifest["files"][name]
-    if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
-        raise CheckpointError(f"{name} is corrupt: its hash or size differs from the manifest")
-    try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
-        raise CheckpointError(f"{name} contains objects other than tensors and was not loaded") from error
+    def same_config(self, restored: Restored) -> bool:
+        """Whether a checkpoint was saved with the config that the run has now, as far as that is known."""
+        return self._identity is None or restored.facts.get("config", self._identity.config) == self._identity.config
 
 
 def new_attempt() -> str:
@@ -266,34 +265,15 @@ def on_cpu(value: Any) -> Any:
 class _Hashing:
     """A file that computes the sha256 and the number of the bytes written to it."""
 
-    def __init__(self, file: BinaryIO):
-        self._file, self.sha256, self.bytes = file, hashlib.sha256(), 0
+    def __init__(self, file: BinaryIO, on_write: Callable[[], None]):
+        self._file, self._on_write, self.sha256, self.bytes = file, on_write, hashlib.sha256(), 0
 
     def write(self, data: bytes) -> int:
         self._file.write(data)
         self.sha256.update(data)
         self.bytes += len(data)
+        self._on_write()
         return len(data)
 
     def flush(self) -> None:
         self._file.flush()
-
-
-def dump_manifest(manifest: Mapping[str, Any]) -> bytes:
-    """The manifest with its own hash, as JSON. `_parse` accepts exactly this form."""
-    digest = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
-    return (json.dumps({"checkpoint": manifest, "sha256": digest}, indent=1) + "\n").encode()
-
-
-def _parse(data: bytes) -> dict[str, Any]:
-    try:
-        manifest = json.loads(data)["checkpoint"]
-    except (ValueError, KeyError, TypeError):
-        manifest = None
-    if manifest is None or dump_manifest(manifest) != data:
-        raise CheckpointError("manifest.json is corrupt")
-    return manifest
-
-
-def _rank_file(rank: int) -> str:
-    return f"rank-{rank:05d}.pt"

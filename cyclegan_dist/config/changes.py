@@ -1,6 +1,8 @@
 """Differences between the config of a run and the one it is to be continued with: when resumed, or when extended."""
 
 import dataclasses
+import hashlib
+import json
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -39,11 +41,21 @@ Changes = dict[str, tuple[Any, Any]]
 
 def changes(old: Config, new: Config) -> Changes:
     """The keys that are not safe to change and differ between two configs."""
-    before, after = flatten(dataclasses.asdict(old)), flatten(dataclasses.asdict(new))
+    before, after = _learned(old), _learned(new)
+    # Another method has other keys, and its name is compared.
+    return {key: (before[key], after[key]) for key in before if key in after and before[key] != after[key]}
+
+
+def learned_digest(config: Config) -> str:
+    """sha256 of the values that are not safe to change."""
+    return hashlib.sha256(json.dumps(_learned(config), sort_keys=True).encode()).hexdigest()
+
+
+def _learned(config: Config) -> dict[str, Any]:
+    """The values that affect what is learned."""
+    values = flatten(dataclasses.asdict(config))
     safe = lambda key: any(key == s or key.startswith(f"{s}.") for s in SAFE_TO_CHANGE)  # noqa: E731
-    return {  # another method has other keys, and its name is compared
-        key: (before[key], after[key]) for key in before if key in after and before[key] != after[key] and not safe(key)
-    }
+    return {key: value for key, value in values.items() if not safe(key)}
 
 
 def refuse_changes(old: Config, new: Config, advice: str = "") -> None:

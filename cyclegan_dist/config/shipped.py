@@ -14,8 +14,8 @@ def shipped(kind: Kind) -> list[str]:
     return sorted(path.name.removesuffix(".yaml") for path in _folder(kind).iterdir() if path.name.endswith(".yaml"))
 
 
-def read_shipped(name_or_file: str, kind: Kind) -> tuple[str, str]:
-    """The text of a shipped file by its name, or of the user's own .yaml file, and a name for it in messages.
+def read_shipped(name_or_file: str, kind: Kind) -> tuple[bytes, str]:
+    """The content of a shipped file by its name, or of the user's own .yaml file, and a name for it in messages.
 
     Raises:
         UsageError: if there is none, naming the nearest one.
@@ -23,14 +23,14 @@ def read_shipped(name_or_file: str, kind: Kind) -> tuple[str, str]:
     path = Path(name_or_file)
     if path.suffix in (".yaml", ".yml"):
         try:
-            return path.read_text(), str(path)
+            return path.read_bytes(), str(path)
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}; name a file that exists") from error
     names = shipped(kind)
     if name_or_file not in names:
         guess = suggestion(name_or_file, names)
         raise UsageError(f"no {kind} {name_or_file!r}: {guess}there are {', '.join(names)}; or name a .yaml file")
-    return (_folder(kind) / f"{name_or_file}.yaml").read_text(), f"{kind} {name_or_file}"
+    return (_folder(kind) / f"{name_or_file}.yaml").read_bytes(), f"{kind} {name_or_file}"
 
 
 def _folder(kind: Kind) -> Any:

@@ -1,6 +1,8 @@
 """Nested dictionaries from YAML: reading, flattening, and validation against a dataclass with one-line errors."""
 
+import dataclasses
 import difflib
+import math
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -22,21 +24,21 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def read_yaml(text: str, source: str) -> Any:
-    """The plain values that YAML `text` holds; `source` is named in errors.
+def read_yaml(text: str | bytes, source: str) -> Any:
+    """The plain values that YAML `text` holds, bytes as UTF-8; `source` is named in errors.
 
     Raises:
         UsageError: if it is not YAML, is nested too deeply, or has aliases or tags that create objects.
     """
     try:
-        return yaml.load(text, _Loader)
+        return yaml.load(text.decode() if isinstance(text, bytes) else text, _Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
     except RecursionError:
         raise UsageError(f"{source} is not YAML: it is nested too deeply") from None
 
 
-def read_tree(text: str, source: str) -> dict[str, Any]:
+def read_tree(text: str | bytes, source: str) -> dict[str, Any]:
     """The mapping that YAML `text` holds; `source` is named in errors."""
     tree = read_yaml(text, source)
     if not isinstance(tree, dict | None):
@@ -61,8 +63,25 @@ def check_tree(tree: dict[str, Any], kind: type[T], source: str) -> T:
     """Validate nested dictionaries as a dataclass `kind`.
 
     Raises:
-        UsageError: naming the first value that does not fit.
+        UsageError: naming the first value that does not fit. Numbers that are not finite fit nowhere.
     """
+    _refuse_infinite(tree, source)
+    try:
+        checked = _checked(tree, kind, source)
+    except OverflowError as error:  # from a number that was written as a string
+        raise UsageError(f"{source}: a number is too large: {error}") from error
+    _refuse_infinite(dataclasses.asdict(checked), source)  # pyright: ignore[reportArgumentType]
+    return checked
+
+
+def _refuse_infinite(tree: dict[str, Any], source: str) -> None:
+    for key, value in flatten(tree).items():
+        values = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(one, float) and not math.isfinite(one) for one in values):
+            raise UsageError(f"{source}: {key}: give a finite number, not {value}")
+
+
+def _checked(tree: dict[str, Any], kind: type[T], source: str) -> T:
     try:
         from pydantic import (  # loaded where something is checked, and absent on some machines
             TypeAdapter,

@@ -6,11 +6,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.loader import Batch
-from cyclegan_dist.storage.files import write_atomic
+from cyclegan_dist.storage.checked import write_checked
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import JOURNAL, Journal, read_records
 from cyclegan_dist.training.hooks.progress import Hooks, Progress
@@ -22,13 +21,13 @@ TIMEOUT_S = 1800.0  # at the end of the run, for each snapshot
 def evaluate_snapshots(parts: Parts, hooks: Hooks, at: Progress, loader: Iterator[Batch]) -> Iterator[Batch]:
     """A plug-in of `train`: evaluate every snapshot, where the config names held-out images."""
     if parts.journal is not None and parts.config.held_out.data:
-        hooks.reporting.append(SnapshotEvaluations(parts.config, parts.journal))
+        hooks.waiting.append(SnapshotEvaluations(parts.config, parts.journal))
     return loader
 
 
 class SnapshotEvaluations:
     """Every snapshot's figures on held-out images, into the journal when they are there; `best.json` names the
-    snapshot whose `held_out.best`, the mean over directions, is lowest. On rank 0 only.
+    snapshot whose `held_out.best`, the mean over directions, is lowest by the journal. On rank 0 only.
 
     A run that is stopped does not wait for them; missing ones follow when it is resumed.
     """
@@ -39,8 +38,10 @@ class SnapshotEvaluations:
         self._snapshot = Path()
         # By the journal, not by the folder `evaluations`: a process may have ended after its training was killed.
         evaluated = (record for record, _ in read_records(self.run_dir / JOURNAL, 0) if record["kind"] == "evaluation")
-        self._done = {f"nimg-{record['nimg']:09d}" for record in evaluated}
+        self._values = {f"nimg-{record['nimg']:09d}": record["values"] for record in evaluated}
+        self._done = set(self._values)
         self._may_wait = True
+        self._write_best()  # a training may have been killed before it did, or the file may be damaged
 
     def __call__(self, at: Progress) -> None:
         self._may_wait = self._may_wait or at.due(self.config.every.snapshot)
@@ -104,16 +105,21 @@ class SnapshotEvaluations:
         self.journal.write("evaluation", step=result["step"], nimg=result["nimg"], values=values)
         for finding in result["findings"]:
             self.journal.message(f"at {result['nimg']} images, {finding['name']}: {finding['text']}")
-        self._note_best(values)
+        self._values[self._snapshot.name] = values
+        if not _mean_of(values, self.config.held_out.best):
+            self.journal.message(f"held_out.best {self.config.held_out.best} is not among {', '.join(values)}")
+        self._write_best()
 
-    def _note_best(self, values: dict[str, float]) -> None:
+    def _write_best(self) -> None:
         figure = self.config.held_out.best
-        found = [value for key, value in values.items() if key.rpartition("_")[0] == figure]
-        if not found:
-            self.journal.message(f"held_out.best {figure} is not among {', '.join(values)}")
-            return
-        path, value = RunFolder(self.run_dir).best, sum(found) / len(found)
-        best: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        if best.get("figure") != figure or value < best["value"]:
-            best = {"snapshot": f"snapshots/{self._snapshot.name}", "figure": figure, "value": value}
-            write_atomic(path, json.dumps(best))
+        means = {name: mean[0] for name, values in self._values.items() if (mean := _mean_of(values, figure))}
+        if means:
+            name = min(means, key=lambda name: means[name])
+            best = {"snapshot": f"snapshots/{name}", "figure": figure, "value": means[name]}
+            write_checked(RunFolder(self.run_dir).best, best)
+
+
+def _mean_of(values: dict[str, float], figure: str) -> list[float]:
+    """The mean of a figure over directions, or nothing if it was not measured."""
+    found = [value for key, value in values.items() if key.rpartition("_")[0] == figure]
+    return [sum(found) / len(found)] if found else []

@@ -53,7 +53,7 @@ def read_palette(path: str) -> Palette:
     from pydantic import TypeAdapter, ValidationError  # absent on a GPU machine that only measures distances
 
     try:
-        return TypeAdapter(Palette).validate_python(read_yaml(Path(path).read_text(), f"palette {path}"))
+        return TypeAdapter(Palette).validate_python(read_yaml(Path(path).read_bytes(), f"palette {path}"))
     except OSError as error:
         raise UsageError(f"palette {path} cannot be read: {error.strerror}") from error
     except ValidationError as error:

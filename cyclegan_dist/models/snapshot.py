@@ -20,7 +20,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.available import DEFAULT
 from cyclegan_dist.networks.bounds import Ge
 from cyclegan_dist.networks.config import GeneratorConfig, InitConfig
-from cyclegan_dist.storage.files import hidden
+from cyclegan_dist.storage.files import hidden, sync
 
 if TYPE_CHECKING:
     import torch
@@ -155,6 +155,8 @@ class Snapshot:
             with torch.device("meta"):  # it may promise wider ones as well: no memory is taken for what the file lacks
                 network = build_generator(*channels, config, InitConfig())
             network.load_state_dict(weights, assign=True)
+            if bad := [key for key, value in weights.items() if not torch.isfinite(value).all()]:
+                raise RuntimeError(f"{bad[0]} in {name} has values that are not finite")
         except (OSError, SafetensorError, RuntimeError) as error:
             raise UsageError(f"snapshot {self.folder} is damaged: {str(error).splitlines()[0]}") from error
         return network.to(device).eval().requires_grad_(False)
@@ -235,6 +237,9 @@ def save_snapshot(
         **facts,
     }
     (draft / CARD).write_text(json.dumps(card, indent=1) + "\n")
+    for path in (*draft.iterdir(), draft):  # a folder with its name is taken for whole
+        sync(path)
     shutil.rmtree(folder, ignore_errors=True)
     os.rename(draft, folder)
+    sync(folder.parent)
     return folder

@@ -53,7 +53,7 @@ def read_gate(path: str) -> Gate:
     if not path:
         return Gate()
     try:
-        return TypeAdapter(Gate).validate_python(read_yaml(Path(path).read_text(), f"gate {path}") or {})
+        return TypeAdapter(Gate).validate_python(read_yaml(Path(path).read_bytes(), f"gate {path}") or {})
     except OSError as error:
         raise UsageError(f"gate {path} cannot be read: {error.strerror}") from error
     except ValidationError as error:

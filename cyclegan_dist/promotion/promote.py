@@ -1,14 +1,13 @@
 """Promotion of generators. Every step leaves the registry consistent, and rerunning completes a killed promotion."""
 
-import json
 import tempfile
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from cyclegan_dist.checkpoint.restore import read_shared
 from cyclegan_dist.checkpoint.storage import storage_at
-from cyclegan_dist.checkpoint.store import read_shared
 from cyclegan_dist.config.config import home
 from cyclegan_dist.config.features import refuse_other_features
 from cyclegan_dist.data.manifest import Manifest
@@ -25,6 +24,7 @@ from cyclegan_dist.registry.models import STATE_SHA256, log_generators
 from cyclegan_dist.registry.sources import open_source, store_in_use
 from cyclegan_dist.registry.versions import CANDIDATE, CHAMPION, DIGEST, PREVIOUS, Registered, Version
 from cyclegan_dist.step.distributed import World
+from cyclegan_dist.storage.checked import DamagedError, read_checked
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import JOURNAL, read_records
 from cyclegan_dist.tracking.sender_state import SenderState
@@ -75,7 +75,13 @@ def find_candidate(run: str) -> Candidate:
     snapshot = Snapshot.open(run_dir)
     best = RunFolder(run_dir).best
     if best.exists():
-        snapshot = Snapshot.open(run_dir / json.loads(best.read_text())["snapshot"])
+        try:
+            snapshot = Snapshot.open(run_dir / str(read_checked(best)["snapshot"]))
+        except (DamagedError, KeyError) as error:
+            raise UsageError(
+                f"{best} is damaged ({error}): run the training's command again, which writes it anew, or delete it to "
+                "promote the newest snapshot"
+            ) from error
     run_dir = run_dir if RunFolder(run_dir).config.exists() else snapshot.folder.parent.parent
     read_config(run_dir)
     done = threading.Event()

@@ -53,6 +53,7 @@ class RunFolder:
         # Written by ranks.
         self.attempt = path / "attempt"
         self.failed = path / "FAILED"
+        self.identity = path / "identity.json"
         self.journal = path / JOURNAL
         self.bad_samples = path / "bad_samples.jsonl"
         self.checkpoints = path / "checkpoints"
@@ -93,7 +94,7 @@ class RunFolder:
             OSError: if it cannot be read.
         """
         try:
-            text = self.failed.read_text()
+            text = self.failed.read_text(errors="replace")
         except FileNotFoundError:
             return None
         try:

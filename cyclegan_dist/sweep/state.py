@@ -137,7 +137,7 @@ def open_sweep(spec: SweepConfig) -> Iterator[Sweep]:
     plain["space"] = {key: {kind: list(v) for kind, v in one.items() if v} for key, one in plain["space"].items()}
     with locked(base):
         if (folder / SPEC_NAME).exists():
-            before = read_tree((folder / SPEC_NAME).read_text(), str(folder / SPEC_NAME))
+            before = read_tree((folder / SPEC_NAME).read_bytes(), str(folder / SPEC_NAME))
             changed = [key for key in plain if key not in SAFE_TO_CHANGE and plain[key] != before.get(key)]
             if changed:
                 raise UsageError(

@@ -7,7 +7,8 @@ or stop a run, and both can catch up later. Records have a `kind`:
 |---|---|
 | run | config (dotted keys), data (name, digest, source, samples of each domain), nimg, total (images), attempt |
 | | segments (nimg at its start and changed keys of each extension), initialised_from (source, sha256, parts), |
-| | and world_size, hosts (each rank's address), manifest (its digest), commit (of the source, where it is in git) |
+| | world_size, hosts (each rank's address), manifest (its digest), commit (of the source, where it is in git), |
+| | identity (the run's) |
 | metrics | step, nimg, values (by name) |
 | evaluation | step, nimg, values (by name) of the snapshot of that step |
 | image | step, key, path (PNG, relative to the run's folder) |
@@ -16,13 +17,10 @@ or stop a run, and both can catch up later. Records have a `kind`:
 | failure | text, ranks (that died); written by the launcher's side |
 | end | status: FINISHED, KILLED or FAILED |
 
-Each carries `time` in milliseconds since 1970.
+Each carries `time` in milliseconds since 1970, and a checksum. Damaged lines are skipped.
 """
 
 import contextlib
-import errno
-import json
-import os
 import subprocess
 import sys
 import threading
@@ -31,8 +29,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cyclegan_dist.storage.checked import (
+    DamagedError,
+    append_checked,
+    has_checksum,
+    open_lines,
+    parse_checked,
+    whole_lines,
+)
 from cyclegan_dist.storage.layout import JOURNAL as JOURNAL
 from cyclegan_dist.storage.layout import RunFolder
+
+# What readers rely on, by kind of record. Checked in lines of older versions, which have no checksum.
+_FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "run": {"config": dict, "data": list, "nimg": int, "total": int},
+    "metrics": {"step": int, "values": dict},
+    "evaluation": {"step": int, "nimg": int, "values": dict},
+    "image": {"step": int, "key": str, "path": str},
+    "snapshot": {"step": int, "path": str, "final": bool},
+    "message": {"text": str},
+    "failure": {"text": str},
+    "end": {"status": str},
+}
 
 
 class Journal:
@@ -46,33 +64,51 @@ class Journal:
         run_dir.mkdir(parents=True, exist_ok=True)
         self._path = RunFolder(run_dir).journal
         self._recorded = {"metrics": -1, "image": -1, "evaluation": -1}  # last step of each
-        self._end, self._failed, self.ended = 0, False, False
+        self._snapshots: set[tuple[str, bool]] = set()
+        self._failed, self.ended, damaged, end = False, False, 0, 0
         if self._path.exists():
-            for record, end in read_records(self._path, 0):
-                self._end = end
-                self.ended = _ends(record["kind"], self.ended)
-                if record["kind"] in self._recorded:
-                    self._recorded[record["kind"]] = record["step"]
-        self._file = self._path.open("ab", buffering=0)
-        self._file.truncate(self._end)  # remove a partial line of a killed process
+            for line, offset in whole_lines(self._path):
+                end = offset
+                if (record := _parse(line)) is None:
+                    damaged += 1
+                else:
+                    self._note(record)
+        self._file = open_lines(self._path)
+        self._file.truncate(end)  # remove a partial line of a killed process
+        if damaged:
+            self.message(f"{self._path}: {damaged} damaged lines are left out")
 
     def write(self, kind: str, **fields: Any) -> None:
-        """Append one record."""
-        if fields.get("step", 0) <= self._recorded.get(kind, -1):
+        """Append one record, unless it is one that `has` it."""
+        if self.has(kind, **fields):
             return
-        line = _line(kind, fields)
+        record = _record(kind, fields)
         self.ended = _ends(kind, self.ended)
         try:
-            if self._file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            append_checked(self._file, record)
         except OSError as error:  # a full disk must not stop a training
-            with contextlib.suppress(OSError):  # remove a partial line, so that the next record starts a new one
-                self._file.truncate(self._end)
             if not self._failed:
-                print(f"{self._path} cannot be written: {error}; free some space, records are lost", file=sys.stderr)
+                text = f"{self._path} cannot be written: {error}; free some space, records are lost"
+                with contextlib.suppress(OSError):  # standard error may be a file on the same disk
+                    print(text, file=sys.stderr, flush=True)
             self._failed = True
         else:
-            self._end, self._failed = self._end + len(line), False
+            self._failed = False
+            self._note(record)
+
+    def has(self, kind: str, **fields: Any) -> bool:
+        """Whether such a record is there already: a snapshot's, or one of that kind of the same step or a later one."""
+        if kind == "snapshot":
+            return (fields["path"], fields["final"]) in self._snapshots
+        return fields.get("step", 0) <= self._recorded.get(kind, -1)
+
+    def _note(self, record: dict[str, Any]) -> None:
+        kind = record["kind"]
+        self.ended = _ends(kind, self.ended)
+        if kind == "snapshot":
+            self._snapshots.add((record["path"], record["final"]))
+        elif kind in self._recorded:
+            self._recorded[kind] = max(self._recorded[kind], record["step"])
 
     def message(self, text: str) -> None:
         """Append a message for the user."""
@@ -98,35 +134,54 @@ def source_commit() -> str:
 
 
 def append(run_dir: Path, kind: str, **fields: Any) -> None:
-    """Append one record from outside the ranks, in one write, so that it does not interleave with rank 0's."""
-    with RunFolder(run_dir).journal.open("ab", buffering=0) as file:
-        file.write(_line(kind, fields))
+    """Append one record from outside the ranks.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    with open_lines(RunFolder(run_dir).journal) as file:
+        append_checked(file, _record(kind, fields))
 
 
 def _ends(kind: str, ended: bool) -> bool:
     return {"run": False, "end": True}.get(kind, ended)
 
 
-def _line(kind: str, fields: dict[str, Any]) -> bytes:
-    return json.dumps({"kind": kind, "time": int(time.time() * 1000), **fields}).encode() + b"\n"
+def _record(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": kind, "time": int(time.time() * 1000), **fields}
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """The record in a line; None if it is damaged, or is not one."""
+    try:
+        record = parse_checked(line)
+    except DamagedError:
+        return None
+    kind = record.get("kind")
+    if not isinstance(kind, str):
+        return None
+    fits = all(isinstance(record.get(name), type_) for name, type_ in _FIELDS.get(kind, {}).items())
+    return record if fits or has_checksum(line) else None
 
 
 def read_records(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
     """The complete lines from byte `offset` on: each record, and the offset after it. Lines that are not records are
     skipped.
+
+    Raises:
+        OSError: if the file cannot be read.
     """
-    with path.open("rb") as file:
-        file.seek(offset)
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            offset += len(line)
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict) and "kind" in record:
-                yield record, offset
+    for line, end in whole_lines(path, offset):
+        if (record := _parse(line)) is not None:
+            yield record, end
+
+
+def recorded_identity(run_dir: Path) -> str:
+    """The identity in the newest record of a start of the run; empty if there is none."""
+    path = RunFolder(run_dir).journal
+    records = (record for record, _ in read_records(path, 0)) if path.exists() else ()
+    found = [record["identity"] for record in records if record["kind"] == "run" and "identity" in record]
+    return str(found[-1]) if found else ""
 
 
 def follow(path: Path, offset: int, done: threading.Event, poll_s: float = 0.2) -> Iterator[tuple[dict[str, Any], int]]:

@@ -2,12 +2,11 @@
 
 import dataclasses
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from cyclegan_dist.errors import without_passwords
-from cyclegan_dist.storage.files import write_atomic
+from cyclegan_dist.errors import UsageError, without_passwords
+from cyclegan_dist.storage.checked import DamagedError, parse_checked, read_checked, write_checked
 from cyclegan_dist.storage.layout import RunFolder
 
 
@@ -29,11 +28,13 @@ class SenderState:
 
     @classmethod
     def read(cls, run_dir: Path) -> "SenderState":
-        """The state of the run, or an empty one if there is none or it cannot be read."""
+        """The state of the run, or an empty one if there is none or it is damaged."""
         try:
-            return cls(**json.loads(RunFolder(run_dir).sender_state.read_text()))
-        except (OSError, ValueError, TypeError):
+            state = cls(**read_checked(RunFolder(run_dir).sender_state))
+        except (OSError, DamagedError, TypeError):
             return cls()
+        texts = (state.store, state.key, state.run_id)
+        return state if all(isinstance(one, str) for one in texts) and isinstance(state.offset, int) else cls()
 
     def save(self, run_dir: Path) -> None:
         """Write it to the run folder.
@@ -41,7 +42,7 @@ class SenderState:
         Raises:
             OSError: if it cannot be written.
         """
-        write_atomic(RunFolder(run_dir).sender_state, json.dumps(dataclasses.asdict(self)))
+        write_checked(RunFolder(run_dir).sender_state, dataclasses.asdict(self))
 
 
 def key_of(run_dir: Path) -> str:
@@ -50,9 +51,20 @@ def key_of(run_dir: Path) -> str:
 
     Raises:
         OSError: if there is no journal.
+        UsageError: if its first line is damaged, and the sender's state, which has the key too, is lost.
     """
-    with RunFolder(run_dir).journal.open("rb") as file:
-        return hashlib.sha256(run_dir.name.encode() + b"\n" + file.readline()).hexdigest()[:32]
+    path = RunFolder(run_dir).journal
+    with path.open("rb") as file:
+        line = file.readline()
+    try:
+        parse_checked(line)
+    except DamagedError as error:
+        if kept := SenderState.read(run_dir).key:
+            return kept
+        raise UsageError(
+            f"the first line of {path} is damaged ({error}), which identifies the run in MLflow: restore it"
+        ) from error
+    return hashlib.sha256(run_dir.name.encode() + b"\n" + line).hexdigest()[:32]
 
 
 def first_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from cyclegan_dist.checkpoint.fence import SupersededError
+from cyclegan_dist.checkpoint.store import SaveTimeoutError
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.loader_processes import LoaderError
 from cyclegan_dist.errors import UsageError
@@ -50,7 +51,7 @@ def train_here(
         with observing(config.run_dir, config.tracking) if world.is_first else contextlib.nullcontext():
             status = train(config, world, stop, plugins)
         return config, status, stop.signal or signal.SIGTERM
-    except (*FATAL, DivergedError, SupersededError, LoaderError, StoppedWaitingError) as error:
+    except (*FATAL, DivergedError, SupersededError, LoaderError, StoppedWaitingError, SaveTimeoutError) as error:
         raise UsageError(str(error)) from error
     finally:
         lock.close()

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from cyclegan_dist.checkpoint.fence import Fence
+from cyclegan_dist.checkpoint.identity import Identity, run_id
 from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.checkpoint.store import CheckpointStore, new_attempt
+from cyclegan_dist.config.changes import learned_digest
 from cyclegan_dist.config.config import Config, dump_config
 from cyclegan_dist.config.yaml_tree import flatten
 from cyclegan_dist.data.images import to_unit_range
@@ -28,8 +30,8 @@ from cyclegan_dist.step.schedule import Schedule
 from cyclegan_dist.step.update import Step
 from cyclegan_dist.storage.files import write_atomic
 from cyclegan_dist.storage.layout import RunFolder
-from cyclegan_dist.tracking.journal import Journal, read_records, source_commit
-from cyclegan_dist.training.hooks.log import Log
+from cyclegan_dist.tracking.journal import Journal, read_records, recorded_identity, source_commit
+from cyclegan_dist.training.hooks.log import Log, LogWindow
 from cyclegan_dist.training.hooks.progress import Hooks, Progress
 from cyclegan_dist.training.hooks.quarantine import Quarantine
 from cyclegan_dist.training.hooks.samples import SampleGrid
@@ -56,6 +58,8 @@ class Parts:
     state: RunState
     fence: Fence
     store: CheckpointStore
+    identity: Identity
+    window: LogWindow
     quarantine: Quarantine
     micro_batch: int
     accumulate: int
@@ -106,11 +110,11 @@ class Parts:
             total=total,
             segment_nimg=segments[-1].nimg if segments else 0,
         )
+        at = self.window.resumed(dataclasses.replace(at, bad_samples=len(self.quarantine.known)))
         if self.journal is not None:
             facts = {"world_size": self.world.size, "hosts": hosts, "attempt": self.fence.attempt}
             facts["commit"] = source_commit()
-            facts["manifest"] = self.manifest.digest
-            facts |= self._origin()
+            facts |= {"manifest": self.manifest.digest, "identity": self.identity.run, **self._origin()}
             values = flatten(dataclasses.asdict(config))
             self.journal.write("run", config=values, data=self._data_facts(), nimg=at.nimg, total=total, **facts)
             if step:
@@ -135,10 +139,13 @@ class Parts:
         config, every, run_dir = self.config, self.config.every, self.config.run_dir
         best_loss = config.best_loss if config.keep_best else ""
         weights = self.method.networks.parameters
+        consistency = WeightConsistency(every.compare, self.world, weights, self.store.latest)
+        log = Log(self.window, self.world, self.journal)
         hooks = Hooks(
-            consistency=[WeightConsistency(every.compare, self.world, weights, self.store.latest), self.quarantine],
-            saving=[SaveCheckpoint(every.checkpoint, self.store, self.state, best_loss)],
-            reporting=[Log(every.log, self.world, self.journal)],
+            consistency=[consistency, self.quarantine, self.window],
+            saving=[SaveCheckpoint(every.checkpoint, self.store, self.state, best_loss, self.window.seconds)],
+            reporting=[log],
+            recorded=[log],
         )
         if self.journal is not None:
             fixed = fixed_images(self.manifest, self.plan, config.data, count=4, **self._geometry())
@@ -147,8 +154,11 @@ class Parts:
             values = {domain: dataclasses.asdict(found) for domain, found in self.manifest.values.items() if found}
             bands = {domain: found for domain, found in self.manifest.bands.items() if found is not None}
             facts |= {name: found for name, found in (("values", values), ("bands", bands)) if found}
-            hooks.saving.append(SaveSnapshot(every.snapshot, run_dir, self.step, config, facts, self.journal))
-            hooks.reporting.append(SampleGrid(every.samples, run_dir, self.step, images, self.journal))
+            snapshot = SaveSnapshot(every.snapshot, run_dir, self.step, config, facts, self.journal)
+            grid = SampleGrid(every.samples, run_dir, self.step, images, self.journal)
+            hooks.saving.append(snapshot)
+            hooks.reporting.append(grid)
+            hooks.recorded.extend((snapshot, grid))
         return hooks
 
     def _origin(self) -> dict[str, Any]:
@@ -198,20 +208,25 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
     method = config.method.build(rank_seed=_seed(config.seed, world.rank))
     freeze(method, config.freeze)
     step, schedule = Step(method, config.optim, world), Schedule(config.schedule)
+    window = LogWindow(config.every.log)
     segments = world.broadcast(read_segments(config.run_dir) if world.is_first else ())
-    state = RunState(step, schedule, method, manifest.digest, world, segments)
+    state = RunState(step, schedule, method, manifest.digest, world, window, segments)
 
     # Checkpoints: claim the run before loading one, so that no older attempt adds one later.
     fence = Fence(config.run_dir, world.broadcast(new_attempt()))
     if world.is_first:
         fence.claim()
+    storage = storage_at(config.checkpoint_path)
+    own = run_id(config.run_dir, storage, recorded_identity(config.run_dir)) if world.is_first else ""
+    identity = Identity(world.broadcast(own), config.seed, learned_digest(config))
     store = CheckpointStore(
-        storage_at(config.checkpoint_path),
+        storage,
         world,
         keep=config.keep_checkpoints,
         keep_best=config.keep_best,
         warn=journal.message if journal is not None else lambda text: None,
         fence=fence,
+        identity=identity,
     )
     every = config.every.log or config.every.checkpoint
     quarantine = Quarantine(every, config.run_dir, world, manifest.samples, config.data.max_bad_fraction, journal)
@@ -227,6 +242,8 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
         state=state,
         fence=fence,
         store=store,
+        identity=identity,
+        window=window,
         quarantine=quarantine,
         micro_batch=micro_batch,
         accumulate=accumulate,

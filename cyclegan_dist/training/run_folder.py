@@ -208,7 +208,7 @@ def read_config(run_dir: Path) -> Config:
     """
     path = RunFolder(run_dir).config
     try:
-        return read_begun(read_tree(path.read_text(), str(path)), str(path))
+        return read_begun(read_tree(path.read_bytes(), str(path)), str(path))
     except OSError as error:
         raise UsageError(f"{run_dir} is not the folder of a run: {path.name} cannot be read") from error
 

@@ -8,7 +8,8 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cyclegan_dist.checkpoint.store import VERSIONS, CheckpointStore, Restored
+from cyclegan_dist.checkpoint.restore import Restored
+from cyclegan_dist.checkpoint.store import VERSIONS, CheckpointStore
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.contract import Method
 from cyclegan_dist.models.training_state import TrainingState
@@ -16,11 +17,13 @@ from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.exchange import broadcast_weights
 from cyclegan_dist.step.schedule import Schedule
 from cyclegan_dist.step.update import Step
+from cyclegan_dist.training.hooks.log import LogWindow
 from cyclegan_dist.training.segments import Segment, parse_segments, plain_segments
 
 
 class RunState:
-    """Networks, optimizers, schedule and data digest, equal on all ranks; and the method's state of each rank.
+    """Networks, optimizers, schedule and data digest, equal on all ranks; and of each rank the method's state and the
+    sums for the next record of losses.
 
     Attributes:
         segments: extensions of the run.
@@ -28,8 +31,16 @@ class RunState:
     """
 
     def __init__(
-        self, step: Step, schedule: Schedule, method: Method, data: str, world: World, segments: Sequence[Segment] = ()
+        self,
+        step: Step,
+        schedule: Schedule,
+        method: Method,
+        data: str,
+        world: World,
+        window: LogWindow,
+        segments: Sequence[Segment] = (),
     ):
+        self.window = window
         self.step, self.schedule, self.method, self.data, self.world = step, schedule, method, data, world
         self.segments = tuple(segments)
         self.initialised_from: Mapping[str, Any] = {}
@@ -39,7 +50,7 @@ class RunState:
         shared = {"step": self.step.state_dict(), "schedule": self.schedule.state_dict(), "data": self.data}
         shared["fast"] = self.step.fast
         shared["segments"], shared["initialised_from"] = plain_segments(self.segments), dict(self.initialised_from)
-        return shared, {"method": self.method.rank_state()}
+        return shared, {"method": self.method.rank_state(), "window": self.window.state_dict()}
 
     def begin(self, start: TrainingState) -> None:
         """Begin with another training's state, equal on all ranks. All ranks call it together.
@@ -64,7 +75,7 @@ class RunState:
         restored = store.load_latest()
         if restored is None:
             return 0
-        if restored.shared["data"] != self.data:
+        if restored.shared.get("data") != self.data:
             raise UsageError(
                 f"the data set is not the one that the checkpoint in {store.storage} was trained on: "
                 "give its --data.path, or start a run of another name"
@@ -76,11 +87,14 @@ class RunState:
             message(f"optim.fast was {was} and is {is_now}: bits may differ")
         try:
             known = parse_segments(restored.shared.get("segments", ()))
-            self._load(restored, begins_segment=len(known) < len(self.segments))
+            begins_segment = len(known) < len(self.segments)
+            if restored.versions == VERSIONS and not begins_segment and not store.same_config(restored):
+                message(f"the checkpoint of step {restored.step} was saved with another config: bits may differ")
+            self._load(restored, begins_segment=begins_segment)
             self.segments = max(self.segments, known, key=len)  # the run folder's file may have been lost
             self.initialised_from = restored.shared.get("initialised_from", {})
-        except (KeyError, RuntimeError, ValueError) as error:  # torch lists missing and unexpected keys
-            reason = textwrap.shorten(str(error), 300)  # the list of a whole network takes pages
+        except (LookupError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+            reason = textwrap.shorten(str(error), 300)  # torch lists the keys of a whole network, which takes pages
             raise UsageError(
                 f"the checkpoint of step {restored.step} is not of this run's networks: {reason}; "
                 "start a run of another name"
@@ -97,5 +111,7 @@ class RunState:
         self.step.load_state_dict(step)
         # With the same number of ranks only this rank's state was read. Before version 0.1 it was called history.
         states = [restored.ranks.get(rank, {}) for rank in range(restored.world_size)]
+        windows = [state.get("window", {}) for state in states]
+        self.window.load([window for window in windows if window], restored.facts["seconds"])
         states = [state.get("method", state.get("history", {})) for state in states]
         self.method.load_rank_state(states, self.world.rank, self.world.size)

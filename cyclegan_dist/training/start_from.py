@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cyclegan_dist.checkpoint.restore import read_shared
 from cyclegan_dist.checkpoint.storage import storage_at
-from cyclegan_dist.checkpoint.store import read_shared
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.contract import Method

@@ -1,5 +1,6 @@
 """Stop requests: all ranks stop after the same step."""
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -7,7 +8,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from cyclegan_dist.checkpoint.fence import Fence, SupersededError
-from cyclegan_dist.data.stop_signals import NEVER_AT_ONCE, handle_stop_signals
+from cyclegan_dist.data.stop_signals import NEVER_AT_ONCE, STOP_SIGNALS, handle_stop_signals
 from cyclegan_dist.storage.layout import RunFolder
 
 if TYPE_CHECKING:
@@ -26,14 +27,29 @@ class StopRequest:
         self._file, self._world, self._interval_s = RunFolder(run_dir).stop, world, interval_s
         self.signal = 0
         self._next_step, self._last = 0, (-1, 0.0)
+        self._arrived: int | None = None  # the end of a pipe
 
     def listen(self) -> None:
         """Handle `STOP_SIGNALS`; a second SIGTERM or SIGINT has its default effect."""
         handle_stop_signals(self._on_signal)
+        # Python's handlers run in the main thread, which may be in a call that never returns.
+        self._arrived, numbers = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(numbers, warn_on_full_buffer=False)
+        os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # a child's signals are its own
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signal = self.signal or number
         signal.signal(number, signal.SIG_IGN if number in NEVER_AT_ONCE else signal.SIG_DFL)
+
+    def arrived(self) -> int:
+        """The signal that was received, or 0; also from another thread while the main thread hangs."""
+        if not self.signal and self._arrived is not None:
+            try:
+                numbers = [number for number in os.read(self._arrived, 1024) if number in STOP_SIGNALS]
+            except BlockingIOError:
+                return 0
+            self.signal = numbers[0] if numbers else 0
+        return self.signal
 
     def requested(self) -> bool:
         """Whether this rank knows of a stop request, which the others may not know yet."""

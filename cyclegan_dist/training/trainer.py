@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from cyclegan_dist.checkpoint.fence import SupersededError
+from cyclegan_dist.checkpoint.store import SaveTimeoutError
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.loader import Batch
 from cyclegan_dist.data.reader import DataError
@@ -24,7 +25,7 @@ from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.hooks.progress import Hooks, Progress
 from cyclegan_dist.training.parts import Parts, build
 from cyclegan_dist.training.stop import StopRequest
-from cyclegan_dist.training.waiting import StoppedWaitingError, WaitLimit, watched
+from cyclegan_dist.training.waiting import SaveLimit, StoppedWaitingError, WaitLimit, watched
 from cyclegan_dist.training.watchdog import Watchdog
 
 WRITE_TIMEOUT_S = 60.0  # for the last checkpoint, when training ends
@@ -77,37 +78,57 @@ def train(config: Config, world: World, stop: StopRequest, plugins: Sequence[Plu
 def loop(parts: Parts, stop: StopRequest, plugins: Sequence[Plugin] = ()) -> Status:
     """Train until the end or a stop; `plugins` as for `train`. Returns FINISHED or KILLED."""
     at, hooks = parts.resume(), parts.hooks()
-    watchdog = Watchdog(parts.config.run_dir, parts.world, parts.config.world.timeout_s)
+    limits = parts.config.world
+    watchdog = Watchdog(parts.config.run_dir, parts.world, limits.timeout_s, limits.save_timeout_s, stop.arrived)
     source = parts.loader(first_step=at.step, waiting=WaitLimit(stop, watchdog))
     loader: Loader = source
     for plugin in plugins:
         loader = plugin(parts, hooks, at, loader)
     loader = watched(loader, watchdog)
+    parts.store.waiting = SaveLimit(stop, watchdog, limits.save_timeout_s)
     timeout_s = WRITE_TIMEOUT_S
     try:
-        with contextlib.closing(source), watchdog:
-            # All ranks stop after the same step, or before the first if they were restarted after the request.
-            while not (stop.agreed(at.step, parts.fence) or at.finished):
-                # Data, forward, backward, gradient exchange, Adam.
-                try:
-                    with watchdog.watching():
-                        at = advance(parts, at, loader)
-                except StoppedWaitingError:
-                    if parts.world.size > 1:  # others may be in the middle of the step
-                        raise
-                    break
-                # Hooks: compare ranks, then save, then report.
-                for hook in hooks:
-                    hook(at)
-        check(parts)
-        for hook in hooks:
-            hook.end(at)
+        with watchdog:
+            if at.step:
+                with watchdog.saving():
+                    for hook in hooks.recorded:
+                        hook(at)
+            with contextlib.closing(source):
+                # All ranks stop after the same step, or before the first if they were restarted after the request.
+                while not (stop.agreed(at.step, parts.fence) or at.finished):
+                    # Data, forward, backward, gradient exchange, Adam.
+                    try:
+                        with watchdog.watching():
+                            at = advance(parts, at, loader)
+                    except StoppedWaitingError:
+                        if parts.world.size > 1:  # others may be in the middle of the step
+                            raise
+                        break
+                    # Hooks: compare ranks, then save, then report.
+                    for hook in hooks:
+                        with watchdog.saving():
+                            hook(at)
+            check(parts)
+            for hook in hooks:
+                with contextlib.nullcontext() if hook in hooks.waiting else watchdog.saving():
+                    hook.end(at)
+            if not parts.store.has(at.step):
+                raise UsageError(
+                    f"the last checkpoint, of step {at.step}, was not written: {parts.store.problem or 'see above'}. "
+                    f"Run the same command again, which resumes from {parts.store.latest()}"
+                )
+    except SaveTimeoutError as error:
+        if not stop.requested():
+            raise
+        parts.message(str(error))
+        return Status.KILLED
     except Exception as error:
         timeout_s = WRITE_TIMEOUT_S if isinstance(error, FATAL) else RESTART_TIMEOUT_S
         raise
     finally:
         parts.step.close()
-        parts.store.wait(timeout_s=timeout_s)  # also after an error: the state that is being written precedes it
+        with contextlib.suppress(SaveTimeoutError):
+            parts.store.wait(timeout_s=timeout_s)  # also after an error: the state being written precedes it
     return Status.FINISHED if at.finished else Status.KILLED
 
 

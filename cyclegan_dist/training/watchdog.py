@@ -1,5 +1,5 @@
 """Ends a rank that hangs: waiting for data or for other ranks, or where no exception can reach it, such as a read from
-dead storage or code that holds the GIL.
+dead storage, a write to it, or code that holds the GIL.
 """
 
 import contextlib
@@ -9,13 +9,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
 from cyclegan_dist.step.distributed import SETTING_UP, World
 from cyclegan_dist.storage.layout import RunFolder
 
+STOPPING_S = 20.0  # for a write that hangs when the run is to stop: clusters kill what has not ended after 30 s
+STACKS_S = 2.0  # for writing stacks, to storage that may hang too
 LONGER = 1.5  # than the timeout of exchanges, whose errors are clearer
 TICK_S = 0.5
 
@@ -33,9 +35,20 @@ class Watchdog:
         timeout_s: see above. The limit of a step is 1.5 times this, or ten times the longest step so far if that is
             more. Ten times this is the limit for the first data, and the least one for the steps of a single process,
             which nothing would restart; time in which that is suspended does not count.
+        save_timeout_s: limit of writing files; the process ends then, whether something would restart it or not.
+        stop_signal: the signal that asked this process to stop, or 0. A write ends soon after it.
     """
 
-    def __init__(self, run_dir: Path, world: World, timeout_s: float):
+    def __init__(
+        self,
+        run_dir: Path,
+        world: World,
+        timeout_s: float,
+        save_timeout_s: float = 600.0,
+        stop_signal: Callable[[], int] = lambda: 0,
+    ):
+        self._run_dir, self._save_timeout_s, self._stop_signal = run_dir, save_timeout_s, stop_signal
+        self._saving: list[float] | None = None  # seconds left for a write, and seconds left after a signal
         self._path = RunFolder(run_dir).stacks(world.rank)
         self._world, self._timeout_s, self._longest_s = world, timeout_s, 0.0
         self._file: TextIO | None = None
@@ -67,6 +80,20 @@ class Watchdog:
             yield
 
     @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """Limit the time of the writes in this block."""
+        self.postpone(begins=True)
+        try:
+            yield
+        finally:
+            self._saving = None
+
+    def postpone(self, *, begins: bool = False) -> None:
+        """Start the limit of `saving` anew, where something else limits what this rank waits for."""
+        if begins or self._saving is not None:
+            self._saving = [self._save_timeout_s, STOPPING_S]
+
+    @contextlib.contextmanager
     def _limited(self) -> Iterator[None]:
         if self._file is None:
             yield
@@ -84,25 +111,43 @@ class Watchdog:
                 self._left = None
 
     def _count_down(self, file: TextIO) -> None:
-        """Watch a single process, from a thread. Unlike that of faulthandler, it does not count time in which the
-        process is suspended.
+        """Watch writes, and the steps of a single process, from a thread. Unlike that of faulthandler, it does not
+        count time in which the process is suspended.
         """
+        resume = "run the same command again to resume"
         while not self._closed.wait(TICK_S):
-            if (left := self._left) is None:
-                continue
-            left[0] -= TICK_S
-            if left[0] <= 0:
-                faulthandler.dump_traceback(file)
-                text = f"error: training has hung for {self.limit_s:.0f} s; its stacks are in {self._path}; "
-                print(f"{text}run the same command again to resume", file=sys.stderr, flush=True)
-                for child in multiprocessing.active_children():  # loader processes that hang too would stay
-                    child.kill()
-                os._exit(1)
+            if (left := self._left) is not None:
+                left[0] -= TICK_S
+                if left[0] <= 0:
+                    text = f"training has hung for {self.limit_s:.0f} s; its stacks are in {self._path}; {resume}"
+                    self._exit(text, file, 1)
+            if (saving := self._saving) is not None:
+                saving[0] -= TICK_S
+                number = self._stop_signal()
+                saving[1] -= TICK_S if number else 0.0
+                if saving[0] <= 0:
+                    self._exit(
+                        f"writing to {self._run_dir} has hung for {self._save_timeout_s:.0f} s: does the storage "
+                        f"answer? Raise world.save_timeout_s if it is that slow; {resume}",
+                        file,
+                        1,
+                    )
+                if saving[1] <= 0:
+                    text = f"stopped while writing to {self._run_dir} hangs: does the storage answer? {resume}"
+                    self._exit(text, file, 128 + number)
+
+    def _exit(self, text: str, file: TextIO, code: int) -> None:
+        print(f"error: {text}", file=sys.stderr, flush=True)
+        stacks = threading.Thread(target=faulthandler.dump_traceback, args=(file,), daemon=True)
+        stacks.start()
+        stacks.join(STACKS_S)
+        for child in multiprocessing.active_children():  # loader processes that hang too would stay
+            child.kill()
+        os._exit(code)
 
     def __enter__(self) -> "Watchdog":
         self._file = self._path.open("a")
-        if not self._world.supervised:
-            threading.Thread(target=self._count_down, args=(self._file,), daemon=True).start()
+        threading.Thread(target=self._count_down, args=(self._file,), daemon=True).start()
         return self
 
     def __exit__(self, *exception: object) -> None:

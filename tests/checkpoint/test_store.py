@@ -11,8 +11,9 @@ import fsspec
 import pytest
 import torch
 
+from cyclegan_dist.checkpoint.manifest import dump_manifest
 from cyclegan_dist.checkpoint.storage import LocalStorage, storage_at
-from cyclegan_dist.checkpoint.store import CheckpointStore, dump_manifest
+from cyclegan_dist.checkpoint.store import CheckpointStore, SaveTimeoutError
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.distributed import World
 from tests.ranks import run_ranks
@@ -198,6 +199,40 @@ def test_saving_copies_the_state_and_writes_in_the_background(tmp_path: Path, mo
     store.wait()
     restored = store.load_latest()
     assert restored is not None and restored.shared["w"].sum() == 0
+
+
+def test_a_save_that_hangs_can_be_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, release = Store(tmp_path), threading.Event()
+    monkeypatch.setattr(torch, "save", lambda *args: release.wait(20))
+
+    def limit(idle_s: float) -> None:
+        if idle_s > 0.3:
+            raise SaveTimeoutError("hangs")
+
+    store.waiting = limit
+    store.save(1, {}, {}, nimg=1)
+    with pytest.raises(SaveTimeoutError):
+        store.wait()
+    store.wait()  # it was given up
+    release.set()
+
+
+@pytest.mark.parametrize("objects", [False, True])
+def test_a_damaged_checkpoint_is_set_aside_by_the_next_save(tmp_path: Path, objects: bool) -> None:
+    place = f"file://{tmp_path}" if objects else tmp_path
+    store = Store(place)
+    for step in (1, 2, 3):
+        store.put(step)
+    (path,) = (tmp_path / "step-000000003").rglob("shared.pt")
+    path.write_bytes(b"rot")
+    resumed = Store(place, keep=1)
+    restored = resumed.load_latest()
+    assert restored is not None and restored.step == 2
+    assert resumed.storage.steps() == [1, 2, 3] and not resumed.has(3)  # nothing is moved before a save
+    assert len(resumed.warnings) == 1 and "renames it to damaged-step-000000003" in resumed.warnings[0]
+    resumed.put(2)
+    assert resumed.storage.steps() == [2]
+    assert list((tmp_path / "damaged-step-000000003").rglob("manifest.json"))
 
 
 @pytest.fixture

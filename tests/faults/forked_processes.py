@@ -41,4 +41,4 @@ def kill_at(call: int, *functions: tuple[Any, str]) -> None:
 def limit_file_size(size: int) -> None:
     """Limit the size of files that this process can write, which has the effect of a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))

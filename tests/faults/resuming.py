@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cyclegan_dist.checkpoint.store import Restored
+from cyclegan_dist.checkpoint.restore import Restored
 from cyclegan_dist.config.changes import SAFE_TO_CHANGE, refuse_changes
 from cyclegan_dist.config.config import Config, check_config
 from cyclegan_dist.config.yaml_tree import flatten

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from cyclegan_dist.checkpoint.store import SaveTimeoutError
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.loader_processes import LoaderError
 from cyclegan_dist.data.reader import ShardReader
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.training import waiting
 from cyclegan_dist.training.local_rank import train_here
 from cyclegan_dist.training.stop import StopRequest
@@ -37,13 +39,20 @@ def test_a_signal_while_data_is_waited_for_ends_the_run_with_a_checkpoint(
     tiny_run: MakeRun, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     config = tiny_run(data__workers=1)
+    journal = RunFolder(config.run_dir).journal
     # Two steps of two images of each domain; the third never comes.
     hang(monkeypatch, 8)
     monkeypatch.setattr("cyclegan_dist.training.parts.fixed_images", lambda *a, **k: {})
     monkeypatch.setattr(waiting, "GRACE_S", 0.5)
 
+    def signal_while_it_waits() -> None:
+        while not journal.exists() or not any(record.get("step") == 2 for record in records(config)):
+            time.sleep(0.1)
+        time.sleep(0.5)
+        os.kill(os.getpid(), number)
+
     def run() -> None:
-        threading.Timer(3, os.kill, (os.getpid(), number)).start()
+        threading.Thread(target=signal_while_it_waits, daemon=True).start()
         _, status, stopped_by = train_here(config, alone=True)
         assert (status, stopped_by) == ("KILLED", number)
 
@@ -95,3 +104,22 @@ def test_the_grace_counts_from_the_request_and_ends_with_the_batch(tmp_path: Pat
     limit(5)
     with pytest.raises(waiting.StoppedWaitingError):
         limit(6)
+
+
+def test_a_save_without_progress_is_given_up_after_the_limit_or_soon_after_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = StopRequest(tmp_path, ALONE)
+    limit = waiting.SaveLimit(stop, Watchdog(tmp_path, ALONE, 30), 100)
+    limit(99)
+    with pytest.raises(SaveTimeoutError, match=r"no progress for 100 s"):
+        limit(100)
+    stop.signal, now = signal.SIGTERM, 1000.0
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: now)
+    limit(50)
+    now += waiting.STOPPING_S - 1
+    limit(0.1)  # it goes on
+    limit(50)
+    now += waiting.STOPPING_S
+    with pytest.raises(SaveTimeoutError, match="stopped without the last checkpoint"):
+        limit(50)

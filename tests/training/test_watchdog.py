@@ -13,6 +13,7 @@ import torch
 import torch.distributed as torch_dist
 
 from cyclegan_dist.step.distributed import World
+from cyclegan_dist.training import watchdog
 from cyclegan_dist.training.watchdog import Watchdog
 from tests.faults.forked_processes import in_fork
 from tests.ranks import run_ranks
@@ -115,3 +116,34 @@ def test_exchanges_time_out_after_the_first_step(tmp_path: Path) -> None:
         return time.monotonic() - started
 
     assert 0.5 < run_ranks(wait, 2)[0] < 3
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_write_that_hangs_ends_the_process_with_one_line(
+    tmp_path: Path, stopped: bool, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "STOPPING_S", 0.5)
+
+    def run() -> None:
+        limit, number = (60.0, signal.SIGTERM) if stopped else (0.5, 0)
+        with Watchdog(tmp_path, ALONE, 30, limit, lambda: number) as dog, dog.saving():
+            time.sleep(30)
+
+    started = time.monotonic()
+    assert in_fork(run) == (128 + signal.SIGTERM if stopped else 1)
+    assert time.monotonic() - started < 15
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "does the storage answer?" in line and "run the same command again to resume" in line
+
+
+def test_writes_may_take_their_time_and_be_postponed(tmp_path: Path) -> None:
+    def run() -> None:
+        with Watchdog(tmp_path, ALONE, 0.1, 1.0) as dog:
+            with dog.saving():
+                time.sleep(0.7)
+                dog.postpone()
+                time.sleep(0.7)
+            dog.postpone()
+            time.sleep(2)  # outside of a write
+
+    assert in_fork(run) == 0

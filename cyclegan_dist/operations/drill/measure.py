@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
+from cyclegan_dist.checkpoint.restore import Restored
 from cyclegan_dist.checkpoint.storage import storage_at
-from cyclegan_dist.checkpoint.store import CheckpointStore, Restored
+from cyclegan_dist.checkpoint.store import CheckpointStore
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.operations.drill.inject import record_path

@@ -73,12 +73,17 @@ class Hooks:
     Attributes:
         consistency: detect diverged ranks and damaged data, before anything is saved.
         saving: checkpoints and snapshots.
-        reporting: losses, sample images, evaluations; these may take longer.
+        reporting: losses and sample images.
+        waiting: evaluations, whose end may take as long as it needs.
+        recorded: those of them that skip what is recorded. After a resume they are called for the checkpoint's step,
+            whose records an attempt that was killed may not have made.
     """
 
     consistency: list[Hook]
     saving: list[Hook]
     reporting: list[Hook]
+    waiting: list[Hook] = field(default_factory=list["Hook"])
+    recorded: list[Hook] = field(default_factory=list["Hook"])
 
     def __iter__(self) -> Iterator[Hook]:
-        return iter((*self.consistency, *self.saving, *self.reporting))
+        return iter((*self.consistency, *self.saving, *self.reporting, *self.waiting))

@@ -1,11 +1,12 @@
 """Damaged samples that were skipped: a list of them, and a limit on their number."""
 
-import json
+import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cyclegan_dist.data.reader import BadSample, DataError
 from cyclegan_dist.step.distributed import World
+from cyclegan_dist.storage.checked import DamagedError, append_checked, open_lines, parse_checked, whole_lines
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.hooks.progress import Progress
@@ -37,7 +38,7 @@ class Quarantine:
         self.every, self.world, self.samples, self.journal = every, world, samples, journal
         self.max_fraction, self._path = max_fraction, RunFolder(run_dir).bad_samples
         self._found: dict[tuple[str, str], BadSample] = {}
-        self.known: set[tuple[str, str]] = world.broadcast(_read(self._path)) if max_fraction else set()
+        self.known: set[tuple[str, str]] = world.broadcast(read_known(self._path)) if max_fraction else set()
 
     def add(self, bad: Iterable[BadSample]) -> None:
         """Add damaged samples that this rank found."""
@@ -63,8 +64,12 @@ class Quarantine:
         new = [sample for name, sample in sorted(found.items()) if name not in self.known]
         self.known, self._found = self.known | found.keys(), {}
         if self.journal is not None and new:
-            with self._path.open("a") as file:
-                file.writelines(json.dumps(sample._asdict()) + "\n" for sample in new)
+            try:
+                with open_lines(self._path) as file:
+                    for sample in new:
+                        append_checked(file, sample._asdict())
+            except OSError as error:  # a full disk must not stop a training; the journal names them too
+                self.journal.message(f"{self._path} cannot be written: {error}")
             for sample in new:
                 self.journal.message(f"left out {sample.domain}/{sample.key} of {sample.shard}: {sample.reason}")
         for domain, n in self.samples.items():
@@ -76,8 +81,11 @@ class Quarantine:
                 )
 
 
-def _read(path: Path) -> set[tuple[str, str]]:
-    if not path.exists():
-        return set()
-    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    return {(sample["domain"], sample["key"]) for sample in map(json.loads, lines)}
+def read_known(path: Path) -> set[tuple[str, str]]:
+    """The samples in the list. Damaged lines are left out: such a sample is found again when it is due."""
+    known: set[tuple[str, str]] = set()
+    for line, _ in whole_lines(path) if path.exists() else ():
+        with contextlib.suppress(DamagedError, KeyError):
+            sample = parse_checked(line)
+            known.add((str(sample["domain"]), str(sample["key"])))
+    return known

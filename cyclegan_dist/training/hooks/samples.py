@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cyclegan_dist.data.images import visible
 from cyclegan_dist.step.update import Step
+from cyclegan_dist.storage.files import atomic
 from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.hooks.progress import Progress
 
@@ -18,7 +19,8 @@ class SampleGrid:
     translation and, where the method translates back, reconstruction; else the other domain's image: with pairs, what
     the translation should be.
 
-    On rank 0 only; `images` are `real_A` and `real_B`, n x C x H x W in [-1, 1], on the device.
+    A step whose image is in the journal is left out. On rank 0 only; `images` are `real_A` and `real_B`, n x C x H x W
+    in [-1, 1], on the device.
     """
 
     def __init__(self, every: int, run_dir: Path, step: Step, images: dict[str, Tensor], journal: Journal):
@@ -29,16 +31,19 @@ class SampleGrid:
             self._write(at)
 
     def end(self, at: Progress) -> None:
-        if self.every and not self._path(at).exists():
+        if self.every:
             self._write(at)
 
     def _write(self, at: Progress) -> None:
+        if self.journal.has("image", step=at.step):
+            return
         from torchvision.utils import save_image  # takes a second to load: not before the first step
 
         path = self._path(at)
         try:
             path.parent.mkdir(exist_ok=True)
-            save_image(translation_grid(self.step.translators, self.images), path)
+            with atomic(path) as draft:
+                save_image(translation_grid(self.step.translators, self.images), draft)
         except OSError as error:
             self.journal.message(f"sample grid {path.name} was not written: {error}")
             return

@@ -16,16 +16,19 @@ from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.hooks.progress import Progress
 
 State = Callable[[], tuple[dict[str, Any], dict[str, Any]]]
+Seconds = Callable[[], dict[str, float]]
 
 
 class SaveCheckpoint:
     """Every `every` images and at the end, save `state()` to the store. All ranks take part.
 
-    With `best_loss`, the name of a loss, its mean since the last checkpoint is the score of the next.
+    With `best_loss`, the name of a loss, its mean since the last checkpoint is the score of the next. `seconds` are the
+    measured times that belong to the state.
     """
 
-    def __init__(self, every: int, store: CheckpointStore, state: State, best_loss: str = ""):
+    def __init__(self, every: int, store: CheckpointStore, state: State, best_loss: str, seconds: Seconds):
         self.every, self.store, self.state, self.best_loss = every, store, state, best_loss
+        self.seconds = seconds
         self._sum: Tensor | float = 0.0
         self._steps = 0
 
@@ -48,7 +51,7 @@ class SaveCheckpoint:
             score = self.store.world.mean({"score": self._sum / self._steps})["score"]
             self._sum, self._steps = 0.0, 0
         shared, rank = self.state()
-        self.store.save(at.step, shared, rank, nimg=at.nimg, score=score)
+        self.store.save(at.step, shared, rank, nimg=at.nimg, score=score, seconds=self.seconds())
 
     def _loss(self, at: Progress) -> Tensor:
         if self.best_loss not in at.losses:
@@ -57,7 +60,10 @@ class SaveCheckpoint:
 
 
 class SaveSnapshot:
-    """Every `every` images and at the end of the run, save the generators for users. On rank 0 only."""
+    """Every `every` images and at the end of the run, save the generators for users. On rank 0 only.
+
+    A snapshot that exists and is not in the journal is of an attempt that was killed in between: it is recorded.
+    """
 
     def __init__(self, every: int, run_dir: Path, step: Step, config: Config, facts: dict[str, Any], journal: Journal):
         self.every, self.run_dir, self.journal = every, run_dir, journal
@@ -72,7 +78,8 @@ class SaveSnapshot:
 
     def _write(self, at: Progress) -> None:
         folder = RunFolder(self.run_dir).snapshot(at.nimg)
-        if folder.exists():  # of an earlier attempt, or the run had finished
+        record = {"step": at.step, "path": str(folder.relative_to(self.run_dir)), "final": at.finished}
+        if self.journal.has("snapshot", **record):
             return
         facts = {
             "run": self.config.name,
@@ -82,8 +89,9 @@ class SaveSnapshot:
             **self.facts,
         }
         try:
-            save_snapshot(folder, self.step.translators, self.config.method, facts)
+            if not folder.exists():
+                save_snapshot(folder, self.step.translators, self.config.method, facts)
         except OSError as error:
             self.journal.message(f"snapshot {folder.name} was not written: {error}")
             return
-        self.journal.write("snapshot", step=at.step, path=str(folder.relative_to(self.run_dir)), final=at.finished)
+        self.journal.write("snapshot", **record)
