@@ -11,7 +11,7 @@ from typing import Any
 from cyclegan_dist.checkpoint.identity import run_id
 from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.checkpoint.store import CheckpointStore
-from cyclegan_dist.config.config import refuse_changes
+from cyclegan_dist.config.changes import refuse_changes
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.storage.checked import read_checked, write_checked
 from cyclegan_dist.storage.layout import RunFolder
