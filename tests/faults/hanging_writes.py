@@ -2,8 +2,8 @@
 
 import ctypes
 import os
-import re
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -52,6 +52,7 @@ def ended(config: Config, part: str, number: int = 0) -> tuple[int | None, float
 
     def train() -> None:
         os.dup2(os.open(output, os.O_CREAT | os.O_WRONLY), 2)
+        sys.stderr = os.fdopen(2, "w", buffering=1)  # that of a test may be another
         hang_in(part)
         watchdog.STOPPING_S = waiting.STOPPING_S = STOPPING_S
         run_command(lambda: launch(config, "local"))
@@ -79,7 +80,7 @@ def ended(config: Config, part: str, number: int = 0) -> tuple[int | None, float
 
 
 def together(config: Config, folder: Path) -> tuple[float, int]:
-    """Train on two ranks, of which one hangs in a write. Returns the seconds to the end, and the ranks that said so."""
+    """Train on two ranks, of which one hangs in a write. Returns the seconds until both end, and how many named it."""
 
     def work(world: World) -> tuple[float, bool]:
         if world.rank == 1:
@@ -113,15 +114,11 @@ def hanging(stage: Stage) -> Measured:
             name=name, every__snapshot=8, world__save_timeout_s=LIMIT_S if not number else 60, schedule__n_epochs=3
         )
         code, seconds, said = ended(config, part, number)
-        lines = [line for line in said.splitlines() if not line.startswith("stopped:")]
-        expected = 128 + number if number else (1, 2)
-        limit = STOPPING_S if number else LIMIT_S
-        good = (
-            (code == expected or (not number and code in (1, 2)))
-            and seconds < limit + 8
-            and len(lines) <= 1
-            and bool(re.search("does the storage", said) or number)
-        )
+        lines = [line for line in said.splitlines() if not line.startswith("stopped:")]  # the launcher's own
+        limit, codes = (STOPPING_S, (128 + number,)) if number else (LIMIT_S, (1, 2))
+        # A signal that comes while a checkpoint hangs is told in the journal, which the launcher prints.
+        told = (len(lines) == 1 and "does the storage answer" in lines[0]) or (number and not lines)
+        good = code in codes and seconds < limit + 8 and bool(told)
         right += good
         signal_text = "SIGTERM, " if number else ""
         figures.append(f"{what}: {signal_text}exit code {code} after {seconds:.1f} s" + ("" if good else f" ({said})"))
@@ -129,8 +126,8 @@ def hanging(stage: Stage) -> Measured:
         name="ranks", optim__batch_size=4, world__save_timeout_s=LIMIT_S, every__checkpoint=8, schedule__n_epochs=9
     )
     seconds, said = together(config, stage.folder)
-    good = said == 2 and seconds < LIMIT_S + 20
-    figures.append(f"one of two ranks: both ended after {seconds:.1f} s, said so {said}")
+    good = said >= 1 and seconds < LIMIT_S + 20  # the other may lose its connection first
+    figures.append(f"one of two ranks: both ended after {seconds:.1f} s, named by {said}")
     return Measured(
         f"save_timeout_s {LIMIT_S:.0f}, {STOPPING_S:.0f} s after a signal: " + "; ".join(figures),
         good and right == len(cases),

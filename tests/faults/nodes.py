@@ -133,8 +133,9 @@ def difference(stage: Stage, worlds: tuple[int, ...], pool_size: int) -> tuple[f
     for part, ranks in enumerate(worlds, start=1):
         config = stage.run(name=name, stop_after=96 * part // len(worlds), **exact)
         run_ranks(lambda world, config=config: go(config, world), ranks)
-    one, two = (final_state(config, 1)[0]["step"]["networks"] for config in (first, stage.run(name=name, **exact)))
-    points = [(r["step"], r["nimg"], r["values"]["lr/G"]) for r in records(config) if r["kind"] == "metrics"]
+    changed = stage.run(name=name, **exact)
+    one, two = (final_state(config, 1)[0]["step"]["networks"] for config in (first, changed))
+    points = [(r["step"], r["nimg"], r["values"]["lr/G"]) for r in records(changed) if r["kind"] == "metrics"]
     return max(float((one[key] - two[key]).abs().max()) for key in one), sorted(set(points)) == points
 
 
