@@ -21,7 +21,7 @@ from cyclegan_dist.service.cost import Backlog, seconds_per_pixel
 from cyclegan_dist.service.handler import DecodedRequest, RequestHandler, image_size
 from cyclegan_dist.service.messages import Refusal, Translation, TranslationRequest
 
-_ESTIMATED_SHARE = 0.7  # of the deadline that an image and those before it may take by the estimate, which is rough
+_ESTIMATED_SHARE = 0.5  # of the deadline that an image and those before it may take by the estimate, on an idle machine
 
 
 class Replica:

@@ -11,7 +11,7 @@ from cyclegan_dist.service.messages import Refusal, TranslationRequest
 
 _SIDES = (128, 256, 512, 1024)  # pixels of the images that are timed
 _TELLING_PIXELS = 1 << 16  # of a batch with a duration that shows that larger ones are slow, too
-_LONG_ENOUGH_S = 0.1  # for overheads of a request to matter little, also on a GPU
+_LONG_ENOUGH_S = 0.02  # for overheads of a request to matter little, also on a GPU
 
 
 def seconds_per_pixel(handler: RequestHandler) -> float:
