@@ -1,12 +1,12 @@
 """Records that MLflow refuses for good, such as a metric whose name is too long: `mlflow.refused.jsonl`."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from mlflow.exceptions import MlflowException
 
+from cyclegan_dist.storage.checked import append_checked, open_lines
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import read_records
 from cyclegan_dist.tracking.sender_state import first_line
@@ -32,11 +32,8 @@ class RefusedRecords:
         self._path = RunFolder(run_dir).refused
         self._known: set[tuple[int, str]] = set()
         self._reported: set[str] = set()
-        self._end = 0  # of the last complete line
         if self._path.exists():
-            for record, end in read_records(self._path, 0):
-                self._known.add((record["offset"], record["metric"]))
-                self._end = end
+            self._known |= {(record["offset"], record["metric"]) for record, _ in read_records(self._path, 0)}
 
     def add(self, record: dict[str, Any], offset: int, error: Exception, *, metric: str = "") -> None:
         """Keep a record, or one metric of it, and print a line, for each metric and each kind of record once.
@@ -48,11 +45,8 @@ class RefusedRecords:
             return
         reason = first_line(error) if isinstance(error, MlflowException) else f"{type(error).__name__}: {error}"
         kept = {**record, "values": {metric: record["values"][metric]}} if metric else record
-        with self._path.open("ab") as file:
-            file.truncate(self._end)  # remove a partial line of a killed process
-            line = {**kept, "reason": reason, "offset": offset, "metric": metric}
-            file.write(json.dumps(line).encode() + b"\n")
-            self._end = file.tell()
+        with open_lines(self._path) as file:
+            append_checked(file, {**kept, "reason": reason, "offset": offset, "metric": metric})
         self._known.add((offset, metric))
         what = f"metric {metric[:40]!a}{'...' if len(metric) > 40 else ''}" if metric else f"record {record['kind']}"
         if what not in self._reported:

@@ -16,7 +16,7 @@ from cyclegan_dist.config.changes import Changes, changes, describe, refuse_exte
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.storage.files import write_atomic
+from cyclegan_dist.storage.checked import read_checked, write_checked
 from cyclegan_dist.storage.layout import RunFolder
 
 
@@ -44,7 +44,7 @@ def read_segments(run_dir: Path) -> tuple[Segment, ...]:
     """
     path = RunFolder(run_dir).segments
     try:
-        return parse_segments(json.loads(path.read_text()))
+        return parse_segments(read_checked(path)["segments"])
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -70,7 +70,7 @@ def write_segments(run_dir: Path, segments: Sequence[Segment]) -> None:
     Raises:
         OSError: if they cannot be written.
     """
-    write_atomic(RunFolder(run_dir).segments, json.dumps(plain_segments(segments), indent=1) + "\n")
+    write_checked(RunFolder(run_dir).segments, {"segments": plain_segments(segments)})
 
 
 def new_segment(number: int, kept: Config, config: Config, known: Sequence[Segment]) -> Segment:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.tracking.journal import Journal, append, source_commit
+from cyclegan_dist.tracking.journal import Journal, append, read_records, source_commit
 from cyclegan_dist.tracking.sender_state import SenderState
 from tests.conftest import MLFLOW, Answer
 
@@ -254,7 +254,7 @@ def metrics(step: int, **values: object) -> tuple[str, dict[str, object]]:
 
 
 def refused(config: Config) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (config.run_dir / "mlflow.refused.jsonl").read_text().splitlines()]
+    return [record for record, _ in read_records(config.run_dir / "mlflow.refused.jsonl", 0)]
 
 
 LONG = "a" * 300
