@@ -8,6 +8,7 @@ convolutions before a norm have no biases.
 """
 
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,8 +164,13 @@ def published_options(config: GeneratorConfig) -> str:
 
 def _load(path: Path) -> dict[str, Tensor]:
     """The state dict in a file, without the prefix that nn.DataParallel leaves."""
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        raise UsageError(f"{path} is no regular file")
     try:
         with path.open("rb") as file:
+            if zipfile.is_zipfile(file) and any(entry.compress_type for entry in zipfile.ZipFile(file).infolist()):
+                raise ValueError("compressed, as torch.save never writes it")  # it may unpack to gigabytes
+            file.seek(0)
             state = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
@@ -174,6 +180,9 @@ def _load(path: Path) -> dict[str, Tensor]:
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UsageError(f"{path} holds no state dict: give a file *_net_G*.pth, not a whole checkpoint")
+    # Views can repeat the bytes of a small file, and would take gigabytes when they are copied.
+    if sum(value.numel() * value.element_size() for value in state.values()) > path.stat().st_size:
+        raise UsageError(f"{path} announces more weights than its {path.stat().st_size:,} bytes hold")
     state = {str(key).removeprefix("module."): value for key, value in state.items()}
     for key, value in state.items():
         if not torch.isfinite(value).all():

@@ -55,6 +55,7 @@ class _Card:
     directions: tuple[Literal["AB", "BA"]] | tuple[Literal["AB", "BA"], Literal["AB", "BA"]] = ("AB", "BA")
     preprocess: dict[str, Any] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
+    bands: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,9 @@ class Snapshot:
             raise UsageError(f"{folder} is no snapshot: {CARD} cannot be read ({error})") from error
         checked = check_tree(card, _Card, damaged)
         refuse_unknown(card["generator"], [field.name for field in fields(GeneratorConfig)], f"{damaged}: generator")
+        for path in map(folder.joinpath, map(weights_name, checked.directions)):
+            if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+                raise UsageError(f"snapshot {folder} is damaged: {path.name} is no regular file")
         return cls(folder, card, checked.method, checked.directions, checked.generator, checked.preprocess)
 
     def channels(self, direction: str) -> tuple[int, int]:
@@ -181,7 +185,7 @@ class Snapshot:
 
 
 def _newest(path: Path) -> Path:
-    if (path / CARD).exists():
+    if (path / CARD).is_file():
         return path
     found = sorted(folder.parent for folder in (path / "snapshots").glob(f"nimg-*/{CARD}"))
     if not found:

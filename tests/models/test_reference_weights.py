@@ -1,6 +1,8 @@
 """Generators of the published implementation, written here once more from its description, against ours."""
 
+import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +224,21 @@ def test_options_for_the_published_programs() -> None:
     assert published_options(GeneratorConfig(n_blocks=2)).endswith("which they lack")
     with pytest.raises(UsageError, match="pad by reflection"):
         published_names(GeneratorConfig(padding="zero"))
+
+
+def test_files_that_unpack_to_more_than_they_hold_are_refused(tmp_path: Path) -> None:
+    kept, packed = tmp_path / "latest_net_G_A.pth", tmp_path / "packed.pth"
+    torch.save({"model.1.weight": torch.zeros(1).expand(64, 3, 7, 7, 1 << 16)}, kept)
+    assert kept.stat().st_size < 5000
+    with pytest.raises(UsageError, match=r"announces more weights than its .* bytes hold"):
+        read_published(kept)
+    torch.save({"model.1.weight": torch.zeros(1 << 26)}, kept)
+    with zipfile.ZipFile(kept) as one, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as other:
+        for entry in one.infolist():
+            other.writestr(entry.filename, one.read(entry))
+    kept.unlink()
+    with pytest.raises(UsageError, match="damaged"):
+        read_published(packed)
+    os.mkfifo(kept)
+    with pytest.raises(UsageError, match="no regular file"):
+        read_published(kept)

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -57,6 +58,14 @@ def test_damage_is_reported_in_one_line(snapshot: Path, damage: str) -> None:
     with pytest.raises(UsageError, match=r"damaged|no snapshot") as error:
         Snapshot.open(snapshot).generator("AB")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["card.json", "G_BA.safetensors"])
+def test_a_pipe_in_its_folder_is_refused_and_not_read(snapshot: Path, name: str) -> None:
+    (snapshot / name).unlink()
+    os.mkfifo(snapshot / name)
+    with pytest.raises(UsageError, match=r"no regular file|neither a snapshot"):
+        Snapshot.open(snapshot)
 
 
 def test_a_folder_without_snapshots_is_refused(tmp_path: Path) -> None:
