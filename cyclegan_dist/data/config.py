@@ -7,6 +7,7 @@ from cyclegan_dist.errors import UsageError, refuse_password
 from cyclegan_dist.networks.bounds import Ge, Gt, Le
 
 MANIFEST = "manifest.parquet"  # the file that makes a folder a data set
+CHECKSUM = f"{MANIFEST}.sha256"  # beside it, as sha256sum writes and checks it
 MAX_PIXELS = 50_000_000  # above this an image file is more likely a decompression bomb than a picture
 MAX_FILE_BYTES = 256 << 20
 PREFETCH = 4  # batches that each loader process prepares ahead

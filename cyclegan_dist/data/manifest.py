@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cyclegan_dist.data.config import MANIFEST, DataDirection
+from cyclegan_dist.data.config import CHECKSUM, MANIFEST, DataDirection
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError, pipeline_command, refuse_password
@@ -151,16 +151,21 @@ def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
             data set has none.
 
     Raises:
-        UsageError: if there is none, it was not written by `write_manifest`, or a domain is empty.
+        UsageError: if there is none, it was not written by `write_manifest` or has changed since, or a domain is empty.
     """
     if path.startswith("pipe:"):
         raise UsageError(f"{path}: pipe: URLs run commands and are refused; give a folder or an fsspec URL")
     refuse_password(path, "the data set")
     root = path.removesuffix(MANIFEST).rstrip("/") or "."
-    with _local(root) as file:
-        table, facts = _read(file, root, ["domain", *(name for name in columns if name != "domain")])
+    with _local(root) as (file, recorded):
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
+        if recorded not in ("", digest):
+            raise UsageError(
+                f"{root}/{MANIFEST} is damaged: it is not the file that {CHECKSUM} beside it records; restore it, or "
+                "prepare the data set again"
+            )
+        table, facts = _read(file, root, ["domain", *(name for name in columns if name != "domain")])
     values = {domain: facts["values"].get(domain) for domain in DOMAINS}
     bands = {domain: facts.get("bands", {}).get(domain) for domain in DOMAINS}
     manifest = Manifest(root, table, facts["shards"], digest, bool(facts.get("paired")), values, bands)
@@ -171,8 +176,10 @@ def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
 
 
 @contextmanager
-def _local(root: str) -> Iterator[Path]:
-    """The manifest as a local file: itself, or a copy for the duration of the block."""
+def _local(root: str) -> Iterator[tuple[Path, str]]:
+    """The manifest as a local file, itself or a copy for the duration of the block, and the sha256 recorded beside it;
+    empty if there is none, as older versions wrote none.
+    """
     try:
         file_system, path = file_system_at(f"{root}/{MANIFEST}")
         with tempfile.TemporaryDirectory() as folder:
@@ -180,7 +187,7 @@ def _local(root: str) -> Iterator[Path]:
                 file_system.get_file(path, f"{folder}/{MANIFEST}")
                 path = f"{folder}/{MANIFEST}"
             Path(path).stat()
-            yield Path(path)
+            yield Path(path), _recorded(root)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"no data set at {root}: {MANIFEST} is missing. "
@@ -188,6 +195,14 @@ def _local(root: str) -> Iterator[Path]:
         ) from None
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(f"cannot read {root}/{MANIFEST}: {error}") from error
+
+
+def _recorded(root: str) -> str:
+    file_system, path = file_system_at(f"{root}/{CHECKSUM}")
+    try:
+        return file_system.cat_file(path)[:64].decode("ascii", "replace")
+    except (FileNotFoundError, PermissionError):  # object storage forbids what is not there to some users
+        return ""
 
 
 def _read(file: Path, root: str, columns: list[str]) -> tuple[pa.Table, dict[str, Any]]:
@@ -224,6 +239,10 @@ def _refuse_strange(table: pa.Table, shards: dict[str, dict[str, Any]]) -> None:
             raise ValueError(name)
     if "shard" in table.column_names and not set(pc.unique(table["shard"]).to_pylist()) <= shards.keys():
         raise ValueError("shard")
+    if "shard" in table.column_names:
+        counts = {found["values"]: found["counts"] for found in pc.value_counts(table["shard"]).to_pylist()}
+        if any(facts.get("samples", counts.get(name)) != counts.get(name) for name, facts in shards.items()):
+            raise ValueError("samples")
     if "key" in table.column_names and not pc.all(pc.match_substring_regex(table["key"], _KEY), min_count=0).as_py():
         raise ValueError("key")
 
@@ -238,7 +257,7 @@ def write_manifest(
     bands: Mapping[str, Sequence[int] | None] | None = None,
 ) -> None:
     """Write rows of `SCHEMA`, and of `SOURCE` if there are any, and the facts of shards and values to the local file
-    `path`. The same input gives the same bytes.
+    `path`, and its checksum beside it. The same input gives the same bytes.
     """
     ranges = {domain: asdict(found) for domain, found in (values or {}).items() if found is not None}
     chosen = {domain: list(found) for domain, found in (bands or {}).items() if found is not None}
@@ -253,3 +272,5 @@ def write_manifest(
     table = pa.Table.from_pylist(rows, schema=schema)
     table = table.replace_schema_metadata({"cyclegan_dist": json.dumps(facts, sort_keys=True)})
     pq.write_table(table, path, compression="zstd")
+    content = Path(path).read_bytes()
+    Path(path).with_name(CHECKSUM).write_text(f"{hashlib.sha256(content).hexdigest()}  {MANIFEST}\n")

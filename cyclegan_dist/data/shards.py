@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from cyclegan_dist.data.config import CHECKSUM
 from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.data.manifest import MANIFEST, write_manifest
 from cyclegan_dist.data.plan import DOMAINS
@@ -95,7 +96,7 @@ def _beside(out: Path) -> Iterator[Path]:
 
 
 def _put_in_place(draft: Path, out: Path) -> None:
-    for path in [*sorted(draft.rglob("*.tar")), draft / MANIFEST]:
+    for path in [*sorted(draft.rglob("*.tar")), draft / CHECKSUM, draft / MANIFEST]:
         sync(path)
     if (out / MANIFEST).exists():
         (out / MANIFEST).unlink()  # without its manifest the old folder is not a data set

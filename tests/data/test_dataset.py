@@ -3,10 +3,12 @@
 import hashlib
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 import webdataset as wds
 
@@ -15,6 +17,7 @@ from cyclegan_dist.data.manifest import SCHEMA, open_manifest, write_manifest
 from cyclegan_dist.data.reader import BadSampleError, DataError, ShardReader
 from cyclegan_dist.data.shards import write_dataset, write_tar
 from cyclegan_dist.data.synthetic import draw_domain
+from cyclegan_dist.data.verify import check_shards
 from cyclegan_dist.errors import UsageError
 from tests.servers import http_server
 
@@ -184,12 +187,48 @@ def test_a_missing_data_set_is_one_line_with_advice(path: str, says: str) -> Non
 
 def test_other_parquet_files_and_empty_domains_are_refused(copy: Path, tmp_path: Path) -> None:
     (copy / "manifest.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(UsageError, match=r"is damaged: .*manifest\.parquet\.sha256"):
+        open_manifest(str(copy))
+    (copy / "manifest.parquet.sha256").unlink()
     with pytest.raises(UsageError, match="not a manifest"):
         open_manifest(str(copy))
     images = draw_domain("A", 2, seed=0, size=16)
     write_dataset({"A": images, "B": []}, tmp_path / "half", samples_per_shard=5)
     with pytest.raises(UsageError, match="domain B has no images"):
         open_manifest(str(tmp_path / "half"))
+
+
+def test_every_flipped_bit_of_a_manifest_is_noticed(copy: Path) -> None:
+    path = copy / "manifest.parquet"
+    whole = path.read_bytes()
+    for bit in np.random.default_rng(0).integers(8 * len(whole), size=50):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(UsageError, match="is damaged"):
+            open_manifest(str(copy))
+    path.write_bytes(whole)
+    checked = subprocess.run(["sha256sum", "-c", "manifest.parquet.sha256"], cwd=copy, capture_output=True)
+    assert checked.returncode == 0
+
+
+@pytest.mark.parametrize("change", ["removed", "doubled"])
+def test_rows_that_are_not_the_shards_samples_are_refused(copy: Path, change: str) -> None:
+    manifest = open_manifest(str(copy), SCHEMA.names)
+    rows = manifest.table.to_pylist()
+    rows = rows[1:] if change == "removed" else [rows[0], *rows]
+    write_manifest(str(copy / "manifest.parquet"), rows, manifest.shards)
+    with pytest.raises(UsageError, match="not a manifest"):
+        open_manifest(str(copy))
+
+
+def test_a_row_with_the_hash_of_another_image_is_found_though_the_shard_is_intact(copy: Path) -> None:
+    manifest = open_manifest(str(copy), SCHEMA.names)
+    rows = manifest.table.to_pylist()
+    rows[0]["sha256"], rows[1]["sha256"] = rows[1]["sha256"], rows[0]["sha256"]
+    write_manifest(str(copy / "manifest.parquet"), rows, manifest.shards)
+    (problems,) = (found for found in check_shards(open_manifest(str(copy))) if found)
+    assert rows[0]["key"] in problems[0] and rows[1]["key"] in problems[0]
 
 
 def test_a_failed_write_leaves_no_data_set(tmp_path: Path) -> None:
