@@ -20,6 +20,7 @@ from benchmarks.speedrun_training import Watch
 from cyclegan_dist.config.config import load_config
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.schedule import ScheduleConfig
+from cyclegan_dist.storage.checked import dump_checked
 
 Command = Callable[..., tuple[int, str, str]]
 SMALL = {
@@ -134,7 +135,7 @@ def test_config_values_are_yaml() -> None:
 
 def journal(folder: Path, *records: dict[str, Any]) -> Path:
     path = folder / "metrics.jsonl"
-    path.write_text("".join(json.dumps({**record, "time": record["time"] * 1000}) + "\n" for record in records))
+    path.write_bytes(b"".join(dump_checked({**record, "time": record["time"] * 1000}) for record in records))
     return path
 
 

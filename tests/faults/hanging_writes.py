@@ -101,6 +101,7 @@ def together(config: Config, folder: Path) -> tuple[float, int]:
     "a write never returns: of a checkpoint, of a snapshot, of one rank of two; with SIGTERM, and without",
     "the process ends after world.save_timeout_s, or soon after SIGTERM, with one line",
     slow=True,
+    nightly=True,
 )
 def hanging(stage: Stage) -> Measured:
     figures: list[str] = []
