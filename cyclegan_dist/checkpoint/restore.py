@@ -81,9 +81,9 @@ def read_part(storage: Storage, step: int, name: str, manifest: Mapping[str, Any
     return content
 
 
-def read_shared(storage: Storage, step: int = 0) -> tuple[dict[str, Any], Mapping[str, Any]] | None:
+def read_shared(storage: Storage, step: int = 0, run: str = "") -> tuple[dict[str, Any], Mapping[str, Any]] | None:
     """The state that is equal on all ranks, and the manifest, of the newest valid checkpoint, or of the one of `step`;
-    None if there is none.
+    None if there is none. With `run`, checkpoints of runs of another identity do not count.
 
     Raises:
         OSError: if the storage cannot be read.
@@ -92,6 +92,8 @@ def read_shared(storage: Storage, step: int = 0) -> tuple[dict[str, Any], Mappin
         if step in (0, found):
             try:
                 manifest = parse_manifest(storage.manifest(found))
+                if run and manifest.get("run", run) != run:
+                    continue
                 return read_part(storage, found, SHARED, manifest), manifest
             except CheckpointError:
                 continue

@@ -180,11 +180,12 @@ class ObjectStorage:
         if missing:
             raise OSError(f"{self.url} does not hold {missing[0]} that another rank wrote")
         self._files.pipe_file(self._path(step, MANIFEST), manifest)
-        whole = {self._path(other) for other in self.steps() if other != step}
-        for path in self._files.glob(f"{self._root}/step-*/*"):
-            folder, _, last = path.rpartition("/")
-            if folder not in whole and last not in (MANIFEST, attempt):
-                self._files.rm(path, recursive=True)
+        with contextlib.suppress(OSError):  # it is committed: what cannot be cleaned up now is at the next commit
+            whole = {self._path(other) for other in self.steps() if other != step}
+            for path in self._files.glob(f"{self._root}/step-*/*"):
+                folder, _, last = path.rpartition("/")
+                if folder not in whole and last not in (MANIFEST, attempt):
+                    self._files.rm(path, recursive=True)
 
     @storage_errors()
     def read(self, step: int, attempt: str, name: str) -> bytes:

@@ -72,6 +72,7 @@ class CheckpointStore:
         self._thread: threading.Thread | None = None
         self.problem = ""
         self._reported = True
+        self._unpruned = ""  # why old checkpoints are still there
         self._moved = 0.0  # when the save last wrote something
         self._passed_over: set[int] = set()
         self.waiting: Callable[[float], None] = lambda idle_s: None
@@ -137,7 +138,9 @@ class CheckpointStore:
         self._thread = None
         if self.problem and not self._reported and self.world.is_first:
             self.warn(self.problem)
-        self._reported = True
+        if self._unpruned:
+            self.warn(self._unpruned)
+        self._reported, self._unpruned = True, ""
 
     def _write(self, step: int, parts: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         try:
@@ -168,7 +171,7 @@ class CheckpointStore:
         self._moved = time.monotonic()
 
     def _commit(self, step: int, written: list[dict[str, Any] | str], facts: Mapping[str, Any]) -> str:
-        """Rank 0: commit, then prune. Returns the error's text or an empty string."""
+        """Rank 0: commit, then prune. Returns why it was not committed, or an empty string."""
         failed = [entry for entry in written if isinstance(entry, str)]
         files = {name: entry for part in written if isinstance(part, dict) for name, entry in part.items()}
         manifest = {"version": 1, **facts, "attempt": self._attempt, "files": files}
@@ -178,10 +181,13 @@ class CheckpointStore:
             if self._fence is not None and self._fence.lost():
                 raise OSError("another attempt has taken over the run")
             self.storage.commit(step, self._attempt, dump_manifest(manifest), list(files))
-            self._prune(step)
         except OSError as error:
             self.storage.discard(step, self._attempt)
             return str(error)
+        try:
+            self._prune(step)
+        except OSError as error:  # the next save tries again
+            self._unpruned = f"old checkpoints in {self.storage} were not removed: {error}"
         return ""
 
     def _prune(self, committed: int) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from cyclegan_dist.errors import UsageError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -33,6 +35,9 @@ class ValueRange:
     dtype: str
     black: float
     white: float
+
+    def __str__(self) -> str:
+        return f"{self.dtype} of {self.black:g} (black) to {self.white:g} (white)"
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -69,3 +74,26 @@ class ValueRange:
             limits = np.iinfo(self.dtype)
             array = np.clip(np.rint(array), limits.min, limits.max)
         return array.astype(self.dtype)
+
+
+def refuse_other_values(
+    data: str, found: Mapping[str, ValueRange | None], of: str, wanted: Mapping[str, ValueRange | None]
+) -> None:
+    """Refuse a data set whose values mean something else than those that `of` was trained on.
+
+    Args:
+        data: the data set, for the message.
+        found: the value range of each of its domains.
+        of: what the others belong to, for the message.
+        wanted: the value range of each domain there.
+
+    Raises:
+        UsageError: naming the first domain that differs, and both ranges.
+    """
+    for domain, theirs in wanted.items():
+        if found[domain] != theirs:
+            has, needs = (str(one) if one else "8 bits" for one in (found[domain], theirs))
+            raise UsageError(
+                f"{data}: domain {domain} has {has}, and that of {of} {needs}: prepare it with the same --black and "
+                "--white"
+            )

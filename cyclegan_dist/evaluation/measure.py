@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from cyclegan_dist.data.manifest import Manifest
+from cyclegan_dist.data.values import refuse_other_values
 from cyclegan_dist.evaluation import detectors
 from cyclegan_dist.evaluation.class_rate import class_rate, class_rate_key
 from cyclegan_dist.evaluation.config import EvaluationConfig
@@ -60,6 +61,8 @@ def evaluate(snapshot: Snapshot, manifest: Manifest, config: EvaluationConfig, w
         UsageError: if an image is damaged, a weights file is not what it should be, or there are too few images.
     """
     manifest = manifest.selected(snapshot.data_direction)
+    wanted = {domain: snapshot.values(domain) for domain in "AB"}
+    refuse_other_values(manifest.root, manifest.values, f"snapshot {snapshot.folder}", wanted)
     evaluator = Evaluator(snapshot, manifest, config, world)
     directions = [evaluator.direction(name) for name in snapshot.directions]
     real = {direction.name[0]: direction.real for direction in directions}

@@ -122,7 +122,7 @@ def describe(name: str, snapshot: Snapshot, evaluation: Evaluation, reason: str,
 
 
 def _bits(values: ValueRange | None) -> str:
-    return f"{values.dtype} of {values.black:g} (black) to {values.white:g} (white)" if values else "8 bits"
+    return str(values) if values else "8 bits"
 
 
 def _draw_samples(evaluation: Evaluation, path: Path) -> None:

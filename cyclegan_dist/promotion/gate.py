@@ -66,7 +66,8 @@ def decide(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> Ve
     """Compare two evaluations on the same images. A first candidate passes if its figures are finite and not vetoed.
 
     Raises:
-        UsageError: if the figure was not measured, has other directions for the champion, or has no interval.
+        UsageError: if the figure was not measured, has other directions for the champion, or has no interval; or if
+            the two were measured on other images of each domain.
     """
     vetoes = [finding.text for finding in candidate.findings if finding.name in gate.veto]
     if vetoes:
@@ -77,6 +78,11 @@ def decide(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> Ve
         return Verdict(False, f"figures are not finite: {', '.join(broken)}")
     if champion is None:
         return Verdict(True, "there is no champion yet")
+    if candidate.facts.get("data") != champion.facts.get("data"):
+        raise UsageError(
+            "gate: candidate and champion were trained with opposite data.direction, so that AB of one is BA of the "
+            "other: register the candidate under another name"
+        )
     theirs = _deciding(gate, champion)
     if ours.keys() != theirs.keys():
         raise UsageError(

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from torch import nn
+
 from cyclegan_dist.errors import UsageError, suggestion
 from cyclegan_dist.methods.contract import Method
 
@@ -31,5 +33,8 @@ def freeze(method: Method, patterns: Sequence[str]) -> None:
             )
         for name in matched:
             parameters[name].requires_grad_(False)
+    for module in method.networks.modules():  # running statistics are weights too: translations use them
+        if isinstance(module, nn.BatchNorm2d) and not any(weight.requires_grad for weight in module.parameters()):
+            module.momentum = 0.0
     if not any(parameter.requires_grad for player in method.players for parameter in player.module.parameters()):
         raise UsageError(f"freeze {' '.join(patterns)}: nothing is left to train")

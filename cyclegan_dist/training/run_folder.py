@@ -6,25 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute
-
 from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.config.begun import as_begun, read_begun
 from cyclegan_dist.config.changes import refuse_changes
 from cyclegan_dist.config.config import Config, dump_config, home, with_values
 from cyclegan_dist.config.features import refuse_missing_extra, refuse_other_features
 from cyclegan_dist.config.yaml_tree import read_tree
-from cyclegan_dist.data.arrays import PICTURES
-from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.manifest import MANIFEST, Manifest, open_manifest
+from cyclegan_dist.data.values import ValueRange, refuse_other_values
 from cyclegan_dist.errors import UsageError, pipeline_command
-from cyclegan_dist.methods.available import AnyMethodConfig
 from cyclegan_dist.registry.sources import REGISTRY
 from cyclegan_dist.storage.files import lock, write_atomic
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import read_records
+from cyclegan_dist.training.data_checks import refuse_channels, refuse_pairs, refuse_small_images
 from cyclegan_dist.training.segments import new_segment, read_segments, write_segments
 
 if TYPE_CHECKING:
@@ -63,6 +58,8 @@ def check_run(config: Config, extend: int = 0) -> Config:
     if config.init_from and not config.init_from.startswith(REGISTRY):
         config = dataclasses.replace(config, init_from=_absolute(config.init_from))
     run_dir, folder = config.run_dir, RunFolder(config.run_dir)
+    if extend < 0:
+        raise UsageError(f"--extend {extend}: give 1 for the run's first extension, 2 for the next")
     if folder.config.exists():
         kept, segments = _kept_config(run_dir), read_segments(run_dir)
         config = as_begun(config, kept)
@@ -70,23 +67,26 @@ def check_run(config: Config, extend: int = 0) -> Config:
             config = dataclasses.replace(
                 config, optim=dataclasses.replace(config.optim, precision=kept.optim.precision)
             )
-        if extend in (0, len(segments)):
+        if extend <= len(segments):
             number = len(segments) + 1
             refuse_changes(kept, config, f", or, when the run has finished, train it further with --extend {number}")
     elif extend:
         raise UsageError(f"there is no run {config.name} in {config.runs_dir} to extend: give its --name")
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=_data_path(config)))
+    values: dict[str, ValueRange | None] = dict.fromkeys("AB")
     if config.data.path != str(run_dir / "data"):
         manifest = open_manifest(config.data.path, ("name", "width", "height", "mode", "sha256"))
         manifest = manifest.selected(config.data.direction, config.data.max_samples)
-        _refuse_small_images(manifest, config)
-        _refuse_channels(manifest, config.method)
+        values = manifest.values
+        refuse_small_images(manifest, config)
+        refuse_channels(manifest, config.method)
         if config.method.pairing == "all":
-            _refuse_pairs(manifest, config.data)
+            refuse_pairs(manifest, config.data)
         _refuse_other_data(manifest, config)
     if config.held_out.data:
         held_out = dataclasses.replace(config.held_out, data=_absolute(config.held_out.data))
-        open_manifest(held_out.data, ())
+        other = open_manifest(held_out.data, ()).selected(config.data.direction)
+        refuse_other_values(held_out.data, other.values, config.data.path, values)
         # Not in the config's own checks: older runs with such a config can still be read.
         refuse_other_features(held_out.best, held_out.features, "held_out.best")
         refuse_missing_extra(held_out.features)
@@ -221,66 +221,6 @@ def draw_synthetic(out: Path, *, size: int, seed: int, count: int = 400) -> None
     from cyclegan_dist.data.synthetic import draw_domain
 
     write_dataset({d: draw_domain(d, count, seed=seed, size=size) for d in "AB"}, out, samples_per_shard=200)
-
-
-def _refuse_small_images(manifest: Manifest, config: Config) -> None:
-    """`crop` does not resize: each image must be at least as large as the crop. Images that are not cropped must be as
-    large as the networks require.
-    """
-    data, method = config.data, config.method
-    width, height = (manifest.table[side].to_numpy() for side in ("width", "height"))
-    if data.preprocess == "crop":
-        smallest = min(width.min(), height.min())
-        if smallest < data.crop_size:
-            raise UsageError(
-                f"data.preprocess crop: an image side of {smallest} pixels is smaller than crop_size {data.crop_size}; "
-                "lower it, or choose resize_and_crop"
-            )
-    if "crop" in data.preprocess:  # the config has compared the crop to the networks
-        return
-    if data.preprocess == "scale_width":
-        width, height = np.full_like(width, data.load_size), height * data.load_size / width
-    rounded = [np.maximum(1, np.round(side / method.multiple)) * method.multiple for side in (width, height)]
-    # The residual blocks pad images by reflection, which takes two pixels.
-    least = max(method.smallest_side, (2 if method.generator.arch == "resnet" else 1) * method.multiple)
-    index = int(np.minimum(*rounded).argmin())
-    if min(side[index] for side in rounded) < least:
-        found = [manifest.table[column][index].as_py() for column in ("name", "domain", "width", "height")]
-        name, domain, size = found[0], found[1], "x".join(f"{side[index]:.0f}" for side in rounded)
-        raise UsageError(
-            f"data.preprocess {data.preprocess}: {name} of domain {domain}, {found[2]}x{found[3]} pixels, is trained "
-            f"on as {size}, and these networks need sides of {least} at least: leave it out, or choose resize_and_crop"
-        )
-
-
-def _refuse_channels(manifest: Manifest, method: AnyMethodConfig) -> None:
-    """Grey and colour images are converted to each other; others must have the generators' number of channels."""
-    for domain, key in (("A", "input_nc"), ("B", "output_nc")):
-        wanted = method.channels[domain]
-        for mode in pa.compute.unique(manifest.domains[domain]["mode"]).to_pylist():  # pyright: ignore
-            fits = mode == f"C{wanted}" if mode.startswith("C") else wanted in PICTURES
-            if not fits:
-                raise UsageError(
-                    f"domain {domain} has images of mode {mode}: set method.{key} to their number of channels, "
-                    f"not {wanted}"
-                )
-
-
-def _refuse_pairs(manifest: Manifest, data: DataConfig) -> None:
-    """Both images of a pair get the same crop, so they must have the same size before it."""
-    partners = manifest.partners()
-    if data.preprocess == "resize_and_crop":  # which makes all images the same size
-        return
-    sides = {d: np.array([rows["width"], rows["height"]]).T for d, rows in manifest.domains.items()}
-    unequal = (sides["A"] != sides["B"][partners]).any(axis=1)
-    if unequal.any():
-        index = int(unequal.argmax())
-        name, (width, height) = manifest.domains["A"]["name"][index].as_py(), sides["A"][index]
-        partner = "x".join(map(str, sides["B"][partners[index]]))
-        raise UsageError(
-            f"{name} of domain A has {width}x{height} pixels and its partner {partner}: give both one size, or choose "
-            "data.preprocess resize_and_crop"
-        )
 
 
 def _data_path(config: Config) -> str:

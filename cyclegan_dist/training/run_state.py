@@ -111,7 +111,8 @@ class RunState:
         self.step.load_state_dict(step)
         # With the same number of ranks only this rank's state was read. Before version 0.1 it was called history.
         states = [restored.ranks.get(rank, {}) for rank in range(restored.world_size)]
-        windows = [state.get("window", {}) for state in states]
-        self.window.load([window for window in windows if window], restored.facts["seconds"])
+        if not begins_segment:  # means must not mix losses of two configs
+            windows = [state.get("window", {}) for state in states]
+            self.window.load([window for window in windows if window], restored.facts["seconds"])
         states = [state.get("method", state.get("history", {})) for state in states]
         self.method.load_rank_state(states, self.world.rank, self.world.size)

@@ -18,6 +18,7 @@ from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.storage.checked import read_checked, write_checked
 from cyclegan_dist.storage.layout import RunFolder
+from cyclegan_dist.tracking.journal import read_records, recorded_identity
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,12 @@ def new_segment(number: int, kept: Config, config: Config, known: Sequence[Segme
     Raises:
         UsageError: if it is not the next one, the run has not finished, or it changes what an extension cannot.
     """
+    from cyclegan_dist.checkpoint.restore import read_shared  # loads torch
+
     if number != len(known) + 1:
         raise UsageError(f"run {config.name} has been extended {len(known)} times: give --extend {len(known) + 1}")
-    steps = storage_at(config.checkpoint_path).steps()
-    nimg = steps[-1] * kept.optim.batch_size if steps else 0
+    found = read_shared(storage_at(config.checkpoint_path), run=recorded_identity(config.run_dir))
+    nimg = found[1]["step"] * kept.optim.batch_size if found else 0
     manifest = open_manifest(config.data.path, ()).selected(config.data.direction, config.data.max_samples)
     epoch_size = max(manifest.samples.values())
     total = end_of(kept, known, epoch_size)
@@ -96,6 +99,14 @@ def new_segment(number: int, kept: Config, config: Config, known: Sequence[Segme
         raise UsageError(
             f"run {config.name} has been trained for {nimg} of {total} images: finish it before --extend {number}, "
             "with the command that it was started with and without stop_after"
+        )
+    ends = [
+        record for record, _ in read_records(RunFolder(config.run_dir).journal, 0) if record["kind"] in ("run", "end")
+    ]
+    if ends[-1].get("status") != "FINISHED":  # its last records and its snapshot may be missing
+        raise UsageError(
+            f"run {config.name} was ended before it had recorded its last step: repeat the command that it was started "
+            f"with, and then --extend {number}"
         )
     changed = changes(kept, config)
     refuse_extension(config.name, changed)

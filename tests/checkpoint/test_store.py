@@ -280,3 +280,21 @@ def test_storage_that_ranks_do_not_share_is_reported(tmp_path: Path) -> None:
         return store.warnings
 
     assert "not storage that all ranks share" in run_ranks(work, 2)[0][0]
+
+
+def test_an_error_of_pruning_leaves_what_was_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store("memory://pruning", keep=1)
+    store.put(1)
+    files = store.storage._files  # type: ignore[attr-defined]
+    remove = files.rm
+
+    def rm(path: str, **options: bool) -> None:
+        if "step-000000001" in path:
+            raise OSError("503 slow down")
+        remove(path, **options)
+
+    monkeypatch.setattr(files, "rm", rm)
+    store.put(2)
+    assert len(store.warnings) == 1 and "were not removed: 503 slow down" in store.warnings[0]
+    restored = Store("memory://pruning").load_latest()
+    assert restored is not None and restored.step == 2

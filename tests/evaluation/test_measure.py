@@ -1,5 +1,6 @@
 """A snapshot measured on data sets whose answers are known."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.manifest import READING, Manifest, open_manifest
 from cyclegan_dist.data.prepare import prepare
 from cyclegan_dist.data.prepare_config import PrepareConfig
+from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.class_rate import IMAGENET_CLASSES, class_rate_key
 from cyclegan_dist.evaluation.config import EvaluationConfig
@@ -175,3 +177,11 @@ def test_the_report_is_a_page_and_figures(measured: Measure, tmp_path: Path) -> 
     low, high = written["figures"]["kd/untrained_AB"]["interval"]
     assert low < written["figures"]["kd/untrained_AB"]["value"] < high and math.isfinite(low)
     assert {finding["name"] for finding in written["findings"]} >= {"do-nothing", "collapsed"}
+
+
+def test_a_data_set_with_another_range_is_refused(measured: Measure, opened: Manifest) -> None:
+    deep = dataclasses.replace(opened, values={"A": None, "B": ValueRange("uint16", 0, 4095)})
+    with pytest.raises(
+        UsageError, match=r"domain B has uint16 of 0 \(black\) to 4095 \(white\), .* 8 bits: prepare it"
+    ):
+        measured(IDENTITY, IDENTITY, manifest=deep)

@@ -82,3 +82,10 @@ def test_a_gate_is_a_small_yaml_file(tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
     with pytest.raises(UsageError, match="cannot be read"):
         read_gate(str(tmp_path / "none.yaml"))
+
+
+def test_models_of_opposite_directions_are_not_compared() -> None:
+    one, other = (evaluation(value) for value in (0.5, 1.0))
+    one.facts["data"], other.facts["data"] = {"A": {"digest": "x"}}, {"A": {"digest": "y"}}
+    with pytest.raises(UsageError, match=r"opposite data\.direction"):
+        decide(Gate(), one, other)

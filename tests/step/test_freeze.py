@@ -99,3 +99,16 @@ def test_the_other_weights_get_the_same_update_as_without() -> None:
 def test_patterns_without_a_match_and_for_everything_are_refused(patterns: tuple[str, ...], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         freeze(CycleGAN(CycleGANConfig(**SMALL)), patterns)
+
+
+def test_running_statistics_of_frozen_layers_stay() -> None:
+    config = CycleGANConfig(
+        generator=GeneratorConfig(ngf=4, n_blocks=1, norm="batch"), discriminator=SMALL["discriminator"]
+    )
+    method = config.build(rank_seed=0)
+    freeze(method, ["G_AB.*"])
+    before = {name: x.clone() for name, x in method.networks.state_dict().items() if "running" in name}
+    a, b = batch(0, torch.float32)
+    Step(method, OptimConfig(), ALONE)([{"real_A": a, "real_B": b}], lr=2e-3)
+    changed = {name for name, x in before.items() if not torch.equal(x, method.networks.state_dict()[name])}
+    assert changed and all(name.startswith("G_BA.") for name in changed)

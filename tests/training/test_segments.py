@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from cyclegan_dist.checkpoint.manifest import dump_manifest, parse_manifest
 from cyclegan_dist.config.config import Config, with_values
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.storage.layout import RunFolder
+from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.run_folder import check_run, open_run, read_config
 from cyclegan_dist.training.segments import read_segments
 from tests.training.test_run_folder import content
@@ -111,8 +113,9 @@ def test_averages_and_freezing_may_begin_and_end_with_an_extension(tiny_run: Mak
 
 def test_a_checkpoint_older_than_the_extension_is_reported(tiny_run: MakeRun) -> None:
     go(config := tiny_run(**SHORT))
+    longer = extended(config, schedule__n_epochs=1)
     (max((config.run_dir / "checkpoints").glob("step-*")) / "shared.pt").write_bytes(b"")
-    assert go(extended(config, schedule__n_epochs=1)) == "FINISHED"
+    assert go(longer) == "FINISHED"
     texts = [record.get("text", "") for record in records(config)]
     assert any("older than the extension" in text for text in texts)
 
@@ -135,6 +138,21 @@ def test_what_cannot_be_extended_is_refused_and_nothing_changes(tiny_run: MakeRu
     refused(1, r"trained for 8 of 10 images: finish it before --extend 1", **longer)
     go(config := tiny_run(**SHORT))
     refused(2, "has been extended 0 times: give --extend 1", **longer)
+    refused(-1, "--extend -1: give 1", **longer)
+    newest = max((config.run_dir / "checkpoints").glob("step-*"))
+    whole = (newest / "shared.pt").read_bytes()
+    (newest / "shared.pt").write_bytes(b"")
+    refused(1, "trained for 8 of 10 images: finish it", **longer)
+    (newest / "shared.pt").write_bytes(whole)
+    manifest = parse_manifest((newest / "manifest.json").read_bytes())
+    (newest / "manifest.json").write_bytes(dump_manifest({**manifest, "run": "another"}))
+    refused(1, "trained for 8 of 10 images: finish it", **longer)
+    (newest / "manifest.json").write_bytes(dump_manifest(manifest))
+    with Journal(config.run_dir) as journal:
+        journal.write("run", config={}, data=[], nimg=10, total=10)  # an attempt that was killed
+    refused(1, "before it had recorded its last step: repeat the command", **longer)
+    with Journal(config.run_dir) as journal:
+        journal.write("end", status="FINISHED")
     refused(1, r"cannot change\n  seed: 0 -> 1\nonly schedule\.\*, optim\.lr, ", seed=1, **longer)
     refused(1, "cannot switch an adversarial loss on or off", method__lambda_GAN_AB=0)
     refused(1, "stop_after 8 counts from the start of the run, which has seen 10 images", stop_after=8)
@@ -146,3 +164,25 @@ def test_damaged_segments_are_named(tiny_run: MakeRun, tmp_path: Path) -> None:
         RunFolder(config.run_dir).segments.write_text(text)
         with pytest.raises(UsageError, match=r"segments\.json is damaged"):
             check_run(config)
+
+
+def test_means_of_losses_do_not_reach_over_the_border(tiny_run: MakeRun) -> None:
+    go(config := tiny_run(every__log=8, method__lambda_identity=0.0, **SHORT))
+    longer = extended(config, schedule__n_epochs=1, method__lambda_identity=0.5)
+    go(longer)
+    first = next(r for r in records(config) if r["kind"] == "metrics" and r["nimg"] > 10)
+    go(fresh := tiny_run(name="fresh", every__log=2, method__lambda_identity=0.0, **SHORT))
+    go(extended(fresh, schedule__n_epochs=1, method__lambda_identity=0.5))
+    each = [
+        r["values"]["loss/idt_A"] for r in records(fresh) if r["kind"] == "metrics" and 10 < r["nimg"] <= first["nimg"]
+    ]
+    assert first["values"]["loss/idt_A"] == pytest.approx(sum(each) / len(each))
+
+
+def test_the_number_of_an_older_extension_does_not_bring_its_config_back(tiny_run: MakeRun) -> None:
+    go(config := tiny_run(**SHORT))
+    go(first := extended(config, schedule__n_epochs=1, optim__lr=1e-3))
+    go(open_run(with_values(first, {"optim.lr": 5e-4}, "test"), 2))
+    with pytest.raises(UsageError, match=r"optim\.lr: 0\.0005 -> 0\.001"):
+        open_run(first, 1)
+    assert read_config(config.run_dir).optim.lr == 5e-4

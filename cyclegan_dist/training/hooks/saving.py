@@ -79,7 +79,7 @@ class SaveSnapshot:
     def _write(self, at: Progress) -> None:
         folder = RunFolder(self.run_dir).snapshot(at.nimg)
         record = {"step": at.step, "path": str(folder.relative_to(self.run_dir)), "final": at.finished}
-        if self.journal.has("snapshot", **record):
+        if self.journal.has("snapshot", **record) or self.journal.has("snapshot", **{**record, "final": True}):
             return
         facts = {
             "run": self.config.name,

@@ -1,0 +1,72 @@
+"""Checks that a data set fits a run's networks and preprocessing, before any rank starts."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from cyclegan_dist.config.config import Config
+from cyclegan_dist.data.arrays import PICTURES
+from cyclegan_dist.data.config import DataConfig
+from cyclegan_dist.data.manifest import Manifest
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.methods.available import AnyMethodConfig
+
+
+def refuse_small_images(manifest: Manifest, config: Config) -> None:
+    """`crop` does not resize: each image must be at least as large as the crop. Images that are not cropped must be as
+    large as the networks require.
+    """
+    data, method = config.data, config.method
+    width, height = (manifest.table[side].to_numpy() for side in ("width", "height"))
+    if data.preprocess == "crop":
+        smallest = min(width.min(), height.min())
+        if smallest < data.crop_size:
+            raise UsageError(
+                f"data.preprocess crop: an image side of {smallest} pixels is smaller than crop_size {data.crop_size}; "
+                "lower it, or choose resize_and_crop"
+            )
+    if "crop" in data.preprocess:  # the config has compared the crop to the networks
+        return
+    if data.preprocess == "scale_width":
+        width, height = np.full_like(width, data.load_size), height * data.load_size / width
+    rounded = [np.maximum(1, np.round(side / method.multiple)) * method.multiple for side in (width, height)]
+    # The residual blocks pad images by reflection, which takes two pixels.
+    least = max(method.smallest_side, (2 if method.generator.arch == "resnet" else 1) * method.multiple)
+    index = int(np.minimum(*rounded).argmin())
+    if min(side[index] for side in rounded) < least:
+        found = [manifest.table[column][index].as_py() for column in ("name", "domain", "width", "height")]
+        name, domain, size = found[0], found[1], "x".join(f"{side[index]:.0f}" for side in rounded)
+        raise UsageError(
+            f"data.preprocess {data.preprocess}: {name} of domain {domain}, {found[2]}x{found[3]} pixels, is trained "
+            f"on as {size}, and these networks need sides of {least} at least: leave it out, or choose resize_and_crop"
+        )
+
+
+def refuse_channels(manifest: Manifest, method: AnyMethodConfig) -> None:
+    """Grey and colour images are converted to each other; others must have the generators' number of channels."""
+    for domain, key in (("A", "input_nc"), ("B", "output_nc")):
+        wanted = method.channels[domain]
+        for mode in pa.compute.unique(manifest.domains[domain]["mode"]).to_pylist():  # pyright: ignore
+            fits = mode == f"C{wanted}" if mode.startswith("C") else wanted in PICTURES
+            if not fits:
+                raise UsageError(
+                    f"domain {domain} has images of mode {mode}: set method.{key} to their number of channels, "
+                    f"not {wanted}"
+                )
+
+
+def refuse_pairs(manifest: Manifest, data: DataConfig) -> None:
+    """Both images of a pair get the same crop, so they must have the same size before it."""
+    partners = manifest.partners()
+    if data.preprocess == "resize_and_crop":  # which makes all images the same size
+        return
+    sides = {d: np.array([rows["width"], rows["height"]]).T for d, rows in manifest.domains.items()}
+    unequal = (sides["A"] != sides["B"][partners]).any(axis=1)
+    if unequal.any():
+        index = int(unequal.argmax())
+        name, (width, height) = manifest.domains["A"]["name"][index].as_py(), sides["A"][index]
+        partner = "x".join(map(str, sides["B"][partners[index]]))
+        raise UsageError(
+            f"{name} of domain A has {width}x{height} pixels and its partner {partner}: give both one size, or choose "
+            "data.preprocess resize_and_crop"
+        )
