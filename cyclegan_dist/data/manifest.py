@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from cyclegan_dist.data.config import CHECKSUM, MANIFEST, DataDirection
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.values import ValueRange
-from cyclegan_dist.errors import UsageError, pipeline_command, refuse_password
+from cyclegan_dist.errors import UsageError, pipeline_command, refuse_password, storage_errors
 from cyclegan_dist.storage.urls import file_system_at
 
 VERSION = 1  # of a data set whose images have 8 bits
@@ -199,10 +199,16 @@ def _local(root: str) -> Iterator[tuple[Path, str]]:
 
 def _recorded(root: str) -> str:
     file_system, path = file_system_at(f"{root}/{CHECKSUM}")
-    try:
-        return file_system.cat_file(path)[:64].decode("ascii", "replace")
-    except (FileNotFoundError, PermissionError):  # object storage forbids what is not there to some users
-        return ""
+    for is_last in (False, True):  # network storage fails occasionally
+        try:
+            with storage_errors():
+                return file_system.cat_file(path)[:64].decode("ascii", "replace")
+        except (FileNotFoundError, PermissionError):  # object storage forbids what is not there to some users
+            break
+        except OSError:
+            if is_last:
+                raise
+    return ""
 
 
 def _read(file: Path, root: str, columns: list[str]) -> tuple[pa.Table, dict[str, Any]]:
