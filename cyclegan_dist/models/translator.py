@@ -230,6 +230,11 @@ class Translator:
         if dtype == torch.uint8:
             return self.values_in
         known, name, limit = self.values_in, _DTYPES[dtype], 2**bits - 1
+        if known is not None and name != known.dtype and self._white is None:
+            raise UnreadableImageError(
+                f"its values are of {name}, and the model was trained on {known}: give white and black, the values "
+                "that are white and black in it"
+            )
         if known is None and self._white is None:
             if name != "uint16":
                 raise UnreadableImageError(f"values of {name} have no known range: give white, the value that is white")
@@ -244,6 +249,17 @@ class Translator:
             return ValueRange(name, black, white)
         except ValueError as error:
             raise UnreadableImageError(str(error)) from error
+
+    def used(self, picture: Picture) -> tuple[float, float]:
+        """How the values of a file lie in the range that `decode` reads them with: the share of them that is clipped,
+        and how much of the range they reach, from 0 (all are black) to 1. (0, 1) for files of 8 bits.
+        """
+        values = self.range_of(picture.pixels.dtype, picture.source.bits, lambda: int(picture.pixels.numpy().max()))
+        if values is None or picture.pixels.dtype == torch.uint8:
+            return 0.0, 1.0
+        pixels = picture.pixels.double()
+        clipped = ((pixels < values.black) | (pixels > values.white)).double().mean()
+        return float(clipped), float((pixels.max() - values.black) / (values.white - values.black))
 
     def scaled(self, pixels: Tensor, values: ValueRange | None) -> Tensor:
         """C x h x w values of a file, or a part of it, as `decode` returns them; `values` as of `range_of`.

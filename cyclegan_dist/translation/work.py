@@ -125,6 +125,11 @@ class JobWorker:
         if picture.note:
             self._notes.append(f"{picture.note}: {printable(name)}")
         self._remark(picture.pixels.dtype == torch.uint8, *resized.shape[1:])
+        clipped, reached = self._translator.used(picture)
+        if clipped > 0.01:
+            self._counts["more than 1 % of values beyond black or white, so clipped: see --black and --white"] += 1
+        elif reached < 0.25:
+            self._counts["no value above a quarter of white, so that they are nearly black: see --white"] += 1
         return image
 
     def _remark(self, eight_bits: bool, height: int, width: int) -> None:

@@ -203,3 +203,26 @@ def test_files_give_the_bands_of_training(model: Callable[..., Path], tmp_path: 
     made = translator.translate(tmp_path / "four.tif")
     taken = [3, 1, 0] if direction == "AB" else [2, 0, 1]
     assert (np.asarray(made) == pixels[..., taken]).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "says"),
+    [
+        ("float32", 1 / 4095, "its values are of float32, and the model was trained on uint16 of 0"),
+        ("int16", 1, "its values are of int16, and the model was trained on uint16 of 0"),
+        ("uint16", 16, "1 image: more than 1 % of values beyond black or white"),
+        ("uint16", 1 / 16, "1 image: no value above a quarter of white"),
+        ("uint16", 1, ""),
+    ],
+)
+def test_values_that_the_range_of_training_does_not_fit_are_told(
+    model: Callable[..., Path], tmp_path: Path, command: Callable[..., Any], dtype: str, scale: float, says: str
+) -> None:
+    from pipelines import translate
+
+    values = np.random.default_rng(0).integers(0, 4096, (8, 8)) * scale
+    tifffile.imwrite(tmp_path / "one.tif", values.astype(dtype), photometric="minisblack")
+    snapshot = model(1, a=TWELVE_BITS, b=TWELVE_BITS)
+    code, _, err = command(translate.main, snapshot, tmp_path / "one.tif", tmp_path / "out" / "one.tif")
+    assert (says in err) if says else not err
+    assert code == (1 if "trained on" in says else 0)
