@@ -24,7 +24,7 @@ from cyclegan_dist.data.loader_processes import (
     wait_on,
 )
 from cyclegan_dist.data.manifest import Manifest
-from cyclegan_dist.data.plan import DOMAINS, Plan, drawn_together
+from cyclegan_dist.data.plan import DOMAINS, PAIR, Plan
 from cyclegan_dist.data.reader import BadSample, BadSampleError, DataError, ShardReader
 from cyclegan_dist.data.values import ValueRange
 
@@ -33,7 +33,7 @@ TRIES = 100  # damaged samples in a row, after which loading fails
 
 class Batch(NamedTuple):
     """n images of each domain as n x C x H x W uint8, or float32 in [-1, 1] if it has a value range, their keys in the
-    shards, and the damaged samples that were replaced.
+    shards, the damaged samples that were replaced, and n pairs by name (`pair_A`, `pair_B`), if they are drawn besides.
     """
 
     A: Tensor
@@ -41,10 +41,18 @@ class Batch(NamedTuple):
     keys_A: list[str]
     keys_B: list[str]
     bad: list[BadSample]
+    pairs: dict[str, Tensor]
+    keys_pairs: list[str]
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all images."""
+        return [*self.keys_A, *self.keys_B, *self.keys_pairs]
 
     def images(self, device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format) -> dict[str, Tensor]:
-        """`real_A` and `real_B` in [-1, 1] on `device`."""
-        return {f"real_{d}": to_unit_range(x, device, dtype, memory_format) for d, x in (("A", self.A), ("B", self.B))}
+        """`real_A` and `real_B`, and `pair_A` and `pair_B` if there are, in [-1, 1] on `device`."""
+        images = {"real_A": self.A, "real_B": self.B, **self.pairs}
+        return {name: to_unit_range(image, device, dtype, memory_format) for name, image in images.items()}
 
 
 @dataclass(frozen=True)
@@ -56,10 +64,11 @@ class RankSlice:
     micro_batch: int
 
 
-Pair = tuple[Tensor, Tensor, str, str, list[BadSample]]
+Item = tuple[dict[str, tuple[Tensor, str]], list[BadSample]]
+"""By name (`A`, `B`, `pair_A`, ...) an image and its key, and the damaged samples that were replaced."""
 
 
-class _Positions(Dataset[Pair]):
+class _Positions(Dataset[Item]):
     """Position in the plan -> one image of each domain, augmented by a generator that depends on the position alone."""
 
     def __init__(self, manifest: Manifest, plan: Plan, augment: Augment, channels: dict[str, int], gather: Gather):
@@ -69,40 +78,40 @@ class _Positions(Dataset[Pair]):
         self._values = manifest.values
         self._caches = _caches(manifest, augment.config, channels, gather)
 
-    def __getitem__(self, position: int) -> Pair:
+    def __getitem__(self, position: int) -> Item:
         bad: list[BadSample] = []
         found: dict[str, tuple[Tensor, str]] = {}
-        for domains in drawn_together(self._plan):
-            found |= self._images(domains, position, bad)
-        (image_A, key_A), (image_B, key_B) = found["A"], found["B"]
-        return image_A, image_B, key_A, key_B, bad
+        for drawn, domains in self._plan.sequences.items():
+            images = self._images(drawn, domains, position, bad)
+            found |= {f"pair_{domain}": x for domain, x in images.items()} if drawn == PAIR else images
+        return found, bad
 
-    def _images(self, domains: Sequence[str], position: int, bad: list[BadSample]) -> dict[str, tuple[Tensor, str]]:
-        """The images at `position`, or the replacements of damaged ones."""
-        first = domains[0]
+    def _images(
+        self, drawn: str, domains: Sequence[str], position: int, bad: list[BadSample]
+    ) -> dict[str, tuple[Tensor, str]]:
+        """The images at `position` of a sequence, or the replacements of damaged ones."""
         for attempt in range(TRIES):
-            index = self._plan.sample(first, position)
-            if attempt:  # a random one that depends on the position only: the same on every rank and after a resume
-                rng = np.random.default_rng([self._plan.seed, DOMAINS.index(first), position, attempt])
-                index = int(rng.integers(self._plan.samples[first]))
+            index = self._plan.sample(drawn, position)
+            if attempt:
+                index = int(self._plan.generator(drawn, position, attempt).integers(self._plan.count(drawn)))
             try:
                 return {
-                    domain: self._augmented(domain, self._plan.index_of(domain, first, index), first, position)
+                    domain: self._augmented(domain, self._plan.index_of(domain, drawn, index), drawn, position)
                     for domain in domains
                 }
             except BadSampleError as error:
                 if not self._may_be_bad:
                     raise DataError(str(error)) from error  # a plain one, which a worker process can send
                 bad.append(error.sample)
-        raise DataError(f"{TRIES} samples of domain {first} in a row are damaged, the last in {bad[-1].shard}")
+        what = "pairs" if drawn == PAIR else f"samples of domain {drawn}"
+        raise DataError(f"{TRIES} {what} in a row are damaged, the last in {bad[-1].shard}")
 
-    def _augmented(self, domain: str, index: int, first: str, position: int) -> tuple[Tensor, str]:
-        """An image, cropped at random as domain `first` is at this position, so that partners are cropped alike."""
+    def _augmented(self, domain: str, index: int, drawn: str, position: int) -> tuple[Tensor, str]:
+        """An image, cropped at random by the position of the sequence `drawn`, so that partners are cropped alike."""
         reader = self._readers[domain]
         image = self._resized(domain, index)
         try:
-            rng = np.random.default_rng([self._plan.seed, DOMAINS.index(first), position])
-            return self._augment.cut(image, rng), f"{domain}/{reader.key(index)}"
+            return self._augment.cut(image, self._plan.generator(drawn, position)), f"{domain}/{reader.key(index)}"
         except ValueError as error:
             raise reader.bad(index, error) from error
 
@@ -135,19 +144,21 @@ def _caches(manifest: Manifest, config: DataConfig, channels: dict[str, int], ga
     }
 
 
-def _collate(samples: list[Pair]) -> Batch:
-    A, B, keys_A, keys_B, bad = zip(*samples, strict=True)
-    for images, keys in ((A, keys_A), (B, keys_B)):
-        if len({image.shape for image in images}) > 1:
-            sizes = ", ".join(
-                f"{key} {image.shape[2]}x{image.shape[1]}" for image, key in zip(images, keys, strict=True)
-            )
+def _collate(items: list[Item]) -> Batch:
+    images: dict[str, Tensor] = {}
+    keys: dict[str, list[str]] = {}
+    for name in items[0][0]:
+        found = [item[name] for item, _ in items]
+        keys[name] = [key for _, key in found]
+        if len({image.shape for image, _ in found}) > 1:
+            sizes = ", ".join(f"{key} {image.shape[2]}x{image.shape[1]}" for image, key in found)
             raise DataError(
                 f"images of one batch differ in size ({sizes}): choose a preprocess that crops, or micro_batch 1"
             )
-    return Batch(
-        torch.stack(A), torch.stack(B), list(keys_A), list(keys_B), [sample for some in bad for sample in some]
-    )
+        images[name] = torch.stack([image for image, _ in found])
+    bad = [sample for _, some in items for sample in some]
+    A, B, keys_A, keys_B = images.pop("A"), images.pop("B"), keys.pop("A"), keys.pop("B")
+    return Batch(A, B, keys_A, keys_B, bad, images, [key for some in keys.values() for key in some])
 
 
 def batches(
@@ -222,12 +233,14 @@ def fixed_images(
     augment = Augment(dataclasses.replace(config, flip=False), multiple)
     readers = {domain: ShardReader(manifest, domain) for domain in DOMAINS}
     found: dict[str, list[Tensor]] = {}
-    for domains in drawn_together(plan):
+    for drawn, domains in plan.sequences.items():
+        if drawn == PAIR:
+            continue
         problems: list[str] = []
         usable = _usable(domains, readers, plan, augment, channels, manifest.values, problems)
         images = list(itertools.islice(usable, count))
         if not images:
-            raise DataError(f"none of the first samples of domain {domains[0]} can be used: {problems[0]}")
+            raise DataError(f"none of the first samples of domain {drawn} can be used: {problems[0]}")
         shapes = [image.shape for image in images[0]]
         alike = [some for some in images if [image.shape for image in some] == shapes]
         found |= {domain: [some[i] for some in alike] for i, domain in enumerate(domains)}

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -67,7 +67,8 @@ class Manifest:
         table: one row per sample, the requested columns of `SCHEMA` and `SOURCE`; all of domain A before all of B.
         shards: sha256, bytes and samples of each shard by relative path.
         digest: sha256 of the manifest file.
-        paired: whether images with the same name, except for its extension, are pairs.
+        paired: whether images with the same name, except for its extension, are pairs, and all have a partner.
+        partly_paired: whether they are pairs, and some have none.
         values: the value range of each domain; None for one whose images have 8 bits.
         bands: those taken of each domain's files, from 1 on, or all if empty; None where nothing was chosen.
     """
@@ -79,6 +80,7 @@ class Manifest:
     paired: bool = False
     values: dict[str, ValueRange | None] = field(default_factory=lambda: dict.fromkeys(DOMAINS))
     bands: dict[str, list[int] | None] = field(default_factory=lambda: dict.fromkeys(DOMAINS))
+    partly_paired: bool = False
 
     @cached_property
     def domains(self) -> dict[str, pa.Table]:
@@ -97,22 +99,43 @@ class Manifest:
             UsageError: if the data set has no pairs, or an image of A has no partner in this part of it.
         """
         if not self.paired:
+            some = "some" if self.partly_paired else "no"
             raise UsageError(
-                f"{self.root} has no pairs, and this method learns from pairs: prepare it with "
+                f"{self.root} has {some} pairs, and this method learns from pairs: prepare it with "
                 f"{pipeline_command('prepare')} A_DIR B_DIR OUT --pairs names (or halves)"
             )
-        names = {
-            domain: [str(PurePath(name).with_suffix("")) for name in rows["name"].to_pylist()]
-            for domain, rows in self.domains.items()
-        }
-        place = {name: index for index, name in enumerate(names["B"])}
+        place = {name: index for index, name in enumerate(self._names("B"))}
         try:
-            return np.array([place[name] for name in names["A"]], np.int64)
+            return np.array([place[name] for name in self._names("A")], np.int64)
         except KeyError as error:
             raise UsageError(
                 f"{self.root}: {error.args[0]} of domain A has no partner among the {len(place)} images of B: "
                 "give another data.max_samples, or 0"
             ) from None
+
+    def pairs(self, max_pairs: int = 0) -> np.ndarray:
+        """The pairs there are, m x 2: the index of the sample of A and of that of B, in the order of A.
+
+        Args:
+            max_pairs: the first so many; 0: all.
+
+        Raises:
+            UsageError: if the data set has no pairs, or none in this part of it.
+        """
+        if not (self.paired or self.partly_paired):
+            raise UsageError(
+                f"{self.root} has no pairs, and this method learns from some: prepare it with "
+                f"{pipeline_command('prepare')} A_DIR B_DIR OUT --pairs some"
+            )
+        place = {name: index for index, name in enumerate(self._names("B"))}
+        found = [(index, place[name]) for index, name in enumerate(self._names("A")) if name in place]
+        if not found:
+            raise UsageError(f"{self.root}: none of its pairs is left: give another data.max_samples, or 0")
+        return np.array(found[: max_pairs or None], np.int64)
+
+    def _names(self, domain: str) -> list[str]:
+        """The names of a domain's samples, without extension."""
+        return [str(PurePath(name).with_suffix("")) for name in self.domains[domain]["name"].to_pylist()]
 
     def selected(self, direction: DataDirection = "AtoB", max_samples: int = 0) -> "Manifest":
         """The part of the data set that `data.direction` and `data.max_samples` name; its digest stays.
@@ -168,7 +191,8 @@ def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
         table, facts = _read(file, root, ["domain", *(name for name in columns if name != "domain")])
     values = {domain: facts["values"].get(domain) for domain in DOMAINS}
     bands = {domain: facts.get("bands", {}).get(domain) for domain in DOMAINS}
-    manifest = Manifest(root, table, facts["shards"], digest, bool(facts.get("paired")), values, bands)
+    paired, partly = facts.get("paired") is True, facts.get("paired") == "some"
+    manifest = Manifest(root, table, facts["shards"], digest, paired, values, bands, partly)
     for domain, n in manifest.samples.items():
         if not n:
             raise UsageError(f"{root}: domain {domain} has no images")
@@ -258,7 +282,7 @@ def write_manifest(
     rows: list[dict[str, Any]],
     shards: dict[str, dict[str, Any]],
     *,
-    paired: bool = False,
+    paired: bool | Literal["some"] = False,
     values: Mapping[str, ValueRange | None] | None = None,
     bands: Mapping[str, Sequence[int] | None] | None = None,
 ) -> None:
@@ -270,7 +294,7 @@ def write_manifest(
     facts = {
         "version": DEEP_VERSION if ranges else VERSION,
         "shards": shards,
-        **({"paired": True} if paired else {}),
+        **({"paired": paired} if paired else {}),
         **({"values": ranges} if ranges else {}),
         **({"bands": chosen} if chosen else {}),
     }

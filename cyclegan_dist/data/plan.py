@@ -13,7 +13,9 @@ domain that fits into one window, as all of the paper's do, is shuffled uniforml
 With pairing `serial` nothing is drawn: image i of an epoch is sample i of each domain modulo its size, so that the
 smaller domain starts over with each epoch and the same images always meet.
 
-For methods that learn from pairs only A is drawn, and each image of A comes with its partner in B.
+For methods that learn from pairs only A is drawn, and each image of A comes with its partner in B. For methods that
+learn from some pairs besides, those are a third sequence, drawn independently of A and B: every step has as many of
+them as images of a domain, however few there are.
 """
 
 from collections.abc import Mapping
@@ -25,6 +27,8 @@ import numpy as np
 from cyclegan_dist.data.config import DataPairing
 
 DOMAINS = ("A", "B")
+PAIR = "pair"  # the third sequence
+_SEQUENCES = (*DOMAINS, PAIR)
 BLOCK = 256  # neighbours in a shard that one window reads
 
 
@@ -38,6 +42,7 @@ class Plan:
         batch_size: images per domain and step over all ranks.
         window: samples that are shuffled uniformly; rounded up to whole blocks of 256.
         partners: for each sample of A its partner in B, if both are drawn together.
+        pairs: m x 2, the samples of A and of B that are pairs, if they are drawn besides.
         pairing: `random` or `serial`, see above.
     """
 
@@ -47,21 +52,34 @@ class Plan:
     window: int = 16384
     partners: np.ndarray | None = field(default=None, compare=False)
     pairing: DataPairing = "random"
+    pairs: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def epoch_size(self) -> int:
         """Images per domain in one epoch."""
         return max(self.samples.values())
 
-    def sample(self, domain: str, position: int) -> int:
-        """Index of the sample at `position` (0-based, endless) of `domain`."""
-        if self.partners is not None and domain == "B":
+    @property
+    def sequences(self) -> dict[str, tuple[str, ...]]:
+        """What is drawn, `A` and `B`, or `A` alone, or also `pair`, and the domains whose samples come with it."""
+        if self.partners is not None:
+            return {"A": DOMAINS}
+        alone: dict[str, tuple[str, ...]] = {domain: (domain,) for domain in DOMAINS}
+        return alone if self.pairs is None else {**alone, PAIR: DOMAINS}
+
+    def count(self, drawn: str) -> int:
+        """Number of samples of a domain, or of pairs."""
+        return len(self.pairs) if drawn == PAIR and self.pairs is not None else self.samples[drawn]
+
+    def sample(self, drawn: str, position: int) -> int:
+        """Index of the sample, or of the pair, at `position` (0-based, endless) of a sequence."""
+        if self.partners is not None and drawn == "B":
             return int(self.partners[self.sample("A", position)])
-        n = self.samples[domain]
+        n = self.count(drawn)
         if self.pairing == "serial":
             return position % self.epoch_size % n
         passes, place = divmod(position, n)
-        draw = (self.seed, DOMAINS.index(domain), passes)
+        draw = (self.seed, _SEQUENCES.index(drawn), passes)
         blocks_each = -(-self.window // BLOCK)
         if n <= blocks_each * BLOCK:
             return int(_window(draw, 0, 0, n)[place])
@@ -77,22 +95,23 @@ class Plan:
         raise AssertionError("a window holds its blocks' samples")
 
     def index_of(self, domain: str, drawn: str, index: int) -> int:
-        """The sample of `domain` that comes with sample `index` of the domain `drawn`: itself, or its partner."""
+        """The sample of `domain` that comes with `index` of the sequence `drawn`: itself, or its partner."""
         if domain == drawn:
             return index
+        if drawn == PAIR and self.pairs is not None:
+            return int(self.pairs[index, DOMAINS.index(domain)])
         assert self.partners is not None, "domains that are drawn independently have no partners"
         return int(self.partners[index])
 
+    def generator(self, drawn: str, position: int, *more: int) -> np.random.Generator:
+        """Random numbers for a position of a sequence: the same on every rank and after a resume."""
+        return np.random.default_rng([self.seed, _SEQUENCES.index(drawn), position, *more])
+
     def positions(self, step: int, rank: int, world_size: int) -> range:
-        """The positions that `rank` computes in `step` (0-based), the same for both domains."""
+        """The positions that `rank` computes in `step` (0-based), the same for all sequences."""
         share = self.batch_size // world_size
         first = step * self.batch_size + rank * share
         return range(first, first + share)
-
-
-def drawn_together(plan: Plan) -> tuple[tuple[str, ...], ...]:
-    """Groups of domains that are drawn together: samples of the first are drawn, the others are their partners."""
-    return (DOMAINS,) if plan.partners is not None else tuple((domain,) for domain in DOMAINS)
 
 
 @lru_cache(maxsize=4)  # at a boundary both domains may need the last pass and the next

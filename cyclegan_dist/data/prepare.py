@@ -66,7 +66,7 @@ def prepare(
             config.out,
             samples_per_shard=config.samples_per_shard,
             overwrite=config.overwrite,
-            paired=config.pairs != "none",
+            paired="some" if config.pairs == "some" else config.pairs != "none",
             values={domain: reading.values for domain, reading in readings.items()},
             bands={domain: reading.bands for domain, reading in readings.items()},
         )
@@ -95,6 +95,15 @@ def _reading(
 
 def _refuse_unpaired(config: PrepareConfig, names: dict[str, list[str]]) -> None:
     a, b = (Counter(str(Path(name).with_suffix("")) for name in names[domain]) for domain in "AB")
+    if config.pairs == "some":
+        if several := sorted(name for name in a & b if max(a[name], b[name]) > 1):
+            raise UsageError(
+                f"--pairs some: {printable(several[0])} has several partners with its name "
+                f"({len(several)} such names): remove or rename them"
+            )
+        if not a & b:
+            raise UsageError("--pairs some: no name of A_DIR is also one of B_DIR: give both images of a pair one name")
+        return
     if alone := sorted((a - b) | (b - a) | Counter(name for name in a if a[name] > 1)):
         raise UsageError(
             f"--pairs {config.pairs}: {printable(alone[0])} has no partner with its name, or several "
@@ -146,7 +155,7 @@ def _encoded(
         else:
             bad += 1
             report(f"left out {image}")
-    if bad and config.pairs != "none":
+    if bad and config.pairs in ("names", "halves"):
         raise UsageError(f"{bad} images in {folder} are unreadable, so their partners have none: remove the pairs")
     if bad > config.max_bad_fraction * len(names):
         raise UsageError(

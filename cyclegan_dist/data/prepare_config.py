@@ -42,9 +42,10 @@ class PrepareConfig:
     """Processes that read and encode. 0: one per core."""
     overwrite: bool = False
     """Replace another data set at OUT."""
-    pairs: Literal["none", "names", "halves"] = "none"
+    pairs: Literal["none", "names", "halves", "some"] = "none"
     """`names`: files with the same name, except for its extension, are pairs. `halves`: each file of A_DIR, which is
-    also given as B_DIR, holds a pair side by side, A on the left. Required by paired methods and paired evaluation."""
+    also given as B_DIR, holds a pair side by side, A on the left. `some`: as `names`, but files without a partner are
+    taken too. Required by paired methods and paired evaluation."""
     white: str = ""
     """The value that is white in files of more than 8 bits, as `4095`, or a percentile of a domain's values, as
     `p99.8`: of 4096 evenly spaced ones of each image. By default the largest value of 16 bits, or of a TIFF's 12."""

@@ -15,7 +15,7 @@ import shutil
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def write_dataset(
     *,
     samples_per_shard: int,
     overwrite: bool = False,
-    paired: bool = False,
+    paired: bool | Literal["some"] = False,
     values: Mapping[str, ValueRange | None] | None = None,
     bands: Mapping[str, Sequence[int] | None] | None = None,
 ) -> Path:
@@ -53,7 +53,7 @@ def write_dataset(
         out: folder to make.
         samples_per_shard: images in one tar.
         overwrite: replace another data set at `out`.
-        paired: images with the same name are pairs.
+        paired: images with the same name are pairs; `some`: and others have no partner.
         values: the value range of each domain that has one.
         bands: those taken of each domain's files, where they were chosen.
 

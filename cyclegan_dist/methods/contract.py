@@ -136,7 +136,8 @@ class MethodConfig(Protocol):
         smallest_side: smallest image side, in pixels, that the networks accept.
         directions: directions of the translators that the method trains.
         pairing: `none`: domains are sampled independently. `all`: each image of A is loaded with its partner in B, and
-            both are cropped alike.
+            both are cropped alike. `some`: independently, and besides as many of the known pairs, cropped alike, as
+            `pair_A` and `pair_B`.
         panels: titles of plots, and the losses that each shows.
         losses: names of all values that the players report, for `best_loss`, sweeps and plots.
         least_squares: losses of least-squares discriminators, with the direction whose translations each evaluates;
@@ -160,7 +161,7 @@ class MethodConfig(Protocol):
     @property
     def directions(self) -> tuple[str, ...]: ...
     @property
-    def pairing(self) -> Literal["none", "all"]: ...
+    def pairing(self) -> Literal["none", "some", "all"]: ...
     @property
     def panels(self) -> Mapping[str, tuple[str, ...]]: ...
     @property

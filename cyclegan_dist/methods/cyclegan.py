@@ -6,6 +6,7 @@
 | D_A, D_B | D_X, D_Y | discriminators of domain A and of domain B (the reference code has these two names reversed) |
 | fake_B, rec_A | G(x), F(G(x)) | translation and reconstruction; the suffix is the domain of the image |
 | idt_B | G(y) | G_AB applied to an image of domain B |
+| pair_A, pair_B | | images that are known to show the same, if `lambda_pair` is set |
 
 Images are N x C x H x W in [-1, 1].
 """
@@ -37,7 +38,10 @@ class Cycle:
         G_BA: nn.Module,
         identity: tuple[bool, bool],
         joined: bool = True,
+        pair_A: Tensor | None = None,
+        pair_B: Tensor | None = None,
     ):
+        self.pair_A, self.pair_B = pair_A, pair_B
         self.real_A, self.real_B, self.G_AB, self.G_BA = real_A, real_B, G_AB, G_BA
         self._joins_idt_A, self._joins_idt_B = (joined and asked for asked in identity)
         self._made: dict[str, list[Tensor]] = {}
@@ -94,12 +98,16 @@ class Generators(nn.Module):
         super().__init__()
         self.G_AB, self.G_BA = networks["G_AB"], networks["G_BA"]
         D_A, D_B, mode = networks["D_A"], networks["D_B"], config.gan_mode
-        self._passes_on = [f"fake_{domain}" for domain in _adversarial_domains(config)]
+        self._passes_on = [fake for _, fake in _judged(config).values()]
         weight_idt_A = config.lambda_cycle_A * config.lambda_identity
         weight_idt_B = config.lambda_cycle_B * config.lambda_identity
         self._identity = (bool(weight_idt_A), bool(weight_idt_B))
         self._joined = config.generator.norm != "batch"
         # The discriminators are referenced only in these functions, because this module does not train them.
+
+        def cycle_loss(domain: str, rec: Tensor) -> Tensor:
+            return generator_gan_loss(networks[f"D_cycle_{domain}"](rec), mode)
+
         self._terms = (
             Term("G_AB", config.lambda_GAN_AB, lambda x: generator_gan_loss(D_B(x.fake_B), mode)),
             Term("G_BA", config.lambda_GAN_BA, lambda x: generator_gan_loss(D_A(x.fake_A), mode)),
@@ -107,10 +115,14 @@ class Generators(nn.Module):
             Term("cycle_B", config.lambda_cycle_B, lambda x: l1(x.rec_B, x.real_B)),
             Term("idt_A", weight_idt_A, lambda x: l1(x.idt_A, x.real_A)),
             Term("idt_B", weight_idt_B, lambda x: l1(x.idt_B, x.real_B)),
+            Term("GAN_cycle_A", config.lambda_GAN_cycle, lambda x: cycle_loss("A", x.rec_A)),
+            Term("GAN_cycle_B", config.lambda_GAN_cycle, lambda x: cycle_loss("B", x.rec_B)),
+            Term("pair_A", config.lambda_pair, lambda x: l1(x.G_BA(x.pair_B), x.pair_A)),
+            Term("pair_B", config.lambda_pair, lambda x: l1(x.G_AB(x.pair_A), x.pair_B)),
         )
 
-    def forward(self, real_A: Tensor, real_B: Tensor) -> PlayerOutput:
-        cycle = Cycle(real_A, real_B, self.G_AB, self.G_BA, self._identity, self._joined)
+    def forward(self, real_A: Tensor, real_B: Tensor, **pair: Tensor) -> PlayerOutput:
+        cycle = Cycle(real_A, real_B, self.G_AB, self.G_BA, self._identity, self._joined, **pair)
         loss, values = weighted_sum(self._terms, cycle)
         return PlayerOutput(loss, values, {name: getattr(cycle, name).detach() for name in self._passes_on})
 
@@ -124,14 +136,16 @@ class Discriminators(nn.Module):
         self.scale = config.lambda_critic if self.mode == "wgangp" else 0.5
         self.lambda_gp = config.lambda_gp if self.mode == "wgangp" else 0.0
         self._joined = config.discriminator.norm != "batch"
-        self.networks = nn.ModuleDict({domain: networks[f"D_{domain}"] for domain in _adversarial_domains(config)})
+        self._judged = _judged(config)
+        self.networks = nn.ModuleDict({name: networks[f"D_{name}"] for name in self._judged})
 
     def forward(self, **images: Tensor) -> PlayerOutput:
         terms: list[Term] = []
-        for domain, D in self.networks.items():
-            both = images[f"real_{domain}"], images[f"fake_{domain}"]
-            terms.append(Term(f"D_{domain}", 1.0, lambda _, D=D, both=both: self._loss(D, *both)))
-            terms.append(Term(f"gp_{domain}", self.lambda_gp, lambda _, D=D, both=both: _penalty(D, *both)))
+        for name, D in self.networks.items():
+            real, fake = self._judged[name]
+            both = images[real], images[fake]
+            terms.append(Term(f"D_{name}", 1.0, lambda _, D=D, both=both: self._loss(D, *both)))
+            terms.append(Term(f"gp_{name}", self.lambda_gp, lambda _, D=D, both=both: _penalty(D, *both)))
         loss, values = weighted_sum(terms, images)
         return PlayerOutput(loss, values, {})
 
@@ -145,14 +159,17 @@ def _penalty(D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
         return gradient_penalty(D, real, fake.to(real.dtype))
 
 
-def _adversarial_domains(config: CycleGANConfig) -> tuple[str, ...]:
-    """The domains whose discriminator is trained."""
+def _judged(config: CycleGANConfig) -> dict[str, tuple[str, str]]:
+    """For each discriminator that is trained, by its name without D_, the real and the generated images it judges."""
     weights = {"A": config.lambda_GAN_BA, "B": config.lambda_GAN_AB}
-    return tuple(domain for domain, weight in weights.items() if weight)
+    judged = {domain: (f"real_{domain}", f"fake_{domain}") for domain, weight in weights.items() if weight}
+    if config.lambda_GAN_cycle:
+        judged |= {f"cycle_{domain}": (f"real_{domain}", f"rec_{domain}") for domain in "AB"}
+    return judged
 
 
 class CycleGAN:
-    """CycleGAN as a method: four networks, two players, two history buffers.
+    """CycleGAN as a method: four networks, or six with `lambda_GAN_cycle`, two players, two history buffers.
 
     Weights are drawn from torch's global random generator: seed it alike on all ranks before. `rank_seed` seeds the
     history buffers and must differ between ranks.
@@ -170,16 +187,20 @@ class CycleGAN:
                 "D_B": build_discriminator(nc[1], d, init),
             }
         )
+        if config.lambda_GAN_cycle:
+            for domain, channels in zip("AB", nc, strict=True):
+                self.networks[f"D_cycle_{domain}"] = build_discriminator(channels, d, init)
         self.history = {
             domain: HistoryBuffer(config.pool_size, seed=2 * rank_seed + i) for i, domain in enumerate("AB")
         }
-        domains = _adversarial_domains(config)
-        self._chosen = domains if config.pool_size else ()
+        judged = _judged(config)
+        self._chosen = [domain for domain in judged if domain in self.history] if config.pool_size else []
         generators = Generators(self.networks, config)
-        opponents = (self.networks["D_A"], self.networks["D_B"])
-        players = [Player("G", "generator", generators, pick("real_A", "real_B"), opponents=opponents)]
-        if domains:
-            seen = pick(*(f"{kind}_{domain}" for domain in domains for kind in ("real", "fake")))
+        opponents = tuple(network for name, network in self.networks.items() if name.startswith("D_"))
+        seen = pick("real_A", "real_B", *(("pair_A", "pair_B") if config.lambda_pair else ()))
+        players = [Player("G", "generator", generators, seen, opponents=opponents)]
+        if judged:
+            seen = pick(*(image for both in judged.values() for image in both))
             discriminators = Discriminators(self.networks, config)
             players.append(Player("D", "discriminator", discriminators, seen, recall=self._recall, draw=self._draw))
         self.players = tuple(players)

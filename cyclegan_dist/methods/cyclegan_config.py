@@ -35,6 +35,11 @@ class CycleGANConfig:
     """Weight of the adversarial loss of G_AB; 0 also switches D_B off."""
     lambda_GAN_BA: Weight = 1.0
     """Weight of the adversarial loss of G_BA; 0 also switches D_A off."""
+    lambda_GAN_cycle: Weight = 0.0
+    """Weight of an adversarial loss between reconstructions and images, each judged by a discriminator of its own,
+    which the paper tried in place of L1 without better results (section 3.2)."""
+    lambda_pair: Weight = 0.0
+    """Weight of |G_AB(a) - b| and |G_BA(b) - a| for pairs (a, b), where a data set has some."""
     lambda_gp: Weight = 10.0
     """Weight of the gradient penalty of `wgangp`. The published code never adds it: 0 is what it trains."""
     lambda_critic: Annotated[float, Gt(0)] = 0.5
@@ -60,7 +65,7 @@ class CycleGANConfig:
                 f"the identity loss needs as many channels in A as in B: make input_nc {self.input_nc} and output_nc "
                 f"{self.output_nc} equal, or lambda_identity 0"
             )
-        cycle = self.lambda_cycle_A or self.lambda_cycle_B
+        cycle = self.lambda_cycle_A or self.lambda_cycle_B or self.lambda_GAN_cycle or self.lambda_pair
         for name, weight in (("AB", self.lambda_GAN_AB), ("BA", self.lambda_GAN_BA)):
             if not (cycle or weight):
                 raise UsageError(f"nothing trains G_{name}: give lambda_GAN_{name} or a cycle weight a value above 0")
@@ -87,21 +92,32 @@ class CycleGANConfig:
         return ("AB", "BA")
 
     @property
-    def pairing(self) -> Literal["none", "all"]:
-        return "none"
+    def pairing(self) -> Literal["none", "some", "all"]:
+        return "some" if self.lambda_pair else "none"
 
     @property
     def panels(self) -> dict[str, tuple[str, ...]]:
         return {
             "adversarial": ("G_AB", "G_BA", "D_A", "D_B"),
             "cycle and identity": ("cycle_A", "cycle_B", "idt_A", "idt_B"),
-            **({"gradient penalty": ("gp_A", "gp_B")} if self.double_backward else {}),
+            **{title: names for title, names in self._optional_losses.items() if names},
         }
 
     @property
     def losses(self) -> tuple[str, ...]:
-        penalties = ("gp_A", "gp_B") if self.double_backward else ()
-        return ("G", "D", "G_AB", "G_BA", "cycle_A", "cycle_B", "idt_A", "idt_B", "D_A", "D_B", *penalties)
+        optional = [name for names in self._optional_losses.values() for name in names]
+        return ("G", "D", "G_AB", "G_BA", "cycle_A", "cycle_B", "idt_A", "idt_B", "D_A", "D_B", *optional)
+
+    @property
+    def _optional_losses(self) -> dict[str, tuple[str, ...]]:
+        """Losses of terms that the paper's CycleGAN lacks, by the title of their plot."""
+        judged = ("A", "B", *(("cycle_A", "cycle_B") if self.lambda_GAN_cycle else ()))
+        cycle = ("GAN_cycle_A", "GAN_cycle_B", "D_cycle_A", "D_cycle_B")
+        return {
+            "adversarial cycle": cycle if self.lambda_GAN_cycle else (),
+            "pairs": ("pair_A", "pair_B") if self.lambda_pair else (),
+            "gradient penalty": tuple(f"gp_{name}" for name in judged) if self.double_backward else (),
+        }
 
     @property
     def least_squares(self) -> dict[str, str]:

@@ -50,7 +50,7 @@ class Pix2PixConfig:
         return ("AB",)
 
     @property
-    def pairing(self) -> Literal["none", "all"]:
+    def pairing(self) -> Literal["none", "some", "all"]:
         return "all"
 
     @property

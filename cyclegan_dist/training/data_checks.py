@@ -1,5 +1,7 @@
 """Checks that a data set fits a run's networks and preprocessing, before any rank starts."""
 
+from typing import Literal
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
@@ -55,17 +57,21 @@ def refuse_channels(manifest: Manifest, method: AnyMethodConfig) -> None:
                 )
 
 
-def refuse_pairs(manifest: Manifest, data: DataConfig) -> None:
+def refuse_pairs(manifest: Manifest, data: DataConfig, pairing: Literal["some", "all"]) -> None:
     """Both images of a pair get the same crop, so they must have the same size before it."""
-    partners = manifest.partners()
+    if pairing == "all":
+        in_A, in_B = np.arange(manifest.samples["A"]), manifest.partners()
+    else:
+        in_A, in_B = manifest.pairs(data.max_pairs).T
     if data.preprocess == "resize_and_crop":  # which makes all images the same size
         return
     sides = {d: np.array([rows["width"], rows["height"]]).T for d, rows in manifest.domains.items()}
-    unequal = (sides["A"] != sides["B"][partners]).any(axis=1)
+    unequal = (sides["A"][in_A] != sides["B"][in_B]).any(axis=1)
     if unequal.any():
-        index = int(unequal.argmax())
+        first = int(unequal.argmax())
+        index = int(in_A[first])
         name, (width, height) = manifest.domains["A"]["name"][index].as_py(), sides["A"][index]
-        partner = "x".join(map(str, sides["B"][partners[index]]))
+        partner = "x".join(map(str, sides["B"][in_B[first]]))
         raise UsageError(
             f"{name} of domain A has {width}x{height} pixels and its partner {partner}: give both one size, or choose "
             "data.preprocess resize_and_crop"

@@ -194,13 +194,17 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
     micro_batch, accumulate = config.micro_batches(world.size, config.world.most_workers)
 
     # Data: the order of the images.
-    paired = config.method.pairing == "all"
-    data = config.data
-    manifest = open_manifest(data.path, (*READING, "name") if paired else READING)
+    pairing, data = config.method.pairing, config.data
+    manifest = open_manifest(data.path, READING if pairing == "none" else (*READING, "name"))
     manifest = manifest.selected(data.direction, data.max_samples)
-    partners = manifest.partners() if paired else None
     plan = Plan(
-        manifest.samples, config.seed, config.optim.batch_size, data.shuffle_window, partners, pairing=data.pairing
+        manifest.samples,
+        config.seed,
+        config.optim.batch_size,
+        data.shuffle_window,
+        partners=manifest.partners() if pairing == "all" else None,
+        pairs=manifest.pairs(data.max_pairs) if pairing == "some" else None,
+        pairing=data.pairing,
     )
 
     # Networks, equal on every rank, and their optimizers.

@@ -80,8 +80,8 @@ def check_run(config: Config, extend: int = 0) -> Config:
         values = manifest.values
         refuse_small_images(manifest, config)
         refuse_channels(manifest, config.method)
-        if config.method.pairing == "all":
-            refuse_pairs(manifest, config.data)
+        if config.method.pairing != "none":
+            refuse_pairs(manifest, config.data, config.method.pairing)
         _refuse_other_data(manifest, config)
     if config.held_out.data:
         held_out = dataclasses.replace(config.held_out, data=_absolute(config.held_out.data))

@@ -141,7 +141,7 @@ def advance(parts: Parts, at: Progress, loader: Loader) -> Progress:
     micro_batches = [next(loader) for _ in range(parts.accumulate)]
     wait_s = time.monotonic() - started
     parts.quarantine.add(bad for batch in micro_batches for bad in batch.bad)
-    parts.unchecked.append((at.step + 1, [key for batch in micro_batches for key in (*batch.keys_A, *batch.keys_B)]))
+    parts.unchecked.append((at.step + 1, [key for batch in micro_batches for key in batch.keys]))
 
     # Update every player. The seed makes dropout and gradient penalty independent of earlier steps.
     torch.manual_seed(parts.seed(at.nimg))

@@ -1,8 +1,10 @@
 """Data sets with pairs: partners are loaded together and cropped alike. Here B is the negative of A."""
 
+import dataclasses
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -42,12 +44,13 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepared(root)
 
 
-def prepared(root: Path, *options: str) -> Path:
+def prepared(root: Path, pairs: Literal["names", "some"] = "names") -> Path:
     from cyclegan_dist.data.prepare import prepare
     from cyclegan_dist.data.prepare_config import PrepareConfig
 
-    prepare(PrepareConfig(root / "A", root / "B", root / "out", pairs="names", workers=1))
-    return root / "out"
+    out = root / f"out_{pairs}"
+    prepare(PrepareConfig(root / "A", root / "B", out, pairs=pairs, workers=1))
+    return out
 
 
 def read(dataset: Path, count: int, **config) -> list[Batch]:
@@ -109,6 +112,90 @@ def test_partners_of_different_sizes_are_refused_where_they_are_not_resized(
     with pytest.raises(UsageError, match=r"0000.png of domain A has 24x24 pixels and its partner 32x32"):
         tiny_run(data__path=dataset, **PIX2PIX)
     tiny_run(**{**PIX2PIX, "data__path": dataset, "data__preprocess": "resize_and_crop"})
+
+
+@pytest.fixture(scope="module")
+def some(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pairs, and three images of A and one of B without a partner."""
+    import shutil
+
+    root = tmp_path_factory.mktemp("some")
+    for domain in "AB":
+        shutil.copytree(pairs.parent / domain, root / domain)
+    for name in ("A/x.png", "A/y.png", "A/z.png", "B/w.png"):
+        Image.new("RGB", (32, 24)).save(root / name)
+    return prepared(root, "some")
+
+
+def read_some(
+    dataset: Path, count: int, *, rank: int = 0, ranks: int = 1, first: int = 0, most: int = 0
+) -> list[Batch]:
+    manifest = open_manifest(str(dataset), (*READING, "name"))
+    settings = DataConfig(preprocess="crop", crop_size=16, workers=0)
+    plan = Plan(manifest.samples, 0, 2, pairs=manifest.pairs(most))
+    share = RankSlice(rank, ranks, 2 // ranks)
+    return list(islice(batches(manifest, plan, settings, share, first_step=first, multiple=4, channels=RGB), count))
+
+
+def test_some_pairs_are_drawn_beside_the_images_and_cropped_alike(some: Path, pairs: Path) -> None:
+    manifest = open_manifest(str(some), (*READING, "name"))
+    assert (manifest.samples, manifest.paired, manifest.partly_paired) == ({"A": 10, "B": 8}, False, True)
+    found = read_some(some, 35)
+    for batch in found:
+        assert torch.equal(batch.pairs["pair_B"], 255 - batch.pairs["pair_A"])
+    keys = [key for batch in found for key in batch.keys_pairs if key.startswith("A/")]
+    assert len(set(keys)) == 7 and all(len(set(keys[i : i + 7])) == 7 for i in range(0, 70, 7))  # each once in a pass
+    plan = Plan(manifest.samples, 0, 2)
+    share, settings = RankSlice(0, 1, 2), DataConfig(preprocess="crop", crop_size=16, workers=0)
+    alone = list(islice(batches(manifest, plan, settings, share, first_step=0, multiple=4, channels=RGB), 35))
+    assert [batch.keys_A + batch.keys_B for batch in alone] == [batch.keys_A + batch.keys_B for batch in found]
+    assert len({key for batch in read_some(some, 20, most=2) for key in batch.keys_pairs}) == 4
+    assert len(open_manifest(str(pairs), (*READING, "name")).pairs()) == 7  # where all are pairs, some are known too
+
+
+def test_some_pairs_do_not_depend_on_ranks_or_on_where_a_run_is_resumed(some: Path) -> None:
+    whole = read_some(some, 9)
+    parts = [read_some(some, 9, rank=rank, ranks=2) for rank in range(2)]
+    for i, batch in enumerate(whole):
+        both = torch.cat([part[i].pairs["pair_A"] for part in parts])
+        assert torch.equal(both, batch.pairs["pair_A"])
+    assert torch.equal(read_some(some, 1, first=8)[0].pairs["pair_B"], whole[8].pairs["pair_B"])
+
+
+def test_methods_say_which_pairs_they_need(some: Path, tiny_run: Callable[..., Config], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"has no pairs, and this method learns from some: .*--pairs some"):
+        tiny_run(method__lambda_pair=1.0)
+    with pytest.raises(UsageError, match=r"has some pairs, and this method learns from pairs: .*--pairs names"):
+        tiny_run(**PIX2PIX, data__path=str(some))
+    write_images(tmp_path / "A", 2)
+    write_images(tmp_path / "B", 2, extension="jpg")
+    for file in (tmp_path / "B").iterdir():
+        file.rename(file.with_stem(f"other{file.stem}"))
+    with pytest.raises(UsageError, match="--pairs some: no name of A_DIR is also one of B_DIR"):
+        prepared(tmp_path, "some")
+
+
+def test_with_some_pairs_two_ranks_equal_one_and_a_resumed_run_an_uninterrupted(
+    some: Path, tiny_run: Callable[..., Config]
+) -> None:
+    options = {
+        **{"method__lambda_pair": 5.0, "method__pool_size": 0, "optim__precision": "fp64", "data__preprocess": "crop"},
+        **{"data__path": str(some), "optim__batch_size": 2, "data__max_pairs": 3, "every__checkpoint": 2},
+    }
+
+    def weights(config: Config) -> dict[str, torch.Tensor]:
+        newest = max((config.run_dir / "checkpoints").glob("step-*"))
+        return torch.load(newest / "shared.pt", weights_only=True)["step"]["networks"]
+
+    one, two, cut = (tiny_run(name=name, **options) for name in ("one", "two", "cut"))
+    assert go(one) == "FINISHED"
+    assert set(run_ranks(lambda world: go(two, world), 2)) == {"FINISHED"}
+    first, second = weights(one), weights(two)
+    kept = [key for key in first if key.endswith("weight")]  # biases before instance norm hold amplified rounding noise
+    assert max(float((first[key] - second[key]).abs().max()) for key in kept) < 1e-9
+    assert go(dataclasses.replace(cut, stop_after=4)) == "FINISHED"
+    assert go(cut) == "FINISHED"
+    assert all(torch.equal(first[key], value) for key, value in weights(cut).items())
 
 
 def test_pix2pix_learns_the_negative_and_two_ranks_equal_one(pairs: Path, tiny_run: Callable[..., Config]) -> None:
