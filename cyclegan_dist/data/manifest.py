@@ -10,12 +10,12 @@ A data set is a folder or fsspec URL with `manifest.parquet`, written last, and 
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -275,32 +275,3 @@ def _refuse_strange(table: pa.Table, shards: dict[str, dict[str, Any]]) -> None:
             raise ValueError("samples")
     if "key" in table.column_names and not pc.all(pc.match_substring_regex(table["key"], _KEY), min_count=0).as_py():
         raise ValueError("key")
-
-
-def write_manifest(
-    path: str,
-    rows: list[dict[str, Any]],
-    shards: dict[str, dict[str, Any]],
-    *,
-    paired: bool | Literal["some"] = False,
-    values: Mapping[str, ValueRange | None] | None = None,
-    bands: Mapping[str, Sequence[int] | None] | None = None,
-) -> None:
-    """Write rows of `SCHEMA`, and of `SOURCE` if there are any, and the facts of shards and values to the local file
-    `path`, and its checksum beside it. The same input gives the same bytes.
-    """
-    ranges = {domain: asdict(found) for domain, found in (values or {}).items() if found is not None}
-    chosen = {domain: list(found) for domain, found in (bands or {}).items() if found is not None}
-    facts = {
-        "version": DEEP_VERSION if ranges else VERSION,
-        "shards": shards,
-        **({"paired": paired} if paired else {}),
-        **({"values": ranges} if ranges else {}),
-        **({"bands": chosen} if chosen else {}),
-    }
-    schema = pa.unify_schemas([SCHEMA, SOURCE]) if any("bits" in row for row in rows) else SCHEMA
-    table = pa.Table.from_pylist(rows, schema=schema)
-    table = table.replace_schema_metadata({"cyclegan_dist": json.dumps(facts, sort_keys=True)})
-    pq.write_table(table, path, compression="zstd")
-    content = Path(path).read_bytes()
-    Path(path).with_name(CHECKSUM).write_text(f"{hashlib.sha256(content).hexdigest()}  {MANIFEST}\n")

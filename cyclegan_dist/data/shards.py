@@ -10,6 +10,7 @@ import filecmp
 import hashlib
 import io
 import itertools
+import json
 import os
 import shutil
 import tarfile
@@ -18,10 +19,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from cyclegan_dist.data.config import CHECKSUM
 from cyclegan_dist.data.encode import EncodedImage
-from cyclegan_dist.data.manifest import MANIFEST, write_manifest
+from cyclegan_dist.data.manifest import DEEP_VERSION, MANIFEST, SCHEMA, SOURCE, VERSION
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.prepare_config import refuse_target
 from cyclegan_dist.data.values import ValueRange
@@ -78,6 +81,35 @@ def write_dataset(
         # An identical data set is replaced too, because its shards may have been damaged.
         _put_in_place(draft, out)
     return out / MANIFEST
+
+
+def write_manifest(
+    path: str,
+    rows: list[dict[str, Any]],
+    shards: dict[str, dict[str, Any]],
+    *,
+    paired: bool | Literal["some"] = False,
+    values: Mapping[str, ValueRange | None] | None = None,
+    bands: Mapping[str, Sequence[int] | None] | None = None,
+) -> None:
+    """Write rows of `SCHEMA`, and of `SOURCE` if there are any, and the facts of shards and values to the local file
+    `path`, and its checksum beside it. The same input gives the same bytes.
+    """
+    ranges = {domain: dataclasses.asdict(found) for domain, found in (values or {}).items() if found is not None}
+    chosen = {domain: list(found) for domain, found in (bands or {}).items() if found is not None}
+    facts = {
+        "version": DEEP_VERSION if ranges else VERSION,
+        "shards": shards,
+        **({"paired": paired} if paired else {}),
+        **({"values": ranges} if ranges else {}),
+        **({"bands": chosen} if chosen else {}),
+    }
+    schema = pa.unify_schemas([SCHEMA, SOURCE]) if any("bits" in row for row in rows) else SCHEMA
+    table = pa.Table.from_pylist(rows, schema=schema)
+    table = table.replace_schema_metadata({"cyclegan_dist": json.dumps(facts, sort_keys=True)})
+    pq.write_table(table, path, compression="zstd")
+    content = Path(path).read_bytes()
+    Path(path).with_name(CHECKSUM).write_text(f"{hashlib.sha256(content).hexdigest()}  {MANIFEST}\n")
 
 
 @contextlib.contextmanager

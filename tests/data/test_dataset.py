@@ -13,9 +13,9 @@ import pytest
 import webdataset as wds
 
 from cyclegan_dist.data.encode import EncodedImage
-from cyclegan_dist.data.manifest import SCHEMA, open_manifest, write_manifest
+from cyclegan_dist.data.manifest import SCHEMA, open_manifest
 from cyclegan_dist.data.reader import BadSampleError, DataError, ShardReader
-from cyclegan_dist.data.shards import write_dataset, write_tar
+from cyclegan_dist.data.shards import write_dataset, write_manifest, write_tar
 from cyclegan_dist.data.synthetic import draw_domain
 from cyclegan_dist.data.verify import check_shards
 from cyclegan_dist.errors import UsageError

@@ -14,10 +14,11 @@ from PIL import Image
 from cyclegan_dist.data.encode import Reading, encode_file
 from cyclegan_dist.data.files import list_images
 from cyclegan_dist.data.images import UnreadableImageError, decode
-from cyclegan_dist.data.manifest import MANIFEST, SCHEMA, Manifest, open_manifest, write_manifest
+from cyclegan_dist.data.manifest import MANIFEST, SCHEMA, Manifest, open_manifest
 from cyclegan_dist.data.prepare import prepare
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.reader import ShardReader
+from cyclegan_dist.data.shards import write_manifest
 from cyclegan_dist.errors import UsageError
 from pipelines.translate import Translate
 from pipelines.translate import run as translate

@@ -3,7 +3,8 @@
 import shutil
 
 from cyclegan_dist.data.config import CHECKSUM, MANIFEST
-from cyclegan_dist.data.manifest import SCHEMA, open_manifest, write_manifest
+from cyclegan_dist.data.manifest import SCHEMA, open_manifest
+from cyclegan_dist.data.shards import write_manifest
 from cyclegan_dist.errors import UsageError
 from tests.faults.matrix import Measured, Stage, row
 
