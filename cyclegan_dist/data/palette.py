@@ -38,8 +38,8 @@ class Palette:
                 raise UsageError(f"palette: {names[tuple(colour)]} and {name} cannot be told apart: change one")
 
     def labels(self, maps: Tensor) -> Tensor:
-        """The label of each pixel of true maps, that of the nearest colour: n x H x W of n x C x H x W uint8. Classes are
-        numbered from 0; labels from `len(classes)` on are ignored ones.
+        """The label of each pixel of true maps, that of the nearest colour: n x H x W int64 of n x C x H x W uint8.
+        Classes are numbered from 0; labels from `len(classes)` on are ignored ones.
         """
         return _nearest(maps, self._colours())[0]
 

@@ -1,9 +1,9 @@
 """Drawn street scenes with a known truth: label maps of eight classes, and photos of them.
 
-A label map has many photos: for each photo every class draws its own colour, texture and, for vehicles and people, paint
-or clothes, and the scene its light. The layout has the statistics of streets (sky above, road below, people on the
+A label map has many photos: for each photo every class draws its own colour and texture, vehicles and people their paint
+and clothes, and the scene its light. The layout has the statistics of streets (sky above, road below, people on the
 pavement), and classes are of very different frequency, so that the truth can be found from unpaired images, and a
-translation that exchanges two classes is told from it.
+translation that exchanges two classes can be told from it.
 """
 
 from collections.abc import Mapping
