@@ -30,7 +30,7 @@ class Palette:
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
             raise UsageError("a palette needs at least two classes")
-        names: dict[Colour, str] = {}
+        names: dict[tuple[int, ...], str] = {}
         for name, colour in [*self.classes.items(), *self.ignored.items()]:
             if not all(0 <= level <= 255 for level in colour):
                 raise UsageError(f"palette: {name} has the colour {list(colour)}: give levels from 0 to 255")
