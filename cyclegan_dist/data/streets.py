@@ -42,7 +42,7 @@ def draw_labels(rng: np.random.Generator, size: int) -> np.ndarray:
         labels[crown] = VEGETATION
     depth = (y - horizon) / (1 - horizon)  # 0 at the horizon, 1 at the lower edge
     ground = depth > 0
-    middle, half = vanishing + depth * rng.uniform(-0.15, 0.15), 0.05 + depth * rng.uniform(0.42, 0.6)
+    middle, half = vanishing + depth * rng.uniform(-0.15, 0.15), 0.05 + depth * rng.uniform(0.48, 0.66)
     labels[ground] = PAVEMENT
     labels[ground & (np.abs(x - middle) < half)] = ROAD
     for _ in range(rng.integers(0, 3)):

@@ -55,7 +55,8 @@ def resized_photos(photos: Tensor, size: tuple[int, ...]) -> Tensor:
     photos = photos.expand(-1, 3, -1, -1)
     if tuple(photos.shape[2:]) == tuple(size):
         return photos
-    return F.interpolate(photos, tuple(size), mode="bilinear", antialias=True)
+    # In float32, because torch 2.14 raises an internal error for some sizes of uint8.
+    return F.interpolate(photos.float(), tuple(size), mode="bilinear", antialias=True).round().to(torch.uint8)
 
 
 class SmallFCN(nn.Module):
