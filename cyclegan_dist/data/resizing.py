@@ -25,9 +25,9 @@ def stored_size(image: Tensor, side: int | None, *, square: bool) -> tuple[int, 
     return max(side, round(height * scale)), max(side, round(width * scale))
 
 
-def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """C x H x W uint8 as C x `size`, by Pillow's bicubic filter."""
-    channels = [Image.fromarray(c.numpy()).resize((size[1], size[0]), Image.Resampling.BICUBIC) for c in image]
+def resized(image: Tensor, size: tuple[int, int], by: Image.Resampling = Image.Resampling.BICUBIC) -> Tensor:
+    """C x H x W uint8 as C x `size`, by one of Pillow's filters."""
+    channels = [Image.fromarray(c.numpy()).resize((size[1], size[0]), by) for c in image]
     return torch.cat([from_pillow(channel) for channel in channels])
 
 
