@@ -1,4 +1,4 @@
-"""YAML files that come with the package: presets of trainings and sweeps."""
+"""YAML files that come with the package: presets of trainings and sweeps, and palettes."""
 
 import importlib.resources
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from cyclegan_dist.errors import UsageError, suggestion
 
-Kind = Literal["preset", "sweep"]
+Kind = Literal["preset", "sweep", "palette"]
 
 
 def shipped(kind: Kind) -> list[str]:
@@ -35,4 +35,4 @@ def read_shipped(name_or_file: str, kind: Kind) -> tuple[bytes, str]:
 
 def _folder(kind: Kind) -> Any:
     folder = importlib.resources.files("cyclegan_dist.config") / "presets"
-    return folder if kind == "preset" else folder / "sweeps"
+    return folder if kind == "preset" else folder / f"{kind}s"

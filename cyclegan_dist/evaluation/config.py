@@ -19,7 +19,8 @@ class EvaluationConfig:
     SSIM of reconstructions. identity: L1 of what a generator makes of images that are of its domain already. Both need
     a model of both directions. content:
     SSIM of the grey values of input and translation. paired: L1, PSNR, SSIM, pixel accuracy, where the data set has
-    pairs. segmentation: pixel accuracy, class accuracy, class IoU, where a palette is given."""
+    pairs. segmentation: pixel accuracy, class accuracy, class IoU, where a palette is given, at the size of the stored
+    label maps; with a segmenter also of the real photos (`_real_A`, `_real_B`)."""
     features: str = "untrained"
     """Network whose features distances are taken between. `inception:FILE`: the FID Inception's weights, for KID and
     FID proper; `efficientnet_lite0`, `efficientnet_lite2`: small ImageNet networks whose weights the extra `features`
@@ -40,10 +41,11 @@ class EvaluationConfig:
     subsets: Annotated[int, Gt(1)] = 10
     """Parts that images are split into for the interval of the kernel distance."""
     palette: str = ""
-    """YAML file of class names and their colours, `road: [128, 64, 128]`, and which domain has label maps."""
+    """cityscapes, streets, or a YAML file of class names and their colours, `road: [128, 64, 128]`, and which domain of
+    the data set has label maps."""
     segmenter: str = ""
-    """Torchvision network that segments photographs into the palette's classes, and its weights, for the FCN score:
-    fcn_resnet50:weights.pth."""
+    """Network that segments photos into the palette's classes, for the FCN score: a file that the pipeline `segmenter`
+    wrote, or a torchvision network and its weights, fcn_resnet50:weights.pth."""
 
     def __post_init__(self) -> None:
         for name in self.metrics:

@@ -1,20 +1,23 @@
 """Evaluation of one direction: translations of a domain's images and the scores of each, shared among ranks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from cyclegan_dist.config.palettes import open_palette
 from cyclegan_dist.data.images import visible, windowed
 from cyclegan_dist.data.manifest import Manifest
+from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.class_rate import class_index
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.features import FeatureNetwork, feature_network
 from cyclegan_dist.evaluation.images import DomainImages, whole_images
 from cyclegan_dist.evaluation.scores import Scores, comparable, correlation, grey, l1, paired, ssim
-from cyclegan_dist.evaluation.segmentation import confusion, open_segmenter, read_palette, segmented
+from cyclegan_dist.evaluation.segmentation import LabelMaps, Segmentation, summed
+from cyclegan_dist.evaluation.segmenter import open_segmenter
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.models.translator import open_translators
 from cyclegan_dist.step.distributed import World
@@ -31,7 +34,8 @@ class Direction:
         scores: for each image; those whose key has a slash are reported.
         real: n x D features of the images.
         fake: n x D features of their translations.
-        confusion: pixels by true and found class, if there are label maps.
+        confusions: pixels by true and found class, if there are label maps: `AB` of the translations, `real_B` of the
+            real photos that they are compared with.
         names: of the first images.
         shown: these images, C x H x W uint8: input, translation and, where there are any, reconstruction and truth.
     """
@@ -40,7 +44,7 @@ class Direction:
     scores: Scores
     real: Tensor
     fake: Tensor
-    confusion: Tensor | None
+    confusions: dict[str, Tensor]
     names: list[str]
     shown: dict[str, list[Tensor]]
 
@@ -51,7 +55,7 @@ class _Result:
 
     scores: dict[str, float]
     features: tuple[Tensor, Tensor]
-    confusion: Tensor | None
+    confusions: dict[str, Tensor]
     pictures: dict[str, Tensor]
 
 
@@ -66,11 +70,9 @@ class Evaluator:
             self.features = feature_network(config.features, world.device, config.features_sha256)
         for name in config.class_rate:
             class_index(name)  # an unknown one is refused before images are translated
-        self.palette, self.segmenter = None, None
+        self.segmentation: Segmentation | None = None
         if "segmentation" in wanted and config.palette:
-            self.palette = read_palette(config.palette)
-            if config.segmenter:
-                self.segmenter = open_segmenter(config.segmenter, len(self.palette.classes), world.device)
+            self.segmentation = _segmentation(snapshot, manifest, config, world)
         self.translators = open_translators(snapshot, world.device)
         geometry, multiple = whole_images(snapshot.preprocess, config.size), snapshot.generator_config.multiple
         direction = snapshot.directions[0]
@@ -84,14 +86,13 @@ class Evaluator:
         """Evaluate one direction. All ranks call it and all get the whole."""
         partners = self.images[name[1]].partners() if self.pairs else {}
         found: list[_Result] = self._shared(name[0], lambda indices: self._evaluate(name, indices, partners))
-        counts = [result.confusion for result in found if result.confusion is not None]
         pictures = [result.pictures for result in found[:SHOWN]]
         return Direction(
             name,
             {key: [result.scores[key] for result in found] for key in found[0].scores},
             torch.stack([result.features[0] for result in found]),
             torch.stack([result.features[1] for result in found]),
-            torch.stack(counts).sum(0) if counts else None,
+            summed([result.confusions for result in found]),
             [self.images[name[0]].name(i) for i in range(len(pictures))],
             {kind: [shown[kind] for shown in pictures] for kind in pictures[0]},
         )
@@ -123,16 +124,21 @@ class Evaluator:
     def _evaluate(self, name: str, indices: Sequence[int], partners: Mapping[str, int]) -> list[_Result]:
         """Some images of one size; `partners` are indices of the other domain by name, if there are pairs."""
         pictures = self._translated(name, indices)
-        if partners:
-            pictures["truth"] = self._stacked(name[1], [partners[self.images[name[0]].name(i)] for i in indices])
+        truths = [partners[self.images[name[0]].name(i)] for i in indices] if partners else []
+        if truths:
+            pictures["truth"] = self._stacked(name[1], truths)
         scores = self._scores(name, pictures)
         real, fake = (self._features(pictures[kind]) for kind in ("input", "translation"))
-        confusions = self._confusions(name, pictures)
+        confusions: list[dict[str, Tensor]] = [{} for _ in indices]
+        if self.segmentation is not None:
+            each = [{kind: x[k] for kind, x in pictures.items()} for k in range(len(indices))]
+            pairs = zip(indices, truths or [None] * len(indices), each, strict=True)
+            confusions = [self.segmentation.confusions(name, own, partner, shown) for own, partner, shown in pairs]
         return [
             _Result(
                 {key: values[k] for key, values in scores.items()},
                 (real[k], fake[k]),
-                confusions[k] if confusions else None,
+                confusions[k],
                 {kind: windowed(x[k]) for kind, x in pictures.items() if kind != "identity"} if i < SHOWN else {},
             )
             for k, i in enumerate(indices)
@@ -171,15 +177,21 @@ class Evaluator:
             return torch.empty(len(images), 0)
         return self.features.of(windowed(visible(images)).to(self.world.device))
 
-    def _confusions(self, name: str, pictures: Mapping[str, Tensor]) -> list[Tensor]:
-        """For each image its pixels by true and found class; empty where these are not known."""
-        if self.palette is None:
-            return []
-        if name[1] == self.palette.domain and "truth" in pictures:
-            true, found = (self.palette.labels(windowed(pictures[kind])) for kind in ("truth", "translation"))
-        elif name[0] == self.palette.domain and self.segmenter is not None:
-            true = self.palette.labels(windowed(pictures["input"]))
-            found = segmented(self.segmenter, windowed(pictures["translation"]), self.world.device)
-        else:
-            return []
-        return [confusion(*labels, len(self.palette.classes)) for labels in zip(true, found, strict=True)]
+
+def _segmentation(snapshot: Snapshot, manifest: Manifest, config: EvaluationConfig, world: World) -> Segmentation:
+    """What label maps are scored with, after checks that take no translation.
+
+    Raises:
+        UsageError: if palette, maps or scoring network do not fit each other, or nothing could be scored.
+    """
+    palette = open_palette(config.palette)
+    if snapshot.data_direction == "BtoA":  # the palette names a domain of the data set, `manifest` has them exchanged
+        palette = replace(palette, domain="A" if palette.domain == "B" else "B")
+    labels = LabelMaps(manifest, palette)
+    labels.refuse_one_class(config.count)
+    if not manifest.paired and not config.segmenter:
+        raise UsageError(
+            f"palette {config.palette}: {manifest.root} has no pairs, so translations to label maps have no truth: "
+            "prepare it with --pairs names (or halves), or give a segmenter for those to photos"
+        )
+    return Segmentation(labels, open_segmenter(config.segmenter, palette, world.device) if config.segmenter else None)

@@ -85,6 +85,8 @@ def evaluate(snapshot: Snapshot, manifest: Manifest, config: EvaluationConfig, w
         "source": manifest.root,
         "images": {domain: len(features) for domain, features in sorted(real.items()) if len(features)},
     }
+    if evaluator.segmentation is not None and evaluator.segmentation.segmenter is not None:
+        facts["segmenter"] = evaluator.segmentation.segmenter.name
     return Evaluation(dict(sorted(figures.items())), findings, facts, directions)
 
 
@@ -96,9 +98,8 @@ def _figures(
     if network is not None and "distances" in config.metrics:
         found[f"{network.kernel}_{direction.name}"] = kernel_distance(real, direction.fake, config.subsets)
         found[f"{network.frechet}_{direction.name}"] = frechet_distance(real, direction.fake)
-    if direction.confusion is not None:
-        scores = scores_of(direction.confusion, len(direction.fake))
-        found |= {f"seg/{key}_{direction.name}": figure for key, figure in scores.items()}
+    for where, counts in direction.confusions.items():
+        found |= {f"seg/{key}_{where}": figure for key, figure in scores_of(counts, len(direction.fake)).items()}
     return found
 
 

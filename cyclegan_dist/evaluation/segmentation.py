@@ -1,106 +1,122 @@
-"""Label maps: the FCN score's three figures (Long et al. 2015; section 5.1.1 of the paper).
+"""Scores of label maps: per-pixel accuracy, per-class accuracy and class IoU, and with a scoring network the FCN score
+(Long et al. 2015; section 5.1.1 of the paper), as in its published scripts.
 
-In translations to label maps, each pixel has the class of the nearest colour of the palette, which is compared with the
-true map. Translations to photographs are segmented by a network, and compared with the map they were made from.
+All is scored at the size of the true map, as the data set has it. In translations to label maps, which are resized to
+that size by nearest neighbour, each pixel has the class of the nearest colour. Translations to photos are resized to it
+bilinearly, segmented by the network, and compared with the map they were made from. So are the real photos, after they
+were reduced to the generators' size: the score that perfect translations would have.
 """
 
+import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import torch
-import torchvision
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
-from cyclegan_dist.config.yaml_tree import read_yaml
+from cyclegan_dist.data.config import DataConfig
+from cyclegan_dist.data.images import windowed
+from cyclegan_dist.data.manifest import Manifest
+from cyclegan_dist.data.palette import Palette
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.evaluation.features import for_imagenet
 from cyclegan_dist.evaluation.figures import Figure
-from cyclegan_dist.evaluation.weights import read_weights
+from cyclegan_dist.evaluation.images import DomainImages
+from cyclegan_dist.evaluation.segmenter import Segmenter
+
+_STORED = DataConfig(preprocess="none", flip=False)  # the size and the colours that the data set has
+EPSILON = 1e-12
 
 
-@dataclass(frozen=True, kw_only=True)
-class Palette:
-    """The classes of label maps.
+class LabelMaps:
+    """The true label maps of a data set by index, H x W int64, of the size that they are stored with."""
 
-    Attributes:
-        domain: which domain holds the maps.
-        classes: the colour of each, red, green, blue in 0 to 255.
-    """
+    def __init__(self, manifest: Manifest, palette: Palette):
+        self.palette = palette
+        self._images = DomainImages(manifest, palette.domain, 3, _STORED, multiple=1)
 
-    domain: Literal["A", "B"]
-    classes: dict[str, tuple[int, int, int]]
+    def __len__(self) -> int:
+        return len(self._images)
 
-    def __post_init__(self) -> None:
-        if len(self.classes) < 2:
-            raise UsageError("a palette needs at least two classes")
+    def __getitem__(self, index: int) -> Tensor:
+        """Raises UsageError if the image is damaged, or no map of the palette."""
+        image = windowed(self._images[index])[None]
+        name = f"image {self._images.name(index)} of domain {self.palette.domain}"
+        self.palette.refuse_other_colours(image, name)
+        return self.palette.labels(image)[0]
 
-    def labels(self, maps: Tensor) -> Tensor:
-        """The class of each pixel of n x C x H x W uint8 maps: n x H x W."""
-        colours = torch.tensor(list(self.classes.values()), dtype=torch.float32)
-        pixels = maps.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).reshape(-1, 3).float()
-        nearest = torch.cat([torch.cdist(some, colours).argmin(1) for some in pixels.split(1 << 20)])
-        return nearest.view(len(maps), *maps.shape[2:])
+    def refuse_one_class(self, count: int = 0) -> None:
+        """Refuse maps that hold a single class, of which every score would be perfect or meaningless.
 
+        Args:
+            count: maps that are scored, the first ones; 0: all.
 
-def read_palette(path: str) -> Palette:
-    """A palette out of a YAML file.
-
-    Raises:
-        UsageError: if it is not there or no palette.
-    """
-    from pydantic import TypeAdapter, ValidationError  # absent on a GPU machine that only measures distances
-
-    try:
-        return TypeAdapter(Palette).validate_python(read_yaml(Path(path).read_bytes(), f"palette {path}"))
-    except OSError as error:
-        raise UsageError(f"palette {path} cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        raise UsageError(f"{path} is no palette: give domain: A or B, and classes with colours [r, g, b]") from error
-
-
-def open_segmenter(name_and_file: str, classes: int, device: torch.device) -> nn.Module:
-    """A torchvision segmentation network, `NAME:FILE`, with the weights of FILE, for so many classes.
-
-    Raises:
-        UsageError: if there is no such network, or the weights are another's.
-    """
-    name, _, file = name_and_file.partition(":")
-    if name not in torchvision.models.list_models(torchvision.models.segmentation) or not file:
-        raise UsageError(f"segmenter {name_and_file}: give NAME:FILE of a torchvision segmentation network")
-    _, weights = read_weights(Path(file))
-    helped = any(key.startswith("aux_classifier") for key in weights)
-    network = torchvision.models.get_model(
-        name, weights=None, weights_backbone=None, num_classes=classes, aux_loss=helped
-    )
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
+        Raises:
+            UsageError: naming the class.
+        """
+        seen: set[int] = set()
+        for index in range(min(len(self), count or len(self))):
+            seen |= {label for label in self[index].unique().tolist() if label < len(self.palette.classes)}
+            if len(seen) > 1:
+                return
+        found = next((name for label, name in enumerate(self.palette.classes) if label in seen), "no class")
         raise UsageError(
-            f"the weights in {file} are not those of a {name} for the palette's {classes} classes"
-        ) from error
-    return network.to(device).eval().requires_grad_(False)
+            f"the label maps hold {found} only, so that scores would say nothing: give maps of two classes or more"
+        )
 
 
-@torch.inference_mode()
-def segmented(segmenter: nn.Module, photographs: Tensor, device: torch.device) -> Tensor:
-    """The class that a segmenter gives each pixel of n x C x H x W uint8 photographs: n x H x W."""
-    return segmenter(for_imagenet(photographs.expand(-1, 3, -1, -1).to(device)))["out"].argmax(1).cpu()
+class Segmentation:
+    """What the label maps of a data set are scored with."""
+
+    def __init__(self, labels: LabelMaps, segmenter: Segmenter | None):
+        self.labels, self.palette, self.segmenter = labels, labels.palette, segmenter
+
+    def confusions(self, name: str, own: int, partner: int | None, pictures: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The pixels of one image by true and found class: `AB` those of its translation, `real_B` those of the real
+        photo that is the translation's truth. Empty where the true map or the network is missing.
+
+        Args:
+            name: of the direction.
+            own: index of the image in its domain.
+            partner: that of its partner in the other one, if there is one.
+            pictures: C x H x W: `translation`, and `truth` if there is a partner.
+        """
+        shown = {kind: windowed(pictures[kind]) for kind in ("translation", "truth") if kind in pictures}
+        if name[1] == self.palette.domain and partner is not None:
+            truth = self.labels[partner]
+            maps = F.interpolate(shown["translation"][None], tuple(truth.shape), mode="nearest-exact")
+            return {name: confusion(truth, self.palette.found(maps)[0], len(self.palette.classes))}
+        if name[0] != self.palette.domain or self.segmenter is None:
+            return {}
+        truth = self.labels[own]
+        keys = {"translation": name, "truth": f"real_{name[1]}"}
+        return {
+            keys[kind]: confusion(
+                truth, self.segmenter(photo, (truth.shape[0], truth.shape[1])), len(self.palette.classes)
+            )
+            for kind, photo in shown.items()
+        }
 
 
 def confusion(truth: Tensor, found: Tensor, classes: int) -> Tensor:
-    """Pixels by true (row) and found (column) class."""
-    return torch.bincount(truth.flatten() * classes + found.flatten(), minlength=classes**2).view(classes, classes)
+    """Pixels by true (row) and found (column) class; those whose true label is no class are left out."""
+    kept = truth < classes
+    return torch.bincount(truth[kept] * classes + found[kept], minlength=classes**2).view(classes, classes)
 
 
 def scores_of(counts: Tensor, images: int) -> Mapping[str, Figure]:
-    """Pixel accuracy, class accuracy and class IoU, the latter two as means over the classes that occur."""
+    """Pixel accuracy, class accuracy and class IoU; the latter two are means over all classes, of which those that do
+    not occur count 0, as in the published scripts.
+    """
     right, true, predicted = counts.diag().double(), counts.sum(1).double(), counts.sum(0).double()
-    union = true + predicted - right
     values = {
-        "pixel_accuracy": right.sum() / true.sum(),
-        "class_accuracy": (right / true)[true > 0].mean(),
-        "class_iou": (right / union)[union > 0].mean(),
+        "pixel_accuracy": right.sum() / (true.sum() + EPSILON),
+        "class_accuracy": (right / (true + EPSILON)).mean(),
+        "class_iou": (right / (true + predicted - right + EPSILON)).mean(),
     }
     return {name: Figure(float(value), n=images) for name, value in values.items()}
+
+
+def summed(counts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Confusions of many images by their keys."""
+    keys = dict.fromkeys(itertools.chain.from_iterable(counts))
+    return {key: torch.stack([of[key] for of in counts if key in of]).sum(0) for key in keys}

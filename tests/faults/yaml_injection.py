@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from cyclegan_dist.config.config import load_config
+from cyclegan_dist.config.palettes import open_palette
 from cyclegan_dist.data.manifest import MANIFEST, open_manifest
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.evaluation.segmentation import read_palette
 from cyclegan_dist.models.snapshot import CARD, Snapshot
 from cyclegan_dist.promotion.gate import read_gate
 from cyclegan_dist.sweep.spec import load_sweep
@@ -65,7 +65,7 @@ def injected(stage: Stage) -> Measured:
         "run": lambda text: _written(run / "config.yaml", text) and read_config(run),
         "sweep": lambda text: _written(path, text) and load_sweep(str(path), {}),
         "gate": lambda text: _written(path, text) and read_gate(str(path)),
-        "palette": lambda text: _written(path, text) and read_palette(str(path)),
+        "palette": lambda text: _written(path, text) and open_palette(str(path)),
     }
     all_texts = [*_tags(mark), *_yaml_bombs()]
     texts = {what: all_texts[: None if stage.thorough or what == "config" else len(_tags(mark))] for what in readers}
