@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from cyclegan_dist.config.yaml_tree import read_yaml
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.evaluation.features import for_imagenet
 from cyclegan_dist.evaluation.figures import Figure
-from cyclegan_dist.evaluation.weights import read_weights
+from cyclegan_dist.networks.deep_features import for_imagenet
+from cyclegan_dist.networks.weights import read_weights
 
 
 @dataclass(frozen=True, kw_only=True)
