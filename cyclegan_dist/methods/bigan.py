@@ -2,8 +2,8 @@
 
 G_AB, the generator, translates A to B; G_BA, the encoder E, translates B to A. D_AB tells pairs of an image of A and an
 image of B apart: label 1 for an image of A and its translation, 0 for an image of B and its translation. The generator
-is trained towards 0 and the encoder towards 1, after D_AB and one after the other. If neither can be told, each is the
-inverse of the other. Images are N x C x H x W in [-1, 1].
+is trained towards 0 and the encoder towards 1, after D_AB and one after the other. Where D_AB cannot tell the pairs
+apart, G_AB and G_BA are inverse to each other. Images are N x C x H x W in [-1, 1].
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,11 +84,9 @@ class BiGAN:
         self.history = Histories(config.pool_size, {"A": "pair_A", "B": "pair_B"}, rank_seed=rank_seed)
         generator, encoder = Generator(self.networks, mode), Encoder(self.networks, mode)
         discriminator = Discriminator(self.networks, mode)
-        opponents = (self.networks["D_AB"],)
+        recall, draw, opponents = self.history.recall, self.history.draw, (self.networks["D_AB"],)
         self.players = (
-            Player(
-                "D", "discriminator", discriminator, self._pairs, recall=self.history.recall, draw=self.history.draw
-            ),
+            Player("D", "discriminator", discriminator, self._pairs, recall=recall, draw=draw),
             Player("G", "generator", generator, pick("real_A"), opponents=opponents),
             Player("E", "generator", encoder, pick("real_B"), opponents=opponents),
         )
