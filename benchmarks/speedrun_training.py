@@ -12,12 +12,13 @@ from benchmarks.energy import EnergyLog, power_reader
 from benchmarks.machine import environment
 from benchmarks.speedrun_attempts import attempts, finished, speed
 from cyclegan_dist.config.config import Config, load_config, with_values
-from cyclegan_dist.config.features import PACKAGED, check_features, refuse_missing_extra
+from cyclegan_dist.config.features import check_features
 from cyclegan_dist.data.manifest import READING, open_manifest
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.evaluation.report import table, write_report
 from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.networks.pretrained import PACKAGED, refuse_missing_weights
 from cyclegan_dist.step import distributed
 from cyclegan_dist.step.graph import WARM_UP
 from cyclegan_dist.storage.layout import RunFolder, Status
@@ -77,8 +78,8 @@ def run(options: argparse.Namespace, values: dict[str, Any], started: float) -> 
     }
     config = with_values(load_config("speedrun"), chosen, "command line")
     if options.features != NO_EVALUATION:  # what is missing at the end is said at the beginning
-        check_features(options.features, "")
-        refuse_missing_extra(options.features)
+        check_features(options.features)
+        refuse_missing_weights(options.features)
         open_manifest(str(options.data / "test"), ())
     folder, log = RunFolder(config.run_dir), config.run_dir / "speedrun.jsonl"
     total = max(open_manifest(config.data.path, ()).samples.values()) * config.schedule.total_epochs

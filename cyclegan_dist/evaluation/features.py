@@ -11,13 +11,19 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from cyclegan_dist.config.features import PACKAGED, check_features
+from cyclegan_dist.config.features import check_features
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.evaluation.efficientnet_lite import efficientnet_lite
-from cyclegan_dist.evaluation.weights import read_weights
+from cyclegan_dist.evaluation.download import downloaded
+from cyclegan_dist.networks.deep_features import for_imagenet
+from cyclegan_dist.networks.efficientnet_lite import efficientnet_lite
+from cyclegan_dist.networks.pretrained import PACKAGED, refuse_missing_weights
+from cyclegan_dist.networks.weights import read_weights
 
 _HEADS = ("fc", "classifier", "heads", "head")  # what torchvision's networks call their last layer
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as its networks want it
+INCEPTION = (  # published weights of the FID, TensorFlow's of 2015-12-05, and their sha256
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+)
 
 
 @dataclass(frozen=True)
@@ -50,23 +56,25 @@ def feature_network(features: str, device: torch.device, sha256: str = "") -> Fe
 
     Args:
         features: `untrained`; `efficientnet_lite0` or `efficientnet_lite2`, with `:FILE` for weights of these in a file
-            instead of the installed package; `inception:FILE`; or `NAME:FILE` of a torchvision network.
+            instead of the installed package; `inception`, with `:FILE` or downloaded once; or `NAME:FILE` of a
+            torchvision network.
         device: where it is computed.
-        sha256: what FILE must hash to.
+        sha256: what FILE must hash to; by default that of the published file, where it is known.
 
     Raises:
-        UsageError: if there is no such network, package or file, or the file is not what its hash promises.
+        UsageError: if there is no such network, package or file, the file is not what its hash promises, or it cannot
+            be downloaded.
     """
-    check_features(features, sha256)
+    check_features(features)
     name, _, file = features.partition(":")
     if name == "untrained":
         return FeatureNetwork(name, _evaluating(_untrained(), device))
     if name in PACKAGED:
         network, head = efficientnet_lite(name, file)
         return FeatureNetwork(name, _evaluating(network, device), head.eval().requires_grad_(False))
-    digest, weights = read_weights(Path(file), sha256)
     if name == "inception":
-        return FeatureNetwork(name, _evaluating(_inception(file), device))
+        return FeatureNetwork(name, _evaluating(_inception(file, sha256), device))
+    digest, weights = read_weights(Path(file), sha256)
     return FeatureNetwork(f"{name}-{digest[:8]}", _evaluating(_backbone(name, weights), device))
 
 
@@ -101,12 +109,6 @@ class _ForImageNet(nn.Module):
         return for_imagenet(F.interpolate(images.float(), (224, 224), mode="bilinear", antialias=True))
 
 
-def for_imagenet(images: Tensor) -> Tensor:
-    """N x 3 x H x W in [0, 255] as torchvision's networks want them."""
-    mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (_MEAN, _STD))
-    return (images.float() / 255 - mean) / std
-
-
 class _Untrained(nn.Module):
     """Random convolutions at four scales: the mean of each channel, and how much it varies over the image."""
 
@@ -133,12 +135,15 @@ def _untrained() -> nn.Module:
     return network
 
 
-def _inception(file: str) -> nn.Module:
+def _inception(file: str, sha256: str) -> nn.Module:
     """The network of the published FID, TensorFlow's, with its own way of resizing to 299."""
-    try:
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-    except ImportError as error:
-        raise UsageError("features inception needs pip install 'cyclegan_dist[inception]'") from error
+    refuse_missing_weights(f"inception:{file}" if file else "inception")
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    url, published = INCEPTION
+    if not file:
+        file = str(downloaded(url, published, "features inception", "--features inception:FILE"))
+    read_weights(Path(file), sha256 or published)
     try:  # it loads the file without weights_only, which `read_weights` has seen to be safe
         network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=file)
     except (RuntimeError, KeyError, AttributeError, TypeError) as error:

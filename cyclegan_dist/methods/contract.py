@@ -143,6 +143,8 @@ class MethodConfig(Protocol):
         least_squares: losses of least-squares discriminators, with the direction whose translations each evaluates;
             only these have a scale that shows whether generator or discriminator is ahead.
         stored_images: maximum number of images of each domain that a rank keeps between steps and in checkpoints.
+        trained_with: pretrained networks that take part in the training, `NAME` or `NAME:FILE`, in snapshots' cards and
+            refused as evaluators of what they trained.
         double_backward: whether gradients are differentiated, which the fused layers of `optim.fast` do not support.
         batch_norm: whether a network has batch norm: it trains on one rank with one micro-batch per step, without
             `optim.fast`.
@@ -170,6 +172,8 @@ class MethodConfig(Protocol):
     def least_squares(self) -> Mapping[str, str]: ...
     @property
     def stored_images(self) -> Mapping[str, int]: ...
+    @property
+    def trained_with(self) -> tuple[str, ...]: ...
     @property
     def double_backward(self) -> bool: ...
     @property

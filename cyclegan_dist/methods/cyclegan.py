@@ -12,14 +12,15 @@ Images are N x C x H x W in [-1, 1].
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from cyclegan_dist.methods.contract import Images, Player, PlayerOutput, Term, pick, weighted_sum
+from cyclegan_dist.methods.contract import Player, PlayerOutput, Term, pick, weighted_sum
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
-from cyclegan_dist.methods.history import HistoryBuffer
+from cyclegan_dist.methods.history import Histories
 from cyclegan_dist.methods.losses import GanMode, discriminator_gan_loss, generator_gan_loss, gradient_penalty, l1
 from cyclegan_dist.networks.build import build_discriminator, build_generator
 
@@ -190,11 +191,8 @@ class CycleGAN:
         if config.lambda_GAN_cycle:
             for domain, channels in zip("AB", nc, strict=True):
                 self.networks[f"D_cycle_{domain}"] = build_discriminator(channels, d, init)
-        self.history = {
-            domain: HistoryBuffer(config.pool_size, seed=2 * rank_seed + i) for i, domain in enumerate("AB")
-        }
+        self.history = Histories(config.pool_size, {"A": "fake_A", "B": "fake_B"}, rank_seed=rank_seed)
         judged = _judged(config)
-        self._chosen = [domain for domain in judged if domain in self.history] if config.pool_size else []
         generators = Generators(self.networks, config)
         opponents = tuple(network for name, network in self.networks.items() if name.startswith("D_"))
         seen = pick("real_A", "real_B", *(("pair_A", "pair_B") if config.lambda_pair else ()))
@@ -202,32 +200,17 @@ class CycleGAN:
         if judged:
             seen = pick(*(image for both in judged.values() for image in both))
             discriminators = Discriminators(self.networks, config)
-            players.append(Player("D", "discriminator", discriminators, seen, recall=self._recall, draw=self._draw))
+            draw = partial(self.history.draw, keys=[domain for domain in "AB" if domain in judged])
+            players.append(Player("D", "discriminator", discriminators, seen, recall=self.history.recall, draw=draw))
         self.players = tuple(players)
 
     @property
     def translators(self) -> dict[str, nn.Module]:
         return {"AB": self.networks["G_AB"], "BA": self.networks["G_BA"]}
 
-    def _recall(self, images: Images) -> Images:
-        """Exchange generated images for those of the history (section 4)."""
-        recalled = dict(images)
-        for domain, history in self.history.items():
-            fake, rows = f"fake_{domain}", recalled.pop(f"history_{domain}", None)
-            if fake in images:
-                recalled[fake] = history.query(images[fake]) if rows is None else history.exchange(images[fake], rows)
-        return recalled
-
-    def _draw(self, count: int) -> Images:
-        return {f"history_{domain}": self.history[domain].draw(count) for domain in self._chosen}
-
     def rank_state(self) -> dict[str, Any]:
         """This rank's history buffers and their random generators."""
-        return {domain: buffer.state_dict() for domain, buffer in self.history.items()}
+        return self.history.state()
 
     def load_rank_state(self, states: Sequence[dict[str, Any]], rank: int, world_size: int) -> None:
-        for domain, buffer in self.history.items():
-            if len(states) == world_size:
-                buffer.load_state_dict(states[rank][domain])
-            else:
-                buffer.deal([state[domain] for state in states], rank, world_size)
+        self.history.load(states, rank, world_size)

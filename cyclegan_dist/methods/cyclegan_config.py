@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.methods.defaults import MethodDefaults
 from cyclegan_dist.networks.bounds import Ge, Gt
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
 
@@ -14,7 +15,7 @@ Weight = Annotated[float, Ge(0)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CycleGANConfig:
+class CycleGANConfig(MethodDefaults):
     """Zhu et al. 2017 with the values of the paper. A weight of 0 takes its term, and the network calls it needs,
     away.
     """
@@ -76,18 +77,6 @@ class CycleGANConfig:
             )
 
     @property
-    def channels(self) -> dict[str, int]:
-        return {"A": self.input_nc, "B": self.output_nc}
-
-    @property
-    def multiple(self) -> int:
-        return self.generator.multiple
-
-    @property
-    def smallest_side(self) -> int:
-        return self.discriminator.smallest_side
-
-    @property
     def directions(self) -> tuple[str, ...]:
         return ("AB", "BA")
 
@@ -130,10 +119,6 @@ class CycleGANConfig:
     @property
     def double_backward(self) -> bool:
         return self.gan_mode == "wgangp" and self.lambda_gp > 0
-
-    @property
-    def batch_norm(self) -> bool:
-        return "batch" in (self.generator.norm, self.discriminator.norm)
 
     def build(self, *, rank_seed: int) -> "CycleGAN":
         from cyclegan_dist.methods.cyclegan import CycleGAN  # loads torch

@@ -3,11 +3,13 @@
 Half of the time a discriminator is trained with an earlier image instead of the newest one, which reduces oscillation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from cyclegan_dist.methods.contract import Images
 
 
 class HistoryBuffer:
@@ -115,3 +117,44 @@ class HistoryBuffer:
 
     def _load(self, images: list[Tensor]) -> None:
         self._stored, self._rows, self._filled = list(images), None, len(images)
+
+
+class Histories(dict[str, HistoryBuffer]):
+    """A rank's history buffers by key, for a player's `recall` and `draw` and a method's state.
+
+    Args:
+        pool_size: of each buffer.
+        images: the generated images that each buffer exchanges: by key, their name.
+        rank_seed: seeds the buffers, with different numbers; must differ between ranks.
+    """
+
+    def __init__(self, pool_size: int, images: Mapping[str, str], *, rank_seed: int):
+        seeds = range(len(images) * rank_seed, len(images) * (rank_seed + 1))
+        super().__init__((key, HistoryBuffer(pool_size, seed=seed)) for key, seed in zip(images, seeds, strict=True))
+        self._images = dict(images)
+
+    def recall(self, images: Images) -> Images:
+        """`images` with the generated ones among them exchanged: by the choices `history_KEY`, if there are any."""
+        recalled = dict(images)
+        for key, name in self._images.items():
+            rows, new = recalled.pop(f"history_{key}", None), images.get(name)
+            if new is not None:
+                recalled[name] = self[key].query(new) if rows is None else self[key].exchange(new, rows)
+        return recalled
+
+    def draw(self, count: int, keys: Iterable[str] | None = None) -> Images:
+        """The choices of `recall` for `count` images, of all buffers or of those of `keys`."""
+        chosen = self if keys is None else keys
+        return {f"history_{key}": self[key].draw(count) for key in chosen if self[key].pool_size}
+
+    def state(self) -> dict[str, Any]:
+        """All images and random generators, for `Method.rank_state`."""
+        return {key: buffer.state_dict() for key, buffer in self.items()}
+
+    def load(self, states: Sequence[dict[str, Any]], rank: int, world_size: int) -> None:
+        """As `Method.load_rank_state`: this rank's buffers, or its share of those of another number of ranks."""
+        for key, buffer in self.items():
+            if len(states) == world_size:
+                buffer.load_state_dict(states[rank][key])
+            else:
+                buffer.deal([state[key] for state in states], rank, world_size)

@@ -23,11 +23,11 @@ def l1(x: Tensor, y: Tensor) -> Tensor:
     return F.l1_loss(_full(x), _full(y))
 
 
-def generator_gan_loss(logits_fake: Tensor, mode: GanMode) -> Tensor:
+def generator_gan_loss(logits_fake: Tensor, mode: GanMode, *, real: bool = True) -> Tensor:
     """A generator's adversarial loss: (D(G(x)) - 1)^2 for `lsgan` (section 4), non-saturating BCE for `vanilla`
-    (Eq. 1), -D for `wgangp`.
+    (Eq. 1), -D for `wgangp`; without `real` the same towards the label 0.
     """
-    return _toward(_full(logits_fake), real=True, mode=mode)
+    return _toward(_full(logits_fake), real=real, mode=mode)
 
 
 def discriminator_gan_loss(logits_real: Tensor, logits_fake: Tensor, mode: GanMode, scale: float = 0.5) -> Tensor:

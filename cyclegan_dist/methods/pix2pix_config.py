@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from cyclegan_dist.methods.defaults import MethodDefaults
 from cyclegan_dist.networks.bounds import Ge, Gt
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pix2PixConfig:
+class Pix2PixConfig(MethodDefaults):
     """Isola et al. 2017, for data sets with pairs, with the values of the paper."""
 
     name: Literal["pix2pix"] = field(default="pix2pix", init=False)
@@ -34,22 +35,6 @@ class Pix2PixConfig:
     """Initial weights of both networks."""
 
     @property
-    def channels(self) -> dict[str, int]:
-        return {"A": self.input_nc, "B": self.output_nc}
-
-    @property
-    def multiple(self) -> int:
-        return self.generator.multiple
-
-    @property
-    def smallest_side(self) -> int:
-        return self.discriminator.smallest_side
-
-    @property
-    def directions(self) -> tuple[str, ...]:
-        return ("AB",)
-
-    @property
     def pairing(self) -> Literal["none", "some", "all"]:
         return "all"
 
@@ -64,18 +49,6 @@ class Pix2PixConfig:
     @property
     def least_squares(self) -> dict[str, str]:
         return {"D_B": "AB"} if self.gan_mode == "lsgan" else {}
-
-    @property
-    def stored_images(self) -> dict[str, int]:
-        return {}
-
-    @property
-    def double_backward(self) -> bool:
-        return False
-
-    @property
-    def batch_norm(self) -> bool:
-        return "batch" in (self.generator.norm, self.discriminator.norm)
 
     def build(self, *, rank_seed: int) -> "Pix2Pix":
         from cyclegan_dist.methods.pix2pix import Pix2Pix  # loads torch

@@ -56,6 +56,7 @@ class _Card:
     preprocess: dict[str, Any] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
     bands: dict[str, list[int]] = field(default_factory=dict)
+    trained_with: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Snapshot:
         directions: that it translates: AB, BA or both.
         generator_config: architecture of its generators.
         preprocess: how images were prepared in training; empty if that is not known.
+        trained_with: names of pretrained networks that took part in the training.
     """
 
     folder: Path
@@ -77,6 +79,7 @@ class Snapshot:
     directions: tuple[str, ...]
     generator_config: GeneratorConfig
     preprocess: dict[str, Any]
+    trained_with: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: Path | str) -> "Snapshot":
@@ -101,7 +104,8 @@ class Snapshot:
         for path in map(folder.joinpath, map(weights_name, checked.directions)):
             if path.exists() and not path.is_file():  # reading a pipe would wait for ever
                 raise UsageError(f"snapshot {folder} is damaged: {path.name} is no regular file")
-        return cls(folder, card, checked.method, checked.directions, checked.generator, checked.preprocess)
+        how = (checked.method, checked.directions, checked.generator, checked.preprocess, checked.trained_with)
+        return cls(folder, card, *how)
 
     def channels(self, direction: str) -> tuple[int, int]:
         """Channels of the images that `direction` takes, and of those it makes.
@@ -238,6 +242,7 @@ def save_snapshot(
         "output_nc": config.channels["B"],
         "generator": asdict(config.generator),
         "directions": list(translators),
+        **({"trained_with": names} if (names := [name.partition(":")[0] for name in config.trained_with]) else {}),
         **facts,
     }
     (draft / CARD).write_text(json.dumps(card, indent=1) + "\n")

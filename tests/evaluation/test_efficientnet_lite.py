@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cyclegan_dist.config.features import PACKAGED
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.evaluation.efficientnet_lite import VARIANTS
 from cyclegan_dist.evaluation.features import feature_network
+from cyclegan_dist.networks.efficientnet_lite import VARIANTS
+from cyclegan_dist.networks.pretrained import PACKAGED
 
 CPU = torch.device("cpu")
 

@@ -29,8 +29,8 @@ def losses(name: str) -> list[dict[str, float]]:
         "discriminator": DiscriminatorConfig(ndf=4, n_layers_D=2),
     }
     config = METHODS[name](**small)  # pyright: ignore[reportCallIssue] - all methods have these two
-    if hasattr(config, "pool_size"):
-        config = replace(config, pool_size=3)
+    smaller = {"pool_size": 3, "features_size": SIDE}
+    config = replace(config, **{key: value for key, value in smaller.items() if hasattr(config, key)})
     step = Step(config.build(rank_seed=1), OptimConfig(precision="fp64"), World(0, 1, torch.device("cpu")))
     images = torch.Generator().manual_seed(1)
     found = []

@@ -6,10 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cyclegan_dist.methods.cyclegan import CycleGAN
-from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
-from cyclegan_dist.methods.pix2pix import Pix2Pix
-from cyclegan_dist.methods.pix2pix_config import Pix2PixConfig
+from cyclegan_dist.methods.available import METHODS
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_dist.step import graph
 from cyclegan_dist.step.config import OptimConfig
@@ -30,10 +27,8 @@ def build(
     fast: str, method: str = "cyclegan", world: World = ALONE, ema_decay: float = 0.0, precision="fp64", **options
 ) -> Step:
     torch.manual_seed(0)
-    if method == "cyclegan":
-        networks = CycleGAN(CycleGANConfig(**{"pool_size": 3, **SMALL, **options}), rank_seed=world.rank)
-    else:
-        networks = Pix2Pix(Pix2PixConfig(**{**DROPOUT, **options}))
+    small = DROPOUT if method == "pix2pix" else {"pool_size": 3, **(SMALL if method == "cyclegan" else DROPOUT)}
+    networks = METHODS[method](**{**small, **options}).build(rank_seed=world.rank)
     return Step(networks, OptimConfig(precision=precision, fast=fast, ema_decay=ema_decay), world)
 
 
@@ -78,6 +73,8 @@ CASES = [
     {"ema_decay": 0.9},
     {"method": "pix2pix"},
     {"method": "pix2pix", "ema_decay": 0.9},
+    {"method": "bigan"},
+    {"method": "feature_gan", "features_size": 16},
     {"pool_size": 0},
     {"lambda_GAN_BA": 0.0, "lambda_identity": 0.0},
     {"gan_mode": "vanilla", "generator": DROPOUT["generator"]},
@@ -95,7 +92,7 @@ def test_a_fast_update_equals_the_plain_one(case, micro, recorded) -> None:
         assert torch.equal(states[0][domain]["rng"], states[1][domain]["rng"])
         for one, other in zip(*(state[domain]["images"] for state in states), strict=True):
             assert (one - other).abs().max() < 1e-9
-    pieces = 3 if case.get("method") == "pix2pix" else 1  # dropout in the inputs: before, in and after them
+    pieces = 3 if "method" in case else 1  # dropout in the inputs: before, in and after them
     assert CpuRecording.made == (pieces if recorded else 0)
 
 

