@@ -44,9 +44,14 @@ def export_generators(snapshot: Snapshot, out: Path, formats: Sequence[str] = FO
         difference of its outputs to the original's at three sizes; `disagreeing` compares it with the tolerance.
 
     Raises:
-        UsageError: if a format is not known, its libraries are not installed, or `out` cannot be written.
+        UsageError: if a format is not known, its libraries are not installed, `out` cannot be written, or a translation
+            is not one pass of a network.
     """
     _refuse_formats(formats)
+    if (procedure := snapshot.generator_config.procedure) and set(formats) != {"safetensors"}:
+        raise UsageError(
+            f"images are {procedure}: no program without gradients can do that; give --formats safetensors alone"
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / EXPORTS).unlink(missing_ok=True)  # it describes files that are about to be replaced

@@ -7,7 +7,7 @@ No ReLU is in place: torch's instance norm returns a view, and backward copies t
 overwritten.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -66,3 +66,14 @@ class ResnetGenerator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.run(self.model, x)
+
+    def features(self, x: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """The outputs of some layers of `model`, by their positions in ascending order; those after the last one are
+        not computed. 0, the padding, stands for `x` itself.
+        """
+        found, done = list[Tensor](), 0
+        for layer in layers:
+            if layer:
+                x, done = self.run(self.model[done : layer + 1], x), layer + 1
+            found.append(x)
+        return found

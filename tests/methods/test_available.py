@@ -1,10 +1,13 @@
 """What a method's configuration promises about the method, for every method that there is."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 
 from cyclegan_dist.methods.available import METHODS
-from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
+from cyclegan_dist.networks.config import AnyGeneratorConfig, CoupledConfig, DiscriminatorConfig
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.update import Step
@@ -14,10 +17,7 @@ STEPS, BATCH = 3, 2
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_configuration_agrees_with_its_method(name: str) -> None:
-    small = {
-        "generator": GeneratorConfig(ngf=4, n_blocks=1),
-        "discriminator": DiscriminatorConfig(ndf=4, n_layers_D=1),
-    }
+    small = {"generator": small_generator(name), "discriminator": DiscriminatorConfig(ndf=4, n_layers_D=1)}
     config = METHODS[name](**small)  # pyright: ignore[reportCallIssue] - all methods have these two
     assert config.name == name
     method = config.build(rank_seed=0)
@@ -34,6 +34,13 @@ def test_a_configuration_agrees_with_its_method(name: str) -> None:
     stored = sum(tensor.numel() for tensor in images_in(method.rank_state()))
     bound = {domain: min(count, STEPS * BATCH) for domain, count in config.stored_images.items()}
     assert stored == sum(count * config.channels[domain] * 16 * 16 for domain, count in bound.items())
+
+
+def small_generator(name: str, **options: Any) -> AnyGeneratorConfig:
+    """A method's default architecture, or a ResNet where it has the choice, with four channels and one block."""
+    default = METHODS[name]().generator
+    arch = {} if isinstance(default, CoupledConfig) else {"arch": "resnet", "dropout": False, **options}
+    return replace(default, ngf=4, n_blocks=1, **arch)
 
 
 def images_in(state: object) -> list[torch.Tensor]:
