@@ -45,9 +45,17 @@ class CoupledGenerator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Find z for which `source` comes close to the image, by `z_steps` steps of Adam under L1, and return what
-        `target` makes of it. Gradients are enabled for that, and the result has none. z starts from the same numbers
-        for each image of a size, so that a translation depends on nothing but its image.
+        `target` makes of it. Gradients are enabled for that, and the result has none.
+
+        z starts from the same numbers for each image of a size. The search magnifies rounding, which depends on the
+        size of a batch, to visible differences. On a CPU images are therefore computed one by one, which is as fast:
+        there, a translation depends on its image alone.
         """
+        if x.device.type == "cpu" and len(x) > 1:
+            return torch.cat([self.forward(image) for image in x.split(1)])
+        return self.run(self.target, self.run(self.shared, self._latent(x))).detach()
+
+    def _latent(self, x: Tensor) -> Tensor:
         with torch.inference_mode(False), torch.enable_grad():
             wanted = x.detach().clone()  # an inference tensor cannot take part in a graph
             count, _, height, width = wanted.shape
@@ -56,12 +64,11 @@ class CoupledGenerator(nn.Module):
             adam = torch.optim.Adam([z], lr=LATENT_LR)
             for _ in range(self.z_steps):
                 made = self.run(self.source, self.run(self.shared, z))
-                # A sum over images of each one's mean, so that they do not influence each other.
+                # A sum over images of each one's mean, so that an image's gradient is the same in every batch.
                 distance = (made - wanted).abs().flatten(1).mean(dim=1).sum()
                 (z.grad,) = torch.autograd.grad(distance, z)
                 adam.step()  # pyright: ignore[reportUnknownMemberType]
-            z = z.detach()
-        return self.run(self.target, self.run(self.shared, z)).detach()
+        return z.detach()
 
 
 def couple_generators(one: CoupledGenerator, other: CoupledGenerator) -> None:
