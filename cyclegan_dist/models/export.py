@@ -163,8 +163,7 @@ def _sizes(network: Generator) -> tuple[tuple[int, int], ...]:
 
 
 def _images(network: Generator, count: int, height: int, width: int) -> Tensor:
-    channels = next(network.parameters()).shape[1]
-    drawn = torch.rand(count, channels, height, width, generator=torch.Generator().manual_seed(height))
+    drawn = torch.rand(count, network.in_channels, height, width, generator=torch.Generator().manual_seed(height))
     return drawn * 2 - 1
 
 

@@ -28,7 +28,8 @@ class CoupledGenerator(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, config: CoupledConfig):
         super().__init__()
         self.run: Callable[..., Tensor] = nn.Module.__call__  # replaced by use_fused_layers
-        self.multiple, self.n_z, self.z_steps = config.multiple, config.n_z, config.z_steps
+        self.multiple, self.in_channels = config.multiple, in_channels
+        self.n_z, self.z_steps = config.n_z, config.z_steps
         width = 4 * config.ngf
         self.shared = nn.Sequential(
             nn.Conv2d(config.n_z, width, 1),

@@ -45,7 +45,7 @@ class ResnetGenerator(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, config: GeneratorConfig):
         super().__init__()
         self.run: Callable[..., Tensor] = nn.Module.__call__  # replaced by use_fused_layers
-        self.multiple = config.multiple
+        self.multiple, self.in_channels = config.multiple, in_channels
         ngf, pad, norm, bias = config.ngf, _PADS[config.padding], config.norm, has_bias(config.norm)
 
         def block(conv: nn.Module, channels: int) -> list[nn.Module]:
