@@ -23,7 +23,7 @@ class DualCutConfig:
     """`lsgan`: least squares. `vanilla`: cross entropy."""
     lambda_GAN: Annotated[float, Gt(0)] = 1.0
     """Weight of the adversarial losses of G_AB and G_BA."""
-    lambda_NCE: Annotated[float, Ge(0)] = 2.0
+    lambda_NCE: Annotated[float, Gt(0)] = 2.0
     """Weight of the contrastive loss of each direction."""
     lambda_identity: Annotated[float, Ge(0)] = 1.0
     """Weight of |G_AB(b) - b| and |G_BA(a) - a|."""
