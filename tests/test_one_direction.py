@@ -1,9 +1,10 @@
-"""A model of one direction, as pix2pix trains it: translated, evaluated, shown, exported, served and promoted."""
+"""Models of one direction, as pix2pix and CUT train them: translated, evaluated, shown, exported, served and promoted."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -32,11 +33,17 @@ Command = Callable[..., Answer]
 IN_MLFLOW = [*MLFLOW, pytest.mark.filterwarnings("ignore::Warning")]
 
 GENERATOR, DISCRIMINATOR = GeneratorConfig(arch="resnet", ngf=4, n_blocks=1), DiscriminatorConfig(ndf=4, n_layers_D=1)
-METHOD = {
-    "name": "pix2pix",
-    "gan_mode": "lsgan",
+NETWORKS = {
     "generator": {"arch": "resnet", "ngf": 4, "n_blocks": 1},
     "discriminator": {"ndf": 4, "n_layers_D": 1},
+}
+METHODS: dict[str, dict[str, Any]] = {
+    "pix2pix": {"name": "pix2pix", "gan_mode": "lsgan", **NETWORKS},
+    "cut": {"name": "cut", "nce_patches": 16, **NETWORKS},
+}
+CURVES = {
+    "pix2pix": ["G_AB", "D_B", "L1_B", "D", "G"],
+    "cut": ["G_AB", "D_B", "NCE_A", "NCE_B", "D", "G"],
 }
 
 
@@ -58,10 +65,12 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "out"
 
 
-@pytest.fixture
-def run(pairs: Path, own_home: Path) -> Config:
+@pytest.fixture(params=METHODS)
+def run(request: pytest.FixtureRequest, pairs: Path, own_home: Path) -> Config:
     """A run of two steps."""
-    config = make_run(own_home, method=METHOD, data__path=str(pairs), every__samples=4, every__log=2, stop_after=4)
+    config = make_run(
+        own_home, method=METHODS[request.param], data__path=str(pairs), every__samples=4, every__log=2, stop_after=4
+    )
     go(config)
     return config
 
@@ -111,7 +120,7 @@ def test_its_run_has_findings_and_a_gallery_of_its_own_losses(
     monkeypatch.setattr("matplotlib.axes.Axes.plot", lambda *_, label, **__: drawn.append(label))
     monkeypatch.setattr("matplotlib.axes.Axes.legend", lambda *_, **__: None)
     assert command(gallery.main, run.run_dir, *folders, tmp_path / "page")[0] == 0
-    assert drawn == ["G_AB", "D_B", "L1_B", "D", "G"]
+    assert drawn == CURVES[run.method.name]
     assert (tmp_path / "page" / "index.html").read_text().count("<figure>") == 7  # of domain A alone
     assert len(list((run.run_dir / "samples").iterdir())) == 1
 
@@ -148,6 +157,7 @@ def test_a_gate_compares_what_both_have() -> None:
 class TestMlflow:
     pytestmark = IN_MLFLOW
 
+    @pytest.mark.parametrize("run", ["pix2pix"], indirect=True)  # what is promoted is a snapshot of any method
     def test_it_is_promoted_and_loaded_by_its_name(self, run: Config, pairs: Path, own_home: Path) -> None:
         import mlflow
 
@@ -162,7 +172,7 @@ class TestMlflow:
         expected = cyclegan_dist.load(run.run_dir, device="cpu").translate(image)
         assert translator.translate(image).tobytes() == expected.tobytes()
         text = next(Path(there).rglob("README.md")).read_text()
-        assert "from domain A to B, trained with the method pix2pix" in text and "CycleGAN" not in text
+        assert f"from domain A to B, trained with the method {run.method.name}" in text and "CycleGAN" not in text
         assert "Measured on 6 images of A and 6 images of B" in text
 
     def test_it_is_an_mlflow_model(self, snapshot: Path) -> None:

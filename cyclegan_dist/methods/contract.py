@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from cyclegan_dist.networks.config import GeneratorConfig
+from cyclegan_dist.networks.config import AnyGeneratorConfig
 
 Images = dict[str, Tensor]
 """The images of one micro-batch by name (`real_A`, `fake_B`, ...): N x C x H x W in [-1, 1], generated ones
@@ -58,6 +58,11 @@ def no_choices(count: int) -> Images:
     return {}
 
 
+def nothing_chosen(images: Images, seed: int, first: int) -> Images:
+    """The `choose` of a player whose loss has no random choices."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Player:
     """A set of networks that minimise one loss.
@@ -73,6 +78,10 @@ class Player:
         draw: makes the random choices of `recall` for a number of images in advance, as CPU tensors by name. A step
             that runs as a CUDA graph adds them to the images that `recall` gets; without them `recall` makes the same
             choices itself.
+        choose: makes random choices for the losses of a micro-batch, as CPU tensors by name, which `inputs` finds among
+            the images: `choose(images, seed, first)`. `seed` is the same on all ranks in an update, and `first` is the
+            number of the micro-batch's first image in the whole batch. The result depends on these and on the images'
+            shapes and types only, so that a batch gets the same choices however ranks and micro-batches share it.
         opponents: networks that evaluate this player's images; frozen during its update.
     """
 
@@ -82,6 +91,7 @@ class Player:
     inputs: Callable[[Mapping[str, Tensor]], Images]
     recall: Callable[[Images], Images] = unchanged
     draw: Callable[[int], Images] = no_choices
+    choose: Callable[[Images, int, int], Images] = nothing_chosen
     opponents: tuple[nn.Module, ...] = ()
 
 
@@ -155,7 +165,7 @@ class MethodConfig(Protocol):
     @property
     def channels(self) -> Mapping[str, int]: ...
     @property
-    def generator(self) -> GeneratorConfig: ...
+    def generator(self) -> AnyGeneratorConfig: ...
     @property
     def multiple(self) -> int: ...
     @property

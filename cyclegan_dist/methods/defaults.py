@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
+from cyclegan_dist.networks.config import AnyGeneratorConfig, DiscriminatorConfig
 
 
 class MethodDefaults:
@@ -12,7 +12,7 @@ class MethodDefaults:
 
     input_nc: int
     output_nc: int
-    generator: GeneratorConfig
+    generator: AnyGeneratorConfig
     discriminator: DiscriminatorConfig
 
     @property

@@ -46,6 +46,19 @@ def _toward(logits: Tensor, *, real: bool, mode: GanMode) -> Tensor:
     return F.mse_loss(logits, target) if mode == "lsgan" else F.binary_cross_entropy_with_logits(logits, target)
 
 
+def info_nce(queries: Tensor, keys: Tensor, tau: float) -> Tensor:
+    """Cross entropy of finding each query's key among the keys of its image (Park et al. 2020, Eq. 3).
+
+    Args:
+        queries: N x P x C, unit vectors of P patches.
+        keys: the same shape; key p belongs to query p and is a negative for the image's other queries.
+        tau: temperature, by which the inner products are divided.
+    """
+    with torch.autocast(queries.device.type, enabled=False):
+        logits = _full(queries) @ _full(keys).transpose(1, 2) / tau
+    return -F.log_softmax(logits, dim=2).diagonal(dim1=1, dim2=2).mean()
+
+
 def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
     """(|dD/dx| - 1)^2 at random points between real and fake images (Gulrajani et al. 2017, Eq. 3).
 

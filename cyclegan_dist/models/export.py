@@ -44,9 +44,14 @@ def export_generators(snapshot: Snapshot, out: Path, formats: Sequence[str] = FO
         difference of its outputs to the original's at three sizes; `disagreeing` compares it with the tolerance.
 
     Raises:
-        UsageError: if a format is not known, its libraries are not installed, or `out` cannot be written.
+        UsageError: if a format is not known, its libraries are not installed, `out` cannot be written, or a translation
+            is not one pass of a network.
     """
     _refuse_formats(formats)
+    if (procedure := snapshot.generator_config.procedure) and set(formats) != {"safetensors"}:
+        raise UsageError(
+            f"images are {procedure}: no program without gradients can do that; give --formats safetensors alone"
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / EXPORTS).unlink(missing_ok=True)  # it describes files that are about to be replaced
@@ -158,8 +163,7 @@ def _sizes(network: Generator) -> tuple[tuple[int, int], ...]:
 
 
 def _images(network: Generator, count: int, height: int, width: int) -> Tensor:
-    channels = next(network.parameters()).shape[1]
-    drawn = torch.rand(count, channels, height, width, generator=torch.Generator().manual_seed(height))
+    drawn = torch.rand(count, network.in_channels, height, width, generator=torch.Generator().manual_seed(height))
     return drawn * 2 - 1
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.networks.build import Generator, build_generator
-from cyclegan_dist.networks.config import GeneratorConfig, InitConfig, Norm
+from cyclegan_dist.networks.config import AnyGeneratorConfig, GeneratorConfig, InitConfig, Norm
 
 _BLOCK = re.compile(r"model\.\d+\.conv_block\.1\.weight")
 _STATISTICS = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
@@ -125,12 +125,14 @@ def common_config(published: Mapping[str, Published]) -> CycleGANConfig:
     return CycleGANConfig(input_nc=input_nc, output_nc=output_nc, generator=config, lambda_identity=0)
 
 
-def published_names(config: GeneratorConfig) -> dict[str, str]:
+def published_names(config: AnyGeneratorConfig) -> dict[str, str]:
     """For each key of our state dict, the published one.
 
     Raises:
         UsageError: if the published implementation has no such generator.
     """
+    if config.arch == "coupled":
+        raise UsageError("generator.arch coupled has no counterpart among the published generators")
     if config.padding != "reflect":
         raise UsageError(
             f"generator.padding {config.padding}: the published generators pad by reflection, so that this one has no "
@@ -154,8 +156,9 @@ def published_names(config: GeneratorConfig) -> dict[str, str]:
     return {key: names[key] for key in keys}
 
 
-def published_options(config: GeneratorConfig) -> str:
+def published_options(config: AnyGeneratorConfig) -> str:
     """The options with which the published programs build this generator."""
+    assert config.arch != "coupled"  # refused by published_names
     kind = f"resnet_{config.n_blocks}blocks" if config.arch == "resnet" else f"unet_{2**config.n_downs}"
     drop = "" if config.dropout else " --no_dropout"
     known = "" if kind in ("resnet_6blocks", "resnet_9blocks", "unet_128", "unet_256") else ", which they lack"

@@ -19,7 +19,7 @@ from cyclegan_dist.data.config import DataDirection
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.available import DEFAULT
 from cyclegan_dist.networks.bounds import Ge
-from cyclegan_dist.networks.config import GeneratorConfig, InitConfig
+from cyclegan_dist.networks.config import AnyGeneratorConfig, CoupledConfig, GeneratorConfig, InitConfig
 from cyclegan_dist.storage.files import hidden, sync
 
 if TYPE_CHECKING:
@@ -59,6 +59,11 @@ class _Card:
     trained_with: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _CoupledCard(_Card):
+    generator: CoupledConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A snapshot on disk. Weights are read by `generator`, not before.
@@ -77,7 +82,7 @@ class Snapshot:
     card: dict[str, Any]
     method: str
     directions: tuple[str, ...]
-    generator_config: GeneratorConfig
+    generator_config: AnyGeneratorConfig
     preprocess: dict[str, Any]
     trained_with: tuple[str, ...] = ()
 
@@ -99,8 +104,11 @@ class Snapshot:
                 )
         except (OSError, ValueError, RecursionError) as error:
             raise UsageError(f"{folder} is no snapshot: {CARD} cannot be read ({error})") from error
-        checked = check_tree(card, _Card, damaged)
-        refuse_unknown(card["generator"], [field.name for field in fields(GeneratorConfig)], f"{damaged}: generator")
+        generator = card.get("generator") if isinstance(card, dict) else None
+        coupled = isinstance(generator, dict) and generator.get("arch") == "coupled"
+        checked = check_tree(card, _CoupledCard if coupled else _Card, damaged)
+        known = [field.name for field in fields(checked.generator)]
+        refuse_unknown(card["generator"], known, f"{damaged}: generator")
         for path in map(folder.joinpath, map(weights_name, checked.directions)):
             if path.exists() and not path.is_file():  # reading a pipe would wait for ever
                 raise UsageError(f"snapshot {folder} is damaged: {path.name} is no regular file")
@@ -158,7 +166,7 @@ class Snapshot:
         name = weights_name(direction)
         try:
             weights = load_file(self.folder / name)
-            if len(weights) < (config.n_blocks if config.arch == "resnet" else config.n_downs):
+            if len(weights) < (config.n_downs if config.arch == "unet" else config.n_blocks):
                 raise RuntimeError(f"{CARD} promises more layers than {name} holds")
             with torch.device("meta"):  # it may promise wider ones as well: no memory is taken for what the file lacks
                 network = build_generator(*channels, config, InitConfig())
@@ -241,6 +249,7 @@ def save_snapshot(
         "input_nc": config.channels["A"],
         "output_nc": config.channels["B"],
         "generator": asdict(config.generator),
+        **({"translation": config.generator.procedure} if config.generator.procedure else {}),
         "directions": list(translators),
         **({"trained_with": names} if (names := [name.partition(":")[0] for name in config.trained_with]) else {}),
         **facts,

@@ -2,19 +2,23 @@
 
 from torch import nn
 
-from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
+from cyclegan_dist.networks.config import AnyGeneratorConfig, DiscriminatorConfig, InitConfig
+from cyclegan_dist.networks.coupled import CoupledGenerator
 from cyclegan_dist.networks.discriminator import PatchDiscriminator, PixelDiscriminator
 from cyclegan_dist.networks.init import init_weights
 from cyclegan_dist.networks.resnet import ResnetGenerator
 from cyclegan_dist.networks.unet import UnetGenerator
 
-Generator = ResnetGenerator | UnetGenerator
+Generator = ResnetGenerator | UnetGenerator | CoupledGenerator
 Discriminator = PatchDiscriminator | PixelDiscriminator
 
 
-def build_generator(in_channels: int, out_channels: int, config: GeneratorConfig, init: InitConfig) -> Generator:
+def build_generator(in_channels: int, out_channels: int, config: AnyGeneratorConfig, init: InitConfig) -> Generator:
     """A generator from `in_channels` to `out_channels` with weights drawn from torch's global random generator."""
-    network = {"resnet": ResnetGenerator, "unet": UnetGenerator}[config.arch](in_channels, out_channels, config)
+    if config.arch == "coupled":
+        network = CoupledGenerator(in_channels, out_channels, config)
+    else:
+        network = {"resnet": ResnetGenerator, "unet": UnetGenerator}[config.arch](in_channels, out_channels, config)
     init_weights(network, init)
     return network
 

@@ -34,6 +34,40 @@ class GeneratorConfig:
         """Number that image sides must be a multiple of."""
         return 4 if self.arch == "resnet" else 2**self.n_downs
 
+    @property
+    def procedure(self) -> str:
+        """How an image is translated, if not by one pass of the network."""
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoupledConfig:
+    """A pair of generators that make images of both domains from one latent z (`networks/coupled.py`)."""
+
+    arch: Literal["coupled"] = "coupled"
+    """z, 1x1 convolution and residual blocks for both domains, then two ups for each."""
+    ngf: Annotated[int, Ge(1)] = 64
+    """Channels before the last convolution; residual blocks have four times as many."""
+    n_blocks: Annotated[int, Ge(0)] = 9
+    """Residual blocks."""
+    n_z: Annotated[int, Ge(1)] = 8
+    """Channels of z, which has a quarter of the image's height and width."""
+    z_steps: Annotated[int, Ge(1)] = 200
+    """Steps of Adam that translating takes to find z for an image."""
+
+    @property
+    def multiple(self) -> int:
+        """Number that image sides must be a multiple of."""
+        return 4
+
+    @property
+    def procedure(self) -> str:
+        """How an image is translated, for cards and refusals."""
+        return f"translated by optimisation of the latent, {self.z_steps} steps"
+
+
+AnyGeneratorConfig = GeneratorConfig | CoupledConfig
+
 
 @dataclass(frozen=True, kw_only=True)
 class DiscriminatorConfig:

@@ -8,8 +8,8 @@ from cyclegan_dist.networks.config import InitConfig
 
 
 def init_weights(network: nn.Module, config: InitConfig) -> None:
-    """Draw every convolution's weights from torch's global random generator, and set biases to 0. Weights of batch
-    norm are drawn from N(1, gain).
+    """Draw the weights of every convolution and linear layer from torch's global random generator, and set biases to 0.
+    Weights of batch norm are drawn from N(1, gain).
 
     Seed it alike on all ranks first, so that they start from the same weights. Weights on the device `meta` are
     skipped.
@@ -22,7 +22,7 @@ def init_weights(network: nn.Module, config: InitConfig) -> None:
     }
     for module in network.modules():
         # Drawing values for `meta` does nothing, but makes torch load its compiler, which takes two seconds.
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and not module.weight.is_meta:
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and not module.weight.is_meta:
             draw[config.kind](module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

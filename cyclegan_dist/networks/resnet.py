@@ -7,7 +7,7 @@ No ReLU is in place: torch's instance norm returns a view, and backward copies t
 overwritten.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -45,7 +45,7 @@ class ResnetGenerator(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, config: GeneratorConfig):
         super().__init__()
         self.run: Callable[..., Tensor] = nn.Module.__call__  # replaced by use_fused_layers
-        self.multiple = config.multiple
+        self.multiple, self.in_channels = config.multiple, in_channels
         ngf, pad, norm, bias = config.ngf, _PADS[config.padding], config.norm, has_bias(config.norm)
 
         def block(conv: nn.Module, channels: int) -> list[nn.Module]:
@@ -66,3 +66,14 @@ class ResnetGenerator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.run(self.model, x)
+
+    def features(self, x: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """The outputs of some layers of `model`, by their positions in ascending order; those after the last one are
+        not computed. 0, the padding, stands for `x` itself.
+        """
+        found, done = list[Tensor](), 0
+        for layer in layers:
+            if layer:
+                x, done = self.run(self.model[done : layer + 1], x), layer + 1
+            found.append(x)
+        return found

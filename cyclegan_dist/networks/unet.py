@@ -20,7 +20,7 @@ class UnetGenerator(nn.Module):
         super().__init__()
         n, norm = config.n_downs, config.norm
         self.run: Callable[..., Tensor] = nn.Module.__call__  # replaced by use_fused_layers
-        self.multiple = config.multiple
+        self.multiple, self.in_channels = config.multiple, in_channels
         width = [config.ngf * min(2**i, 8) for i in range(n)]
         self.downs = nn.ModuleList(_down(i, n, width[i - 1] if i else in_channels, width[i], norm) for i in range(n))
         self.ups = nn.ModuleList(_up(i, n, width, out_channels, config.dropout, norm) for i in reversed(range(n)))

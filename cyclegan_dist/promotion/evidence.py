@@ -21,6 +21,10 @@ Image-to-image translation from domain {{ ways }}, trained with the method {{ me
 {{ directions | join(" or ") }}. Images of any size: {{ card.input_nc }} channels, {{ bits.A }} in A, and
 {{ card.output_nc }}, {{ bits.B }} in B.
 
+{% if card.translation %}
+Images are {{ card.translation }}.
+
+{% endif %}
 Trained by {{ card.program }} as run {{ card.run }}, for {{ card.nimg }} images per domain.
 
 {% if card.initialised_from %}

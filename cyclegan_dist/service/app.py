@@ -146,6 +146,7 @@ class _Service:
 _FACTS = {
     "run": "run",
     "method": "method",
+    "images are": "translation",
     "images seen": "nimg",
     "channels of A": "input_nc",
     "channels of B": "output_nc",

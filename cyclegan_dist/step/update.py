@@ -77,12 +77,13 @@ class Step:
             for part in self._parts
         }
 
-    def __call__(self, micro_batches: Sequence[Mapping[str, Tensor]], lr: float) -> dict[str, Tensor]:
+    def __call__(self, micro_batches: Sequence[Mapping[str, Tensor]], lr: float, seed: int = 0) -> dict[str, Tensor]:
         """Update every player once.
 
         Args:
             micro_batches: `real_A` and `real_B` of each micro-batch, n x C x H x W in [-1, 1], on the world's device.
             lr: learning rate of generators in this step; that of discriminators is proportional, see `optim.lr_D`.
+            seed: of the choices of `Player.choose`: another one in each step, and the same on all ranks.
 
         Returns:
             This rank's unweighted terms and, under the player's name, their weighted sum: detached scalars on the
@@ -92,7 +93,7 @@ class Step:
             NonFiniteError: on all ranks, before the weights of the player with that gradient change. With `fast`,
                 `check` raises it instead.
         """
-        batches: list[Images] = [dict(images) for images in micro_batches]
+        batches = self._with_choices(micro_batches, seed)
         for part in self._parts:
             part.set_learning_rate(self.learning_rates(lr)[part.player.name])
         if self._graph is not None and not self._graph.fits(batches):
@@ -126,8 +127,19 @@ class Step:
         """Free the recorded graphs. With NCCL, leaving the group of ranks waits until no graph contains its work."""
         self._graph = None
 
+    def _with_choices(self, micro_batches: Sequence[Mapping[str, Tensor]], seed: int) -> list[Images]:
+        """The micro-batches with the random choices that all ranks make alike."""
+        batches: list[Images] = [dict(images) for images in micro_batches]
+        first = self.world.rank * sum(len(images["real_A"]) for images in batches)
+        for images in batches:
+            chosen = [part.player.choose(images, seed, first) for part in self._parts]
+            first += len(images["real_A"])
+            for one in chosen:
+                images |= {name: x.to(self.world.device, non_blocking=True) for name, x in one.items()}
+        return batches
+
     def _choices(self, images: Images) -> Images:
-        """The random choices that players need for these images."""
+        """The random choices that players need for `recall` of these images."""
         count = len(next(iter(images.values())))
         return {name: choice for part in self._parts for name, choice in part.player.draw(count).items()}
 

@@ -33,7 +33,7 @@ def refuse_small_images(manifest: Manifest, config: Config) -> None:
         width, height = np.full_like(width, data.load_size), height * data.load_size / width
     rounded = [np.maximum(1, np.round(side / method.multiple)) * method.multiple for side in (width, height)]
     # The residual blocks pad images by reflection, which takes two pixels.
-    least = max(method.smallest_side, (2 if method.generator.arch == "resnet" else 1) * method.multiple)
+    least = max(method.smallest_side, (1 if method.generator.arch == "unet" else 2) * method.multiple)
     index = int(np.minimum(*rounded).argmin())
     if min(side[index] for side in rounded) < least:
         found = [manifest.table[column][index].as_py() for column in ("name", "domain", "width", "height")]

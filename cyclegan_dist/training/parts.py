@@ -75,6 +75,10 @@ class Parts:
         """The seed of this rank's step after `nimg` images."""
         return _seed(self.config.seed, self.world.rank, nimg)
 
+    def common_seed(self, nimg: int) -> int:
+        """The seed, equal on all ranks, of the step after `nimg` images."""
+        return _seed(self.config.seed, 0, nimg, 1)
+
     def loader(self, first_step: int, waiting: Waiting = wait_on) -> Generator[Batch]:
         """This rank's micro-batches from `first_step` on, endlessly. `waiting` as for `batches`."""
         rank_slice = RankSlice(self.world.rank, self.world.size, self.micro_batch)

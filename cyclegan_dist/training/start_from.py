@@ -21,7 +21,7 @@ from cyclegan_dist.methods.contract import Method
 from cyclegan_dist.models.reference_weights import published_files, read_published, read_published_discriminator
 from cyclegan_dist.models.snapshot import CARD, Snapshot, describe_directions, weights_name
 from cyclegan_dist.models.training_state import STATE, TrainingState, file_sha256
-from cyclegan_dist.networks.config import GeneratorConfig
+from cyclegan_dist.networks.config import AnyGeneratorConfig
 from cyclegan_dist.registry.sources import REGISTRY, open_source
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.training.run_folder import read_config
@@ -41,7 +41,7 @@ class Source:
     state: TrainingState
     sha256: Mapping[str, str]
     method: str
-    generator: GeneratorConfig
+    generator: AnyGeneratorConfig
 
 
 def read_start(config: Config) -> TrainingState:
@@ -179,10 +179,14 @@ def _refuse_missing_directions(config: Config, translated: Mapping[str, str], ge
 
 
 def _refuse_other_generators(
-    config: Config, theirs: GeneratorConfig, method: Method, generators: Mapping[str, Tensor]
+    config: Config, theirs: AnyGeneratorConfig, method: Method, generators: Mapping[str, Tensor]
 ) -> None:
     """Refuse generators of another architecture or with other channels."""
-    ours, needless = config.method.generator, {"resnet": "n_downs", "unet": "n_blocks"}
+    ours, needless = config.method.generator, {"resnet": "n_downs", "unet": "n_blocks", "coupled": "z_steps"}
+    if "coupled" in (ours.arch, theirs.arch) and ours.arch != theirs.arch:
+        raise UsageError(
+            f"{_named(config)} has generators of arch {theirs.arch}, not {ours.arch}: choose another source"
+        )
     before, after = dataclasses.asdict(theirs), dataclasses.asdict(ours)
     # Dropout of a U-Net has no weights, and moves none.
     same = {needless[ours.arch], *(["dropout"] if ours.arch == "unet" else [])}

@@ -150,7 +150,7 @@ def advance(parts: Parts, at: Progress, loader: Loader) -> Progress:
     place = f"rank {world.rank}, step {at.step + 1}"
     try:
         with memory_errors(place, images=parts.micro_batch, size=config.data.crop_size):
-            losses = parts.step([batch.images(*where) for batch in micro_batches], lr)
+            losses = parts.step([batch.images(*where) for batch in micro_batches], lr, parts.common_seed(at.nimg))
     except NonFiniteError as error:
         raise NonFiniteError(_describe(error, parts)) from None
 

@@ -1,12 +1,13 @@
 """What a method's configuration promises about the method, for every method that there is."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from cyclegan_dist.methods.available import METHODS
-from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
+from cyclegan_dist.networks.config import AnyGeneratorConfig, CoupledConfig, DiscriminatorConfig
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.update import Step
@@ -16,10 +17,7 @@ STEPS, BATCH = 3, 2
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_configuration_agrees_with_its_method(name: str) -> None:
-    small = {
-        "generator": GeneratorConfig(ngf=4, n_blocks=1),
-        "discriminator": DiscriminatorConfig(ndf=4, n_layers_D=1),
-    }
+    small = {"generator": small_generator(name), "discriminator": DiscriminatorConfig(ndf=4, n_layers_D=1)}
     config = METHODS[name](**small)  # pyright: ignore[reportCallIssue] - all methods have these two
     smaller = {"pool_size": 2, "features_size": 16}  # a history that is full at the end
     config = replace(config, **{key: value for key, value in smaller.items() if hasattr(config, key)})
@@ -37,6 +35,13 @@ def test_a_configuration_agrees_with_its_method(name: str) -> None:
     assert set(config.least_squares.values()) <= set(config.directions)
     stored = sum(tensor.numel() for tensor in images_in(method.rank_state()))
     assert stored == sum(count * config.channels[domain] * 16 * 16 for domain, count in config.stored_images.items())
+
+
+def small_generator(name: str, **options: Any) -> AnyGeneratorConfig:
+    """A method's default architecture, or a ResNet where it has the choice, with four channels and one block."""
+    default = METHODS[name]().generator
+    arch = {} if isinstance(default, CoupledConfig) else {"arch": "resnet", "dropout": False, **options}
+    return replace(default, ngf=4, n_blocks=1, **arch)
 
 
 def images_in(state: object) -> list[torch.Tensor]:

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from cyclegan_dist.methods.available import METHODS
-from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
+from cyclegan_dist.networks.config import DiscriminatorConfig
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.update import Step
+from tests.methods.test_available import small_generator
 
 FOLDER = Path(__file__).parent / "golden"
 STEPS, SIDE = 20, 32
@@ -25,11 +26,11 @@ def losses(name: str) -> list[dict[str, float]]:
     """The losses of each step, in double precision, with small networks, dropout and a history that fills up."""
     torch.manual_seed(0)
     small = {
-        "generator": GeneratorConfig(ngf=4, n_blocks=1, dropout=True),
+        "generator": small_generator(name, dropout=True),
         "discriminator": DiscriminatorConfig(ndf=4, n_layers_D=2),
     }
     config = METHODS[name](**small)  # pyright: ignore[reportCallIssue] - all methods have these two
-    smaller = {"pool_size": 3, "features_size": SIDE}
+    smaller = {"pool_size": 3, "features_size": SIDE, "nce_patches": 16}
     config = replace(config, **{key: value for key, value in smaller.items() if hasattr(config, key)})
     step = Step(config.build(rank_seed=1), OptimConfig(precision="fp64"), World(0, 1, torch.device("cpu")))
     images = torch.Generator().manual_seed(1)
@@ -37,7 +38,7 @@ def losses(name: str) -> list[dict[str, float]]:
     for number in range(STEPS):
         real = torch.rand(2, 2, 3, SIDE, SIDE, dtype=torch.float64, generator=images) * 2 - 1
         torch.manual_seed(number)
-        values = step([{"real_A": real[0], "real_B": real[1]}], lr=2e-4)
+        values = step([{"real_A": real[0], "real_B": real[1]}], lr=2e-4, seed=number)
         found.append({key: float(value) for key, value in values.items()})
     return found
 

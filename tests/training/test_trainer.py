@@ -74,6 +74,21 @@ def test_resumed_equals_uninterrupted_with(tiny_run: MakeRun, options: dict[str,
     assert differences(final_state(whole, 1), final_state(resumed, 1)) == []
 
 
+SMALL: dict[str, Any] = {"generator": {"ngf": 4, "n_blocks": 1}, "discriminator": {"ndf": 4, "n_layers_D": 1}}
+
+
+@pytest.mark.parametrize(("name", "ranks"), [("cut", 1), ("dual_cut", 1), ("cogan", 2)])
+def test_resumed_equals_uninterrupted_with_the_method(tiny_run: MakeRun, name: str, ranks: int) -> None:
+    """Their random choices are functions of the step, with nothing of them in a checkpoint."""
+    options = {"method": {"name": name, **SMALL}, "optim__batch_size": 4, "every__checkpoint": 0, "every__snapshot": 0}
+    whole = tiny_run(name="whole", stop_after=16, **options)
+    go_on(ranks, whole)
+    go_on(ranks, tiny_run(name="part", stop_after=8, **options))
+    resumed = tiny_run(name="part", stop_after=16, **options)
+    go_on(ranks, resumed)
+    assert differences(final_state(whole, ranks), final_state(resumed, ranks)) == []
+
+
 def test_the_comparison_above_can_fail(tiny_run: MakeRun) -> None:
     one, two = tiny_run(name="one"), tiny_run(name="two", seed=1)
     go(one), go(two)
