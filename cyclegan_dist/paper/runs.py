@@ -112,7 +112,9 @@ def _variants(row: str, tables: Mapping[str, Table], common: Mapping[str, Any]) 
         UsageError: if it cannot be trained.
     """
     within = [table for table in tables.values() if row in table.rows]
-    wanted: tuple[DataDirection, ...] = tuple(dict.fromkeys(direction for table in within for direction in table.directions))
+    wanted: tuple[DataDirection, ...] = tuple(
+        dict.fromkeys(direction for table in within for direction in table.directions)
+    )
     values = {PRESET: within[0].rows[row].preset, **within[0].rows[row].values}
     direction = within[0].direction
     config = _checked(within[0].base, values, common, direction)

@@ -77,5 +77,5 @@ def test_tables_that_differ_are_not_joined(tmp_path: Path) -> None:
     one = write(tmp_path)
     with pytest.raises(UsageError, match="different images"):
         load_tables(f"{one}+{write(tmp_path, 'longer', images=200)}")
-    with pytest.raises(UsageError, match="row two of .* is trained otherwise"):
+    with pytest.raises(UsageError, match=r"row two of .* is trained otherwise"):
         load_tables(f"{one}+{write(tmp_path, 'other', rows={'one': {}, 'two': {'preset': 'cycle_alone'}})}")

@@ -31,7 +31,7 @@ TABLE: dict[str, Any] = {
     },
     "rows": {
         "CycleGAN": {"values": {"method.lambda_identity": 0}, "paper": [0.58, 0.52, 26.8], "status": "transcribed"},
-        "one direction": {"preset": "pix2pix", "values": {"method.generator.arch": "resnet"}},
+        "one direction": {"preset": "pix2pix_resnet"},
         "gone": {"preset": "nosuchmethod"},
     },
     "truth": {"paper": [None, 0.8, None]},
@@ -114,7 +114,7 @@ def test_methods_of_pairs_fail_alone_on_data_without_pairs(
     data = make_dataset(tmp_path)
     (data / TEST).symlink_to(make_dataset(tmp_path / "other"))
     columns = {"distance": {"direction": "AtoB", "metric": "kd/untrained", "best": "lowest"}}
-    rows = {"CycleGAN": {}, "pairs": {"preset": "pix2pix"}}
+    rows = {"CycleGAN": {}, "pairs": {"preset": "pix2pix_resnet"}}
     table = {**TABLE, "columns": columns, "rows": rows, "maps": "", "truth": None, "checks": []}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(table))
     code, _, err = command(
