@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclegan_dist.config.shipped import read_shipped
@@ -153,13 +154,17 @@ class Table:
 
 
 def load_tables(names: str) -> dict[str, Table]:
-    """The tables of YAML files or shipped ones, several joined by `+`, by their names.
+    """The tables of YAML files or shipped ones, several joined by `+`, by their names without folder and ending.
 
     Raises:
         UsageError: if there is none of a name, a key or value does not fit, or tables to be trained together differ in
             what all runs share.
     """
-    tables = {name: _load(name) for name in names.split("+")}
+    tables: dict[str, Table] = {}
+    for name in names.split("+"):
+        if Path(name).stem in tables:
+            raise UsageError(f"{names} names {Path(name).stem} twice: give each table once")
+        tables[Path(name).stem] = _load(name)
     (first, one), *others = tables.items()
     for name, other in others:
         for key in SHARED:
