@@ -10,8 +10,6 @@ checkpoint; run the same command again to resume. At the end RUNS_DIR/NAME holds
 and best.yaml, which cyclegan_dist.train takes as it is.
 """
 
-import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,16 +19,14 @@ import tyro
 from rich.console import Console
 
 from cyclegan_dist.config.command_line import parse_with_overrides
-from cyclegan_dist.errors import UsageError, pipeline_command, run_command
+from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.sweep.config import SweepConfig
 from cyclegan_dist.sweep.progress import SweepProgress
 from cyclegan_dist.sweep.record import Trial
-from cyclegan_dist.sweep.results import BEST, ranked, table, write_results
+from cyclegan_dist.sweep.results import BEST, ranked, send_results, table, write_results
 from cyclegan_dist.sweep.sampling import draw_all
 from cyclegan_dist.sweep.spec import load_sweep
 from cyclegan_dist.sweep.state import Sweep, open_sweep
-
-MLFLOW_TIMEOUT_S = 120.0  # at the end
 
 
 @dataclass(frozen=True)
@@ -73,36 +69,26 @@ def sweep(command: Command, overrides: Mapping[str, Any]) -> int:
 
 def _report(opened: Sweep, signal_number: int, console: Console) -> int:
     """Write the results into the sweep's folder, send them to MLflow, and print them."""
-    from cyclegan_dist.sweep.pictures import draw_history, draw_parallel  # matplotlib is loaded from here on
-
     spec, folder = opened.spec, opened.folder
     best = write_results(opened)
-    draw_history(opened.record, folder)
-    draw_parallel(opened.record, folder)
+    if spec.metric:
+        from cyclegan_dist.sweep.pictures import draw_history, draw_parallel  # matplotlib is loaded from here on
+
+        draw_history(opened.record, folder)
+        draw_parallel(opened.record, folder)
     if opened.base.tracking.mlflow:
-        _send(opened)
+        send_results(folder)
     trials = ranked(spec, opened.record.trials.values())
     _print(console, spec, trials, f"{spec.name}: {len(trials)} of {spec.trials} trials, best first")
     if signal_number:
         print(f"stopped: {folder}; run the same command again to resume", file=sys.stderr)
         return 128 + signal_number
-    if best is None:
+    if best is None and spec.metric:
         raise UsageError(f"no trial has a value of {spec.metric}: {folder / 'results.csv'} says how each ended")
-    print(f"best: {best.name}; train it with: python -m cyclegan_dist.train {folder / BEST}")
+    if best is not None:
+        print(f"best: {best.name}; train it with: python -m cyclegan_dist.train {folder / BEST}")
     print(f"results: {folder}")
     return 0
-
-
-def _send(opened: Sweep) -> None:
-    """Send to MLflow in a separate process, which is ended after a timeout if the server does not answer."""
-    command = [sys.executable, "-m", "cyclegan_dist.training.sender", str(opened.folder)]
-    try:
-        code = subprocess.run(command, timeout=MLFLOW_TIMEOUT_S, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode
-    except subprocess.TimeoutExpired:
-        code = 1
-    if code:
-        retry = f"{pipeline_command('sync')} {opened.folder}"
-        print(f"not everything reached MLflow; send the rest with: {retry}", file=sys.stderr)
 
 
 def _print(console: Console, spec: SweepConfig, trials: Sequence[Trial], title: str) -> None:

@@ -16,7 +16,7 @@ ROOMS = [
     ["train"],
     ["orchestration"],
     ["operations"],
-    ["promotion"],
+    ["promotion", "paper"],
     ["sweep"],
     ["evaluation"],
     ["training"],

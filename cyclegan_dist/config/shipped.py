@@ -1,4 +1,4 @@
-"""YAML files that come with the package: presets of trainings and sweeps, and palettes."""
+"""YAML files that come with the package: presets of trainings and sweeps, palettes, and tables of results."""
 
 import importlib.resources
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from cyclegan_dist.errors import UsageError, suggestion
 
-Kind = Literal["preset", "sweep", "palette"]
+Kind = Literal["preset", "sweep", "palette", "table"]
 
 
 def shipped(kind: Kind) -> list[str]:

@@ -43,12 +43,18 @@ def do_nothing(direction: str, change: float) -> list[Detection]:
     return [Detection("do-nothing", direction, text)]
 
 
-def collapsed(direction: str, fake: Tensor, real: Tensor) -> list[Detection]:
-    """From n x D features of translations and of real images of the domain they should be of."""
+def diversity(fake: Tensor, real: Tensor) -> float:
+    """The spread of n x D features of translations as a share of that of real images of the domain they should be of: 0
+    if all translations are alike, 1 if they differ as much as real images do.
+    """
     spread, wanted = (float(x.var(0).sum().sqrt()) for x in (fake, real))
-    if spread >= COLLAPSED_SHARE * wanted:
+    return spread / wanted if wanted else 1.0
+
+
+def collapsed(direction: str, share: float) -> list[Detection]:
+    """`share`: `diversity` of the translations."""
+    if share >= COLLAPSED_SHARE:
         return []
-    share = spread / wanted if wanted else 0.0
     text = (
         f"translations {describe_directions(direction)} differ {100 * share:.0f} % as much as real images do: all "
         "inputs give nearly one output; lower the weight of the adversarial loss, or start with another seed"

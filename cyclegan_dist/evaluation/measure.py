@@ -98,6 +98,9 @@ def _figures(
     if network is not None and "distances" in config.metrics:
         found[f"{network.kernel}_{direction.name}"] = kernel_distance(real, direction.fake, config.subsets)
         found[f"{network.frechet}_{direction.name}"] = frechet_distance(real, direction.fake)
+        if min(len(real), len(direction.fake)) > 1:
+            share = detectors.diversity(direction.fake, real)
+            found[f"diversity/{network.name}_{direction.name}"] = Figure(share, n=len(direction.fake))
     for where, counts in direction.confusions.items():
         found |= {f"seg/{key}_{where}": figure for key, figure in scores_of(counts, len(direction.fake)).items()}
     return found
@@ -109,7 +112,7 @@ def _findings(direction: Direction, real: Tensor) -> list[Detection]:
     if "change" in scores:
         found += detectors.do_nothing(name, Figure.mean(scores["change"]).value)
     if real.shape[1] and min(len(real), len(direction.fake)) > 1:
-        found += detectors.collapsed(name, direction.fake, real)
+        found += detectors.collapsed(name, detectors.diversity(direction.fake, real))
     return found
 
 

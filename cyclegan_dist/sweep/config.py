@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from cyclegan_dist.config.config import NAME_PATTERN, Config, load_config, with_values
-from cyclegan_dist.errors import UsageError
+from cyclegan_dist.errors import UsageError, suggestion
 from cyclegan_dist.networks.bounds import Ge, Gt
 
-PRESET = "preset"  # a key of a sweep's space, not of a config: a preset that is joined to the base
+# Keys of a sweep's space, not of a config: a preset that is joined to the base, and one of `SweepConfig.variants`.
+PRESET, VARIANT = "preset", "variant"
 # Keys that a sweep sets itself in each trial.
 OWN = ("name", "runs_dir", "stop_after", "checkpoints", "world.num_workers", "world.max_failures", "tracking.parent")
 
@@ -67,12 +68,16 @@ class SweepConfig:
     """Values that override those of the base, by dotted key."""
     space: dict[str, Values] = field(default_factory=dict)
     """Values to try, by dotted key. Several keys joined by a comma take the same value. The key `preset` names presets
-    that are joined to the base."""
+    that are joined to the base, the key `variant` some of `variants`."""
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Values that belong together, by dotted key, under names that the key `variant` of the space chooses from. The key
+    `preset` among them names a preset that is joined to the base first."""
     num_trials: Annotated[int, Ge(0)] = 0
     """Number of trials. 0: all of a grid."""
     metric: str = "loss/cycle"
     """Metric that trials are compared by: a loss, or one of the evaluations on held_out.data, such as kd/untrained. A
-    name without its direction or domain is the mean of both."""
+    name without its direction or domain is the mean of both. Empty: trials are not compared, which takes scheduler none
+    and a sampler that does not learn."""
     mode: Literal["min", "max"] = "min"
     """Whether the lowest or the highest is best."""
     sampler: Literal["random", "grid", "optuna"] = "random"
@@ -103,6 +108,8 @@ class SweepConfig:
             raise UsageError(
                 f"{'space' if self.base else 'base'} is missing: say what to {'try' if self.base else 'start from'}"
             )
+        if not self.metric and (self.scheduler == "asha" or self.sampler == "optuna"):
+            raise UsageError("metric is missing: scheduler asha and sampler optuna compare trials by it")
         if self.scheduler == "asha" and not 0 < self.grace_images < self.max_images:
             raise UsageError(
                 f"scheduler asha needs 0 < grace_images < max_images, not {self.grace_images} and {self.max_images}"
@@ -138,11 +145,20 @@ class SweepConfig:
         Raises:
             UsageError: for a key that does not exist, or values that do not fit, alone or together.
         """
-        preset = str(values.get(PRESET, ""))
-        base = load_config(f"{self.base}+{preset}" if preset else self.base)
-        return with_values(base, {**self.overrides, **_split(values)}, source)
+        variant: dict[str, Any] = {}
+        if VARIANT in values:
+            if values[VARIANT] not in self.variants:
+                raise UsageError(
+                    f"{source}: no variant {values[VARIANT]!r}: {suggestion(values[VARIANT], self.variants)}"
+                    f"there are {', '.join(self.variants) or 'none'}"
+                )
+            variant = self.variants[values[VARIANT]]
+        presets = [str(of[PRESET]) for of in (variant, values) if of.get(PRESET)]
+        base = load_config("+".join([self.base, *presets]))
+        return with_values(base, {**self.overrides, **_split(variant), **_split(values)}, source)
 
 
 def _split(values: Mapping[str, Any]) -> dict[str, Any]:
     """By the keys of a config: keys joined by a comma take the same value."""
-    return {key.strip(): value for joined, value in values.items() for key in joined.split(",") if joined != PRESET}
+    own = {joined: value for joined, value in values.items() if joined not in (PRESET, VARIANT)}
+    return {key.strip(): value for joined, value in own.items() for key in joined.split(",")}

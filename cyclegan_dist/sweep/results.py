@@ -3,8 +3,11 @@
 import csv
 import dataclasses
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,12 +16,14 @@ from rich.table import Table
 
 from cyclegan_dist.config.begun import as_begun
 from cyclegan_dist.config.config import dump_config
+from cyclegan_dist.errors import pipeline_command
 from cyclegan_dist.sweep.config import SweepConfig
 from cyclegan_dist.sweep.record import Trial
 from cyclegan_dist.sweep.state import Sweep
 from cyclegan_dist.training.run_folder import read_config
 
 BEST, CSV, JSON = "best.yaml", "results.csv", "trials.json"
+MLFLOW_TIMEOUT_S = 120.0
 
 
 def ranked(spec: SweepConfig, trials: Iterable[Trial]) -> list[Trial]:
@@ -110,6 +115,20 @@ def write_results(sweep: Sweep) -> Trial | None:
     if winner is not None:
         _write_best(sweep, winner)
     return winner
+
+
+def send_results(folder: Path) -> None:
+    """Send the results of the sweep in `folder` to MLflow in a separate process, which is ended after a timeout if the
+    server does not answer. What did not reach it is said on standard error.
+    """
+    command = [sys.executable, "-m", "cyclegan_dist.training.sender", str(folder)]
+    try:
+        code = subprocess.run(command, timeout=MLFLOW_TIMEOUT_S, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode
+    except subprocess.TimeoutExpired:
+        code = 1
+    if code:
+        retry = f"{pipeline_command('sync')} {folder}"
+        print(f"not everything reached MLflow; send the rest with: {retry}", file=sys.stderr)
 
 
 def _results(sweep: Sweep, trial: Trial) -> list[dict[str, float]]:

@@ -10,7 +10,7 @@ from cyclegan_dist.config.features import refuse_other_features
 from cyclegan_dist.config.shipped import read_shipped
 from cyclegan_dist.config.yaml_tree import check_tree, flatten, read_tree, refuse_unknown
 from cyclegan_dist.errors import UsageError, suggestion
-from cyclegan_dist.sweep.config import PRESET, SweepConfig, Values
+from cyclegan_dist.sweep.config import PRESET, VARIANT, SweepConfig, Values
 
 
 def load_sweep(name_or_file: str, changes: Mapping[str, Any] | None = None) -> SweepConfig:
@@ -31,7 +31,7 @@ def load_sweep(name_or_file: str, changes: Mapping[str, Any] | None = None) -> S
             raise UsageError(f"{source}: space {key}: say how to choose, such as {{choice: [0, 50]}}")
         refuse_unknown(values, [f.name for f in dataclasses.fields(Values)], f"{source}: space {key}")
     spec = check_tree({"name": Path(name_or_file).stem, **tree, **changed}, SweepConfig, source)
-    if PRESET not in spec.space:  # which may choose another method, with other keys
+    if not {PRESET, VARIANT} & spec.space.keys():  # which may choose another method, with other keys
         known = flatten(dataclasses.asdict(load_config(spec.base)))
         refuse_unknown(spec.overrides, known, f"{source}, or the command line")
     ends: dict[str, tuple[Any, ...]] = {key: values.listed or values.bounds or () for key, values in spec.space.items()}
@@ -49,6 +49,8 @@ def load_sweep(name_or_file: str, changes: Mapping[str, Any] | None = None) -> S
 
 def _refuse_metric(metric: str, config: Config, source: str) -> None:
     """Refuse a metric that a trial with this config would never report."""
+    if not metric:
+        return
     if "/" in metric and not metric.startswith("loss/"):
         if not (config.held_out.data and config.every.snapshot):
             raise UsageError(
@@ -67,5 +69,7 @@ def _refuse_metric(metric: str, config: Config, source: str) -> None:
 
 def value_of(values: Mapping[str, float], metric: str) -> float | None:
     """The value of a metric in a record of a run's journal, if it is there."""
+    if not metric:
+        return None
     found = [value for key, value in values.items() if key == metric or key.rpartition("_")[0] == metric]
     return sum(found) / len(found) if found else None

@@ -138,6 +138,7 @@ def open_sweep(spec: SweepConfig) -> Iterator[Sweep]:
     with locked(base):
         if (folder / SPEC_NAME).exists():
             before = read_tree((folder / SPEC_NAME).read_bytes(), str(folder / SPEC_NAME))
+            before = {"variants": {}, **before}  # sweeps of older versions have none
             changed = [key for key in plain if key not in SAFE_TO_CHANGE and plain[key] != before.get(key)]
             if changed:
                 raise UsageError(

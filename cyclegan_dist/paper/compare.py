@@ -1,0 +1,70 @@
+"""Means over seeds with intervals, whether two of them differ, and whether the paper's statements hold."""
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cyclegan_dist.evaluation.figures import Figure, student_t
+from cyclegan_dist.paper.tables import Check
+
+Cells = Mapping[tuple[str, str], Figure]
+"""The measured values, by row and column; each part of a figure is a seed's."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a statement holds.
+
+    Attributes:
+        held: None if it was not measured.
+        text: the figures, with the number of runs.
+    """
+
+    held: bool | None
+    text: str
+
+
+def welch(one: Figure, two: Figure) -> tuple[float, float]:
+    """The 95 % confidence interval of `one` - `two`, means of independent parts of unequal variance (Welch 1947), with
+    the degrees of freedom rounded down. NaN if one of them has fewer than two parts.
+    """
+    if min(len(one.parts), len(two.parts)) < 2:
+        return math.nan, math.nan
+    shares = [statistics.variance(figure.parts) / len(figure.parts) for figure in (one, two)]
+    total, difference = sum(shares), one.value - two.value
+    if not total:
+        return difference, difference
+    weights = [share**2 / (len(f.parts) - 1) for share, f in zip(shares, (one, two), strict=True)]
+    half = student_t(max(1, math.floor(total**2 / sum(weights)))) * math.sqrt(total)
+    return difference - half, difference + half
+
+
+def shown(figure: Figure) -> str:
+    """Mean, half the width of its interval, and the number of runs."""
+    half = f" ± {_short(figure.margin)}" if len(figure.parts) > 1 else ""
+    return f"{_short(figure.value)}{half} (n={len(figure.parts)})"
+
+
+def judge(check: Check, cells: Cells) -> Verdict:
+    """Whether a statement holds of the means."""
+    names = [check.row, *filter(None, (check.above, check.of))]
+    missing = [name for name in names if (name, check.column) not in cells]
+    if missing:
+        return Verdict(None, f"no figure of {' and '.join(missing)}")
+    figures = [cells[name, check.column] for name in names]
+    text = ", ".join(f"{name} {shown(figure)}" for name, figure in zip(names, figures, strict=True))
+    if check.above:
+        low, high = welch(*figures)
+        if math.isnan(low):
+            return Verdict(None, f"{text}: too few runs for an interval")
+        return Verdict(low > 0, f"{text}: difference {_short(low)} to {_short(high)} (95 %, Welch)")
+    assert check.at_most is not None
+    if not check.of:
+        return Verdict(figures[0].value <= check.at_most, f"{text}, wanted at most {check.at_most:g}")
+    share = figures[0].value / figures[1].value if figures[1].value else math.inf
+    return Verdict(share <= check.at_most, f"{text}: a share of {_short(share)}, wanted at most {check.at_most:g}")
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}" if abs(value) >= 1e-3 or not value else f"{value:.1e}"

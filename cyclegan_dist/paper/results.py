@@ -1,0 +1,138 @@
+"""Results of tables as JSON values: cells, statements, runs. What the page and the Markdown show."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cyclegan_dist.data.config import DataDirection
+from cyclegan_dist.evaluation.figures import Figure
+from cyclegan_dist.paper.compare import judge, welch
+from cyclegan_dist.paper.runs import Plan
+from cyclegan_dist.paper.scores import CHOSEN, LAST, Scores
+from cyclegan_dist.paper.tables import Column, Row, Table
+
+WHICH = (LAST, CHOSEN)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run of a table.
+
+    Attributes:
+        name: its folder in the sweep's.
+        row: name of the row.
+        seed: of the run.
+        status: as of a sweep's trial.
+        text: the reason, if it did not end well.
+        seconds: of training.
+        scores: by direction of the data set; empty if it did not finish.
+    """
+
+    name: str
+    row: str
+    seed: int
+    status: str
+    text: str
+    seconds: float
+    scores: Mapping[DataDirection, Scores]
+
+
+def table_results(table: Table, plan: Plan, runs: Sequence[RunResult]) -> dict[str, Any]:
+    """The results of one table, as JSON values."""
+    cells = {which: _cells(table, runs, which) for which in WHICH}
+    rows = {
+        name: {
+            "cells": {
+                column: {which: _cell(table, cells[which], name, column) for which in WHICH}
+                | {"paper": row.paper[i] if row.paper else None}
+                for i, column in enumerate(table.columns)
+            },
+            "status": row.status,
+            "reason": _reason(name, plan, runs),
+        }
+        for name, row in table.rows.items()
+    }
+    checks = [
+        {"says": check.says, **{which: _verdict(judge(check, cells[which])) for which in WHICH}}
+        for check in table.checks
+    ]
+    return {
+        "title": table.title,
+        "note": table.note,
+        "columns": {name: {"direction": c.direction, "metric": c.metric} for name, c in table.columns.items()},
+        "rows": rows,
+        "truth": _truth(table, table.truth, runs) if table.truth is not None else None,
+        "checks": checks,
+    }
+
+
+def run_facts(run: RunResult) -> dict[str, Any]:
+    """A run as JSON values."""
+    scores = {
+        direction: {which: {"nimg": found.nimg[which], **found.figures[which]} for which in WHICH}
+        for direction, found in run.scores.items()
+    }
+    return {
+        **{key: getattr(run, key) for key in ("name", "row", "seed", "status", "text")},
+        "seconds": round(run.seconds, 1),
+        "scores": scores,
+    }
+
+
+def _cells(table: Table, runs: Sequence[RunResult], which: str) -> dict[tuple[str, str], Figure]:
+    found: dict[tuple[str, str], Figure] = {}
+    for row in table.rows:
+        for name, column in table.columns.items():
+            if values := _values(column, [run for run in runs if run.row == row], which):
+                found[row, name] = Figure.mean(values)
+    return found
+
+
+def _values(column: Column, runs: Sequence[RunResult], which: str, suffix: str = "") -> list[float]:
+    """Of the runs that have it."""
+    key = column.metric + suffix
+    scores = [run.scores[column.direction].figures[which] for run in runs if column.direction in run.scores]
+    return [found[key] for found in scores if key in found and math.isfinite(found[key])]
+
+
+def _cell(table: Table, cells: Mapping[tuple[str, str], Figure], row: str, column: str) -> dict[str, Any] | None:
+    figure = cells.get((row, column))
+    if figure is None:
+        return None
+    sign = 1 if table.columns[column].best == "highest" else -1
+    best = max((found for (_, name), found in cells.items() if name == column), key=lambda found: sign * found.value)
+    low, high = welch(best, figure)
+    return {
+        "mean": figure.value,
+        "interval": list(figure.interval) if len(figure.parts) > 1 else None,
+        "n": len(figure.parts),
+        "values": list(figure.parts),
+        "best": figure is best,
+        # None: too few runs to tell.
+        "differs_from_best": None if math.isnan(low) or figure is best else not low <= 0 <= high,
+    }
+
+
+def _truth(table: Table, row: Row, runs: Sequence[RunResult]) -> dict[str, Any]:
+    """Real images have one score, whatever was trained."""
+    values = {name: _values(column, runs, LAST, "_real") for name, column in table.columns.items()}
+    return {
+        "cells": {
+            name: {"mean": found[0] if found else None, "paper": row.paper[i] if row.paper else None}
+            for i, (name, found) in enumerate(values.items())
+        },
+        "status": row.status,
+    }
+
+
+def _reason(row: str, plan: Plan, runs: Sequence[RunResult]) -> str:
+    """Why figures of a row are missing, or nothing."""
+    if row in plan.failed:
+        return plan.failed[row]
+    lost = [run for run in runs if run.row == row and not run.scores]
+    return "; ".join(f"seed {run.seed}: {run.status}{': ' * bool(run.text)}{run.text}" for run in lost)
+
+
+def _verdict(verdict: Any) -> dict[str, Any]:
+    return {"held": verdict.held, "text": verdict.text}

@@ -1,0 +1,54 @@
+"""Intervals, and whether statements hold."""
+
+import math
+
+import pytest
+from scipy import stats
+
+from cyclegan_dist.evaluation.figures import Figure
+from cyclegan_dist.paper.compare import judge, welch
+from cyclegan_dist.paper.tables import Check
+
+CELLS = {
+    ("CycleGAN", "accuracy"): Figure.mean([0.70, 0.72, 0.71]),
+    ("near", "accuracy"): Figure.mean([0.60, 0.75, 0.66]),
+    ("far", "accuracy"): Figure.mean([0.10, 0.12, 0.14]),
+    ("once", "accuracy"): Figure.mean([0.2]),
+}
+
+
+def test_welch_is_scipys_at_whole_degrees() -> None:
+    one, two = Figure.mean([1.0, 2.0, 4.0, 3.0]), Figure.mean([2.0, 3.0, 5.0, 4.0])
+    wanted = stats.ttest_ind(one.parts, two.parts, equal_var=False).confidence_interval(0.95)
+    assert welch(one, two) == pytest.approx((wanted.low, wanted.high))
+
+
+def test_degrees_are_rounded_down() -> None:
+    one, two = Figure.mean([1.0, 2.0, 4.0]), Figure.mean([9.0, 9.1, 9.3])
+    wanted = stats.ttest_ind(one.parts, two.parts, equal_var=False).confidence_interval(0.95)
+    low, high = welch(one, two)
+    assert low <= wanted.low and high >= wanted.high
+
+
+def test_one_run_has_no_interval() -> None:
+    assert all(map(math.isnan, welch(Figure.mean([1.0]), Figure.mean([1.0, 2.0]))))
+
+
+@pytest.mark.parametrize(
+    ("options", "held"),
+    [
+        ({"row": "CycleGAN", "above": "far"}, True),
+        ({"row": "CycleGAN", "above": "near"}, False),
+        ({"row": "far", "above": "CycleGAN"}, False),
+        ({"row": "CycleGAN", "above": "once"}, None),
+        ({"row": "CycleGAN", "above": "failed"}, None),
+        ({"row": "far", "at_most": 0.25, "of": "CycleGAN"}, True),
+        ({"row": "near", "at_most": 0.25, "of": "CycleGAN"}, False),
+        ({"row": "far", "at_most": 0.2}, True),
+        ({"row": "near", "at_most": 0.2}, False),
+    ],
+)
+def test_statements(options: dict[str, object], held: bool | None) -> None:
+    verdict = judge(Check(says="as said", column="accuracy", **options), CELLS)  # type: ignore[arg-type]
+    assert verdict.held is held
+    assert "n=" in verdict.text or held is None
