@@ -17,7 +17,7 @@ ROOMS = [
     ["orchestration"],
     ["operations"],
     ["promotion"],
-    ["sweep"],
+    ["sweep", "study"],
     ["evaluation"],
     ["training"],
     ["registry", "service", "translation"],
