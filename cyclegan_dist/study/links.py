@@ -23,8 +23,8 @@ real. You may take as long as you like to answer.
 There are {protocol.practice + protocol.scored} pairs: {protocol.practice} for practice, after which you see whether \
 you were right, and {protocol.scored} that count. This takes about ten minutes. You can take part once.
 
-For each pair we store which side you chose, how long the images were shown and how long you took. We do not store your \
-name, your address on the network, your kind of browser or the time of day.
+For each pair we store which side you chose, how long the images were shown and how long you took. We do not store \
+your name, your address on the network, your kind of browser or the time of day.
 
 Taking part is voluntary. You may stop at any time by closing the page; incomplete sessions are not evaluated.
 """

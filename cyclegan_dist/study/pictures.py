@@ -1,6 +1,5 @@
 """The images of a study: translations and real images, as files that do not show which they are."""
 
-import hashlib
 import io
 import secrets
 from collections.abc import Iterator, Sequence

@@ -105,8 +105,9 @@ def bootstrap(
     """Standard error and 95 % confidence interval of the share of fooled trials, by resampling participants.
 
     The percentiles are those of the expanded percentile interval (Hesterberg 2015, "What teachers should know about the
-    bootstrap", The American Statistician 69), because the plain ones are too narrow with few participants. Where all participants have the same rate,
-    resampling finds no spread: Wilson's interval over the trials is returned then, and with one participant.
+    bootstrap", The American Statistician 69), because the plain ones are too narrow with few participants. Where all
+    participants have the same rate, resampling finds no spread: Wilson's interval over the trials is returned then, and
+    with one participant.
 
     Args:
         fooled: trials of each participant in which the translation was called real.
