@@ -162,7 +162,7 @@ def serve(folder: Path, command: StudyCommand) -> None:
 def report(folder: Path) -> None:
     """Print and write the report."""
     study = open_study(folder)
-    from cyclegan_dist.study.report import make_report, write_report
+    from cyclegan_dist.study.report import LEAST_PARTICIPANTS, make_report, write_report
 
     rows = make_report(study, folder)
     console = Console()
@@ -170,8 +170,10 @@ def report(folder: Path) -> None:
         console = Console(width=160)  # rich assumes 80, and would cut names off in a log
     table = Table(Column("algorithm", overflow="fold"), "participants", "trials", "fooled", "95 % interval", box=None)
     for row in rows:
-        fooled = f"{100 * row.fooled:.1f} % ± {100 * row.error:.1f}" if row.participants else "none"
-        between = f"{100 * row.low:.1f} to {100 * row.high:.1f} %" if row.participants else "none"
+        fooled, between = f"{100 * row.fooled:.1f} %" if row.participants else "none", "too few participants"
+        if row.participants >= LEAST_PARTICIPANTS:
+            fooled += f" ± {100 * row.error:.1f}"
+            between = f"{100 * row.low:.1f} to {100 * row.high:.1f} %"
         table.add_row(row.algorithm, str(row.participants), str(row.trials), fooled, between)
     console.print(table)
     for row in rows:

@@ -219,6 +219,7 @@ class Answers:
         return row
 
     def _row(self, database: sqlite3.Connection, session: str, number: int) -> sqlite3.Row:
+        number = min(number, 2**63 - 1)  # the largest integer of SQLite
         with closing(database.cursor()) as cursor:
             cursor.row_factory = sqlite3.Row
             row = cursor.execute("SELECT * FROM trial WHERE session = ? AND number = ?", (session, number)).fetchone()

@@ -34,6 +34,7 @@ def make_app(
     consent: str,
     hosts: AllowedHosts,
     clock: Callable[[], float] = time.time,
+    rng: random.Random | None = None,
 ) -> Starlette:
     """The study as an ASGI application.
 
@@ -44,8 +45,9 @@ def make_app(
         consent: text that participants agree to; paragraphs are separated by empty lines.
         hosts: under which it may be requested.
         clock: seconds since 1970.
+        rng: for assignments, images and sides; by default the system's, which nobody can predict.
     """
-    served = _ServedStudy(folder, study, answers, consent, clock)
+    served = _ServedStudy(folder, study, answers, consent, clock, rng or random.SystemRandom())
     return Starlette(
         routes=[
             Route("/", served.page),
@@ -69,9 +71,17 @@ def page_template() -> str:
 class _ServedStudy:
     """Its methods are functions, not coroutines: Starlette runs them in threads, because they wait for the disk."""
 
-    def __init__(self, folder: Path, study: Study, answers: Answers, consent: str, clock: Callable[[], float]):
+    def __init__(
+        self,
+        folder: Path,
+        study: Study,
+        answers: Answers,
+        consent: str,
+        clock: Callable[[], float],
+        rng: random.Random,
+    ):
         self._folder, self._study, self._answers, self._clock = folder, study, answers, clock
-        self._consent, self._rng = consent, random.SystemRandom()
+        self._consent, self._rng = consent, rng
         self._template = jinja2.Environment(autoescape=True).from_string((folder / PAGE).read_text())
 
     def page(self, request: Request) -> Response:

@@ -78,12 +78,12 @@ def make_images(
                     f"{len(found)}: give more images, or a smaller --practice or --scored"
                 )
         translator = Translator(snapshot, way, device)
-        fakes = [_write(folder, image) for image in _translated(translator, inputs, pairs[0])]
+        fakes = [write_opaque(folder, image) for image in _translated(translator, inputs, pairs[0])]
         algorithms.append(
             Algorithm(name=source.name, snapshot=str(snapshot.folder), digest=snapshot.digest(), fakes=fakes)
         )
         if not reals:
-            reals = [_write(folder, targets[index]) for index in pairs[1]]
+            reals = [write_opaque(folder, targets[index]) for index in pairs[1]]
     return Study(
         data=manifest.root,
         direction="AB" if direction == "AB" else "BA",
@@ -147,7 +147,7 @@ def _translated(translator: Translator, inputs: DomainImages, indices: Sequence[
         yield translator.translate_batch([inputs[index]])[0]
 
 
-def _write(folder: Path, image: Tensor) -> str:
+def write_opaque(folder: Path, image: Tensor) -> str:
     """Write an image under a random name, which is returned."""
     pixels = windowed(visible(image))
     if len(pixels) == 1:
