@@ -13,8 +13,11 @@ Each participant gets one link of FOLDER/links.txt. FOLDER/consent.txt is the te
 start the server again. Give images that were not trained on.
 """
 
+import os
+import shutil
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,7 +30,7 @@ from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.config.yaml_tree import check_tree
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 from cyclegan_dist.registry.sources import open_source, refuse_missing_source
-from cyclegan_dist.storage.files import lock, write_atomic
+from cyclegan_dist.storage.files import hidden, lock, write_atomic
 from cyclegan_dist.study.design import CONSENT, STUDY, Protocol, open_study, write_study
 
 
@@ -104,11 +107,12 @@ def make(command: StudyCommand) -> Path:
     ends = [Path(source).name for source in command.sources]
     names = ends if len(set(ends)) == len(ends) else command.sources
     sources = [Source(name, open_source(source)) for name, source in zip(names, command.sources, strict=True)]
-    out = command.out
+    draft = hidden(command.out)
+    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        draft.mkdir(parents=True)
         study = make_images(
-            out,
+            draft,
             sources,
             manifest,
             command.direction,
@@ -117,14 +121,17 @@ def make(command: StudyCommand) -> Path:
             count=command.count,
             device=command.device,
         )
-        write_atomic(out / CONSENT, consent_text(protocol))
-        write_atomic(out / PAGE, page_template())
-        write_study(study, out)
+        write_atomic(draft / CONSENT, consent_text(protocol))
+        write_atomic(draft / PAGE, page_template())
+        write_study(study, draft)
+        os.replace(draft, command.out)
     except OSError as error:
-        raise UsageError(f"cannot write {out}: {error.strerror or error}; choose another --out") from error
+        raise UsageError(f"cannot write {command.out}: {error.strerror or error}; choose another --out") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     listed = ", ".join(names)
-    print(f"study: {out}, {listed} on {len(study.reals)} real images of domain {command.direction[1]}")
-    return out
+    print(f"study: {command.out}, {listed} on {len(study.reals)} real images of domain {command.direction[1]}")
+    return command.out
 
 
 def serve(folder: Path, command: StudyCommand) -> None:
@@ -147,8 +154,7 @@ def serve(folder: Path, command: StudyCommand) -> None:
         listener = listen(command.host, command.port)
         if not is_loopback(listener):
             print(f"warning: anyone with a link who can reach {command.host} can take part", file=sys.stderr)
-        answers = Answers(folder)
-        with listener:
+        with listener, closing(Answers(folder)) as answers:
             own = urlsplit(command.url).hostname
             hosts = AllowedHosts.of(listener, (command.host, *command.allowed_hosts, *([own] if own else [])))
             url = command.url or address(listener)
@@ -156,7 +162,6 @@ def serve(folder: Path, command: StudyCommand) -> None:
             links = make_links(folder, answers, url, wanted, time.time() + 86_400 * command.days)
             text = f"serving {folder} at {url}, {len(links)} links in {folder / LINKS} (Ctrl-C ends it)"
             run_until_signal(make_app(folder, study, answers, consent, hosts), listener, text)
-        answers.close()
 
 
 def report(folder: Path) -> None:
