@@ -17,7 +17,7 @@ ROOMS = [
     ["orchestration"],
     ["operations"],
     ["promotion", "paper"],
-    ["sweep"],
+    ["sweep", "study"],
     ["evaluation"],
     ["training"],
     ["registry", "service", "translation"],

@@ -1,8 +1,8 @@
 """Answers of a `MethodConfig` that are the same for most methods. Does not import torch."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from cyclegan_dist.networks.config import AnyGeneratorConfig, DiscriminatorConfig
+from cyclegan_dist.networks.config import DiscriminatorConfig
 
 
 class MethodDefaults:
@@ -12,7 +12,7 @@ class MethodDefaults:
 
     input_nc: int
     output_nc: int
-    generator: AnyGeneratorConfig
+    generator: Any  # AnyGeneratorConfig, of which each method has its own kind
     discriminator: DiscriminatorConfig
 
     @property
@@ -49,4 +49,4 @@ class MethodDefaults:
 
     @property
     def batch_norm(self) -> bool:
-        return "batch" in (self.generator.norm, self.discriminator.norm)
+        return "batch" in (getattr(self.generator, "norm", ""), self.discriminator.norm)  # coupled ones have none

@@ -14,6 +14,7 @@ REFUSED = {
     "promote": ["run", "--name", "horses"],
     "translate": ["nowhere", "images", "out"],
     "serve": ["nowhere"],
+    "study": ["nowhere", "--data", "data"],
     "export": ["nowhere", "out"],
     "convert": ["nowhere", "out"],
     "gallery": ["nowhere", "a", "b", "out"],

@@ -1,0 +1,1 @@
+"""The real-or-fake study with people: its images, its server, its answers and its report."""
