@@ -1,10 +1,9 @@
-"""Models of one direction, as pix2pix and CUT train them: translated, evaluated, shown, exported, served and promoted."""
+"""Models of one direction, as pix2pix and others train them: translated, evaluated, shown, exported, served, promoted."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -19,7 +18,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation import evaluate
 from cyclegan_dist.evaluation.figures import Figure
 from cyclegan_dist.evaluation.measure import Evaluation
-from cyclegan_dist.methods.pix2pix_config import Pix2PixConfig
+from cyclegan_dist.methods.available import METHODS
 from cyclegan_dist.models.snapshot import Snapshot, save_snapshot
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_dist.promotion.gate import Gate, decide
@@ -33,23 +32,27 @@ Command = Callable[..., Answer]
 IN_MLFLOW = [*MLFLOW, pytest.mark.filterwarnings("ignore::Warning")]
 
 GENERATOR, DISCRIMINATOR = GeneratorConfig(arch="resnet", ngf=4, n_blocks=1), DiscriminatorConfig(ndf=4, n_layers_D=1)
-NETWORKS = {
+METHOD = {
+    "gan_mode": "lsgan",
     "generator": {"arch": "resnet", "ngf": 4, "n_blocks": 1},
     "discriminator": {"ndf": 4, "n_layers_D": 1},
 }
-METHODS: dict[str, dict[str, Any]] = {
-    "pix2pix": {"name": "pix2pix", "gan_mode": "lsgan", **NETWORKS},
-    "cut": {"name": "cut", "nce_patches": 16, **NETWORKS},
+OPTIONS: dict[str, dict] = {
+    "pix2pix": {"name": "pix2pix"},
+    "simgan": {"name": "simgan", "pool_size": 3},
+    "feature_gan": {"name": "feature_gan", "pool_size": 3, "features_size": 16},
+    "cut": {"name": "cut", "nce_patches": 16},
 }
-CURVES = {
-    "pix2pix": ["G_AB", "D_B", "L1_B", "D", "G"],
-    "cut": ["G_AB", "D_B", "NCE_A", "NCE_B", "D", "G"],
-}
+
+
+@pytest.fixture(params=OPTIONS)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture
-def snapshot(tmp_path: Path) -> Path:
-    config = Pix2PixConfig(generator=GENERATOR, discriminator=DISCRIMINATOR)
+def snapshot(tmp_path: Path, name: str) -> Path:
+    config = METHODS[name](generator=GENERATOR, discriminator=DISCRIMINATOR)
     translators = config.build(rank_seed=0).translators
     preprocess = {"preprocess": "resize_and_crop", "load_size": 20, "crop_size": 16}
     facts = {"run": "one way", "nimg": 4, "step": 4, "preprocess": preprocess}
@@ -65,19 +68,26 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "out"
 
 
-@pytest.fixture(params=METHODS)
-def run(request: pytest.FixtureRequest, pairs: Path, own_home: Path) -> Config:
+@pytest.fixture
+def run(pairs: Path, own_home: Path, name: str) -> Config:
     """A run of two steps."""
     config = make_run(
-        own_home, method=METHODS[request.param], data__path=str(pairs), every__samples=4, every__log=2, stop_after=4
+        own_home,
+        method={**METHOD, **OPTIONS[name]},
+        data__path=str(pairs),
+        every__samples=4,
+        every__log=2,
+        stop_after=4,
     )
     go(config)
     return config
 
 
-def test_the_other_direction_is_refused_in_one_line(snapshot: Path, tmp_path: Path, command: Command) -> None:
+def test_the_other_direction_is_refused_in_one_line(
+    snapshot: Path, name: str, tmp_path: Path, command: Command
+) -> None:
     opened = Snapshot.open(snapshot)
-    assert (opened.method, opened.directions, opened.channels("AB")) == ("pix2pix", ("AB",), (3, 3))
+    assert (opened.method, opened.directions, opened.channels("AB")) == (name, ("AB",), (3, 3))
     assert sorted(path.name for path in snapshot.iterdir()) == ["G_AB.safetensors", "card.json"]
     images = write_images(tmp_path / "in", 2)
     assert command(translate.main, snapshot, images, tmp_path / "out")[0] == 0
@@ -120,7 +130,8 @@ def test_its_run_has_findings_and_a_gallery_of_its_own_losses(
     monkeypatch.setattr("matplotlib.axes.Axes.plot", lambda *_, label, **__: drawn.append(label))
     monkeypatch.setattr("matplotlib.axes.Axes.legend", lambda *_, **__: None)
     assert command(gallery.main, run.run_dir, *folders, tmp_path / "page")[0] == 0
-    assert drawn == CURVES[run.method.name]
+    content = [loss for loss in run.method.losses if loss not in ("G_AB", "D_B", "D", "G")]
+    assert drawn == ["G_AB", "D_B", *content, "D", "G"] and content
     assert (tmp_path / "page" / "index.html").read_text().count("<figure>") == 7  # of domain A alone
     assert len(list((run.run_dir / "samples").iterdir())) == 1
 
@@ -131,11 +142,11 @@ def test_it_is_exported(snapshot: Path, tmp_path: Path, command: Command) -> Non
     assert Snapshot.open(tmp_path / "out").digest() == Snapshot.open(snapshot).digest()
 
 
-def test_it_is_served(snapshot: Path) -> None:
+def test_it_is_served(snapshot: Path, name: str) -> None:
     with running(snapshot) as url:
         page = requests.get(url, timeout=10).text
         assert 'value="AB" checked' in page and 'value="BA"' not in page
-        assert '<figure id="reconstruction" hidden>' in page and "pix2pix" in page
+        assert '<figure id="reconstruction" hidden>' in page and name in page
         one, two = (post(f"{url}translate{query}", data=picture()) for query in ("", "?direction=AB"))
         assert one.status_code == 200 and one.content == two.content
         refusal = post(f"{url}translate?direction=BA", data=picture())
@@ -154,6 +165,30 @@ def test_a_gate_compares_what_both_have() -> None:
     assert not decide(Gate(figure="kd/untrained_AB"), evaluation("AB"), evaluation("AB", "BA")).passed
 
 
+@pytest.mark.parametrize("name", ["feature_gan"])
+def test_the_network_that_trained_it_cannot_evaluate_it(
+    snapshot: Path, pairs: Path, own_home: Path, command: Command
+) -> None:
+    card = json.loads((snapshot / "card.json").read_text())
+    assert card["trained_with"] == ["efficientnet_lite0"]
+    arguments = [snapshot, "--data", pairs, "--device", "cpu", "--features", "efficientnet_lite0"]
+    refusal = "was trained with efficientnet_lite0, which cannot evaluate it: give another"
+    code, _, err = command(evaluate.main, *arguments)
+    assert code == 2 and err == f"error: features efficientnet_lite0: snapshot {snapshot} {refusal}\n"
+    code, _, err = command(evaluate.main, *arguments, "--metrics", "content")  # without features
+    assert code == 0, err
+    assert command(export.main, snapshot, own_home / "out", "--formats", "safetensors")[0] == 0
+    assert Snapshot.open(own_home / "out").trained_with == ("efficientnet_lite0",)
+    changes = {"method": {**METHOD, **OPTIONS["feature_gan"]}, "data__path": str(pairs), "held_out__data": str(pairs)}
+    held_out = {"held_out__features": "efficientnet_lite0", "held_out__best": "kd/efficientnet_lite0"}
+    with pytest.raises(UsageError, match=refusal):
+        make_run(own_home, **changes, **held_out)
+    with pytest.raises(UsageError, match="features vgg16:/no/file: there is no file /no/file"):
+        make_run(own_home, **changes, method__features="vgg16:/no/file")
+    make_run(own_home, **changes)
+
+
+@pytest.mark.parametrize("name", ["feature_gan"])
 class TestMlflow:
     pytestmark = IN_MLFLOW
 
@@ -161,9 +196,17 @@ class TestMlflow:
     def test_it_is_promoted_and_loaded_by_its_name(self, run: Config, pairs: Path, own_home: Path) -> None:
         import mlflow
 
+        from cyclegan_dist.data.manifest import READING, open_manifest
+        from cyclegan_dist.evaluation.config import EvaluationConfig
+        from cyclegan_dist.promotion.promote import Promotion
         from tests.promotion.setting import promoting
+        from tests.training.trainings import ALONE
 
         with promoting(run, pairs, own_home) as setting:
+            manifest, gate = open_manifest(str(pairs), (*READING, "name")), Gate(figure="kd/efficientnet_lite0")
+            judge = EvaluationConfig(features="efficientnet_lite0")
+            with pytest.raises(UsageError, match="was trained with efficientnet_lite0, which cannot evaluate it"):
+                Promotion("horses", manifest, gate, judge, ALONE)(setting.candidate())
             assert setting.promote(setting.candidate(), dry_run=True).verdict.passed
             assert setting.promote(setting.candidate()).champion == "1"
             translator = cyclegan_dist.load("models:/horses@champion", device="cpu")
@@ -172,8 +215,9 @@ class TestMlflow:
         expected = cyclegan_dist.load(run.run_dir, device="cpu").translate(image)
         assert translator.translate(image).tobytes() == expected.tobytes()
         text = next(Path(there).rglob("README.md")).read_text()
-        assert f"from domain A to B, trained with the method {run.method.name}" in text and "CycleGAN" not in text
+        assert "from domain A to B, trained with the method feature_gan" in text and "CycleGAN" not in text
         assert "Measured on 6 images of A and 6 images of B" in text
+        assert "Features of efficientnet_lite0 took part in the training; it cannot evaluate this model." in text
 
     def test_it_is_an_mlflow_model(self, snapshot: Path) -> None:
         from cyclegan_dist.models.mlflow_model import ImageTranslator

@@ -37,7 +37,7 @@ def test_user_errors_are_one_line(run_dir: Path, dataset: Path, tmp_path: Path, 
         ([run_dir, "--data", tmp_path / "none"], "no data set at"),
         ([tmp_path / "none", "--data", dataset], "neither a snapshot nor a run"),
         ([run_dir, "--data", dataset, "--metrics", "fid"], "unknown metric 'fid'"),
-        ([run_dir, "--data", dataset, "--features", "inception:x"], "give features_sha256"),
+        ([run_dir, "--data", dataset, "--features", "inception:x"], "there is no file x"),
         (["models:/none@champion", "--data", dataset], "there is no MLflow store at sqlite:"),
         ([run_dir, "--data", dataset, "--out", "/proc/x"], "cannot write /proc/x"),
     ):

@@ -10,7 +10,7 @@ import torchvision
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
-from cyclegan_dist.evaluation.features import feature_network
+from cyclegan_dist.evaluation.features import INCEPTION, feature_network
 
 CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (3, 3, 20, 24), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -56,8 +56,14 @@ def test_the_fid_inception_is_called_kid_and_fid(tmp_path: Path, monkeypatch: py
     features = feature_network(f"inception:{file}", CPU, digest(file))
     assert (features.kernel, features.frechet) == ("kid", "fid")
     assert features.of(IMAGES).shape == (3, 2048)
-    with pytest.raises(UsageError, match="give features_sha256"):
-        EvaluationConfig(features=f"inception:{file}")
+    with pytest.raises(UsageError, match=f"not {INCEPTION[1]}: they are not what you trust"):
+        feature_network(f"inception:{file}", CPU)
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("cyclegan_dist.evaluation.features.INCEPTION", (f"{tmp_path.as_uri()}/it.pth", digest(file)))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    file.rename(tmp_path / "hub" / "checkpoints" / "it.pth")  # as downloaded before
+    assert torch.equal(feature_network("inception", CPU).of(IMAGES), features.of(IMAGES))
 
 
 def test_a_file_with_code_in_it_is_not_run(tmp_path: Path) -> None:
@@ -72,7 +78,7 @@ def test_a_file_with_code_in_it_is_not_run(tmp_path: Path) -> None:
 
 
 def test_invalid_options_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"give untrained, .*inception:FILE"):
+    with pytest.raises(UsageError, match=r"give untrained, .*inception, or NAME:FILE"):
         feature_network("vgg16", CPU)
     with pytest.raises(UsageError, match="cannot be read"):
         feature_network(f"resnet18:{tmp_path / 'none'}", CPU)
