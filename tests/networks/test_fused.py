@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cyclegan_dist.networks import fused
 from cyclegan_dist.networks.build import build_discriminator, build_generator
-from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
+from cyclegan_dist.networks.config import CoupledConfig, DiscriminatorConfig, GeneratorConfig, InitConfig
 from tests.networks.kernels import imported, relative, values_and_gradients
 
 NHWC = torch.channels_last
@@ -90,6 +90,34 @@ def test_values_and_gradients_equal_those_layer_by_layer_in_nhwc_only(name, monk
     assert len(without) == sum(isinstance(layer, nn.InstanceNorm2d) for layer in network.modules())
     assert not layouts.wrong
     assert layouts.convolutions == 2 * sum(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in ours.modules())
+
+
+class Parts(nn.Module):
+    """All that methods compute with a network apart from its translation, at once."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = self.network.pair(x) if hasattr(self.network, "pair") else self.network.features(x, (0, 4, 7, 10, 20))
+        return torch.cat([output.flatten() for output in outputs]).view(1, 1, 1, -1)
+
+
+@pytest.mark.parametrize("arch", ["resnet", "coupled"])
+def test_parts_of_a_network_equal_those_layer_by_layer(arch: str) -> None:
+    torch.manual_seed(0)
+    config = GeneratorConfig(ngf=2, n_blocks=2) if arch == "resnet" else CoupledConfig(ngf=2, n_blocks=0, n_z=3)
+    network = Parts(build_generator(3, 2, config, InitConfig()))
+    x = torch.randn(1, 3, 8, 8) if arch == "resnet" else torch.randn(1, 3, 3, 3)
+    for p in network.parameters():
+        nn.init.normal_(p, 0.0, 0.05)
+    ours = copy.deepcopy(network)
+    fused.use_fused_layers(ours)
+    expected, found = values_and_gradients(network.double(), x.double()), values_and_gradients(ours, x)
+    assert max(relative(found[name], expected[name]) for name in found) < 5e-5
+    without = {name: expected[name].abs().max() for name in expected.keys() - found}
+    assert all(name.endswith("bias") and largest < 1e-10 for name, largest in without.items())  # before norms
 
 
 def test_autocast_computes_in_sixteen_bits_and_casts_each_weight_once(monkeypatch) -> None:
