@@ -232,8 +232,11 @@ def _read(file: pa.NativeFile, root: str, columns: list[str]) -> tuple[pa.Table,
         table = table.cast(pa.schema([pa.unify_schemas([SCHEMA, SOURCE]).field(name) for name in columns]))
         _refuse_strange(table, facts["shards"])
         return table, facts
-    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError):
-        raise UsageError(f"{root}/{MANIFEST} is not a manifest that {pipeline_command('prepare')} wrote") from None
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UsageError(
+            f"{root}/{MANIFEST} is not a manifest that {pipeline_command('prepare')} wrote ({reason})"
+        ) from None
 
 
 def _refuse_strange(table: pa.Table, shards: dict[str, dict[str, Any]]) -> None:
