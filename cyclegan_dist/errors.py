@@ -1,6 +1,7 @@
 """Errors that a user can fix, and how commands report them."""
 
 import difflib
+import errno
 import importlib.util
 import re
 import sys
@@ -8,6 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
+
+# Not an error of the program: permissions, and storage that fails or is gone.
+OF_STORAGE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENOSPC, errno.EDQUOT)
+}
 
 
 class UsageError(Exception):
@@ -18,8 +24,8 @@ class UsageError(Exception):
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command's main function and exit with its code; a UsageError, or a package that is not installed, becomes
-    one line on standard error and code 2.
+    """Run a command's main function and exit with its code. A UsageError, a package that is not installed, and an error
+    of the storage under a path become one line on standard error and code 2.
     """
     try:
         code = main() or 0
@@ -31,6 +37,12 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         if package in ("", "cyclegan_dist", "pipelines"):
             raise
         print(f"error: this needs the package {package}: pip install {package}", file=sys.stderr)
+        code = 2
+    except OSError as error:
+        if error.errno not in OF_STORAGE or error.filename is None:
+            raise
+        advice = "restore access to it, and run the same command again"
+        print(f"error: {error.filename}: {error.strerror}; {advice}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -93,7 +93,10 @@ class LocalStorage:
             raise PermissionError(f"{self.path} cannot be written")
 
     def steps(self) -> list[int]:
-        names = [CHECKPOINT_NAME.match(path.name) for path in self.path.glob("step-*")]
+        try:
+            names = [CHECKPOINT_NAME.match(name) for name in os.listdir(self.path)]
+        except (FileNotFoundError, NotADirectoryError):  # nothing was saved; any other error hides what was
+            return []
         return sorted(int(name[1]) for name in names if name)
 
     @contextmanager

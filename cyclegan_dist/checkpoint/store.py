@@ -9,6 +9,7 @@ A checkpoint that is damaged, or of another run, is passed over. It is renamed a
 not count among the newest.
 """
 
+import contextlib
 import hashlib
 import threading
 import time
@@ -213,22 +214,29 @@ class CheckpointStore:
 
     def has(self, step: int) -> bool:
         """Whether there is a checkpoint of `step` that was not passed over; all ranks get rank 0's result."""
-        return self.world.broadcast(
-            self.world.is_first and step not in self._passed_over and step in self.storage.steps()
-        )
+        found = False
+        if self.world.is_first and step not in self._passed_over:
+            with contextlib.suppress(OSError):
+                found = step in self.storage.steps()
+        return self.world.broadcast(found)
 
     def latest(self) -> str:
         """The newest checkpoint, described for a message."""
-        steps = self.storage.steps()
+        try:
+            steps = self.storage.steps()
+        except OSError as error:
+            return f"the newest checkpoint, once {self.storage} can be read ({error.strerror or error})"
         return f"the checkpoint of step {steps[-1]}" if steps else "no checkpoint yet"
 
     def load_latest(self) -> Restored | None:
         """The newest checkpoint of this run whose files are valid on every rank, or None if there never was one.
 
         Raises:
-            UsageError: if there are checkpoints but none is valid.
+            UsageError: if there are checkpoints but none is valid, or it cannot be seen whether there are.
         """
-        steps = self.world.broadcast(self.storage.steps()[::-1] if self.world.is_first else None)
+        steps = self.world.broadcast(self._steps_or_error() if self.world.is_first else "")
+        if isinstance(steps, str):
+            raise UsageError(f"the checkpoints in {self.storage} cannot be read, to resume from: {steps}")
         for step in steps:
             try:
                 restored, problem = load(self.storage, step, self.world, self._identity), None
@@ -246,6 +254,12 @@ class CheckpointStore:
         if steps:
             raise UsageError(f"no valid checkpoint in {self.storage}: restore one, or start a run of another name")
         return None
+
+    def _steps_or_error(self) -> list[int] | str:
+        try:
+            return self.storage.steps()[::-1]
+        except OSError as error:
+            return str(error)
 
     def same_config(self, restored: Restored) -> bool:
         """Whether a checkpoint was saved with the config that the run has now, as far as that is known."""

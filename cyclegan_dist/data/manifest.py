@@ -11,7 +11,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -180,15 +180,16 @@ def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
         raise UsageError(f"{path}: pipe: URLs run commands and are refused; give a folder or an fsspec URL")
     refuse_password(path, "the data set")
     root = path.removesuffix(MANIFEST).rstrip("/") or "."
-    with _local(root) as (file, recorded):
-        with file.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
+    with _local(root) as (file, recorded), ExitStack() as stack:
+        content = pa.OSFile(str(file))  # opened once: another data set may be written to this place meanwhile
+        stack.callback(content.close)
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
         if recorded not in ("", digest):
             raise UsageError(
                 f"{root}/{MANIFEST} is damaged: it is not the file that {CHECKSUM} beside it records; restore it, or "
                 "prepare the data set again"
             )
-        table, facts = _read(file, root, ["domain", *(name for name in columns if name != "domain")])
+        table, facts = _read(content, root, ["domain", *(name for name in columns if name != "domain")])
     values = {domain: facts["values"].get(domain) for domain in DOMAINS}
     bands = {domain: facts.get("bands", {}).get(domain) for domain in DOMAINS}
     paired, partly = facts.get("paired") is True, facts.get("paired") == "some"
@@ -235,9 +236,10 @@ def _recorded(root: str) -> str:
     return ""
 
 
-def _read(file: Path, root: str, columns: list[str]) -> tuple[pa.Table, dict[str, Any]]:
+def _read(file: pa.NativeFile, root: str, columns: list[str]) -> tuple[pa.Table, dict[str, Any]]:
     """The columns, and what the file's metadata says about the shards."""
     try:
+        file.seek(0)
         schema = pq.read_schema(file)
         facts = json.loads((schema.metadata or {})[b"cyclegan_dist"])
         if facts["version"] not in (VERSION, DEEP_VERSION):
@@ -254,8 +256,11 @@ def _read(file: Path, root: str, columns: list[str]) -> tuple[pa.Table, dict[str
         table = table.cast(pa.schema([pa.unify_schemas([SCHEMA, SOURCE]).field(name) for name in columns]))
         _refuse_strange(table, facts["shards"])
         return table, facts
-    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError):
-        raise UsageError(f"{root}/{MANIFEST} is not a manifest that {pipeline_command('prepare')} wrote") from None
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UsageError(
+            f"{root}/{MANIFEST} is not a manifest that {pipeline_command('prepare')} wrote ({reason})"
+        ) from None
 
 
 def _refuse_strange(table: pa.Table, shards: dict[str, dict[str, Any]]) -> None:

@@ -1,5 +1,6 @@
 """The Ray cluster: joining or starting one, its capacity, and stop signals."""
 
+import functools
 import importlib
 import os
 import shutil
@@ -16,6 +17,7 @@ from typing import Any
 
 import ray
 import ray.exceptions
+from ray._private import services
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.stop_signals import NEVER_AT_ONCE, handle_stop_signals
@@ -62,8 +64,22 @@ def own_cluster(stack: ExitStack) -> dict[str, Any]:
     closed = stack.enter_context(socket.socket())
     closed.bind(("127.0.0.1", 0))
     os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    stack.enter_context(_own_process_groups())
     settings = {"address": "local", "_node_ip_address": "127.0.0.1", "_temp_dir": temporary}
     return {**settings, "include_dashboard": False}
+
+
+@contextmanager
+def _own_process_groups() -> Iterator[None]:
+    """Start Ray's processes in process groups of their own. `timeout`, Slurm and a terminal that closes send a signal
+    to the launcher's whole group, which would end them before the ranks have saved a checkpoint.
+    """
+    start = services.ConsolePopen  # a private class of Ray
+    services.ConsolePopen = functools.partial(start, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = start
 
 
 def room_for(config: Config) -> tuple[int, bool]:

@@ -107,8 +107,11 @@ def _give_up(config: Config, error: ray.train.TrainingFailedError) -> NoReturn:
 
 
 def _newest_step(config: Config) -> int:
-    """The step of the newest checkpoint, or 0."""
-    return max(storage_at(config.checkpoint_path).steps(), default=0)
+    """The step of the newest checkpoint, or 0; also if the storage does not answer, which ranks report."""
+    try:
+        return max(storage_at(config.checkpoint_path).steps(), default=0)
+    except OSError:
+        return 0
 
 
 def _raise_failure(config: Config) -> None:

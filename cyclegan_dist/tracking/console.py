@@ -1,6 +1,7 @@
 """Progress of a run: a live line on a terminal, plain lines elsewhere."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from rich.table import Column
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import follow
 
+AGAIN_S = 2.0  # between two tries to read a journal that cannot be read
+
 
 def watch(run_dir: Path, offset: int, done: threading.Event, console: Console) -> None:
     """Print the run's journal from byte `offset` on, until `done` is set and the rest is printed."""
@@ -19,7 +22,7 @@ def watch(run_dir: Path, offset: int, done: threading.Event, console: Console) -
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True, expand=True) as bar:
         task = bar.add_task("starting ...", total=None)
         total, line = 0, ""
-        for record, _ in follow(RunFolder(run_dir).journal, offset, done):
+        for record in _records(RunFolder(run_dir).journal, offset, done, console):
             if record["kind"] == "run":
                 total = record["total"]
                 bar.update(task, total=total, completed=record["nimg"])
@@ -32,6 +35,24 @@ def watch(run_dir: Path, offset: int, done: threading.Event, console: Console) -
                 console.print(record["text"], soft_wrap=True, markup=False, highlight=False)
     if console.is_terminal and line:  # the bar is cleared; print the last line again
         console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def _records(path: Path, offset: int, done: threading.Event, console: Console) -> Iterator[dict[str, Any]]:
+    """The journal's records, also after a time in which it could not be read."""
+    failed = False
+    while True:
+        try:
+            for record, offset in follow(path, offset, done):  # noqa: B007, B020 - after an error it goes on there
+                yield record
+            return
+        except OSError as error:
+            if not failed:
+                text = f"the progress of the training cannot be shown: {path}: {error.strerror or error}"
+                console.print(text, soft_wrap=True, markup=False, highlight=False)
+            failed = True
+        if done.is_set():
+            return
+        done.wait(AGAIN_S)
 
 
 def progress_line(record: dict[str, Any], total: int) -> str:

@@ -58,6 +58,8 @@ class Journal:
 
     Attributes:
         ended: whether the run has ended, and no new attempt has started to train since.
+        trained_on: digest of the manifest of the data set that the recorded steps were trained on; empty if there are
+            none, or an older version recorded them.
     """
 
     def __init__(self, run_dir: Path):
@@ -65,6 +67,7 @@ class Journal:
         self._path = RunFolder(run_dir).journal
         self._recorded = {"metrics": -1, "image": -1, "evaluation": -1}  # last step of each
         self._snapshots: set[tuple[str, bool]] = set()
+        self._manifest, self.trained_on = "", ""
         self._failed, self.ended, damaged, end = False, False, 0, 0
         if self._path.exists():
             for line, offset in whole_lines(self._path):
@@ -105,6 +108,10 @@ class Journal:
     def _note(self, record: dict[str, Any]) -> None:
         kind = record["kind"]
         self.ended = _ends(kind, self.ended)
+        if kind == "run":
+            self._manifest = record.get("manifest", "")
+        elif kind == "metrics":
+            self.trained_on = self._manifest
         if kind == "snapshot":
             self._snapshots.add((record["path"], record["final"]))
         elif kind in self._recorded:

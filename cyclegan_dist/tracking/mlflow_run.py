@@ -5,6 +5,7 @@ import getpass
 import os
 import sys
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,10 +25,11 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.storage.files import lock
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import read_records
-from cyclegan_dist.tracking.refused import RefusedRecords, is_invalid
+from cyclegan_dist.tracking.refused import RefusedRecords, is_invalid, is_unclear
 from cyclegan_dist.tracking.sender_state import SenderState, key_of, server_of
 
 BATCH, PARAMS = 1000, 100  # limits of metrics and of parameters in one call of MLflow
+MOST_FAILED = 64  # calls of the search for refused metrics, before one is taken
 LONGEST_TAG = 5000  # characters
 GONE = "RESOURCE_DOES_NOT_EXIST"  # code of MLflow
 KEY_TAG = "cyclegan_dist.key"
@@ -40,11 +42,22 @@ FinalSnapshot = Callable[[str, Path, int], None]
 class MlflowRun:
     """The one MLflow run of a run folder, across resumed trainings and restarted senders. `offset` is the number of
     bytes of the journal that have been read.
+
+    With `isolating`, after failures without progress, a metric is set aside too if MLflow fails for it with an error of
+    its own, twice, and takes others: such as a number that its database cannot hold, which no retry would send.
     """
 
     def __init__(
-        self, run_dir: Path, experiment: str, artifacts: Path, on_final_snapshot: FinalSnapshot, *, parent: str = ""
+        self,
+        run_dir: Path,
+        experiment: str,
+        artifacts: Path,
+        on_final_snapshot: FinalSnapshot,
+        *,
+        parent: str = "",
+        isolating: bool = False,
     ):
+        self._isolating = isolating
         self.run_dir, self.client, self.on_final_snapshot = run_dir, MlflowClient(), on_final_snapshot
         self._points: list[Point] = []  # until `flush`
         self._refused = RefusedRecords(run_dir)
@@ -123,20 +136,44 @@ class MlflowRun:
             self._save_state()
 
     def _log(self, points: list[Point]) -> None:
-        """Send metrics; MLflow takes all of them or none. Refused ones are searched for by halving."""
-        try:
-            self.client.log_batch(self.run_id, metrics=[metric for metric, _, _ in points], synchronous=True)
-        except Exception as error:
-            if not is_invalid(error):
-                raise
-            if len(points) > 1:
-                self._log(points[: len(points) // 2])
-                self._log(points[len(points) // 2 :])
-            elif self._refuses(error):
-                metric, record, offset = points[0]
-                self._refused.add(record, offset, error, metric=metric.key)
-            else:
-                raise
+        """Send metrics; MLflow takes all of them or none. Refused ones are searched for by halving, the largest parts
+        first, so that it shows early whether others are taken.
+        """
+        parts, suspects, taken, failed = deque([points]), list[tuple[Point, Exception]](), False, 0
+        while parts:
+            part = parts.popleft()
+            try:
+                self._log_batch(part)
+                taken = True
+            except Exception as error:
+                failed += 1
+                unclear = self._isolating and is_unclear(error)
+                if not (is_invalid(error) or unclear) or (not taken and failed > MOST_FAILED):
+                    raise
+                if len(part) > 1:
+                    parts += [part[: len(part) // 2], part[len(part) // 2 :]]
+                elif unclear:
+                    suspects.append((part[0], error))
+                elif self._refuses(error):
+                    self._set_aside(part[0], error)
+                else:
+                    raise
+        for point, error in suspects:
+            if not taken:  # the server may be the cause
+                raise error
+            try:
+                self._log_batch([point])
+            except Exception as again:
+                if not is_unclear(again):
+                    raise
+                self._set_aside(point, again)
+
+    def _log_batch(self, points: list[Point]) -> None:
+        self.client.log_batch(self.run_id, metrics=[metric for metric, _, _ in points], synchronous=True)
+
+    def _set_aside(self, point: Point, error: Exception) -> None:
+        metric, record, offset = point
+        self._refused.add(record, offset, error, metric=metric.key)
 
     def _refuses(self, error: Exception) -> bool:
         """Whether an error is due to what was sent, and MLflow still takes what is valid: not if the run is in the

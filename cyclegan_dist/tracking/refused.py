@@ -12,6 +12,7 @@ from cyclegan_dist.tracking.journal import read_records
 from cyclegan_dist.tracking.sender_state import first_line
 
 INVALID = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # codes of MLflow; all others may be of a server in trouble
+UNCLEAR = "INTERNAL_ERROR"
 
 
 def is_invalid(error: Exception) -> bool:
@@ -21,6 +22,11 @@ def is_invalid(error: Exception) -> bool:
     if isinstance(error, MlflowException):
         return error.error_code in INVALID
     return isinstance(error, AttributeError | KeyError | TypeError | ValueError) and not isinstance(error, OSError)
+
+
+def is_unclear(error: Exception) -> bool:
+    """Whether MLflow had an error of its own, which may be due to what was sent, or to the server."""
+    return isinstance(error, MlflowException) and error.error_code == UNCLEAR
 
 
 class RefusedRecords:

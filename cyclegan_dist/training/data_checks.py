@@ -1,6 +1,8 @@
-"""Checks that a data set fits a run's networks and preprocessing, before any rank starts."""
+"""Checks that a data set fits a run: its networks and preprocessing, before any rank starts, and then that all ranks
+read the same one.
+"""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,34 @@ from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.available import AnyMethodConfig
+
+if TYPE_CHECKING:
+    from cyclegan_dist.step.distributed import World  # loads torch, which would delay a launcher's errors
+
+
+def refuse_unequal_data(manifest: Manifest, world: "World", trained_on: str) -> None:
+    """Refuse data sets that differ between ranks, as copies on the nodes' own disks may, and another one than that of
+    the run's recorded steps, which may have been replaced since the launcher's check. All ranks call it together.
+
+    Args:
+        manifest: that this rank has opened.
+        world: this rank among all.
+        trained_on: digest of the data set of the run's recorded steps, on rank 0; empty if there are none.
+
+    Raises:
+        UsageError: on all ranks.
+    """
+    found = world.gather((world.address(), manifest.digest))
+    if others := [f"rank {rank} on {host}" for rank, (host, digest) in enumerate(found) if digest != found[0][1]]:
+        raise UsageError(
+            f"the data set at {manifest.root} is not the same on all ranks: {', '.join(others)} read another one than "
+            "rank 0; copy one data set to all nodes, or give a data.path on storage that all share"
+        )
+    if world.broadcast(trained_on) not in ("", manifest.digest):
+        raise UsageError(
+            f"{manifest.root} is not the data set that this run has been trained on: it was replaced; restore it, or "
+            "give another --name"
+        )
 
 
 def refuse_small_images(manifest: Manifest, config: Config) -> None:

@@ -31,6 +31,7 @@ from cyclegan_dist.step.update import Step
 from cyclegan_dist.storage.files import write_atomic
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import Journal, read_records, recorded_identity, source_commit
+from cyclegan_dist.training.data_checks import refuse_unequal_data
 from cyclegan_dist.training.hooks.log import Log, LogWindow
 from cyclegan_dist.training.hooks.progress import Hooks, Progress
 from cyclegan_dist.training.hooks.quarantine import Quarantine
@@ -200,6 +201,7 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
     # Data: the order of the images.
     pairing, data = config.method.pairing, config.data
     manifest = open_manifest(data.path, READING if pairing == "none" else (*READING, "name"))
+    refuse_unequal_data(manifest, world, journal.trained_on if journal is not None else "")
     manifest = manifest.selected(data.direction, data.max_samples)
     plan = Plan(
         manifest.samples,

@@ -158,11 +158,14 @@ def _start_weights(config: Config) -> "TrainingState | None":
 
 
 def _refuse_other_data(manifest: Manifest, config: Config) -> None:
-    """The data set must be the one that the newest checkpoint was trained on, as the journal names it."""
+    """The data set must be the one that the recorded steps, or the checkpoints, were trained on, as the journal names
+    it.
+    """
     journal = RunFolder(config.run_dir).journal
     try:
-        records = [record for record, _ in read_records(journal, 0) if record["kind"] == "run"]
-        if not records or not storage_at(config.checkpoint_path).steps():
+        found = [record for record, _ in read_records(journal, 0) if record["kind"] in ("run", "metrics")]
+        records = [record for record in found if record["kind"] == "run"]
+        if not records or (len(records) == len(found) and not storage_at(config.checkpoint_path).steps()):
             return
     except OSError:  # no journal, or a storage that does not answer, which is found when it is needed
         return

@@ -51,7 +51,7 @@ def sync(run_dir: Path, done: threading.Event) -> None:
             try:
                 if not before.run_id and before.store != store:  # kept for senders that start elsewhere
                     replace(before, store=store).save(run_dir)
-                _send(run_dir, config, done)
+                _send(run_dir, config, done, isolating=failures >= TRIES - 1)
                 return
             except (MlflowException, OSError) as error:
                 failures = failures + 1 if SenderState.read(run_dir) == before else 1
@@ -66,8 +66,8 @@ def sync(run_dir: Path, done: threading.Event) -> None:
                 done.wait(pause)
 
 
-def _send(run_dir: Path, config: TrackingConfig, done: threading.Event) -> None:
-    """Send what has not been sent, then what is appended, until `done` is set."""
+def _send(run_dir: Path, config: TrackingConfig, done: threading.Event, *, isolating: bool) -> None:
+    """Send what has not been sent, then what is appended, until `done` is set. `isolating` as for `MlflowRun`."""
     folder = RunFolder(run_dir)
     if folder.sweep_journal.exists():
         from cyclegan_dist.tracking.mlflow_sweep import RESULTS, send_sweep
@@ -82,7 +82,8 @@ def _send(run_dir: Path, config: TrackingConfig, done: threading.Event) -> None:
     if next(follow(folder.journal, 0, done), None) is None:  # the run ended before its first record
         return
     with _database_lock():
-        run = MlflowRun(run_dir, config.experiment, home() / "mlartifacts", _log_generators, parent=config.parent)
+        artifacts, tries = home() / "mlartifacts", {"parent": config.parent, "isolating": isolating}
+        run = MlflowRun(run_dir, config.experiment, artifacts, _log_generators, **tries)
     with measuring_system(run.run_id) if config.system_metrics and not done.is_set() else contextlib.nullcontext():
         flushed = time.monotonic()
         for record, offset in follow(folder.journal, run.offset, done):

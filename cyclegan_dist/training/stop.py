@@ -53,7 +53,10 @@ class StopRequest:
 
     def requested(self) -> bool:
         """Whether this rank knows of a stop request, which the others may not know yet."""
-        return bool(self.signal) or self._file.exists()
+        return bool(self.signal) or self._file_exists()
+
+    def _file_exists(self) -> bool:
+        return os.path.exists(self._file)  # False where `Path.exists` raises: a folder that cannot be read now
 
     def agreed(self, step: int, fence: Fence | None = None) -> bool:
         """Whether all ranks must stop after `step`. Every rank must call it after every step.
@@ -67,7 +70,7 @@ class StopRequest:
         now, steps = time.monotonic(), 1
         if last_step >= 0:  # the speed is unknown before the first exchange, also after a resume
             steps = max(1, min(1000, round(self._interval_s * (step - last_step) / max(1e-6, now - last_time))))
-        requested = self.signal or (self._world.is_first and self._file.exists())
+        requested = self.signal or (self._world.is_first and self._file_exists())
         lost = self._world.is_first and fence is not None and fence.lost()
         mine = [float(bool(requested)), float(lost), float(steps * self._world.is_first)]
         stop, superseded, ahead = self._world.max(mine)

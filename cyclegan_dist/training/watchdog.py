@@ -154,5 +154,6 @@ class Watchdog:
         self._closed.set()
         if self._file:
             self._file.close()
-            if not self._path.stat().st_size:
-                self._path.unlink()
+            with contextlib.suppress(OSError):  # an empty file that stays is no reason to fail
+                if not self._path.stat().st_size:
+                    self._path.unlink()

@@ -2,11 +2,13 @@
 
 import os
 import socket
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from ray._private import services
 
 from cyclegan_dist.orchestration.cluster import own_cluster
 
@@ -26,3 +28,16 @@ def test_the_port_that_ray_sends_the_token_to_is_closed_and_reserved(monkeypatch
         folder = Path(settings["_temp_dir"])
         assert folder.is_dir()
     assert not folder.exists()
+
+
+def test_a_signal_to_the_launchers_process_group_does_not_reach_the_processes_of_ray(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://another:1")
+    with ExitStack() as stack:
+        own_cluster(stack)
+        process = services.ConsolePopen(["sleep", "60"], stdin=subprocess.PIPE)
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        assert os.getpgid(process.pid) == process.pid != os.getpgrp()
+    assert services.ConsolePopen is not None and services.ConsolePopen.__name__ == "ConsolePopen"

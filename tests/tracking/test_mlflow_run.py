@@ -302,8 +302,31 @@ def test_what_mlflow_refuses_is_set_aside_once_and_the_rest_is_sent(
     assert len(client.get_metric_history(state.run_id, "good")) == 15
 
 
+def test_what_mlflow_fails_to_store_is_set_aside_after_some_tries_and_the_rest_is_sent(
+    tiny_run: Callable[..., Config], store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import mlflow
+
+    from cyclegan_dist.training import sender
+
+    monkeypatch.setattr(sender, "PAUSE_S", 0)
+    config = tiny_run()
+    journal_of(config, metrics(1, good=1.0))
+    for step in (2**63, *range(3, 9)):  # the first is too large for SQLite's integers
+        append(config.run_dir, "metrics", step=step, nimg=2, values={"good": 1.0, "other": 2.0})
+    append(config.run_dir, "end", status="FINISHED")
+    sender.sync(config.run_dir, SET)
+    client, run_id = mlflow.MlflowClient(), SenderState.read(config.run_dir).run_id
+    assert [len(client.get_metric_history(run_id, name)) for name in ("good", "other")] == [7, 6]
+    assert [(record["step"], record["metric"]) for record in refused(config)] == [(2**63, "good"), (2**63, "other")]
+    assert "Python int too large" in str(refused(config)[0]["reason"])
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert capsys.readouterr().err.count("MLflow refuses metric ") == 2
+
+
+@pytest.mark.parametrize(("code", "tags"), [(3, False), (1, True)], ids=["BAD_REQUEST", "INTERNAL_ERROR"])
 def test_nothing_is_set_aside_while_mlflow_refuses_everything(
-    tiny_run: Callable[..., Config], store: str, monkeypatch: pytest.MonkeyPatch
+    tiny_run: Callable[..., Config], store: str, monkeypatch: pytest.MonkeyPatch, code: int, tags: bool
 ) -> None:
     import mlflow
 
@@ -313,12 +336,14 @@ def test_nothing_is_set_aside_while_mlflow_refuses_everything(
     config = tiny_run()
     journal_of(config, *(metrics(step, good=1.0) for step in range(3)))
 
-    def refuse(*_: object, **__: object) -> None:
-        raise mlflow.MlflowException("no", error_code=3)  # BAD_REQUEST
+    def refuse(*_: object, **arguments: object) -> None:
+        if arguments.get("metrics", True):
+            raise mlflow.MlflowException("no", error_code=code)
 
     with monkeypatch.context() as patch:
         patch.setattr(mlflow.MlflowClient, "log_batch", refuse)
-        patch.setattr(mlflow.MlflowClient, "set_tag", refuse)
+        if not tags:
+            patch.setattr(mlflow.MlflowClient, "set_tag", refuse)
         with pytest.raises(UsageError, match="did not accept the run: no"):
             sender.sync(config.run_dir, SET)
     sender.sync(config.run_dir, SET)

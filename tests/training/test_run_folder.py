@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,12 +11,16 @@ import pytest
 from PIL import Image
 
 from cyclegan_dist.config.config import Config
+from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.data.prepare import prepare
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.orchestration.launch import launch
+from cyclegan_dist.step.distributed import World
+from cyclegan_dist.training.data_checks import refuse_unequal_data
 from cyclegan_dist.training.run_folder import check_run
 from tests.conftest import write_images
+from tests.ranks import run_ranks
 from tests.training.trainings import go, records
 
 MakeRun = Callable[..., Config]
@@ -65,12 +70,38 @@ def test_checking_a_run_writes_nothing_and_another_place_of_the_data_is_accepted
     assert content(config.run_dir) == before
 
 
-def test_data_may_change_before_the_first_checkpoint(tiny_run: MakeRun, tmp_path: Path) -> None:
-    config = tiny_run()
+def test_data_may_change_before_the_first_recorded_step(tiny_run: MakeRun, tmp_path: Path) -> None:
+    config, other = tiny_run(), prepared(tmp_path / "other")
     go(config)
     for path in (config.run_dir / "checkpoints").iterdir():
         path.rename(tmp_path / path.name)
-    assert tiny_run(data__path=prepared(tmp_path / "other")).data.path.endswith("/other/out")
+    with pytest.raises(UsageError, match="is not the data set that run tiny has been trained on"):
+        tiny_run(data__path=other)  # its journal would hold losses of both
+    journal = config.run_dir / "metrics.jsonl"
+    journal.write_text(journal.read_text().splitlines(keepends=True)[0])
+    assert tiny_run(data__path=other).data.path == other
+
+
+def test_a_data_set_that_is_replaced_between_two_attempts_is_refused(tiny_run: MakeRun, tmp_path: Path) -> None:
+    config = tiny_run(data__path=prepared(tmp_path / "data"), stop_after=4)
+    go(config)
+    shutil.rmtree(config.run_dir / "checkpoints")
+    shutil.rmtree(tmp_path / "data")
+    prepared(tmp_path / "data", seed=20)
+    with pytest.raises(UsageError, match="it was replaced; restore it"):
+        go(config)  # as ranks that Ray restarts: the launcher made its checks before
+
+
+def test_ranks_that_read_different_data_sets_are_refused(tmp_path: Path) -> None:
+    paths = [prepared(tmp_path / str(rank), seed=rank) for rank in (0, 1)]
+
+    def work(world: World) -> str:
+        with pytest.raises(UsageError) as error:
+            refuse_unequal_data(open_manifest(paths[world.rank]), world, "")
+        return str(error.value)
+
+    for text in run_ranks(work, 2):
+        assert "is not the same on all ranks: rank 1 on 127.0.0.1 read another one than rank 0" in text
 
 
 def test_a_finished_run_that_cannot_be_resumed_has_still_finished(tiny_run: MakeRun) -> None:
