@@ -120,7 +120,8 @@ class Parts:
             if step:
                 self.journal.message(f"resumed at step {step}, {at.nimg} images, on {self.world.size} ranks")
             elif start := self.state.initialised_from:
-                self.journal.message(f"initialised from {start['source']}: {' '.join(start['parts'])}")
+                other = "; ".join(["", *start.get("other_data", [])])
+                self.journal.message(f"initialised from {start['source']}: {' '.join(start['parts'])}{other}")
             if segments and at.nimg <= segments[-1].nimg:
                 self.journal.message(f"extension {len(segments)} {segments[-1]}")
             if segments and at.nimg < segments[-1].nimg:
@@ -217,8 +218,10 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
     if world.is_first:
         fence.claim()
     storage = storage_at(config.checkpoint_path)
-    own = run_id(config.run_dir, storage, recorded_identity(config.run_dir)) if world.is_first else ""
-    identity = Identity(world.broadcast(own), config.seed, learned_digest(config))
+    own, digest = "", learned_digest(config)
+    if world.is_first:
+        own = run_id(config.run_dir, storage, recorded_identity(config.run_dir), seed=config.seed, config=digest)
+    identity = Identity(world.broadcast(own), config.seed, digest)
     store = CheckpointStore(
         storage,
         world,

@@ -31,6 +31,7 @@ def memory_warning(config: Config, ranks: int, limits: Limits | None = None) -> 
     if ranks * (MOST_PER_RANK + MOST_PER_FEATURE * pixels * config.method.generator.ngf) < limits.memory:
         return ""
     from cyclegan_dist.operations.doctor.footprint import footprint  # these load torch, and it takes seconds
+    from cyclegan_dist.operations.doctor.nodes import LocalFleet
     from cyclegan_dist.operations.doctor.ranks import SERVICES, memory_advice
     from cyclegan_dist.operations.doctor.space import size
 
@@ -39,4 +40,4 @@ def memory_warning(config: Config, ranks: int, limits: Limits | None = None) -> 
     if total <= limits.memory:
         return ""
     found = f"{ranks} rank{'s' * (ranks > 1)} need about {size(total)} of the {size(limits.memory)} here; {fits} fit"
-    return f"warning: {found}. {memory_advice(config, fits)}"
+    return f"warning: {found}. {memory_advice(config, LocalFleet().nodes, fits)}"

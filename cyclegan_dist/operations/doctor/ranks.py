@@ -19,11 +19,8 @@ def check_cores(report: Report, nodes: list[Node], limits: Mapping[str, Limits],
     ranks, on_gpu, room = max_ranks(config, nodes), uses_gpus(config, nodes), sum(places(config, nodes).values())
     kind, threads, workers = "GPUs" if on_gpu else "CPU cores", config.world.threads or 1, config.data.workers
     if ranks > room:
-        found, fits = (
-            f"{ranks} ranks, and places for {room}, one on each of the {kind}",
-            config.largest_world(room or 1),
-        )
-        report.add("red", found, f"Give --world.num_workers {fits}, or add nodes." if room else "Add nodes.")
+        advice = f"Give --world.num_workers {config.largest_world(room)}, or add nodes." if room else "Add nodes."
+        report.add("red", f"{ranks} ranks are more than {room} {kind}", advice, {"ranks": ranks, "room": room})
     here = ranks_of(config, nodes)
     for name, limit in limits.items():
         if (need := here[name] * (threads + workers)) > limit.cores:
@@ -31,7 +28,7 @@ def check_cores(report: Report, nodes: list[Node], limits: Mapping[str, Limits],
             found = f"{name}: {here[name]} ranks with {each} on {limit.cores:g} cores"
             fits = int(limit.cores // (threads + workers))
             ways = ["lower data.workers"] * bool(workers) + ["lower world.threads"] * (threads > 1)
-            ways += [f"give --world.num_workers {fits} for each node"] * bool(fits)
+            ways += fewer_ranks(config, nodes, fits)
             advice = f"They take turns, and steps may take longer: {', or '.join(ways) or 'use fewer ranks'}."
             report.add("yellow", found, advice, {"need": need, "cores": limit.cores, "fit": fits})
     cores = {name: limit.cores for name, limit in limits.items()}
@@ -63,20 +60,32 @@ def check_memory(
         if total > limit.free:
             of = f"of {size(limit.memory)}" if total > limit.memory else f"and {size(limit.free)} are free"
             found = f"{name}: {here[name]} ranks need about {size(total)} {of}; {fits} fit"
-            advice = memory_advice(config, fits)
+            advice = memory_advice(config, nodes, fits)
             report.add("red" if total > limit.memory else "yellow", found, advice, {"need": total, "fit": fits})
         for card in gpus.get(name, ([], 0))[0] if on_gpu else []:
             if 0 < card.memory * MIB < need.card:
                 found = f"{name}: a rank needs about {size(need.card)} of the {size(card.memory * MIB)} of {card.name}"
-                report.add("red", found, memory_advice(config, 0), {"need": need.card, "memory": card.memory * MIB})
+                report.add(
+                    "red", found, memory_advice(config, nodes, 0), {"need": need.card, "memory": card.memory * MIB}
+                )
                 break
     found = f"a rank needs about {size(need.rank)}" + (f", and {size(need.card)} on its GPU" if on_gpu else "")
     report.ok(found, {"rank": need.rank, "first": need.first, "card": need.card})
 
 
-def memory_advice(config: Config, fits: int) -> str:
-    """What to do where only `fits` ranks fit into the memory of a node."""
-    ways = [f"give --world.num_workers {fits} for each node"] * bool(fits)
+def memory_advice(config: Config, nodes: list[Node], fits: int) -> str:
+    """What to do where only `fits` ranks fit into the memory of one of the nodes."""
+    ways = fewer_ranks(config, nodes, fits)
     ways += ["lower optim.micro_batch, which changes no result"] if config.optim.batch_size > 1 else []
     ways += ["lower data.crop_size or method.generator.ngf", "add memory"]
-    return f"{', or '.join(ways)}.".capitalize()
+    text = ", or ".join(ways)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def fewer_ranks(config: Config, nodes: list[Node], fits: int) -> list[str]:
+    """The option for at most `fits` ranks on one of the nodes; none if not even one fits."""
+    if not fits:
+        return []
+    if len(nodes) == 1:
+        return [f"give --world.num_workers {config.largest_world(fits)}"]
+    return [f"start Ray there with --num-{'gpus' if uses_gpus(config, nodes) else 'cpus'}={fits}"]
