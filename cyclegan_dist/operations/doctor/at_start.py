@@ -7,7 +7,7 @@ import shutil
 import sys
 
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.operations.doctor.limits import Limits, limits_here
+from cyclegan_dist.operations.doctor.limits import SERVICES, Limits, limits_here
 
 # Bytes of a rank, besides those for each pixel and feature of the generator's first layer: more than any shipped
 # network needs (850 MB and 580).
@@ -28,11 +28,11 @@ def memory_warning(config: Config, ranks: int, limits: Limits | None = None) -> 
     limits = limits or limits_here()
     images = config.optim.micro_batch or -(-config.optim.batch_size // ranks)
     pixels = images * max(config.data.load_size, config.data.crop_size) ** 2
-    if ranks * (MOST_PER_RANK + MOST_PER_FEATURE * pixels * config.method.generator.ngf) < limits.memory:
+    if ranks * (MOST_PER_RANK + MOST_PER_FEATURE * pixels * config.method.generator.ngf) + SERVICES < limits.memory:
         return ""
     from cyclegan_dist.operations.doctor.footprint import footprint  # these load torch, and it takes seconds
     from cyclegan_dist.operations.doctor.nodes import LocalFleet
-    from cyclegan_dist.operations.doctor.ranks import SERVICES, memory_advice
+    from cyclegan_dist.operations.doctor.ranks import memory_advice
     from cyclegan_dist.operations.doctor.space import size
 
     need = footprint(config, ranks, {}, on_gpu=False)

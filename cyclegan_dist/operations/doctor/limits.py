@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+SERVICES = 1_300_000_000  # bytes that the launcher and Ray's own processes take on one machine
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.operations.doctor.footprint import Values, footprint
 from cyclegan_dist.operations.doctor.hardware import Gpu
-from cyclegan_dist.operations.doctor.limits import Limits
+from cyclegan_dist.operations.doctor.limits import SERVICES, Limits
 from cyclegan_dist.operations.doctor.nodes import Node, max_ranks, places, ranks_of, uses_gpus
 from cyclegan_dist.operations.doctor.report import Report
 from cyclegan_dist.operations.doctor.space import size
 
-SERVICES = 1_300_000_000  # bytes: of the launcher and Ray's own processes on one machine
 MIB = 2**20
 
 
