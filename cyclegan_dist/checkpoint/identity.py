@@ -43,16 +43,20 @@ class Identity:
         return " and ".join(f"{name} {other[name]}, not {own[name]}" for name in own if other[name] != own[name])
 
 
-def run_id(run_dir: Path, storage: Storage, recorded: str) -> str:
+def run_id(run_dir: Path, storage: Storage, recorded: str | None, *, seed: int, config: str) -> str:
     """The id in the run folder, which is written if it is missing or damaged. Call it on rank 0.
 
     Args:
         run_dir: the run folder.
         storage: of its checkpoints.
-        recorded: the id that the run's journal has; empty if it has none.
+        recorded: the id that the run's journal has; empty if it has none, None if the run has not trained in this
+            folder.
+        seed: as `Identity.seed`.
+        config: as `Identity.config`.
 
     Returns:
-        The kept id, else the recorded one, else that of the newest checkpoint, else a new one.
+        The kept id, else the recorded one, else that of the newest checkpoint, else a new one. In a new run folder the
+        newest checkpoint counts only if it has this seed and config: others may keep theirs in the same place.
 
     Raises:
         OSError: if it cannot be written.
@@ -61,14 +65,17 @@ def run_id(run_dir: Path, storage: Storage, recorded: str) -> str:
     with contextlib.suppress(OSError, DamagedError):
         if isinstance(kept := read_checked(path).get("run"), str):
             return kept
-    found = recorded or _of_newest(storage) or uuid.uuid4().hex[:12]
+    newest = {} if recorded else _newest(storage)
+    own = path.exists() or recorded is not None or (newest.get("seed"), newest.get("config")) == (seed, config)
+    found = recorded or (str(newest.get("run", "")) if own else "") or uuid.uuid4().hex[:12]
     write_checked(path, {"run": found})
     return found
 
 
-def _of_newest(storage: Storage) -> str:
+def _newest(storage: Storage) -> Mapping[str, Any]:
+    """The manifest of the newest checkpoint that has one."""
     with contextlib.suppress(OSError):
         for step in reversed(storage.steps()):
             with contextlib.suppress(CheckpointError):
-                return str(parse_manifest(storage.manifest(step)).get("run", ""))
-    return ""
+                return parse_manifest(storage.manifest(step))
+    return {}

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 import fsspec
 
@@ -20,7 +20,7 @@ from cyclegan_dist.errors import storage_errors
 from cyclegan_dist.storage.files import sync
 
 MANIFEST = "manifest.json"
-SET_ASIDE = "damaged-"  # begins the name of a checkpoint that is not one any more
+Aside = Literal["damaged", "foreign"]  # begins the name of a checkpoint that is set aside
 CHECKPOINT_NAME = re.compile(r"step-(\d{9,})$")
 
 
@@ -58,7 +58,7 @@ class Storage(Protocol):
         """Remove a checkpoint; its manifest first."""
         ...
 
-    def set_aside(self, step: int) -> None:
+    def set_aside(self, step: int, why: Aside) -> None:
         """Rename a checkpoint, so that `steps` leaves it out and users can look at it; replaces an earlier one."""
         ...
 
@@ -133,8 +133,8 @@ class LocalStorage:
             (self._done(step) / MANIFEST).unlink()
         shutil.rmtree(self._done(step), ignore_errors=True)
 
-    def set_aside(self, step: int) -> None:
-        aside = self.path / f"{SET_ASIDE}{self._done(step).name}"
+    def set_aside(self, step: int, why: Aside) -> None:
+        aside = self.path / f"{why}-{self._done(step).name}"
         shutil.rmtree(aside, ignore_errors=True)
         os.rename(self._done(step), aside)
 
@@ -204,8 +204,8 @@ class ObjectStorage:
             self._files.rm(self._path(step), recursive=True)
 
     @storage_errors()
-    def set_aside(self, step: int) -> None:
-        aside = f"{self._root}/{SET_ASIDE}step-{step:09d}"
+    def set_aside(self, step: int, why: Aside) -> None:
+        aside = f"{self._root}/{why}-step-{step:09d}"
         with contextlib.suppress(FileNotFoundError):
             self._files.rm(aside, recursive=True)
         self._files.mv(self._path(step), aside, recursive=True)

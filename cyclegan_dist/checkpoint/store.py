@@ -25,7 +25,7 @@ from cyclegan_dist.checkpoint.fence import Fence
 from cyclegan_dist.checkpoint.identity import Identity
 from cyclegan_dist.checkpoint.manifest import SHARED, CheckpointError, dump_manifest, parse_manifest, rank_file
 from cyclegan_dist.checkpoint.restore import ForeignError, Restored, load
-from cyclegan_dist.checkpoint.storage import SET_ASIDE, Storage
+from cyclegan_dist.checkpoint.storage import Aside, Storage
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.distributed import World
 
@@ -75,7 +75,7 @@ class CheckpointStore:
         self._reported = True
         self._unpruned = ""  # why old checkpoints are still there
         self._moved = 0.0  # when the save last wrote something
-        self._passed_over: set[int] = set()
+        self._passed_over: dict[int, Aside] = {}
         self.waiting: Callable[[float], None] = lambda idle_s: None
 
     def save(
@@ -195,11 +195,11 @@ class CheckpointStore:
         """Set aside what was passed over, and delete old checkpoints, but never the one just committed. After a commit
         only: before it, the oldest may be the last good one.
         """
-        self._passed_over.discard(committed)
+        self._passed_over.pop(committed, None)
         steps = self.storage.steps()
-        for step in self._passed_over & set(steps):
-            self.storage.set_aside(step)
-        manifests = {step: self._manifest(step) for step in set(steps) - self._passed_over}
+        for step in self._passed_over.keys() & set(steps):
+            self.storage.set_aside(step, self._passed_over[step])
+        manifests = {step: self._manifest(step) for step in set(steps) - self._passed_over.keys()}
         valid = sorted(step for step, manifest in manifests.items() if manifest)
         scores = {step: manifest["score"] for step, manifest in manifests.items() if manifest}
         best = sorted((step for step in valid if scores[step] is not None), key=lambda step: scores[step])
@@ -241,15 +241,15 @@ class CheckpointStore:
             try:
                 restored, problem = load(self.storage, step, self.world, self._identity), None
             except (CheckpointError, ForeignError) as error:
-                restored, problem = None, str(error)
-            problems = [text for text in self.world.gather(problem) if text]
+                restored, problem = None, (str(error), "foreign" if isinstance(error, ForeignError) else "damaged")
+            problems = [found for found in self.world.gather(problem) if found]
             if not problems:
                 return restored
-            self._passed_over.add(step)
+            text, self._passed_over[step] = problems[0]
             if self.world.is_first:
                 self.warn(
-                    f"{problems[0]}; falling back to the checkpoint before it; the next save renames it to "
-                    f"{SET_ASIDE}step-{step:09d}"
+                    f"{text}; falling back to the checkpoint before it; the next save renames it to "
+                    f"{self._passed_over[step]}-step-{step:09d}"
                 )
         if steps:
             raise UsageError(f"no valid checkpoint in {self.storage}: restore one, or start a run of another name")

@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ def prepare(
 
     Args:
         config: the folders and options.
-        report: called with a line for each file that is left out or changed, and one for each kind of conversion.
+        report: called with a line for each file that is changed or, for the first of each reason, left out; then with
+            one for the others of that reason, and one for each kind of conversion.
         progress: wraps the `total` results for a folder, as `rich.progress.track` does.
         palette: the one that `config.palette_name` names, if it names one.
 
@@ -62,7 +63,9 @@ def prepare(
         _refuse_unpaired(config, names)
     workers = config.workers or os.cpu_count()
     with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        readings = {domain: _reading(pool, config, domain, names[domain], progress, palette) for domain in DOMAINS}
+        readings = {
+            domain: _reading(pool, config, domain, names[domain], report, progress, palette) for domain in DOMAINS
+        }
         summaries = {domain: Summary(domain, reading) for domain, reading in readings.items()}
         encoded = {
             domain: summaries[domain].of(
@@ -90,6 +93,7 @@ def _reading(
     config: PrepareConfig,
     domain: str,
     names: list[str],
+    report: Report,
     progress: Progress,
     palette: Palette | None,
 ) -> Reading:
@@ -116,7 +120,10 @@ def _reading(
     found: Iterable[FoundValues | None] = progress(
         pool.map(work, names, chunksize=chunksize), f"values of {folder}", len(names)
     )
-    return replace(reading, values=choose_range(domain, found, black, white))
+    values = choose_range(domain, found, black, white)
+    if values is None and (black or white):
+        report(f"{domain}: --white and --black do not count, because none of its readable images has more than 8 bits")
+    return replace(reading, values=values)
 
 
 def _refuse_unpaired(config: PrepareConfig, names: dict[str, list[str]]) -> None:
@@ -184,7 +191,7 @@ def _encoded(
         UsageError: after the last image, if too many are unreadable.
     """
     folder = config.a_dir if domain == "A" else config.b_dir
-    bad = 0
+    bad: Counter[str] = Counter()  # by reason
     order = shuffled(names, config.seed)
     work = partial(_try_encode, folder, reading)
     # One chunk at a time limits the encoded images in memory, and the work that is left to finish after an error.
@@ -196,20 +203,37 @@ def _encoded(
                 report(f"{image.note}: {printable(folder / image.name)}")
             yield replace(image, name=_stored_name(config, domain, image.name))
         else:
-            bad += 1
-            report(f"left out {image}")
-    if bad and config.pairs in ("names", "halves"):
-        raise UsageError(f"{bad} images in {folder} are unreadable, so their partners have none: remove the pairs")
-    if bad > config.max_bad_fraction * len(names):
+            if not bad[image.reason]:
+                report(f"left out {printable(folder / image.name)}: {image.reason}")
+            bad[image.reason] += 1
+    for reason, count in bad.items():
+        if count > 1:
+            report(f"left out {count - 1:,} more of {printable(folder)}: {reason}")
+    if not bad:
+        return
+    total, (most, count) = bad.total(), bad.most_common(1)[0]
+    cause = f"{most}" if count == total else f"{count} of them: {most}"
+    if config.pairs not in ("none", "some"):
         raise UsageError(
-            f"{bad} of {len(names)} images in {folder} are unreadable: repair or remove them, "
+            f"{total} images in {folder} cannot be used ({cause}), so their partners have none: remove the pairs"
+        )
+    if total > config.max_bad_fraction * len(names):
+        raise UsageError(
+            f"{total} of {len(names)} images in {folder} cannot be used ({cause}): repair or remove them, "
             f"or raise --max-bad-fraction {config.max_bad_fraction}"
         )
 
 
-def _try_encode(folder: Path, reading: Reading, name: str) -> EncodedImage | str:
-    """The image, or the reason why it cannot be used."""
+@dataclass(frozen=True)
+class _BadFile:
+    """A file that cannot be used, and why."""
+
+    name: str
+    reason: str
+
+
+def _try_encode(folder: Path, reading: Reading, name: str) -> EncodedImage | _BadFile:
     try:
         return encode_file(folder, name, reading)
     except UnreadableImageError as error:
-        return f"{printable(folder / name)}: {error}"
+        return _BadFile(name, str(error))

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError, pipeline_command
+from cyclegan_dist.operations.doctor.at_start import warn_of_memory
 from cyclegan_dist.storage.layout import Status
 from cyclegan_dist.tracking.sender_state import SenderState
 from cyclegan_dist.training.observing import observing
@@ -76,6 +77,8 @@ def restart(reason: str) -> NoReturn:
 
 def _in_this_process(config: Config, extend: int, *, alone: bool) -> int:
     """Train as one of torchrun's ranks, or alone."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        warn_of_memory(config, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     from cyclegan_dist.orchestration.plugins import PLUGINS  # loads torch and all that a rank needs
     from cyclegan_dist.training.local_rank import train_here
 

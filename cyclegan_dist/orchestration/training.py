@@ -1,9 +1,11 @@
 """Training on a Ray cluster: joins or starts it, and forwards stop requests to the run."""
 
+import os
 from contextlib import AbstractContextManager
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.operations.doctor.at_start import warn_of_memory
 from cyclegan_dist.orchestration.cluster import RestartNeededError, cluster, in_thread, room_for, stop_signals
 from cyclegan_dist.storage.layout import RunFolder, Status
 
@@ -30,6 +32,8 @@ def train_on_ray(
         from cyclegan_dist.orchestration.ranks import fit
 
         workers, use_gpu = _workers(config, refuse=not restarted)
+        if not os.environ.get("RAY_ADDRESS"):  # all ranks are on this machine
+            warn_of_memory(config, max(workers) if isinstance(workers, tuple) else workers)
         with started, stop_signals(RunFolder(config.run_dir).stop.touch) as stopped_by:
             try:
                 status = in_thread(lambda: fit(config, workers, use_gpu))

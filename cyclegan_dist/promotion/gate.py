@@ -18,7 +18,7 @@ from cyclegan_dist.networks.bounds import Ge
 Detector = Literal["do-nothing", "collapsed", "inverted", "discriminator-won"]
 
 
-@checked(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@checked(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class Gate:
     """The rule by which a candidate becomes champion.
 

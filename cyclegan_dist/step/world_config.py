@@ -27,8 +27,8 @@ class WorldConfig:
     timeout_s: Annotated[float, Gt(0)] = 30.0
     """Timeout in seconds of waiting for another rank during training; ten times as long during set-up."""
     save_timeout_s: Annotated[float, Gt(0)] = 600.0
-    """Timeout in seconds of writing files: of a checkpoint without progress, of a snapshot, of sample images. The rank
-    ends then."""
+    """Timeout in seconds of writing files: of a checkpoint without progress, of a snapshot, of sample images, and of
+    what a run writes before it trains. The process ends then."""
     max_failures: Annotated[int, Ge(0)] = 3
     """Times that Ray Train restarts the ranks from the last checkpoint after a crash, without a new checkpoint in
     between."""

@@ -183,12 +183,12 @@ def read_records(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]
             yield record, end
 
 
-def recorded_identity(run_dir: Path) -> str:
-    """The identity in the newest record of a start of the run; empty if there is none."""
+def recorded_identity(run_dir: Path) -> str | None:
+    """The identity in the newest record of a start of the run; empty if those have none, None if there is no record."""
     path = RunFolder(run_dir).journal
     records = (record for record, _ in read_records(path, 0)) if path.exists() else ()
-    found = [record["identity"] for record in records if record["kind"] == "run" and "identity" in record]
-    return str(found[-1]) if found else ""
+    found = [str(record.get("identity", "")) for record in records if record["kind"] == "run"]
+    return next(filter(None, reversed(found)), "") if found else None
 
 
 def follow(path: Path, offset: int, done: threading.Event, poll_s: float = 0.2) -> Iterator[tuple[dict[str, Any], int]]:

@@ -40,6 +40,7 @@ from cyclegan_dist.training.hooks.saving import SaveCheckpoint, SaveSnapshot
 from cyclegan_dist.training.hooks.weight_consistency import WeightConsistency
 from cyclegan_dist.training.run_state import RunState
 from cyclegan_dist.training.segments import end_of, plain_segments, read_segments
+from cyclegan_dist.training.write_limit import limited_writes
 
 MOST_UNCHECKED = 100  # steps
 
@@ -125,7 +126,8 @@ class Parts:
             if step:
                 self.journal.message(f"resumed at step {step}, {at.nimg} images, on {self.world.size} ranks")
             elif start := self.state.initialised_from:
-                self.journal.message(f"initialised from {start['source']}: {' '.join(start['parts'])}")
+                other = "; ".join(["", *start.get("other_data", [])])
+                self.journal.message(f"initialised from {start['source']}: {' '.join(start['parts'])}{other}")
             if segments and at.nimg <= segments[-1].nimg:
                 self.journal.message(f"extension {len(segments)} {segments[-1]}")
             if segments and at.nimg < segments[-1].nimg:
@@ -224,11 +226,13 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
 
     # Checkpoints: claim the run before loading one, so that no older attempt adds one later.
     fence = Fence(config.run_dir, world.broadcast(new_attempt()))
-    if world.is_first:
-        fence.claim()
     storage = storage_at(config.checkpoint_path)
-    own = run_id(config.run_dir, storage, recorded_identity(config.run_dir)) if world.is_first else ""
-    identity = Identity(world.broadcast(own), config.seed, learned_digest(config))
+    own, digest = "", learned_digest(config)
+    if world.is_first:
+        with limited_writes(config.run_dir, config.world.save_timeout_s):
+            fence.claim()
+            own = run_id(config.run_dir, storage, recorded_identity(config.run_dir), seed=config.seed, config=digest)
+    identity = Identity(world.broadcast(own), config.seed, digest)
     store = CheckpointStore(
         storage,
         world,
@@ -272,7 +276,8 @@ def _resolved(config: Config, world: World, journal: Journal | None) -> Config:
     optim = dataclasses.replace(config.optim, fast="on" if fast else "off", precision=precision)
     resolved = dataclasses.replace(config, optim=optim)
     if journal is not None and resolved != config:
-        write_atomic(RunFolder(config.run_dir).config, dump_config(resolved))
+        with limited_writes(config.run_dir, config.world.save_timeout_s):
+            write_atomic(RunFolder(config.run_dir).config, dump_config(resolved))
     return resolved
 
 

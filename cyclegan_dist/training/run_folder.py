@@ -22,6 +22,7 @@ from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import read_records
 from cyclegan_dist.training.data_checks import refuse_channels, refuse_pairs, refuse_small_images
 from cyclegan_dist.training.segments import new_segment, read_segments, write_segments
+from cyclegan_dist.training.write_limit import limited_writes
 
 if TYPE_CHECKING:
     from cyclegan_dist.models.training_state import TrainingState
@@ -110,7 +111,7 @@ def check_run(config: Config, extend: int = 0) -> Config:
 
 def start_run(config: Config, extend: int = 0) -> None:
     """Write a checked run's config, and remove what an earlier attempt left. Call it when nothing is left that could
-    refuse to train. Arguments as for `open_run`.
+    refuse to train. Arguments as for `open_run`. Ends the process if its writes take longer than world.save_timeout_s.
 
     Raises:
         UsageError: if the folder cannot be written.
@@ -120,16 +121,17 @@ def start_run(config: Config, extend: int = 0) -> None:
     if extend > len(segments):
         segments = (*segments, new_segment(extend, _kept_config(run_dir), config, segments))
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        if start is not None:
-            start.save(folder.start)
-        if segments:  # before the config, which `_kept_config` then completes
-            write_segments(run_dir, segments)
-        if config.data.path == str(run_dir / "data"):
-            draw_synthetic(run_dir / "data", size=config.data.load_size, seed=config.seed)
-        write_atomic(folder.config, dump_config(config))
-        for path in (folder.stop, folder.failed):  # of an earlier attempt
-            path.unlink(missing_ok=True)
+        with limited_writes(run_dir, config.world.save_timeout_s):
+            run_dir.mkdir(parents=True, exist_ok=True)
+            if start is not None:
+                start.save(folder.start)
+            if segments:  # before the config, which `_kept_config` then completes
+                write_segments(run_dir, segments)
+            if config.data.path == str(run_dir / "data"):
+                draw_synthetic(run_dir / "data", size=config.data.load_size, seed=config.seed)
+            write_atomic(folder.config, dump_config(config))
+            for path in (folder.stop, folder.failed):  # of an earlier attempt
+                path.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write {run_dir}: {error.strerror}; choose another --runs_dir") from error
 

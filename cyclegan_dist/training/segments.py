@@ -90,7 +90,7 @@ def new_segment(number: int, kept: Config, config: Config, known: Sequence[Segme
 
     if number != len(known) + 1:
         raise UsageError(f"run {config.name} has been extended {len(known)} times: give --extend {len(known) + 1}")
-    found = read_shared(storage_at(config.checkpoint_path), run=recorded_identity(config.run_dir))
+    found = read_shared(storage_at(config.checkpoint_path), run=recorded_identity(config.run_dir) or "")
     nimg = found[1]["step"] * kept.optim.batch_size if found else 0
     manifest = open_manifest(config.data.path, ()).selected(config.data.direction, config.data.max_samples)
     epoch_size = max(manifest.samples.values())

@@ -4,6 +4,7 @@ loaded by the ranks before the first step.
 The copy in the run's folder makes a run independent of its source, which may be gone or changed when it is resumed.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from torch import Tensor
 from cyclegan_dist.checkpoint.restore import read_shared
 from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.config.config import Config
+from cyclegan_dist.data.manifest import open_manifest
+from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.contract import Method
 from cyclegan_dist.models.reference_weights import published_files, read_published, read_published_discriminator
@@ -42,6 +45,10 @@ class Source:
     sha256: Mapping[str, str]
     method: str
     generator: AnyGeneratorConfig
+    direction: str = ""
+    """`data.direction` of that training; empty if that is not known."""
+    values: Mapping[str, ValueRange | None] | None = None
+    """The value range of each domain of its data; None if that is not known."""
 
 
 def read_start(config: Config) -> TrainingState:
@@ -73,8 +80,28 @@ def read_start(config: Config) -> TrainingState:
         "parts": [*dict.fromkeys(name.partition(".")[0] for name in networks)]
         + ["moments"] * bool(moments)
         + ["average"] * bool(average),
+        "other_data": _other_data(config, source),
     }
     return TrainingState(networks, moments, average, facts)
+
+
+def _other_data(config: Config, source: Source) -> list[str]:
+    """How the source's data differ from the run's in what its networks have learned; that may be meant."""
+    found: list[str] = []
+    if source.direction and source.direction != config.data.direction:
+        found.append(f"data.direction was {source.direction}, and is {config.data.direction}")
+    if source.values is not None and (own := _values(config)) is not None:
+        for domain, before in source.values.items():
+            if (now := own.get(domain)) != before:
+                found.append(f"domain {domain} had {before or '8 bits'}, and has {now or '8 bits'}")
+    return found
+
+
+def _values(config: Config) -> Mapping[str, ValueRange | None] | None:
+    """The value range of each domain of a run's data set; None if it is not there."""
+    with contextlib.suppress(UsageError):
+        return open_manifest(config.data.path, ()).selected(config.data.direction).values
+    return None
 
 
 def names_and_shapes(config: Config) -> Method:
@@ -124,7 +151,8 @@ def _of_run(path: Path) -> Source | None:
     shared, manifest = found
     state = TrainingState.of_step(shared["step"], {})
     name = f"step {manifest['step']}, shared.pt"
-    return Source(state, {name: manifest["files"]["shared.pt"]["sha256"]}, config.method.name, config.method.generator)
+    sha256 = {name: manifest["files"]["shared.pt"]["sha256"]}
+    return Source(state, sha256, config.method.name, config.method.generator, config.data.direction, _values(config))
 
 
 def _of_model(snapshot: Snapshot, method: Method) -> Source:
@@ -132,7 +160,7 @@ def _of_model(snapshot: Snapshot, method: Method) -> Source:
     path = snapshot.folder / STATE
     if not path.exists():
         return _of_snapshot(snapshot, method)
-    return Source(TrainingState.read(path), {STATE: file_sha256(path)}, snapshot.method, snapshot.generator_config)
+    return _source(TrainingState.read(path), {STATE: file_sha256(path)}, snapshot)
 
 
 def _of_snapshot(snapshot: Snapshot, method: Method) -> Source:
@@ -142,7 +170,14 @@ def _of_snapshot(snapshot: Snapshot, method: Method) -> Source:
         # A direction that the method lacks is left out.
         networks |= {f"{translated[direction]}.{n}": x for n, x in state.items() if direction in translated}
     sha256 = {name: file_sha256(snapshot.folder / name) for name in map(weights_name, snapshot.directions)}
-    return Source(TrainingState(networks), sha256, snapshot.method, snapshot.generator_config)
+    return _source(TrainingState(networks), sha256, snapshot)
+
+
+def _source(state: TrainingState, sha256: Mapping[str, str], snapshot: Snapshot) -> Source:
+    values = {domain: snapshot.values(domain) for domain in "AB"}
+    return Source(
+        state, sha256, snapshot.method, snapshot.generator_config, snapshot.preprocess.get("direction", ""), values
+    )
 
 
 def _of_published(config: Config, files: Mapping[str, Path]) -> Source:

@@ -15,6 +15,7 @@ from typing import TextIO
 
 from cyclegan_dist.step.distributed import SETTING_UP, World
 from cyclegan_dist.storage.layout import RunFolder
+from cyclegan_dist.training.write_limit import RESUME, hang_message
 
 STOPPING_S = 20.0  # for a write that hangs when the run is to stop: clusters kill what has not ended after 30 s
 STACKS_S = 2.0  # for writing stacks, to storage that may hang too
@@ -114,26 +115,20 @@ class Watchdog:
         """Watch writes, and the steps of a single process, from a thread. Unlike that of faulthandler, it does not
         count time in which the process is suspended.
         """
-        resume = "run the same command again to resume"
         while not self._closed.wait(TICK_S):
             if (left := self._left) is not None:
                 left[0] -= TICK_S
                 if left[0] <= 0:
-                    text = f"training has hung for {self.limit_s:.0f} s; its stacks are in {self._path}; {resume}"
+                    text = f"training has hung for {self.limit_s:.0f} s; its stacks are in {self._path}; {RESUME}"
                     self._exit(text, file, 1)
             if (saving := self._saving) is not None:
                 saving[0] -= TICK_S
                 number = self._stop_signal()
                 saving[1] -= TICK_S if number else 0.0
                 if saving[0] <= 0:
-                    self._exit(
-                        f"writing to {self._run_dir} has hung for {self._save_timeout_s:.0f} s: does the storage "
-                        f"answer? Raise world.save_timeout_s if it is that slow; {resume}",
-                        file,
-                        1,
-                    )
+                    self._exit(hang_message(self._run_dir, self._save_timeout_s), file, 1)
                 if saving[1] <= 0:
-                    text = f"stopped while writing to {self._run_dir} hangs: does the storage answer? {resume}"
+                    text = f"stopped while writing to {self._run_dir} hangs: does the storage answer? {RESUME}"
                     self._exit(text, file, 128 + number)
 
     def _exit(self, text: str, file: TextIO, code: int) -> None:

@@ -1,13 +1,16 @@
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from cyclegan_dist.checkpoint.identity import Identity, run_id
+from cyclegan_dist.checkpoint import identity as module
+from cyclegan_dist.checkpoint.identity import Identity
 from cyclegan_dist.checkpoint.storage import LocalStorage
 from cyclegan_dist.checkpoint.store import CheckpointStore
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.storage.layout import RunFolder
 
+run_id = partial(module.run_id, seed=0, config="digest")
 ALONE = World(0, 1, torch.device("cpu"))
 
 
@@ -38,6 +41,18 @@ def test_a_damaged_id_is_restored_from_the_journal_or_the_newest_checkpoint(tmp_
         assert run_id(tmp_path, storage, "") == expected  # it is written anew
 
 
+def test_a_new_folder_takes_over_checkpoints_of_its_seed_and_config_only(tmp_path: Path) -> None:
+    """In shared storage a run of the same name may have been another user's."""
+    storage = save(tmp_path / "c", "theirs")
+    for name, changes in (("seed", {"seed": 1}), ("config", {"config": "another"}), ("same", {})):
+        (tmp_path / name).mkdir()
+        found = run_id(tmp_path / name, storage, None, **changes)
+        assert (found == "theirs") == (name == "same")
+        assert run_id(tmp_path / name, storage, None) == found
+    (tmp_path / "old").mkdir()  # it has trained, with a version that recorded no identity
+    assert run_id(tmp_path / "old", storage, "", config="another") == "theirs"
+
+
 def test_differences_are_named_and_older_manifests_have_none() -> None:
     identity = Identity("ab", 1, "digest")
     assert identity.differs({}) == identity.differs({**identity.facts(), "config": "another"}) == ""
@@ -53,5 +68,9 @@ def test_a_checkpoint_of_another_run_is_passed_over(tmp_path: Path) -> None:
     restored = store.load_latest()
     assert restored is not None and restored.step == 1 and store.same_config(restored)
     assert len(warnings) == 1 and "is of another run (run other, not own)" in warnings[0] and not store.has(2)
+    assert "renames it to foreign-step-000000002" in warnings[0]
+    store.save(1, {"w": torch.zeros(1)}, {}, nimg=1)
+    store.wait()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["foreign-step-000000002", "step-000000001"]
     other = CheckpointStore(storage, ALONE, keep=3, warn=warnings.append, identity=Identity("own", 0, "changed"))
     assert not other.same_config(restored)

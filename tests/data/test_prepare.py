@@ -41,7 +41,7 @@ def test_every_image_is_stored_once_with_its_name_and_bytes(folders, tmp_path: P
 
 def test_unreadable_images_are_named_and_left_out_up_to_a_share(folders, tmp_path: Path, capsys) -> None:
     (folders[1] / "bad one.jpg").write_text("<html>")
-    with pytest.raises(UsageError, match=r"1 of 11 images in .*B are unreadable.*--max-bad-fraction"):
+    with pytest.raises(UsageError, match=r"1 of 11 images in .*B cannot be used .*--max-bad-fraction"):
         prepare(PrepareConfig(*folders, tmp_path / "out", workers=1))
     assert not (tmp_path / "out").exists()
     prepare(PrepareConfig(*folders, tmp_path / "out", workers=1, max_bad_fraction=0.1))
@@ -118,3 +118,21 @@ def test_data_sets_with_names_of_all_kinds_can_be_written_and_read(
     prepare(PrepareConfig(*folders, tmp_path / name, workers=1))
     manifest = open_manifest(str(tmp_path / name))
     assert len(ShardReader(manifest, "A").read(0)) > 0
+
+
+def test_files_left_out_for_one_reason_are_two_lines_and_the_reason_ends_the_message(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    with pytest.raises(UsageError, match=r"7 of 7 images in .*A cannot be used \(--bands: it has 3 bands, not 5\)"):
+        prepare(PrepareConfig(*folders, tmp_path / "out", workers=1, bands_a="1,5"), lines.append)
+    reason = "--bands: it has 3 bands, not 5"
+    first, rest = lines
+    assert first.startswith(f"left out {folders[0]}/000") and first.endswith(f".png: {reason}")
+    assert rest == f"left out 6 more of {folders[0]}: {reason}"
+
+
+def test_a_white_that_does_not_count_is_a_line(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    lines: list[str] = []
+    prepare(PrepareConfig(*folders, tmp_path / "out", workers=1, white_b="4095"), lines.append)
+    assert lines == ["B: --white and --black do not count, because none of its readable images has more than 8 bits"]

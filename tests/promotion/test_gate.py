@@ -89,3 +89,11 @@ def test_models_of_opposite_directions_are_not_compared() -> None:
     one.facts["data"], other.facts["data"] = {"A": {"digest": "x"}}, {"A": {"digest": "y"}}
     with pytest.raises(UsageError, match=r"opposite data\.direction"):
         decide(Gate(), one, other)
+
+
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
+def test_a_margin_is_a_finite_number(number: str, tmp_path: Path) -> None:
+    file = tmp_path / "gate.yaml"
+    file.write_text(f"margin: {number}\n")
+    with pytest.raises(UsageError, match="margin: Input should be"):
+        read_gate(str(file))

@@ -1,5 +1,6 @@
 """Runs that start from the weights of a run, a snapshot or published files: as promised of any run."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -108,6 +109,28 @@ def same(one: dict[str, Any], two: dict[str, Any]) -> bool:
     if "G" in one:
         one, two = ({player: x["state"] for player, x in state.items()} for state in (one, two))
     return all(one[key].keys() == two[key].keys() for key in "GD" if key in one) and not differences(one, two)
+
+
+def test_other_data_than_the_source_was_trained_on_are_one_line(tiny_run: MakeRun, source: Path) -> None:
+    assert read_start(tiny_run(name="alike", init_from=str(source))).facts["other_data"] == []
+    turned = tiny_run(name="turned", init_from=str(source), data__direction="BtoA", stop_after=2)
+    go(turned)
+    lines = [r["text"] for r in records(turned) if r.get("text", "").startswith("initialised from")]
+    (line,) = lines
+    assert line.endswith("D_A D_B; data.direction was AtoB, and is BtoA")
+
+
+def test_another_value_range_than_that_of_the_source_is_named(tiny_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_snapshot(tmp_path / "deep")
+    path = folder / "card.json"
+    values = {"A": {"dtype": "uint16", "black": 0, "white": 4095}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"values": values}))
+    config = dataclasses.replace(tiny_run(), init_from=str(folder), init_parts="generators")
+    config = dataclasses.replace(
+        config, method=dataclasses.replace(config.method, generator=Snapshot.open(folder).generator_config)
+    )
+    (found,) = read_start(config).facts["other_data"]
+    assert found == "domain A had uint16 of 0 (black) to 4095 (white), and has 8 bits"
 
 
 def test_published_files_give_all_networks_with_their_reversed_names(tiny_run: MakeRun, published: Path) -> None:

@@ -6,15 +6,17 @@ from typing import Any
 
 from cyclegan_dist.config.config import Config, home
 from cyclegan_dist.operations.doctor.access import check_job_api, check_token_files, token_files_here
-from cyclegan_dist.operations.doctor.hardware import check_gpus, check_memory, gpus_here, memory_here
+from cyclegan_dist.operations.doctor.hardware import check_gpus, check_shared_memory, gpus_here, shared_memory_here
+from cyclegan_dist.operations.doctor.limits import limits_here
 from cyclegan_dist.operations.doctor.links import check_links
 from cyclegan_dist.operations.doctor.mlflow_store import check_mlflow
 from cyclegan_dist.operations.doctor.network import announced_here
 from cyclegan_dist.operations.doctor.nodes import TIMEOUT_S, Fleet, call_all, result_of
 from cyclegan_dist.operations.doctor.ports import check_ports, listeners_here
+from cyclegan_dist.operations.doctor.ranks import check_cores, check_memory
 from cyclegan_dist.operations.doctor.report import Report
 from cyclegan_dist.operations.doctor.space import check_job_stop, check_space, stop_wait_here
-from cyclegan_dist.operations.doctor.storage import check_data, check_shared
+from cyclegan_dist.operations.doctor.storage import check_data, check_shared, values_of
 from cyclegan_dist.operations.doctor.versions import check_versions, versions_here
 
 NO_ANSWER = "See ray status and the logs of the node."
@@ -44,7 +46,8 @@ PROBES: dict[str, Callable[[], Any]] = {
     "job stop": stop_wait_here,
     "versions": versions_here,
     "GPUs": gpus_here,
-    "memory": memory_here,
+    "shared memory": shared_memory_here,
+    "limits": limits_here,
     "token files": token_files_here,
     "ports": listeners_here,
     "announced": announced_here,
@@ -74,10 +77,19 @@ def run_checks(target: Target, config: Config, report: Report, *, network: bool,
         measured = report.answers(call_all(fleet, measure_here, PROBES, timeout_s=2 * TIMEOUT_S), NO_ANSWER)
     with report.check("versions"):
         check_versions(report, answers("versions"))
+    gpus: dict[str, Any] = {}
     with report.check("GPUs"):
-        check_gpus(report, nodes, answers("GPUs"), config)
+        gpus = answers("GPUs")
+        check_gpus(report, nodes, gpus, config)
+    values = values_of(config.data)
+    limits: dict[str, Any] = {}
+    with report.check("cores"):
+        limits = answers("limits")
+        check_cores(report, nodes, limits, config)
+    with report.check("memory"):
+        check_memory(report, nodes, limits, gpus, config, values)
     with report.check("shared memory"):
-        check_memory(report, nodes, answers("memory"), config)
+        check_shared_memory(report, nodes, answers("shared memory"), config, values)
     with report.check("runs folder"):
         check_shared(report, fleet, str(home() / config.runs_dir), "runs_dir")
     if config.checkpoints:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.data.config import PREFETCH
+from cyclegan_dist.operations.doctor.footprint import Values, loader_bytes
 from cyclegan_dist.operations.doctor.nodes import Node, listed, max_ranks
 from cyclegan_dist.operations.doctor.report import Report
 from cyclegan_dist.operations.doctor.space import size
@@ -75,17 +75,21 @@ def check_gpus(report: Report, nodes: list[Node], answers: Mapping[str, tuple[li
     report.ok(found, {name: [asdict(gpu) for gpu in gpus] for name, (gpus, _) in answers.items()})
 
 
-def memory_here() -> tuple[int, int]:
+def shared_memory_here() -> tuple[int, int]:
     """Free and total bytes of shared memory."""
     usage = shutil.disk_usage(SHM)
     return usage.free, usage.total
 
 
-def check_memory(report: Report, nodes: list[Node], answers: Mapping[str, tuple[int, int]], config: Config) -> None:
-    """Check that shared memory has room for the batches that loaders pass through it."""
+def check_shared_memory(
+    report: Report, nodes: list[Node], answers: Mapping[str, tuple[int, int]], config: Config, values: Values
+) -> None:
+    """Check that shared memory has room for the batches that loaders pass through it, images of domains with one of
+    `values` as float32.
+    """
     ranks = max_ranks(config, nodes)
     here = -(-ranks // len(nodes))  # ranks of a node, spread evenly
-    need = here * loader_bytes(config, ranks)
+    need = here * loader_bytes(config, ranks, values)
     for name, (free, total) in answers.items():
         if free < 2 * need:
             found = f"{name}: {size(free)} of {size(total)} are free in {SHM}, loaders need {size(need)}"
@@ -94,13 +98,3 @@ def check_memory(report: Report, nodes: list[Node], answers: Mapping[str, tuple[
     least = min((free for free, _ in answers.values()), default=0)
     found = f"{size(least)} free, loaders need {size(need)} on a node of {here} rank{'s' * (here > 1)}"
     report.ok(found, {"free": least, "need": need})
-
-
-def loader_bytes(config: Config, ranks: int) -> int:
-    """Bytes of the batches in shared memory of one rank's loader: the prefetched ones and the one in use, in uint8."""
-    if not config.data.workers:
-        return 0
-    side = config.data.crop_size if "crop" in config.data.preprocess else config.data.load_size
-    images = config.optim.micro_batch or -(-config.optim.batch_size // ranks)
-    batch = images * side * side * sum(config.method.channels.values())
-    return (config.data.workers * PREFETCH + 1) * batch

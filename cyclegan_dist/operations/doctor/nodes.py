@@ -74,12 +74,26 @@ def listed(names: Iterable[str], most: int = 4) -> str:
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
+def uses_gpus(config: Config, nodes: list[Node]) -> bool:
+    """Whether ranks on these nodes compute on GPUs."""
+    return config.world.device == "cuda" or (config.world.device == "auto" and any(node.gpus for node in nodes))
+
+
+def places(config: Config, nodes: list[Node]) -> dict[str, int]:
+    """How many ranks each node has room for: one on a GPU, or on a core without GPUs."""
+    on_gpu = uses_gpus(config, nodes)
+    return {node.name: node.gpus if on_gpu else node.cpus for node in nodes}
+
+
 def max_ranks(config: Config, nodes: list[Node]) -> int:
     """The most ranks that a training on these nodes can have."""
     wanted: Any = config.world.num_workers
     if most := max(wanted) if isinstance(wanted, tuple | list) else wanted:
         return most
-    gpus = sum(node.gpus for node in nodes)
-    use_gpu = config.world.device == "cuda" or (config.world.device == "auto" and gpus > 0)
-    room = gpus if use_gpu else sum(node.cpus for node in nodes)
-    return max((n for n in range(1, room + 1) if config.optim.batch_size % n == 0), default=1)
+    return config.largest_world(max(1, sum(places(config, nodes).values())))
+
+
+def ranks_of(config: Config, nodes: list[Node]) -> dict[str, int]:
+    """The most ranks that a training has on each node: Ray fills one after the other, in an order that is not known."""
+    ranks = max_ranks(config, nodes)
+    return {name: min(ranks, room) for name, room in places(config, nodes).items()}

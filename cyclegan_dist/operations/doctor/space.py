@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cyclegan_dist.config.config import Config
+from cyclegan_dist.operations.doctor.footprint import method_sizes
 from cyclegan_dist.operations.doctor.nodes import Node, max_ranks
 from cyclegan_dist.operations.doctor.report import Level, Report
 
@@ -18,20 +19,6 @@ def checkpoint_bytes(config: Config, nodes: list[Node]) -> int:
     weights, averaged, history = method_sizes(config)
     numbers = 3 * weights + (averaged if config.optim.ema_decay else 0) + max_ranks(config, nodes) * history
     return numbers * (8 if config.optim.precision == "fp64" else 4)
-
-
-def method_sizes(config: Config) -> tuple[int, int, int]:
-    """Numbers in the networks of the method, in those of them that EMA averages, and in the state of one rank."""
-    import torch
-
-    with torch.device("meta"):  # shapes without memory
-        method = config.method.build(rank_seed=0)
-    weights = sum(p.numel() for p in method.networks.parameters())
-    averaged = sum(p.numel() for network in method.translators.values() for p in network.parameters())
-    side = config.data.crop_size if "crop" in config.data.preprocess else config.data.load_size
-    channels = config.method.channels
-    stored = sum(count * side * side * channels[domain] for domain, count in config.method.stored_images.items())
-    return weights, averaged, stored
 
 
 def check_space(report: Report, nodes: list[Node], config: Config) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 
 import fsspec
 
+from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.manifest import open_manifest
-from cyclegan_dist.errors import pipeline_command, storage_errors
+from cyclegan_dist.data.values import ValueRange
+from cyclegan_dist.errors import UsageError, pipeline_command, storage_errors
 from cyclegan_dist.operations.doctor.nodes import Fleet, call_all, listed, result_of
 from cyclegan_dist.operations.doctor.report import Report, first_line
 
@@ -111,6 +113,14 @@ def shards_here(path: str) -> Shards:
             if not files.exists(file) or files.size(file) != manifest.shards[name]["bytes"]:
                 damaged.append(name)
     return Shards(digest=manifest.digest, count=len(names), damaged=damaged)
+
+
+def values_of(config: DataConfig) -> dict[str, ValueRange | None]:
+    """The value range of each domain of the data set; 8 bits if it cannot be read, which `check_data` reports."""
+    with suppress(UsageError):
+        if config.path not in ("", "synthetic"):
+            return open_manifest(config.path, ()).selected(config.direction).values
+    return {}
 
 
 def check_data(report: Report, fleet: Fleet, path: str) -> None:

@@ -92,7 +92,7 @@ def size_training(config: Config, measured: Measured, options: Options) -> Sizin
     Raises:
         UsageError: if the data set cannot be read.
     """
-    from cyclegan_dist.operations.doctor.space import method_sizes  # torch
+    from cyclegan_dist.operations.doctor.footprint import method_sizes  # torch
 
     inputs = [Line("device", measured.device, measured.origin)]
     for images, seconds in measured.seconds.items():

@@ -13,8 +13,8 @@ from cyclegan_dist.tracking.config import TrackingConfig
 from tests.operations.doctor.fleets import ForkedFleet
 
 CONFIG = Config(tracking=TrackingConfig(mlflow=False))
-LOCAL = ["cluster", "versions", "GPUs", "shared memory", "runs folder", "data set", "free space", "MLflow"]
-LOCAL += ["token files", "open ports"]
+LOCAL = ["cluster", "versions", "GPUs", "cores", "memory", "shared memory", "runs folder", "data set", "free space"]
+LOCAL += ["MLflow", "token files", "open ports"]
 FLEET = ForkedFleet("a", "b")
 
 

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.data.config import DataConfig
+from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.operations.doctor import hardware
-from cyclegan_dist.operations.doctor.hardware import Gpu, check_gpus, check_memory, gpus_here, loader_bytes, parse_gpus
+from cyclegan_dist.operations.doctor.footprint import loader_bytes
+from cyclegan_dist.operations.doctor.hardware import Gpu, check_gpus, check_shared_memory, gpus_here, parse_gpus
 from cyclegan_dist.operations.doctor.nodes import Node
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.world_config import WorldConfig
@@ -71,24 +72,17 @@ def test_no_gpu_is_red_only_if_one_is_required(device: str, level: str) -> None:
     assert levels(check_gpus, NODES, {"a": ([], 0)}, config) == [level]
 
 
-def test_what_loaders_keep_in_memory() -> None:
-    """2 workers x 4 batches and one in use, of 4 images of each domain, 256 x 256 x 3 bytes."""
-    config = Config(optim=OptimConfig(batch_size=8))
-    assert loader_bytes(config, 2) == 9 * 4 * 2 * 256 * 256 * 3
-    assert loader_bytes(Config(optim=OptimConfig(batch_size=8, micro_batch=1)), 2) == 9 * 2 * 256 * 256 * 3
-    assert loader_bytes(Config(data=DataConfig(workers=0)), 1) == 0
-
-
 @pytest.mark.parametrize(("free", "level"), [(2.0, "green"), (1.99, "yellow"), (1.0, "yellow"), (0.99, "red")])
+@pytest.mark.parametrize("values", [{}, {"A": ValueRange("uint16", 0, 4095), "B": None}])
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_shared_memory(free: float, level: str, ranks: int) -> None:
+def test_shared_memory(free: float, level: str, ranks: int, values: dict[str, ValueRange | None]) -> None:
     """Two ranks on one node need twice as much, but share the batch."""
     config = Config(optim=OptimConfig(batch_size=2))
-    need = ranks * loader_bytes(config, ranks)
+    need = ranks * loader_bytes(config, ranks, values)
     nodes = [Node(name="a", address="10.0.0.1", cpus=ranks)]
-    assert levels(check_memory, nodes, {"a": (int(free * need), 10 * need)}, config) == [level]
+    assert levels(check_shared_memory, nodes, {"a": (int(free * need), 10 * need)}, config, values) == [level]
 
 
 def test_shared_memory_is_measured() -> None:
-    free, total = hardware.memory_here()
+    free, total = hardware.shared_memory_here()
     assert 0 <= free <= total

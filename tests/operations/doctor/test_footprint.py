@@ -1,0 +1,74 @@
+import dataclasses
+
+import pytest
+import torch
+
+from cyclegan_dist.config.config import Config, check_config, load_config, with_values
+from cyclegan_dist.data.config import DataConfig
+from cyclegan_dist.data.values import ValueRange
+from cyclegan_dist.operations.doctor.footprint import footprint, loader_bytes, saved_bytes
+from cyclegan_dist.step.config import OptimConfig
+from tests.conftest import TINY
+
+DEEP = ValueRange("uint16", 0, 4095)
+PAPER = load_config("horse2zebra")
+
+
+def really_saved(config: Config, images: int) -> int:
+    """As `saved_bytes`, of real images of one player after the other."""
+    torch.manual_seed(0)
+    method = config.method.build(rank_seed=0)
+    side = config.data.crop_size
+    batch = {f"real_{d}": torch.rand(images, n, side, side) for d, n in config.method.channels.items()}
+    weights = {p.data_ptr() for p in method.networks.parameters()}
+    most = 0
+    for player in method.players:
+        kept: dict[int, tuple[int, torch.Tensor]] = {}
+
+        def keep(x: torch.Tensor, kept: dict[int, tuple[int, torch.Tensor]] = kept) -> torch.Tensor:
+            storage = x.untyped_storage()
+            if storage.data_ptr() not in weights:
+                kept[storage.data_ptr()] = (storage.nbytes(), x)  # with the tensor, so that no other has its address
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            output = player.module(**player.inputs(batch))
+        most = max(most, sum(size for size, _ in kept.values()))
+        batch |= output.images
+    return most
+
+
+@pytest.mark.parametrize("changes", [{}, {"method.gan_mode": "wgangp"}, {"method.generator.norm": "batch"}])
+def test_what_is_kept_for_the_backward_pass_is_what_real_images_keep(changes: dict[str, str]) -> None:
+    config = with_values(check_config(TINY, "test"), changes, "test")
+    assert saved_bytes(config, 2, "cpu") == pytest.approx(really_saved(config, 2), rel=0.02)
+
+
+def test_the_measured_memory_of_a_gpu() -> None:
+    """17.9 GiB with bf16 and 34.2 with fp32 for 16 images, without `optim.fast` (docs/benchmarks.md)."""
+    for precision, measured in (("bf16", 17.9), ("fp32", 34.2)):
+        optim = OptimConfig(batch_size=16, precision=precision)  # pyright: ignore[reportArgumentType]
+        need = footprint(dataclasses.replace(PAPER, optim=optim), 1, {}, on_gpu=True)
+        assert 0.95 < need.card / 2**30 / measured < 1.2
+        assert need.rank < 2e9
+
+
+def test_the_measured_memory_of_a_cpu() -> None:
+    """Resident bytes of torchrun's ranks as `python -m benchmarks.rank_memory` measured them, by their number."""
+    values = {"data.load_size": 128, "data.crop_size": 128, "data.workers": 1, "optim.batch_size": 4}
+    config = with_values(PAPER, {**values, "method.generator.ngf": 16, "method.discriminator.ndf": 16}, "test")
+    for ranks, measured in {1: 1.61e9, 2: 2.51e9, 4: 4.29e9}.items():
+        need = footprint(config, ranks, {}, on_gpu=False)
+        assert need.on_node(ranks) == pytest.approx(measured, rel=0.2)
+        assert need.ranks_in(need.on_node(ranks)) == ranks and need.ranks_in(need.on_node(ranks) - 1) == ranks - 1
+
+
+def test_what_loaders_keep_in_memory() -> None:
+    """2 workers x 4 batches and one in use, of 4 images of each domain, 256 x 256 x 3 bytes."""
+    config, pixels = Config(optim=OptimConfig(batch_size=8)), 256 * 256
+    assert loader_bytes(config, 2, {}) == 9 * 4 * 2 * pixels * 3
+    assert loader_bytes(Config(optim=OptimConfig(batch_size=8, micro_batch=1)), 2, {}) == 9 * 2 * pixels * 3
+    assert loader_bytes(Config(data=DataConfig(workers=0)), 1, {}) == 0
+    # Domain A as float32, with five bands.
+    five = with_values(config, {"method.input_nc": 5, "method.lambda_identity": 0.0}, "test")
+    assert loader_bytes(five, 2, {"A": DEEP, "B": None}) == 9 * 4 * pixels * (4 * 5 + 3)
