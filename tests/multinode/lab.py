@@ -17,7 +17,7 @@ import requests
 
 from tests.multinode.network import Network
 
-BIN = Path(sys.executable).parent
+BIN, ROOT = Path(sys.executable).parent, Path(__file__).parents[2]
 PORT, DASHBOARD = 6379, 8265
 HEAD, DRIVER, CLIENT = "head", "driver", "client"
 # Health checks that detect a dead node in 5 to 10 seconds, and reconnection of nodes to their head.
@@ -112,6 +112,7 @@ class Lab:
         return {
             "PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(home),
+            "PYTHONPATH": str(ROOT),  # also where another copy of the package is installed
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self._token,
             "RAY_USAGE_STATS_ENABLED": "0",
