@@ -17,7 +17,7 @@ from cyclegan_dist.config.config import Config, check_config
 from cyclegan_dist.errors import UsageError, without_passwords
 from cyclegan_dist.orchestration.cluster import RestartNeededError, last_line
 from cyclegan_dist.orchestration.process_group import ProcessGroupConfig
-from cyclegan_dist.orchestration.standby import standby, worker_environment
+from cyclegan_dist.orchestration.standby import rank_environment
 from cyclegan_dist.storage.layout import RunFolder, Status
 from cyclegan_dist.tracking.journal import append
 from cyclegan_dist.training.stop import StopRequest
@@ -68,7 +68,7 @@ def _fit_once(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> 
         run_config=RunConfig(
             name=config.name,
             storage_path=str(storage),
-            worker_runtime_env=worker_environment(config.world.standby),
+            worker_runtime_env=rank_environment(config.world.standby),
             failure_config=failures,
             logging_config=LoggingConfig(log_level="ERROR"),
             callbacks=[_RecordFailures(str(config.run_dir))],
@@ -135,8 +135,7 @@ def train_rank(tree: dict[str, Any]) -> Status:
     if world is None:
         return Status.RESERVE
     try:
-        with standby(config.world.standby):
-            return train(config, world, StopRequest(config.run_dir, world), PLUGINS)
+        return train(config, world, StopRequest(config.run_dir, world), PLUGINS)
     except SupersededError:
         return Status.SUPERSEDED  # not an error, after which Ray would restart these ranks
 

@@ -1,22 +1,26 @@
 """Standby processes: workers of Ray that have loaded torch before they are needed.
 
 A rank whose process must start and load its modules takes about 6 s of a core until its first step, nearly all of the
-time of a restart. Each rank therefore has its node's raylet start another worker, which loads them in advance; when the
-ranks are restarted, Ray gives them the idle workers that have the same environment. Without one it starts a new one.
+time of a restart. So raylets are asked to start further workers with the ranks' environment, which load the modules in
+advance. When the ranks are restarted, Ray gives them idle workers with this environment; without one it starts another.
 """
 
 import contextlib
 import importlib
 import os
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import ray
+from ray._private.grpc_utils import init_grpc_channel
 from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR as HOOK
+from ray._private.state import available_resources_per_node
+from ray.core.generated import node_manager_pb2, node_manager_pb2_grpc
 
 DELAY_S = 15.0  # after the ranks have started, which is when they need all cores
-KEPT_S = 30 * 24 * 3600  # Ray ends idle workers; those of a job that has ended it ends at once
+KEPT_S = 30 * 24 * 3600  # Ray ends workers that are idle for longer, and at once those of a job that has ended
 REQUEST_S = 10.0
 MODULES = (
     "ray.train.v2._internal.execution.worker_group.worker",
@@ -27,10 +31,10 @@ MODULES = (
 )
 
 
-def worker_environment(enabled: bool) -> dict[str, Any]:
+def rank_environment(enabled: bool) -> dict[str, Any]:
     """Ray Train's `worker_runtime_env`, with which each worker calls `preload` when it starts.
 
-    The environment of a whole job may name a function of its own (`worker_process_setup_hook`), which is then kept.
+    A job whose environment has a function of its own for this (`worker_process_setup_hook`) keeps that one.
     """
     return {"env_vars": {HOOK: f"{__name__}.{preload.__name__}"}} if enabled and HOOK not in os.environ else {}
 
@@ -42,31 +46,60 @@ def preload() -> None:
             importlib.import_module(name)
 
 
-@contextlib.contextmanager
-def standby(enabled: bool) -> Iterator[None]:
-    """Start a standby process on this rank's node, if the block has not ended before."""
-    timer = threading.Timer(DELAY_S, start_standby)
-    timer.daemon = True
-    if enabled and os.environ.get(HOOK, "").startswith(__name__):
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+class StandbyProcesses:
+    """Standby processes of a training, one for each rank on the ranks' nodes and on one node that is free for them.
+
+    Ray Train's controller keeps it through all restarts. Where something fails, the next restart only takes longer.
+    """
+
+    def __init__(self) -> None:
+        self._idle = Counter[str]()  # by node
+        self._timer: threading.Timer | None = None  # set in the controller only, where this is sent to
+
+    def ranks_started(self, nodes: list[str], environment: str, device: str) -> None:
+        """Start later what is missing.
+
+        Args:
+            nodes: the node of each rank.
+            environment: the ranks' runtime environment, serialised; nothing is started without `preload`.
+            device: the resource that each rank takes, CPU or GPU.
+        """
+        self.cancel()
+        ranks = Counter(nodes)
+        self._idle -= ranks  # they have taken idle processes, where there were some
+        if preload.__name__ in environment:
+            self._timer = threading.Timer(DELAY_S, self._start_missing, (ranks, environment, device))
+            self._timer.daemon = True
+            self._timer.start()
+
+    def cancel(self) -> None:
+        """Start nothing for ranks that are being stopped."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _start_missing(self, ranks: Counter[str], environment: str, device: str) -> None:
+        with contextlib.suppress(Exception):
+            nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+            free = available_resources_per_node()
+            wanted = ranks + _spare(ranks, {node: int(free.get(node, {}).get(device, 0)) for node in nodes})
+            for node, missing in (wanted - self._idle).items():
+                if node in nodes:
+                    _start(nodes[node], missing, environment)
+                    self._idle[node] += missing
 
 
-def start_standby() -> None:
-    """Have this node's raylet start a worker with this one's environment. Without it, restarts only take longer."""
-    with contextlib.suppress(Exception):
-        from ray._private.grpc_utils import init_grpc_channel
-        from ray.core.generated import node_manager_pb2, node_manager_pb2_grpc
+def _spare(ranks: Counter[str], free: Mapping[str, int]) -> Counter[str]:
+    """The node without ranks that has most room for them, and for how many: a node that is lost has no more."""
+    name = max((node for node in free if node not in ranks), key=lambda node: free[node], default="")
+    return Counter({name: min(free[name], max(ranks.values()))} if name else {})
 
-        context = ray.get_runtime_context()
-        node = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
-        request = node_manager_pb2.PrestartWorkersRequest(
-            job_id=bytes.fromhex(context.get_job_id()), keep_alive_duration_secs=KEPT_S, num_workers=1
-        )
-        request.runtime_env_info.serialized_runtime_env = context.get_runtime_env_string()
-        channel = init_grpc_channel(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}")
-        with channel:
-            node_manager_pb2_grpc.NodeManagerServiceStub(channel).PrestartWorkers(request, timeout=REQUEST_S)
+
+def _start(node: Mapping[str, Any], count: int, environment: str) -> None:
+    """Ask a node's raylet to start workers of this job."""
+    job = bytes.fromhex(ray.get_runtime_context().get_job_id())
+    request = node_manager_pb2.PrestartWorkersRequest(  # pyright: ignore
+        job_id=job, keep_alive_duration_secs=KEPT_S, num_workers=count
+    )
+    request.runtime_env_info.serialized_runtime_env = environment
+    with init_grpc_channel(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}") as channel:  # pyright: ignore
+        node_manager_pb2_grpc.NodeManagerServiceStub(channel).PrestartWorkers(request, timeout=REQUEST_S)
