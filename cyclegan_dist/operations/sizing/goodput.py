@@ -60,3 +60,8 @@ class RestartTime:
         """The restart time, and its interval at 95 %."""
         expected, low, high = (self.base_s + each * ranks for each in (self.per_rank_s, self.low_s, self.high_s))
         return expected, low, high
+
+
+# Measured on simulated machines without GPUs: docs/goodput.md.
+RESTART = RestartTime(base_s=4.33, per_rank_s=0.1, low_s=0.05, high_s=0.15)
+COMPILE_S = 60.0  # assumed: compilation and CUDA graphs, in each process of a GPU
