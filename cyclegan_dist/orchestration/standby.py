@@ -19,8 +19,12 @@ from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR as HOOK
 from ray._private.state import available_resources_per_node
 from ray.core.generated import node_manager_pb2, node_manager_pb2_grpc
 
+SWITCH = "CYCLEGAN_DIST_STANDBY"
 DELAY_S = 15.0  # after the ranks have started, which is when they need all cores
-KEPT_S = 30 * 24 * 3600  # Ray ends workers that are idle for longer, and at once those of a job that has ended
+# A raylet ignores requests while as many processes as it has cores are starting, so each waits for the one before.
+SPACED_S = 3.0
+AGAIN_S = 60.0  # between two looks for nodes that have joined
+KEPT_S = 24 * 3600  # Ray may then end idle workers, if there are more than cores; at once when the job has ended
 REQUEST_S = 10.0
 MODULES = (
     "ray.train.v2._internal.execution.worker_group.worker",
@@ -31,12 +35,15 @@ MODULES = (
 )
 
 
-def rank_environment(enabled: bool) -> dict[str, Any]:
+def rank_environment() -> dict[str, Any]:
     """Ray Train's `worker_runtime_env`, with which each worker calls `preload` when it starts.
 
-    A job whose environment has a function of its own for this (`worker_process_setup_hook`) keeps that one.
+    It is empty, and there are no standby processes, if CYCLEGAN_DIST_STANDBY is 0, or if the job's environment has a
+    function of its own for this (`worker_process_setup_hook`).
     """
-    return {"env_vars": {HOOK: f"{__name__}.{preload.__name__}"}} if enabled and HOOK not in os.environ else {}
+    if os.environ.get(SWITCH) == "0" or HOOK in os.environ:
+        return {}
+    return {"env_vars": {HOOK: f"{__name__}.{preload.__name__}"}}
 
 
 def preload() -> None:
@@ -54,10 +61,10 @@ class StandbyProcesses:
 
     def __init__(self) -> None:
         self._idle = Counter[str]()  # by node
-        self._timer: threading.Timer | None = None  # set in the controller only, where this is sent to
+        self._stopped: threading.Event | None = None  # set in the controller only, where this is sent to
 
     def ranks_started(self, nodes: list[str], environment: str, device: str) -> None:
-        """Start later what is missing.
+        """Start later what is missing, and what nodes that join lack.
 
         Args:
             nodes: the node of each rank.
@@ -68,37 +75,51 @@ class StandbyProcesses:
         ranks = Counter(nodes)
         self._idle -= ranks  # they have taken idle processes, where there were some
         if preload.__name__ in environment:
-            self._timer = threading.Timer(DELAY_S, self._start_missing, (ranks, environment, device))
-            self._timer.daemon = True
-            self._timer.start()
+            self._stopped = threading.Event()
+            arguments = (self._stopped, ranks, environment, device)
+            threading.Thread(target=self._start_missing, args=arguments, daemon=True).start()
 
     def cancel(self) -> None:
         """Start nothing for ranks that are being stopped."""
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._stopped is not None:
+            self._stopped.set()
 
-    def _start_missing(self, ranks: Counter[str], environment: str, device: str) -> None:
-        with contextlib.suppress(Exception):
-            nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-            free = available_resources_per_node()
-            wanted = ranks + _spare(ranks, {node: int(free.get(node, {}).get(device, 0)) for node in nodes})
-            for node, missing in (wanted - self._idle).items():
-                if node in nodes:
-                    _start(nodes[node], missing, environment)
-                    self._idle[node] += missing
+    def _start_missing(self, stopped: threading.Event, ranks: Counter[str], environment: str, device: str) -> None:
+        wait_s = DELAY_S
+        while not stopped.wait(wait_s):
+            wait_s = AGAIN_S
+            with contextlib.suppress(Exception):
+                if self.start_missing(ranks, environment, device):
+                    wait_s = SPACED_S
+
+    def start_missing(self, ranks: Counter[str], environment: str, device: str) -> int:
+        """Start one process on each node that lacks some. Arguments as for `ranks_started`, with the number of ranks of
+        each node. Returns the number of processes.
+        """
+        nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        free = available_resources_per_node()
+        wanted = ranks + _spare(ranks, {node: int(free.get(node, {}).get(device, 0)) for node in nodes}, self._idle)
+        lacking = [node for node in wanted - self._idle if node in nodes]
+        for node in lacking:
+            _start(nodes[node], environment)
+            self._idle[node] += 1
+        return len(lacking)
 
 
-def _spare(ranks: Counter[str], free: Mapping[str, int]) -> Counter[str]:
-    """The node without ranks that has most room for them, and for how many: a node that is lost has no more."""
-    name = max((node for node in free if node not in ranks), key=lambda node: free[node], default="")
+def _spare(ranks: Counter[str], free: Mapping[str, int], idle: Mapping[str, int]) -> Counter[str]:
+    """A node without ranks and for how many it has room: as many as a node that is lost could have. It is the one that
+    has standby processes already, or else most room.
+    """
+    others = [node for node in free if node not in ranks]
+    name = max(others, key=lambda node: (min(free[node], idle.get(node, 0)), free[node]), default="")
     return Counter({name: min(free[name], max(ranks.values()))} if name else {})
 
 
-def _start(node: Mapping[str, Any], count: int, environment: str) -> None:
-    """Ask a node's raylet to start workers of this job."""
+def _start(node: Mapping[str, Any], environment: str) -> None:
+    """Ask a node's raylet to start a worker of this job."""
     job = bytes.fromhex(ray.get_runtime_context().get_job_id())
     request = node_manager_pb2.PrestartWorkersRequest(  # pyright: ignore
-        job_id=job, keep_alive_duration_secs=KEPT_S, num_workers=count
+        job_id=job, keep_alive_duration_secs=KEPT_S, num_workers=1
     )
     request.runtime_env_info.serialized_runtime_env = environment
     with init_grpc_channel(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}") as channel:  # pyright: ignore

@@ -32,9 +32,6 @@ class WorldConfig:
     max_failures: Annotated[int, Ge(0)] = 3
     """Times that Ray Train restarts the ranks from the last checkpoint after a crash, without a new checkpoint in
     between."""
-    standby: bool = True
-    """Under Ray Train: keep an idle process beside each rank that has loaded torch, and takes the place of a rank when
-    they are restarted after a crash: in 2 s instead of 10. Each takes 0.5 GB of memory."""
 
     def __post_init__(self) -> None:
         if isinstance(self.num_workers, tuple) and self.num_workers[0] > self.num_workers[1]:

@@ -47,7 +47,7 @@ RESTARTS = """
 ## Restart time by number of ranks
 
 SIGKILL to one rank; all ranks on one machine, so they share {cores} cores with each other and with whatever else ran (load).
-CPU seconds do not depend on that. With `world.standby`, processes that have loaded torch take the ranks' places.
+CPU seconds do not depend on that. Standby processes have loaded torch and take the ranks' places.
 
 | ranks | standby | kills | next step, s: median | from - to | detected, s | CPU s of a rank | CPU s of launcher, controller and head | load |
 |---|---|---|---|---|---|---|---|---|

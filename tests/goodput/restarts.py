@@ -43,7 +43,7 @@ def measure_restarts(ranks: int, kills: int, standby: bool) -> list[Restart]:
         folder = Path(name)
         make_dataset(folder)
         with Lab(folder, workers=1, cpus=ranks) as lab:
-            training = Training(lab, "restarts", ranks, world__standby=standby)
+            training = Training(lab, "restarts", ranks, standby=standby)
             for _ in range(kills):
                 training.wait_for_steps(WARM_UP)
                 if standby:

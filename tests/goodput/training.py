@@ -13,6 +13,7 @@ import psutil
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.operations.drill.measure import read_steps
 from cyclegan_dist.operations.drill.plan import write_plan
+from cyclegan_dist.orchestration.standby import SWITCH
 from cyclegan_dist.tracking.journal import JOURNAL, read_records
 from tests.conftest import make_run
 from tests.multinode.lab import DRIVER, HEAD, Job, Lab
@@ -25,6 +26,7 @@ LIMIT_S = 600.0
 # A raylet gives its idle workers this title; after a first start in advance, they are the standby processes.
 IDLE, RANK = "ray::IDLE", "TrainWorker"
 LOADED_CPU_S = 2.5  # less than what a standby process computes while it loads, more than other idle workers
+POLL_S, IDLE_CPU_S = 3.0, 0.1  # seconds between two looks, and CPU seconds between them of a process that is idle
 
 
 class Training:
@@ -34,10 +36,10 @@ class Training:
         lab: cluster that it runs on, with a data set in `out`.
         name: of the run.
         ranks: number of ranks; each has one image of a batch.
-        changes: other options of the config, with __ for the dot.
+        standby: whether there are standby processes.
     """
 
-    def __init__(self, lab: Lab, name: str, ranks: int, **changes: Any):
+    def __init__(self, lab: Lab, name: str, ranks: int, *, standby: bool = True):
         self.lab, self.ranks = lab, ranks
         options: dict[str, Any] = {
             "data__path": str(lab.folder / "out"),
@@ -48,9 +50,9 @@ class Training:
             "world__num_workers": ranks,
             "world__timeout_s": 60.0,
         }
-        self.config: Config = make_run(lab.folder, name=name, **{**options, **changes})
+        self.config: Config = make_run(lab.folder, name=name, **options)
         write_plan(self.config.run_dir, [])  # without faults of its own; it records the steps
-        self.job: Job = submit(lab, self.config)
+        self.job: Job = submit(lab, self.config, {SWITCH: str(int(standby))})
 
     @property
     def steps(self) -> list[dict[str, Any]]:
@@ -70,15 +72,16 @@ class Training:
         self.wait_for(lambda steps: sum(step["attempt"] == steps[-1]["attempt"] for step in steps) >= count)
 
     def wait_for_standby(self) -> None:
-        """Wait until as many standby processes as ranks have loaded their modules."""
-        spent: list[float] = []
+        """Wait until as many standby processes as ranks have loaded their modules, and compute no more."""
+        spent: dict[int, float] = {}
         limit = time.monotonic() + LIMIT_S
         while time.monotonic() < limit:
-            now = sorted(cpu for cpu in self.cpu_s(self.lab.workers, IDLE).values() if cpu > LOADED_CPU_S)
-            if len(now) >= self.ranks and sum(now) - sum(spent) < 0.05:
+            now = self.cpu_s(self.lab.workers, IDLE)
+            loaded = [pid for pid, cpu in now.items() if cpu > LOADED_CPU_S and cpu - spent.get(pid, 0) < IDLE_CPU_S]
+            if len(loaded) >= self.ranks:
                 return
             spent = now
-            time.sleep(1.5)
+            time.sleep(POLL_S)
         raise TimeoutError(f"{len(spent)} standby processes of {self.ranks} after {LIMIT_S:.0f} s")
 
     def kill(self, kind: Kind, draw: random.Random) -> tuple[float, str]:
