@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 FLOOR := $(shell sed -nE 's/^    "(torch|torchvision)>=([0-9.]+)",/\1==\2.*/p' pyproject.toml)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup demo test test-long test-multinode test-gpu test-floor faults soak test-fast lint format docs lock audit clean
+.PHONY: help setup demo test test-long test-multinode test-gpu test-floor faults soak goodput test-fast lint format docs lock audit clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
 
@@ -46,6 +46,9 @@ faults: setup ## inject all faults and write docs/faults.md; takes an hour
 
 soak: setup ## train 100 times with 8 ranks and 20 times with 16, and write docs/soak.md; takes half an hour
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak
+
+goodput: setup ## kill ranks and machines every five minutes, restart 2 to 16 ranks, and write docs/goodput.md; takes an hour (needs root, iproute2)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.goodput
 
 test-fast: setup ## tests without Ray and other slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu and not multinode and not long and not ray and not slow'

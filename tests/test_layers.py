@@ -87,6 +87,7 @@ def test_nothing_is_imported_upwards(path: Path) -> None:
                     "ranks",
                     "replicas",
                     "serving",
+                    "standby",
                     "training",
                     "translating",
                     "tuning",

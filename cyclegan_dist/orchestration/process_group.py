@@ -17,6 +17,8 @@ import ray.train
 import ray.util
 from ray.train.backend import Backend, BackendConfig
 
+from cyclegan_dist.orchestration.standby import StandbyProcesses
+
 # Before new ranks start, old ones must leave their group, which a frozen rank never does.
 LEAVE_TIMEOUT_S = 5.0
 
@@ -43,13 +45,25 @@ class _ProcessGroup(Backend):
 
     share_cuda_visible_devices = True  # as NCCL requires for ranks of one node
 
-    def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self._standby = StandbyProcesses()
+
+    def on_start(self, worker_group: Any, backend_config: Any) -> None:
         address, port = worker_group.execute_single(0, _free_address)
         worker_group.execute(_join, address, port, backend_config)
+        nodes, environments = zip(*worker_group.execute(_node_and_environment), strict=True)
+        self._standby.ranks_started(list(nodes), environments[0], "GPU" if backend_config.use_gpu else "CPU")
 
     def on_shutdown(self, worker_group: Any, backend_config: BackendConfig) -> None:
+        self._standby.cancel()
         with contextlib.suppress(ray.exceptions.GetTimeoutError):  # after it, the ranks are killed
             ray.get(worker_group.execute_async(_leave), timeout=LEAVE_TIMEOUT_S)
+
+
+def _node_and_environment() -> tuple[str, str]:
+    context = ray.get_runtime_context()
+    return context.get_node_id(), context.get_runtime_env_string()
 
 
 def _free_address() -> tuple[str, int]:

@@ -17,6 +17,7 @@ from cyclegan_dist.config.config import Config, check_config
 from cyclegan_dist.errors import UsageError, without_passwords
 from cyclegan_dist.orchestration.cluster import RestartNeededError, last_line
 from cyclegan_dist.orchestration.process_group import ProcessGroupConfig
+from cyclegan_dist.orchestration.standby import rank_environment
 from cyclegan_dist.storage.layout import RunFolder, Status
 from cyclegan_dist.tracking.journal import append
 from cyclegan_dist.training.stop import StopRequest
@@ -67,6 +68,7 @@ def _fit_once(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> 
         run_config=RunConfig(
             name=config.name,
             storage_path=str(storage),
+            worker_runtime_env=rank_environment() if config.world.max_failures else {},
             failure_config=failures,
             logging_config=LoggingConfig(log_level="ERROR"),
             callbacks=[_RecordFailures(str(config.run_dir))],

@@ -17,7 +17,7 @@ import requests
 
 from tests.multinode.network import Network
 
-BIN = Path(sys.executable).parent
+BIN, ROOT = Path(sys.executable).parent, Path(__file__).parents[2]
 PORT, DASHBOARD = 6379, 8265
 HEAD, DRIVER, CLIENT = "head", "driver", "client"
 # Health checks that detect a dead node in 5 to 10 seconds, and reconnection of nodes to their head.
@@ -33,7 +33,7 @@ NODE_SETTINGS = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "60",
     "RAY_JOB_STOP_WAIT_TIME_S": "60",  # read on the node where a job's driver runs
 }
-READY_S = 90.0
+READY_S = 240.0
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,22 @@ class Lab:
 
     Args:
         folder: an existing folder for logs and files that all machines share.
-        workers: number of machines with one CPU each for ranks.
+        workers: number of machines for ranks.
         spare: number of further worker machines, which are off at first.
+        cpus: number of ranks that a worker machine can have.
         head_settings: additional environment variables of the head.
     """
 
     def __init__(
-        self, folder: Path, *, workers: int = 3, spare: int = 0, head_settings: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        workers: int = 3,
+        spare: int = 0,
+        cpus: int = 1,
+        head_settings: Mapping[str, str] | None = None,
     ):
-        self.folder = folder
+        self.folder, self._cpus = folder, cpus
         names = tuple(f"worker{number}" for number in range(1, workers + spare + 1))
         self.workers, self._first = names, names[:workers]
         self.network = Network((HEAD, DRIVER, CLIENT, *names), folder)
@@ -112,6 +119,7 @@ class Lab:
         return {
             "PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(home),
+            "PYTHONPATH": str(ROOT),  # also where another copy of the package is installed
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self._token,
             "RAY_USAGE_STATS_ENABLED": "0",
@@ -129,7 +137,10 @@ class Lab:
         if machine == HEAD:
             command += ["--head", f"--port={PORT}", f"--dashboard-host={self.network.address(HEAD)}", "--num-cpus=0"]
         else:
-            command += [f"--address={self.network.address(HEAD)}:{PORT}", f"--num-cpus={int(machine != DRIVER)}"]
+            command += [
+                f"--address={self.network.address(HEAD)}:{PORT}",
+                f"--num-cpus={0 if machine == DRIVER else self._cpus}",
+            ]
         if machine == DRIVER:
             command.append('--resources={"driver": 1000}')
         with (self.folder / f"{machine}.log").open("ab") as log:

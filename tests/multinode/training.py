@@ -1,6 +1,7 @@
 """Trainings on the test cluster: submission, journals and weights."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,11 +14,17 @@ from tests.multinode.lab import Job, Lab
 EXACT: dict[str, Any] = {"optim__precision": "fp64", "method__pool_size": 0}
 
 
-def submit(lab: Lab, config: Config) -> Job:
-    """Submit the training of a run, with its whole configuration in a file that all machines share."""
+def submit(lab: Lab, config: Config, settings: Mapping[str, str] | None = None) -> Job:
+    """Submit the training of a run, with its whole configuration in a file that all machines share.
+
+    Args:
+        lab: cluster to train on.
+        config: of the run.
+        settings: additional environment variables of the job.
+    """
     path = config.run_dir.parent / f"{config.name}.yaml"
     path.write_text(dump_config(config))
-    return lab.submit("python", "-m", "cyclegan_dist.train", str(path))
+    return lab.submit("python", "-m", "cyclegan_dist.train", str(path), settings=settings)
 
 
 def records(config: Config) -> list[dict[str, Any]]:

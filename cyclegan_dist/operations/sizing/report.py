@@ -8,7 +8,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.manifest import READING, open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.operations.sizing.figures import Measured
-from cyclegan_dist.operations.sizing.goodput import best_interval_s, goodput
+from cyclegan_dist.operations.sizing.goodput import COMPILE_S, RESTART, best_interval_s, goodput
 from cyclegan_dist.operations.sizing.layout import Layout, Training, efficiencies, layouts, most_useful
 from cyclegan_dist.operations.sizing.link import Link
 
@@ -39,16 +39,17 @@ class Options:
     """Price of a GPU hour, in any currency."""
     stall_s: float = 0.0
     """Seconds that a checkpoint holds training up."""
-    restart_s: float = 120.0
-    """Seconds from a failure until training goes on, compilation included."""
+    restart_s: float = 0.0
+    """Seconds from a failure until training goes on, compilation included. 0: as measured without GPUs, by number of
+    ranks, and a minute for compilation."""
     failure_hours: float = 50_000.0
     """Mean hours between two failures of a GPU and its share of a node. The default is about the rate that was
     published for Llama 3: 419 interruptions of 16,384 GPUs in 54 days (arXiv 2407.21783)."""
 
     def __post_init__(self) -> None:
-        for name in ("gpus", "restart_s", "failure_hours", "efficiency"):
+        for name in ("gpus", "failure_hours", "efficiency"):
             self.refuse(name, getattr(self, name) > 0)
-        for name in ("images", "noise_scale", "gbit_s", "latency_ms", "price", "stall_s"):
+        for name in ("images", "noise_scale", "gbit_s", "latency_ms", "price", "stall_s", "restart_s"):
             self.refuse(name, getattr(self, name) >= 0)
         self.refuse("efficiency", self.efficiency <= 1)
         if self.latency_ms and not self.gbit_s:
@@ -173,10 +174,14 @@ def _running(chosen: Layout, config: Config, measured: Measured, options: Option
     """Checkpoints, failures and cost."""
     failure_s = options.failure_hours * 3600 / chosen.gpus
     rate = "assumed" if options.failure_hours == Options.failure_hours else "given"
-    restart = "assumed" if options.restart_s == Options.restart_s else "given"
+    restart_s, restart = options.restart_s, "given"
+    if not restart_s:
+        restart_s = RESTART.of(chosen.gpus)[0] + COMPILE_S
+        measured_part = f"measured without GPUs: {RESTART.base_s:g} s and {RESTART.per_rank_s:g} s a rank"
+        restart = f"{measured_part}; assumed: {COMPILE_S:g} s for compilation"
     value = f"one in {_duration(failure_s / 3600)} of a training"
     yield Line("failures", value, f"{rate}: one in {options.failure_hours:,.6g} h of a GPU")
-    yield Line("restart", f"{options.restart_s:.3g} s", restart)
+    yield Line("restart", f"{restart_s:.3g} s", restart)
     stall_s = options.stall_s or measured.stall_s or STALL_S
     origin = "given" if options.stall_s else "measured: a copy in memory" if measured.stall_s else "assumed"
     yield Line("checkpoint stall", f"{stall_s:.2g} s", origin)
@@ -189,12 +194,12 @@ def _running(chosen: Layout, config: Config, measured: Measured, options: Option
         f"{_duration(interval_s / 3600)}, --every.checkpoint {images}{at_the_end}",
         "computed: Young and Daly",
     )
-    share = goodput(interval_s, stall_s, options.restart_s, failure_s)
+    share = goodput(interval_s, stall_s, restart_s, failure_s)
     origin = "computed: Daly, from failures, restart and stall above"
     yield Line("goodput", f"{100 * share:.2f} %", origin)
     if config.every.checkpoint:
         own_s = min(max(config.every.checkpoint, chosen.batch) / chosen.images_per_s, whole_s)
-        own = goodput(own_s, stall_s, options.restart_s, failure_s)
+        own = goodput(own_s, stall_s, restart_s, failure_s)
         yield Line(f"goodput, --every.checkpoint {config.every.checkpoint}", f"{100 * own:.2f} %", origin)
     if not share:
         raise UsageError("no checkpoint would ever be reached: --failure-hours is too short for these GPUs")

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from cyclegan_dist.operations.sizing.goodput import best_interval_s, goodput
+from cyclegan_dist.operations.sizing.goodput import RestartTime, best_interval_s, goodput
 
 
 def test_daly_s_interval_equals_a_count_by_hand() -> None:
@@ -25,3 +25,8 @@ def test_no_interval_near_the_best_has_more_goodput(stall: float, failure: float
     for factor in (0.5, 0.8, 1.25, 2):
         assert goodput(factor * best, stall, 60, failure) < most
     assert most == pytest.approx(1 - math.sqrt(2 * stall / failure) - 60 / failure, abs=0.02)  # first order
+
+
+def test_the_restart_time_grows_with_ranks() -> None:
+    time = RestartTime(base_s=3, per_rank_s=0.1, low_s=0.05, high_s=0.2)
+    assert time.of(100) == (13, 8, 23)
