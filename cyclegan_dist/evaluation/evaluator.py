@@ -154,7 +154,8 @@ class Evaluator:
         fake = torch.stack(self.translators[name].translate_batch(real))
         pictures = {"input": real, "translation": fake}
         if back := self.translators.get(name[::-1]):
-            pictures["reconstruction"] = torch.stack(back.translate_batch(fake))
+            if "cycle" in self.config.metrics:
+                pictures["reconstruction"] = torch.stack(back.translate_batch(fake))
             if "identity" in self.config.metrics and self.channels["A"] == self.channels["B"]:
                 pictures["identity"] = torch.stack(back.translate_batch(real))  # `back` makes images of this domain
         return pictures

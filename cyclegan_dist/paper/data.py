@@ -14,7 +14,7 @@ from cyclegan_dist.errors import UsageError, pipeline_command
 VALIDATION, TEST = "val", "test"
 HELD_OUT = 10  # one of so many training images is held out where there is no part for validation
 DRAWN = {"": 400, TEST: 100, VALIDATION: 50}  # street scenes
-DRAWN_SMOKE = {"": 40, TEST: 12, VALIDATION: 12}
+DRAWN_SMOKE = {"": 24, TEST: 8, VALIDATION: 8}
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ SMOKE = {
     **{"method.generator.ngf": 4, "method.generator.n_blocks": 1, "method.discriminator.ndf": 4},
     **{"data.load_size": 16, "data.crop_size": 16, "method.discriminator.n_layers_D": 1},
 }
-SMOKE_IMAGES, SMOKE_SEEDS = 80, (0, 1)
+SMOKE_IMAGES, SMOKE_SEEDS = 48, (0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ def write_page(
     )
     figures = {name: table.figure for name, table in tables.items()}
     content = {"title": title, "results": results, "figures": figures, "pictures": pictures}
-    text = template.render(content, short=short, cell_text=cell_text)
+    text = template.render(content, short=short, as_printed=as_printed, cell_text=cell_text)
     write_atomic(out / PAGE, text)
     write_atomic(out / MARKDOWN, _markdown(results))
     write_atomic(out / JSON, json.dumps(results, indent=1) + "\n")
@@ -56,6 +56,11 @@ def short(value: float | None) -> str:
     if value is None:
         return NONE
     return f"{value:.3f}" if abs(value) >= 1e-2 or not value else f"{value:.1e}"
+
+
+def as_printed(value: float | None) -> str:
+    """A figure of the paper."""
+    return NONE if value is None else f"{value:g}"
 
 
 def cell_text(cell: Mapping[str, Any] | None) -> str:
@@ -109,7 +114,7 @@ def _markdown(results: Mapping[str, Any]) -> str:
                 for column in measured
                 for text in (
                     *(cell_text(row["cells"][column][which]) for which in WHICH),
-                    short(row["cells"][column]["paper"]),
+                    as_printed(row["cells"][column]["paper"]),
                 )
             ]
             lines.append(f"| {name} | {' | '.join(cells)} | {row['reason'] or row['status']} |")

@@ -78,7 +78,8 @@ class Scorer:
                 "AB" if direction == variant.direction else "BA"
             )  # as the run, whose domains may be exchanged, has it
             known = [self._figures(snapshot, VALIDATION, report) for snapshot in snapshots]
-            chosen = min(range(len(snapshots)), key=lambda i: self._criterion(known[i], name))
+            latest_first = reversed(range(len(snapshots)))  # of equal ones the latest, also if none could be measured
+            chosen = min(latest_first, key=lambda i: self._criterion(known[i], name))
             figures = {LAST: snapshots[-1], CHOSEN: snapshots[chosen]}
             found[direction] = Scores(
                 {which: _of(self._figures(snapshot, TEST, report), name) for which, snapshot in figures.items()},

@@ -23,6 +23,7 @@ SHARED = (
     "maps",
     "direction",
 )  # alike in tables on one page
+BATCH = 25  # images that are evaluated at once; translations that are optimised take many small steps otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +151,9 @@ class Table:
     def measured(self, palette: str = "", segmenter: str = "") -> EvaluationConfig:
         """What is measured of each run."""
         metrics = ("distances", "paired", "segmentation")
-        return EvaluationConfig(metrics=metrics, features=self.features, palette=palette, segmenter=segmenter)
+        return EvaluationConfig(
+            metrics=metrics, features=self.features, palette=palette, segmenter=segmenter, batch_size=BATCH
+        )
 
 
 def load_tables(names: str) -> dict[str, Table]:
