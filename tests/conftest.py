@@ -106,12 +106,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_dataset(tmp_path_factory.mktemp("dataset"))
 
 
-def make_dataset(root: Path) -> Path:
+def make_dataset(root: Path, seed: int = 1) -> Path:
     """Prepare a data set `out` in `root`: seven images of A and ten of B, 24 x 24, in shards of four."""
     from cyclegan_dist.data.prepare import prepare
     from cyclegan_dist.data.prepare_config import PrepareConfig
 
-    a, b = write_images(root / "A", 7, seed=1), write_images(root / "B", 10, seed=2)
+    a, b = write_images(root / "A", 7, seed=seed), write_images(root / "B", 10, seed=seed + 1)
     prepare(PrepareConfig(a, b, root / "out", samples_per_shard=4, workers=1))
     return root / "out"
 

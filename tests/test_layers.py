@@ -97,6 +97,7 @@ def test_nothing_is_imported_upwards(path: Path) -> None:
         (
             "mlflow",
             {
+                "cyclegan_dist.tracking.mlflow_places",
                 "cyclegan_dist.tracking.mlflow_run",
                 "cyclegan_dist.tracking.mlflow_sweep",
                 "cyclegan_dist.tracking.refused",

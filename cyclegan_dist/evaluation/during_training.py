@@ -40,6 +40,7 @@ class SnapshotEvaluations:
         evaluated = (record for record, _ in read_records(self.run_dir / JOURNAL, 0) if record["kind"] == "evaluation")
         self._values = {f"nimg-{record['nimg']:09d}": record["values"] for record in evaluated}
         self._done = set(self._values)
+        self._held_out = next(filter(None, (self._digests(name) for name in sorted(self._values))), {})
         self._may_wait = True
         self._write_best()  # a training may have been killed before it did, or the file may be damaged
 
@@ -92,6 +93,14 @@ class SnapshotEvaluations:
     def _result(self, snapshot: Path) -> Path:
         return self.run_dir / "evaluations" / snapshot.name / "metrics.json"
 
+    def _digests(self, snapshot: str) -> dict[str, str]:
+        """Of the images, by domain, that a snapshot was evaluated on; empty if that is not known."""
+        try:
+            data = json.loads(self._result(self.run_dir / "snapshots" / snapshot).read_text())["data"]
+            return {domain: facts["digest"] for domain, facts in data.items()}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return {}
+
     def _collect(self) -> None:
         assert self._process is not None
         code, self._process = self._process.wait(), None
@@ -99,6 +108,14 @@ class SnapshotEvaluations:
         if code or not self._result(self._snapshot).exists():
             said = RunFolder(self.run_dir).evaluation_log.read_text().strip().splitlines() or [f"exit code {code}"]
             self.journal.message(f"snapshot {self._snapshot.name} was not evaluated: {said[-1]}")
+            return
+        digests = self._digests(self._snapshot.name)
+        self._held_out = self._held_out or digests
+        if digests != self._held_out:
+            self.journal.message(
+                f"snapshot {self._snapshot.name} was evaluated on other images than those before it, and is not "
+                f"compared with them: restore {self.config.held_out.data}, which was replaced"
+            )
             return
         result = json.loads(self._result(self._snapshot).read_text())
         values = {key: figure["value"] for key, figure in result["figures"].items()}

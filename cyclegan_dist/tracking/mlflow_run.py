@@ -1,8 +1,6 @@
 """Sends a run's journal to MLflow, idempotently."""
 
 import dataclasses
-import getpass
-import os
 import sys
 import uuid
 from collections import deque
@@ -22,9 +20,9 @@ from mlflow.tracking.multimedia import compress_image_size
 from PIL import Image
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.storage.files import lock
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import read_records
+from cyclegan_dist.tracking.mlflow_places import KEY_TAG, find_experiment, find_or_create, find_sweep
 from cyclegan_dist.tracking.refused import RefusedRecords, is_invalid, is_unclear
 from cyclegan_dist.tracking.sender_state import SenderState, key_of, server_of
 
@@ -32,7 +30,6 @@ BATCH, PARAMS = 1000, 100  # limits of metrics and of parameters in one call of 
 MOST_FAILED = 64  # calls of the search for refused metrics, before one is taken
 LONGEST_TAG = 5000  # characters
 GONE = "RESOURCE_DOES_NOT_EXIST"  # code of MLflow
-KEY_TAG = "cyclegan_dist.key"
 PARENT_TAG = "mlflow.parentRunId"
 
 Point = tuple[Metric, dict[str, Any], int]  # with its record, and where that ends in the journal
@@ -73,7 +70,7 @@ class MlflowRun:
             experiment_id = find_experiment(self.client, experiment, artifacts)
             above = {PARENT_TAG: find_sweep(self.client, experiment_id, run_dir.parent, parent)} if parent else {}
             first, _ = next(read_records(RunFolder(run_dir).journal, 0))
-            run_id = _find_or_create(self.client, experiment_id, run_dir, key, above, first["time"])
+            run_id = find_or_create(self.client, experiment_id, run_dir, key, above, first["time"])
             self._state = SenderState(store, key, run_id)
         elif self.client.get_run(self._state.run_id).info.lifecycle_stage == LifecycleStage.DELETED:
             find_experiment(self.client, experiment, artifacts)  # raises if all of the experiment is in the trash
@@ -267,69 +264,9 @@ def measuring_system(run_id: str) -> Iterator[None]:
         monitor.finish()
 
 
-def find_experiment(client: MlflowClient, name: str, artifacts: Path) -> str:
-    """The id of the experiment `name`, created if it does not exist.
-
-    Raises:
-        MlflowException: if the server fails.
-        UsageError: if it is in the trash.
-    """
-    experiment = client.get_experiment_by_name(name)
-    if experiment is not None:
-        if experiment.lifecycle_stage == LifecycleStage.DELETED:
-            store = server_of(mlflow.get_tracking_uri())
-            raise UsageError(
-                f"MLflow experiment {name} of {store} is in the trash: restore it with MLFLOW_TRACKING_URI={store} "
-                f"mlflow experiments restore --experiment-id {experiment.experiment_id}, or choose another "
-                "--tracking.experiment"
-            )
-        return experiment.experiment_id
-    # With a bare database MLflow would put artifacts into the current folder, which differs between processes.
-    remote = mlflow.get_tracking_uri().startswith(("http", "databricks"))
-    return client.create_experiment(name, artifact_location=None if remote else artifacts.as_uri())
-
-
-def find_sweep(client: MlflowClient, experiment_id: str, folder: Path, key: str) -> str:
-    """The id of the parent run of a sweep's trials, created by the first sender that needs it.
-
-    Raises:
-        MlflowException: if the server fails.
-        OSError: if the sweep's folder cannot be written, where it is kept.
-    """
-    with lock(RunFolder(folder).parent_lock, wait=True):
-        run_id = _find_or_create(client, experiment_id, folder, key, {"mlflow.source.name": "pipelines.sweep"})
-        SenderState(server_of(mlflow.get_tracking_uri()), key, run_id).save(folder)
-        return run_id
-
-
-def _find_or_create(
-    client: MlflowClient, experiment_id: str, folder: Path, key: str, tags: dict[str, str], started: int | None = None
-) -> str:
-    """The run with the tag `key`. A sender that died before it saved the run's id may have created it."""
-    found = client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
-    if found:
-        return found[0].info.run_id
-    tags = {
-        KEY_TAG: key,
-        "cyclegan_dist.run_dir": str(folder),
-        "mlflow.source.name": "cyclegan_dist.train",
-        "mlflow.source.type": "JOB" if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else "LOCAL",
-        "mlflow.user": _user(),
-        **tags,
-    }
-    return client.create_run(experiment_id, start_time=started, run_name=folder.name, tags=tags).info.run_id
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return str(os.getuid())
-
-
 def _report_skipped(path: Path, reason: Exception) -> None:
     """For files that no retry could send; the rest is sent."""
     print(f"{path} is not sent to MLflow: {reason}", file=sys.stderr)
 
 
-__all__ = ["MlflowException", "MlflowRun", "find_experiment", "find_sweep", "measuring_system"]
+__all__ = ["MlflowException", "MlflowRun", "measuring_system"]

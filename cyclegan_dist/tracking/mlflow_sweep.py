@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from cyclegan_dist.storage.layout import Status
-from cyclegan_dist.tracking.mlflow_run import MlflowClient, find_experiment, find_sweep
+from cyclegan_dist.tracking.mlflow_places import MlflowClient, find_experiment, find_sweep
 
 RESULTS = "trials.json"
 FILES = ("sweep.yaml", "results.csv", RESULTS, "best.yaml", "history.png", "parallel_coordinates.png")

@@ -1,6 +1,7 @@
 """Snapshots are evaluated during training, and the best is recorded."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import pytest
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
+from tests.conftest import make_dataset
 from tests.training.trainings import go, records
 
 pytestmark = pytest.mark.slow
@@ -38,6 +40,22 @@ def test_an_unrecorded_evaluation_is_recorded_by_the_resumed_run(
     )
     assert go(config) == "FINISHED"
     assert [record["nimg"] for record in records(config) if record["kind"] == "evaluation"] == [8, 16]
+
+
+def test_snapshots_that_are_evaluated_on_other_images_are_not_compared(
+    tiny_run: Callable[..., Config], dataset: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(dataset, tmp_path / "held_out")
+    how = {"held_out__data": str(tmp_path / "held_out"), "every__snapshot": 8}
+    go(tiny_run(**how, stop_after=8))
+    shutil.rmtree(tmp_path / "held_out")
+    make_dataset(tmp_path / "other", seed=5).rename(tmp_path / "held_out")
+    config = tiny_run(**how, stop_after=16)
+    assert go(config) == "FINISHED"
+    found = records(config)
+    assert [record["nimg"] for record in found if record["kind"] == "evaluation"] == [8]
+    assert any("nimg-000000016 was evaluated on other images" in record.get("text", "") for record in found)
+    assert json.loads((config.run_dir / "best.json").read_text())["snapshot"] == "snapshots/nimg-000000008"
 
 
 def test_a_failing_evaluation_is_reported_and_the_run_continues(tiny_run: Callable[..., Config], dataset: Path) -> None:

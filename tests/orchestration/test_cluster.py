@@ -36,7 +36,7 @@ def test_a_signal_to_the_launchers_process_group_does_not_reach_the_processes_of
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://another:1")
     with ExitStack() as stack:
         own_cluster(stack)
-        process = services.ConsolePopen(["sleep", "60"], stdin=subprocess.PIPE)
+        process = services.ConsolePopen(["sleep", "60"], stdin=subprocess.DEVNULL)
         stack.callback(process.wait)
         stack.callback(process.kill)
         assert os.getpgid(process.pid) == process.pid != os.getpgrp()
