@@ -21,6 +21,7 @@ from PIL import Image
 from cyclegan_dist.config.config import Config, check_config
 from cyclegan_dist.errors import run_command
 from cyclegan_dist.training.run_folder import open_run
+from tests.mlflow_tables import copy_tables
 
 torch.set_num_threads(1)
 # The first backward decides for which kinds of device autograd starts threads. After torch.export has run there are
@@ -49,6 +50,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Accept the mark `timeout` where pytest-timeout is not installed."""
     if not HAS_TIMEOUT:
         config.addinivalue_line("markers", "timeout: seconds that the test may take; ignored")
+
+
+def pytest_runtest_setup() -> None:
+    copy_tables()
 
 
 @pytest.fixture(autouse=True)

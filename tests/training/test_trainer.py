@@ -228,14 +228,22 @@ def test_another_data_set_is_refused_on_resume_without_a_journal_too(tiny_run: M
 
 def test_a_rank_that_hangs_in_a_save_delays_the_others_by_the_timeout_only(tiny_run: MakeRun) -> None:
     config = tiny_run(optim__batch_size=4, every__checkpoint=8, world__timeout_s=2.0)
+    ended = config.run_dir / "ended"
+
+    def hang() -> None:
+        limit = time.monotonic() + 14
+        while not ended.exists() and time.monotonic() < limit:
+            time.sleep(0.1)
 
     def work(world: World) -> float:
         parts = build(config, world, None)
         if world.rank == 1:
-            parts.store.save = lambda *_, **__: time.sleep(14)  # type: ignore[method-assign]
+            parts.store.save = lambda *_, **__: hang()  # type: ignore[method-assign]
         started = time.monotonic()
         with pytest.raises(RuntimeError):
             loop(parts, StopRequest(config.run_dir, world))
+        if not world.rank:
+            ended.touch()
         return time.monotonic() - started
 
     waiting, _ = run_ranks(work, 2)
