@@ -22,7 +22,7 @@ from ray.core.generated import node_manager_pb2, node_manager_pb2_grpc
 SWITCH = "CYCLEGAN_DIST_STANDBY"
 DELAY_S = 15.0  # after the ranks have started, which is when they need all cores
 # A raylet ignores requests while as many processes as it has cores are starting, so each waits for the one before.
-SPACED_S = 3.0
+SPACED_S = 10.0
 AGAIN_S = 60.0  # between two looks for nodes that have joined
 KEPT_S = 24 * 3600  # Ray may then end idle workers, if there are more than cores; at once when the job has ended
 REQUEST_S = 10.0
