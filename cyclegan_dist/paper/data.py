@@ -13,6 +13,7 @@ from cyclegan_dist.errors import UsageError, pipeline_command
 
 VALIDATION, TEST = "val", "test"
 HELD_OUT = 10  # one of so many training images is held out where there is no part for validation
+FEWEST = 4  # of which distances can be measured
 DRAWN = {"": 400, TEST: 100, VALIDATION: 50}  # street scenes
 DRAWN_SMOKE = {"": 24, TEST: 8, VALIDATION: 8}
 
@@ -72,7 +73,7 @@ def open_parts(path: str) -> Parts:
     if VALIDATION in parts:
         return Parts(path, 0, max(train.samples.values()), parts)
     smaller = min(train.samples.values())
-    kept = smaller - max(2, smaller // HELD_OUT)
+    kept = smaller - max(FEWEST, smaller // HELD_OUT)
     if kept < 1:
         raise UsageError(f"{path} has too few images to hold some out: prepare others as {path}/{VALIDATION}")
     rest = pa.concat_tables([train.domains[domain].slice(kept, smaller - kept) for domain in "AB"])

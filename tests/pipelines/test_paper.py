@@ -125,7 +125,7 @@ def test_methods_of_pairs_fail_alone_on_data_without_pairs(
     rows = results["tables"]["mine"]["rows"]
     assert "has no pairs" in rows["pairs"]["reason"]
     assert rows["CycleGAN"]["cells"]["distance"]["last"]["interval"] is None  # one seed
-    assert results["protocol"]["data"]["train"]["max_samples"] == 5  # of seven, two held out
+    assert results["protocol"]["data"]["train"]["max_samples"] == 3  # of seven, four held out
 
 
 def test_held_out_images_are_not_trained_on(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_held_out_images_are_not_trained_on(tmp_path: Path) -> None:
     (data / TEST).symlink_to(make_dataset(tmp_path / "other"))
     parts = open_parts(str(data))
     held_out = parts.parts[VALIDATION]
-    assert (parts.max_samples, parts.images, held_out.samples) == (5, 5, {"A": 2, "B": 2})
+    assert (parts.max_samples, parts.images, held_out.samples) == (3, 3, {"A": 4, "B": 4})
     names = {d: set(held_out.domains[d]["name"].to_pylist()) for d in "AB"}
     from cyclegan_dist.data.manifest import open_manifest
 
