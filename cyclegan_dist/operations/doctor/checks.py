@@ -77,17 +77,17 @@ def run_checks(target: Target, config: Config, report: Report, *, network: bool,
         measured = report.answers(call_all(fleet, measure_here, PROBES, timeout_s=2 * TIMEOUT_S), NO_ANSWER)
     with report.check("versions"):
         check_versions(report, answers("versions"))
-    gpus: dict[str, Any] = {}
+    cards: dict[str, Any] = {}
     with report.check("GPUs"):
-        gpus = answers("GPUs")
-        check_gpus(report, nodes, gpus, config)
+        cards = answers("GPUs")
+        check_gpus(report, nodes, cards, config)
     values = values_of(config.data)
     limits: dict[str, Any] = {}
     with report.check("cores"):
         limits = answers("limits")
         check_cores(report, nodes, limits, config)
     with report.check("memory"):
-        check_memory(report, nodes, limits, gpus, config, values)
+        check_memory(report, nodes, limits, cards, config, values)
     with report.check("shared memory"):
         check_shared_memory(report, nodes, answers("shared memory"), config, values)
     with report.check("runs folder"):

@@ -90,7 +90,8 @@ def max_ranks(config: Config, nodes: list[Node]) -> int:
     wanted: Any = config.world.num_workers
     if most := max(wanted) if isinstance(wanted, tuple | list) else wanted:
         return most
-    return config.largest_world(max(1, sum(places(config, nodes).values())))
+    room = sum(node.gpus if uses_gpus(config, nodes) else node.cpus for node in nodes)
+    return config.largest_world(max(1, room))
 
 
 def ranks_of(config: Config, nodes: list[Node]) -> dict[str, int]:
