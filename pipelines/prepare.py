@@ -9,6 +9,8 @@ bytes.
 
 Values of more than 8 bits (integers of 16 or 32 bits, floats) are kept and get a range: `--white 4095` or `--white
 p99.8` is what becomes 1 in training, `--black` what becomes -1.
+
+`prepare leftImg8bit/train gtFine/train OUT --pairs cityscapes` prepares Cityscapes as the published script does.
 """
 
 from functools import partial
@@ -27,6 +29,7 @@ def main() -> None:
     config = parse_options(PrepareConfig, "prepare", __doc__, config=(tyro.conf.PositionalRequiredArgs,))
     config.refuse_paths()
     # These load torch.
+    from cyclegan_dist.config.palettes import open_palette
     from cyclegan_dist.data.manifest import open_manifest
     from cyclegan_dist.data.prepare import prepare
     from cyclegan_dist.data.verify import identical
@@ -36,6 +39,7 @@ def main() -> None:
         config,
         report=partial(console.print, soft_wrap=True, markup=False, highlight=False),
         progress=partial(track, console=console, disable=not console.is_terminal),
+        palette=open_palette(config.palette_name) if config.palette_name else None,
     )
     manifest = open_manifest(str(path.parent), ("sha256", "name"))
     sizes = ", ".join(f"{n} images of {domain}" for domain, n in manifest.samples.items())

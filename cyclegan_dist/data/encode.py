@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from cyclegan_dist.data.arrays import PICTURES, array_bytes
 from cyclegan_dist.data.config import MAX_PIXELS
-from cyclegan_dist.data.images import from_pillow, read_image, to_pillow, windowed
+from cyclegan_dist.data.files import printable
+from cyclegan_dist.data.images import read_image, to_pillow, windowed
+from cyclegan_dist.data.palette import Palette
 from cyclegan_dist.data.picture import Picture, Source, UnreadableImageError
+from cyclegan_dist.data.resizing import label_map, resized, resized_values, stored_size
 from cyclegan_dist.data.values import ValueRange
 
 Half = Literal["", "left", "right"]
@@ -60,6 +61,8 @@ class Reading:
         bands: as for `read_image`.
         max_pixels: as for `read_image`.
         values: of the domain; None if it has 8 bits.
+        square: both sides become `load_size`, and images become JPEGs.
+        palette: of the domain if it holds label maps: they take nearest pixels and its exact colours.
     """
 
     load_size: int | None = None
@@ -68,6 +71,8 @@ class Reading:
     bands: Sequence[int] | None = None
     max_pixels: int = MAX_PIXELS
     values: ValueRange | None = None
+    square: bool = False
+    palette: Palette | None = None
 
 
 def read_half(path: Path, reading: Reading, white: float | None) -> tuple[Picture, Tensor]:
@@ -88,6 +93,7 @@ def encode_file(folder: Path, name: str, reading: Reading) -> EncodedImage:
 
     JPEG and PNG files that are opaque, upright, sRGB, of one frame and not to be resized keep their bytes; others are
     re-encoded: as JPEG if they were JPEG, as PNG if they have 8 or 16 bits and 1 or 3 channels, and else as `.npy`.
+    Label maps always become PNG.
 
     Args:
         folder: the domain's folder.
@@ -97,6 +103,7 @@ def encode_file(folder: Path, name: str, reading: Reading) -> EncodedImage:
     Raises:
         UnreadableImageError: as `read_image`, if the name is not Unicode, and if its values are not of the domain's
             type.
+        UsageError: for a label map of other colours than the palette's.
     """
     try:
         name.encode()
@@ -111,8 +118,19 @@ def encode_file(folder: Path, name: str, reading: Reading) -> EncodedImage:
     if deep and (values is None or str(pixels.dtype) != f"torch.{values.dtype}"):
         kind = "8 bits" if values is None else values.dtype
         raise UnreadableImageError(f"{pixels.dtype} values in a domain of {kind}".replace("torch.", ""))
-    if reading.load_size is not None and min(pixels.shape[1:]) > reading.load_size:
-        pixels = (_reduced_values if deep else _reduced)(pixels, reading.load_size)
+    size = stored_size(pixels, reading.load_size, square=reading.square)
+    if reading.palette is not None:
+        if deep:
+            raise UnreadableImageError("a label map must have 8 bits")
+        encoded = encode_image(label_map(pixels, size, reading.palette, printable(folder / name)), name)
+        return _described(encoded, picture, notes, pixels, values)
+    if reading.square and (deep or len(pixels) not in PICTURES):
+        raise UnreadableImageError("a photo must have 8 bits, and one or three channels")
+    if reading.square:
+        encoded = encode_image(resized(pixels, size), name, "jpg", reading.quality)
+        return _described(encoded, picture, notes, pixels, values)
+    if size != pixels.shape[1:]:
+        pixels = (resized_values if deep else resized)(pixels, size)
     elif picture.as_is and not reading.half:
         data = (folder / name).read_bytes()
         return _described(EncodedImage(name, data, picture.extension, *_facts(pixels)), picture, notes, pixels, values)
@@ -240,27 +258,3 @@ def _facts(image: Tensor) -> tuple[int, int, str]:
     """Width, height and mode."""
     channels, height, width = image.shape
     return width, height, {1: "L", 3: "RGB"}.get(channels, f"C{channels}")
-
-
-def _reduced(image: Tensor, load_size: int) -> Tensor:
-    """The shorter side reduced to `load_size`."""
-    height, width = _reduced_size(image, load_size)
-    smaller = [Image.fromarray(c.numpy()).resize((width, height), Image.Resampling.BICUBIC) for c in image]
-    return torch.cat([from_pillow(channel) for channel in smaller])
-
-
-def _reduced_values(image: Tensor, load_size: int) -> Tensor:
-    """The same for values of more than 8 bits, by the same filter."""
-    small = F.interpolate(image[None].double(), _reduced_size(image, load_size), mode="bicubic", antialias=True)[
-        0
-    ].numpy()
-    kind = np.dtype(str(image.dtype).removeprefix("torch."))
-    if kind.kind in "ui":
-        small = np.rint(small).clip(np.iinfo(kind).min, np.iinfo(kind).max)
-    return torch.from_numpy(small.astype(kind))
-
-
-def _reduced_size(image: Tensor, load_size: int) -> tuple[int, int]:
-    height, width = image.shape[1:]
-    scale = load_size / min(height, width)
-    return max(load_size, round(height * scale)), max(load_size, round(width * scale))

@@ -14,6 +14,7 @@ import torch
 
 from cyclegan_dist.data.encode import EncodedImage, Half, Reading, encode_file
 from cyclegan_dist.data.files import list_files, list_images, printable
+from cyclegan_dist.data.palette import Palette
 from cyclegan_dist.data.picture import UnreadableImageError
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.prepare_config import PrepareConfig
@@ -22,6 +23,8 @@ from cyclegan_dist.data.shards import shuffled, write_dataset
 from cyclegan_dist.data.summary import Summary
 from cyclegan_dist.errors import UsageError
 
+CITYSCAPES = {"A": "_leftImg8bit.png", "B": "_gtFine_color.png"}  # ends of the names of its photos and colour maps
+PUBLISHED_SIDE = 256  # pixels that the published script stretches Cityscapes to
 CHUNK = 512  # images that are encoded ahead of writing
 Report = Callable[[str], object]
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
@@ -31,6 +34,7 @@ def prepare(
     config: PrepareConfig,
     report: Report = lambda line: print(line, file=sys.stderr),
     progress: Progress = lambda results, folder, total: results,
+    palette: Palette | None = None,
 ) -> Path:
     """Prepare a data set. The same folders give the same bytes.
 
@@ -38,22 +42,27 @@ def prepare(
         config: the folders and options.
         report: called with a line for each file that is left out or changed, and one for each kind of conversion.
         progress: wraps the `total` results for a folder, as `rich.progress.track` does.
+        palette: the one that `config.palette_name` names, if it names one.
 
     Returns:
         The manifest's path.
 
     Raises:
-        UsageError: for a folder without images, too many bad ones, an OUT that cannot be used, or values of more than
-            8 bits whose black or white must be given.
+        UsageError: for a folder without images, too many bad ones, an OUT that cannot be used, values of more than 8
+            bits whose black or white must be given, or label maps of other colours than the palette's.
     """
     config.refuse_paths()
+    if bool(config.palette_name) != (palette is not None):
+        raise ValueError("give prepare() the palette of the config, and none if it names none")
+    if palette is not None and config.pairs == "cityscapes" and palette.domain != "B":
+        raise UsageError("--pairs cityscapes: label maps are domain B, so the palette must have domain: B")
     folders = {"A": config.a_dir, "B": config.b_dir}
-    names = {domain: _names(folder, report) for domain, folder in folders.items()}
+    names = {domain: _names(config, domain, report) for domain in folders}
     if config.pairs != "none":
         _refuse_unpaired(config, names)
     workers = config.workers or os.cpu_count()
     with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        readings = {domain: _reading(pool, config, domain, names[domain], progress) for domain in DOMAINS}
+        readings = {domain: _reading(pool, config, domain, names[domain], progress, palette) for domain in DOMAINS}
         summaries = {domain: Summary(domain, reading) for domain, reading in readings.items()}
         encoded = {
             domain: summaries[domain].of(
@@ -77,11 +86,28 @@ def prepare(
 
 
 def _reading(
-    pool: ProcessPoolExecutor, config: PrepareConfig, domain: str, names: list[str], progress: Progress
+    pool: ProcessPoolExecutor,
+    config: PrepareConfig,
+    domain: str,
+    names: list[str],
+    progress: Progress,
+    palette: Palette | None,
 ) -> Reading:
     """How a domain's files are read: first without, then with its value range."""
     half: Half = "" if config.pairs != "halves" else "left" if domain == "A" else "right"
-    reading = Reading(config.load_size, config.quality, half, config.bands_taken(domain), config.max_pixels)
+    square = config.pairs == "cityscapes"
+    reading = Reading(
+        config.load_size or (PUBLISHED_SIDE if square else None),
+        100 if square else config.quality,
+        half,
+        config.bands_taken(domain),
+        config.max_pixels,
+        square=square,
+    )
+    if palette is not None and palette.domain == domain:
+        reading = replace(reading, palette=palette)
+        if config.full_size_labels:
+            reading = replace(reading, load_size=None)
     black, white = config.level("black", domain), config.level("white", domain)
     samples = samples_of_each(len(names)) if any(level and level.percentile for level in (black, white)) else 0
     folder = config.a_dir if domain == "A" else config.b_dir
@@ -94,7 +120,10 @@ def _reading(
 
 
 def _refuse_unpaired(config: PrepareConfig, names: dict[str, list[str]]) -> None:
-    a, b = (Counter(str(Path(name).with_suffix("")) for name in names[domain]) for domain in "AB")
+    a, b = (
+        Counter(str(Path(_stored_name(config, domain, name)).with_suffix("")) for name in names[domain])
+        for domain in "AB"
+    )
     if alone := sorted((a - b) | (b - a) | Counter(name for name in a if a[name] > 1)):
         raise UsageError(
             f"--pairs {config.pairs}: {printable(alone[0])} has no partner with its name, or several "
@@ -102,9 +131,23 @@ def _refuse_unpaired(config: PrepareConfig, names: dict[str, list[str]]) -> None
         )
 
 
-def _names(folder: Path, report: Report) -> list[str]:
+def _stored_name(config: PrepareConfig, domain: str, name: str) -> str:
+    """The name that the data set has for a file: partners have the same one, except for its extension."""
+    return name.removesuffix(CITYSCAPES[domain]) + ".png" if config.pairs == "cityscapes" else name
+
+
+def _names(config: PrepareConfig, domain: str, report: Report) -> list[str]:
     """The images of a folder; reports which kinds of files are skipped."""
+    folder = config.a_dir if domain == "A" else config.b_dir
     names = list_images(folder)
+    if config.pairs == "cityscapes":
+        names = [name for name in names if name.endswith(CITYSCAPES[domain])]
+        part = {"A": "leftImg8bit", "B": "gtFine"}[domain]
+        if not names or any(Path(name).parts[0] in ("train", "val", "test") for name in names):
+            raise UsageError(
+                f"{folder} is no part of Cityscapes with files *{CITYSCAPES[domain]}: give {part}/train or {part}/val"
+            )
+        return names
     if not names:
         raise UsageError(
             f"{folder} holds no images: give a folder with JPEG, PNG, WebP, BMP, TIFF, GIF, PNM or .npy files"
@@ -142,7 +185,7 @@ def _encoded(
         if isinstance(image, EncodedImage):
             if image.note:
                 report(f"{image.note}: {printable(folder / image.name)}")
-            yield image
+            yield replace(image, name=_stored_name(config, domain, image.name))
         else:
             bad += 1
             report(f"left out {image}")

@@ -31,7 +31,7 @@ class PrepareConfig:
     load_size: int | None = None
     """Pixels the shorter side is reduced to; images are never enlarged."""
     quality: int = 95
-    """Quality of re-encoded JPEGs, 1 to 100."""
+    """Quality of re-encoded JPEGs, 1 to 100; with `--pairs cityscapes` it is 100."""
     samples_per_shard: int = 1000
     """Images in one tar."""
     max_bad_fraction: float = 0.01
@@ -42,9 +42,19 @@ class PrepareConfig:
     """Processes that read and encode. 0: one per core."""
     overwrite: bool = False
     """Replace another data set at OUT."""
-    pairs: Literal["none", "names", "halves"] = "none"
+    pairs: Literal["none", "names", "halves", "cityscapes"] = "none"
     """`names`: files with the same name, except for its extension, are pairs. `halves`: each file of A_DIR, which is
-    also given as B_DIR, holds a pair side by side, A on the left. Required by paired methods and paired evaluation."""
+    also given as B_DIR, holds a pair side by side, A on the left. `cityscapes`: A_DIR is a part of Cityscapes' photos,
+    leftImg8bit/train, and B_DIR the same part of gtFine, of which the colour maps are taken; as in the published script
+    all become squares of `--load-size` pixels, 256 if it is not given, and photos JPEGs of quality 100. Pairs are
+    required by paired methods and paired evaluation."""
+    palette: str = ""
+    """Classes of label maps: cityscapes, streets, or a YAML file, which also names the domain of the maps. They become
+    PNGs with exactly the palette's colours, and smaller by nearest neighbour; without it they are treated as photos,
+    whose colours mix at borders. With `--pairs cityscapes` it is cityscapes by default."""
+    full_size_labels: bool = False
+    """Keep the size of label maps. Evaluation scores at their size, and the published scores of Cityscapes are at the
+    original one."""
     white: str = ""
     """The value that is white in files of more than 8 bits, as `4095`, or a percentile of a domain's values, as
     `p99.8`: of 4096 evenly spaced ones of each image. By default the largest value of 16 bits, or of a TIFF's 12."""
@@ -81,8 +91,15 @@ class PrepareConfig:
             [self.bands_taken(domain) for domain in "AB"],
             [self.level(end, domain) for end in ("white", "black") for domain in "AB"],
         )
+        if self.full_size_labels and not self.palette_name:
+            raise UsageError("--full-size-labels: give the --palette of the label maps")
         if self.pairs == "halves" and self.a_dir.resolve() != self.b_dir.resolve():
             raise UsageError("--pairs halves: give the folder of the double images twice, as A_DIR and as B_DIR")
+
+    @property
+    def palette_name(self) -> str:
+        """The palette of label maps, or nothing if no domain holds any."""
+        return self.palette or ("cityscapes" if self.pairs == "cityscapes" else "")
 
     @property
     def max_pixels(self) -> int:

@@ -1,6 +1,6 @@
 """Drawn street scenes with a known truth: label maps of eight classes, and photos of them.
 
-A label map has many photos: for each photo every class draws its own colour and texture, vehicles and people their paint
+A label map has many photos: for each one, every class draws its own colour and texture, vehicles and people their paint
 and clothes, and the scene its light. The layout has the statistics of streets (sky above, road below, people on the
 pavement), and classes are of very different frequency, so that the truth can be found from unpaired images, and a
 translation that exchanges two classes can be told from it.
@@ -42,7 +42,7 @@ def draw_labels(rng: np.random.Generator, size: int) -> np.ndarray:
         labels[crown] = VEGETATION
     depth = (y - horizon) / (1 - horizon)  # 0 at the horizon, 1 at the lower edge
     ground = depth > 0
-    middle, half = vanishing + depth * rng.uniform(-0.15, 0.15), 0.05 + depth * rng.uniform(0.42, 0.6)
+    middle, half = vanishing + depth * rng.uniform(-0.15, 0.15), 0.05 + depth * rng.uniform(0.48, 0.66)
     labels[ground] = PAVEMENT
     labels[ground & (np.abs(x - middle) < half)] = ROAD
     for _ in range(rng.integers(0, 3)):
@@ -116,10 +116,14 @@ def write_streets(
     for part, (folder, count) in enumerate(counts.items()):
         with TemporaryDirectory() as place:
             a, b = Path(place, "A"), Path(place, "B")
-            a.mkdir(), b.mkdir()
+            for folder_of_domain in (a, b):
+                folder_of_domain.mkdir()
             for i in range(count):
                 labels = draw_labels(np.random.default_rng([seed, part, i, 0]), size)
                 photo = draw_photo(labels, np.random.default_rng([seed, part, i, 1]))
                 for to, image in ((a, photo), (b, colours[labels])):
                     write_image(torch.from_numpy(image).permute(2, 0, 1), to / f"{i:05d}.png")
-            prepare(PrepareConfig(a, b, out / folder, pairs="names", overwrite=overwrite, workers=1))
+            config = PrepareConfig(
+                *(a, b, out / folder), pairs="names", palette="streets", overwrite=overwrite, workers=1
+            )
+            prepare(config, palette=palette)

@@ -90,7 +90,9 @@ class Segmentation:
         truth = self.labels[own]
         keys = {"translation": name, "truth": f"real_{name[1]}"}
         return {
-            keys[kind]: confusion(truth, self.segmenter(photo, tuple(truth.shape)), len(self.palette.classes))
+            keys[kind]: confusion(
+                truth, self.segmenter(photo, (truth.shape[0], truth.shape[1])), len(self.palette.classes)
+            )
             for kind, photo in shown.items()
         }
 

@@ -15,11 +15,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import torchvision
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cyclegan_dist.data.palette import Palette
+from cyclegan_dist.data.resizing import resized
 from cyclegan_dist.errors import UsageError, suggestion
 from cyclegan_dist.evaluation.features import for_imagenet
 from cyclegan_dist.evaluation.weights import read_weights
@@ -44,18 +46,17 @@ class Segmenter:
     device: torch.device
 
     @torch.inference_mode()
-    def __call__(self, photo: Tensor, size: tuple[int, ...]) -> Tensor:
+    def __call__(self, photo: Tensor, size: tuple[int, int]) -> Tensor:
         """The class of each pixel of a C x H x W uint8 photo that is resized to `size` before: `size` int64."""
         pixels = resized_photos(photo[None], size).to(self.device)
         return self.network(for_imagenet(pixels))["out"].argmax(1)[0].cpu()
 
 
-def resized_photos(photos: Tensor, size: tuple[int, ...]) -> Tensor:
-    """N x C x H x W uint8 photos as n x 3 x `size`, bilinearly; antialiased where it is smaller, as by Pillow."""
-    photos = photos.expand(-1, 3, -1, -1)
-    if tuple(photos.shape[2:]) == tuple(size):
-        return photos
-    return F.interpolate(photos, tuple(size), mode="bilinear", antialias=True)
+def resized_photos(photos: Tensor, size: tuple[int, int]) -> Tensor:
+    """N x C x H x W uint8 photos as n x 3 x `size`, by Pillow's bilinear filter, which the published script uses."""
+    if tuple(photos.shape[2:]) != size:
+        photos = torch.stack([resized(photo, size, Image.Resampling.BILINEAR) for photo in photos])
+    return photos.expand(-1, 3, -1, -1)
 
 
 class SmallFCN(nn.Module):

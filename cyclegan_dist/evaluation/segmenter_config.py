@@ -27,7 +27,7 @@ class SegmenterConfig:
     size: Annotated[int, Ge(0)] = 0
     """Pixels photos are resized to, both sides, before they take the size of their label map: that of the generators
     whose translations are scored. 0: as they are."""
-    epochs: Annotated[int, Gt(0)] = 20
+    epochs: Annotated[int, Gt(0)] = 10
     """Passes over the pairs."""
     batch_size: Annotated[int, Gt(0)] = 16
     """Pairs of an update."""

@@ -64,7 +64,7 @@ class LabelledPhotos:
         photos, labels = zip(*(self[index] for index in indices), strict=True)
         if len({found.shape for found in labels}) > 1:
             raise UsageError("label maps of several sizes cannot be trained on together: give --batch-size 1")
-        resized = [resized_photos(photo[None], tuple(labels[0].shape)) for photo in photos]
+        resized = [resized_photos(photo[None], (labels[0].shape[0], labels[0].shape[1])) for photo in photos]
         return torch.cat(resized), torch.stack(labels)
 
 
@@ -142,5 +142,5 @@ def score(pairs: LabelledPhotos, indices: Sequence[int], segmenter: Segmenter) -
     counts = torch.zeros(pairs.classes, pairs.classes, dtype=torch.int64)
     for index in indices:
         photo, labels = pairs[index]
-        counts += confusion(labels.long(), segmenter(photo, tuple(labels.shape)), pairs.classes)
+        counts += confusion(labels.long(), segmenter(photo, (labels.shape[0], labels.shape[1])), pairs.classes)
     return {name: figure.value for name, figure in scores_of(counts, len(indices)).items()}
