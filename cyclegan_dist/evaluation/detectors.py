@@ -51,8 +51,9 @@ def diversity(fake: Tensor, real: Tensor) -> float:
     return spread / wanted if wanted else 1.0
 
 
-def collapsed(direction: str, share: float) -> list[Detection]:
-    """`share`: `diversity` of the translations."""
+def collapsed(direction: str, fake: Tensor, real: Tensor) -> list[Detection]:
+    """From n x D features of translations and of real images of the domain they should be of."""
+    share = diversity(fake, real)
     if share >= COLLAPSED_SHARE:
         return []
     text = (

@@ -112,7 +112,7 @@ def _findings(direction: Direction, real: Tensor) -> list[Detection]:
     if "change" in scores:
         found += detectors.do_nothing(name, Figure.mean(scores["change"]).value)
     if real.shape[1] and min(len(real), len(direction.fake)) > 1:
-        found += detectors.collapsed(name, detectors.diversity(direction.fake, real))
+        found += detectors.collapsed(name, direction.fake, real)
     return found
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cyclegan_dist.evaluation.detectors import collapsed, discriminator_won, do_nothing, inverted
+from cyclegan_dist.evaluation.detectors import collapsed, discriminator_won, diversity, do_nothing, inverted
 
 
 def test_nothing_is_found_where_nothing_is_wrong() -> None:
@@ -25,3 +25,9 @@ def test_the_discriminator_that_won(loss: float, least_squares: dict[str, str], 
     journal += [{"kind": "metrics", "values": {"loss/D_A": 0.25, "loss/D_B": 0.2}}] * 30
     journal += [{"kind": "metrics", "values": {"loss/D_A": 0.25, "loss/D_B": loss}}] * 20
     assert [finding.direction for finding in discriminator_won(journal, least_squares)] == names
+
+
+def test_diversity_is_a_share_of_the_real_images_spread() -> None:
+    real = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    assert diversity(real * 0.5 + 3, real) == pytest.approx(0.5)
+    assert diversity(torch.ones(50, 8), real) == 0

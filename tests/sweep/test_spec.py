@@ -105,6 +105,25 @@ def test_a_trial_is_the_base_with_overrides_and_values(tmp_path: Path) -> None:
     assert config.method.lambda_identity == 0  # of the preset
 
 
+def test_a_variant_is_values_that_belong_together(tmp_path: Path) -> None:
+    variants = {"plain": {}, "mine": {"preset": "gan_alone", "optim.lr,optim.lr_D": 0.1, "method.pool_size": 3}}
+    space = {"variant": {"grid": ["plain", "mine"]}, "method.pool_size": {"grid": [7]}}
+    spec = load_sweep(write(tmp_path, variants=variants, space=space, sampler="grid", metric=""))
+    plain, mine = (spec.config(trial.values) for trial in draw_all(spec))
+    assert (plain.method.lambda_cycle_A, plain.method.pool_size) == (10, 7)
+    assert (mine.method.lambda_cycle_A, mine.optim.lr, mine.optim.lr_D) == (0, 0.1, 0.1)
+    assert mine.method.pool_size == 7  # the space's own
+    with pytest.raises(UsageError, match=r"no variant 'mien': did you mean mine\?"):
+        load_sweep(write(tmp_path, variants=variants, space={"variant": {"grid": ["mien"]}}, sampler="grid"))
+
+
+def test_trials_without_a_metric_cannot_be_stopped_by_it(tmp_path: Path) -> None:
+    assert value_of({"G": 1.0, "lr/G": 2.0}, "") is None
+    for changes in ({"scheduler": "asha", "max_images": 9, "grace_images": 3}, {"sampler": "optuna"}):
+        with pytest.raises(UsageError, match="metric is missing"):
+            load_sweep(write(tmp_path, metric="", **changes))
+
+
 def test_the_command_line_adds_to_a_file(tmp_path: Path) -> None:
     path = write(tmp_path, overrides={"optim.lr": 0.5})
     spec = load_sweep(path, {"name": "other", "overrides": {"every.log": 7}})
