@@ -53,7 +53,7 @@ class CoupledGenerator(nn.Module):
         there, a translation depends on its image alone.
         """
         if x.device.type == "cpu" and len(x) > 1:
-            return torch.cat([self.forward(image) for image in x.split(1)])
+            return torch.cat([self.forward(x[i : i + 1]) for i in range(len(x))])
         return self.run(self.target, self.run(self.shared, self._latent(x))).detach()
 
     def _latent(self, x: Tensor) -> Tensor:
