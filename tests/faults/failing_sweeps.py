@@ -11,7 +11,7 @@ import yaml
 from cyclegan_dist.config.config import dump_config
 from tests.faults.matrix import Measured, Stage, row
 
-TIMEOUT_S = 400.0
+TIMEOUT_S = 1200.0
 DIVERGES = 1e18  # a learning rate
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from cyclegan_dist.config.config import Config, dump_config
 from tests.faults.matrix import Measured, Stage, row
+from tests.faults.ray_heads import end
 from tests.training.trainings import records
 
-TIMEOUT_S = 300.0
+TIMEOUT_S = 900.0
 
 
 @row(
@@ -25,7 +26,11 @@ def four_at_once(stage: Stage) -> Measured:
     configs = [stage.run(name=f"run{number}", seed=number, **options) for number in range(4)]
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{stage.folder}/mlflow.db"}
     running = [_start(stage, config, environment) for config in configs]
-    codes = [process.wait(TIMEOUT_S) for process in running]
+    try:
+        codes = [process.wait(TIMEOUT_S) for process in running]
+    finally:
+        for process in running:
+            end(process)
     said = sum("not everything reached" in (stage.folder / f"{config.name}.log").read_text() for config in configs)
     wanted = missing = repeated = runs = 0
     with sqlite3.connect(stage.folder / "mlflow.db") as database:

@@ -16,7 +16,7 @@ from tests.faults.ray_heads import end, process_tree, wait_until
 from tests.training.trainings import differences, final_state, go_on, records
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 300.0
+TIMEOUT_S = 900.0
 DEAD = "http://127.0.0.1:9"  # where nothing listens
 PROXIES = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "grpc_proxy"), DEAD)
 
@@ -41,6 +41,7 @@ class Launched:
 
     def until_step(self, step: int) -> None:
         wait_until(lambda: self.steps() >= step or self.process.poll() is not None, TIMEOUT_S)
+        assert self.process.poll() is None, self.log.read_text()[-500:]
 
     def others(self) -> list[str]:
         """Lines of its output that are not about its progress."""
