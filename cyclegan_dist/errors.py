@@ -41,7 +41,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     except OSError as error:
         if error.errno not in OF_STORAGE or error.filename is None:
             raise
-        advice = "restore access to it, and run the same command again"
+        advice = "restore access or free space, and run the same command again"
         print(f"error: {error.filename}: {error.strerror}; {advice}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:

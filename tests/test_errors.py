@@ -1,3 +1,4 @@
+import errno
 import importlib
 import os
 import shutil
@@ -35,6 +36,17 @@ def test_other_places_are_taken(url: str) -> None:
 def test_messages_lose_names_and_passwords() -> None:
     text = f"no route to https://me:{SECRET}@host:80/x or https://other/y"
     assert without_passwords(text) == "no route to https://host:80/x or https://other/y"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ESTALE, errno.ENOSPC])
+def test_an_error_of_the_storage_is_one_line_and_others_are_not(command: Callable[..., Answer], number: int) -> None:
+    def fail(number: int) -> None:
+        raise OSError(number, os.strerror(number), "/data/run")
+
+    line = f"error: /data/run: {os.strerror(number)}; restore access or free space, and run the same command again\n"
+    assert command(lambda: fail(number)) == (2, "", line)
+    with pytest.raises(FileNotFoundError):
+        command(lambda: fail(errno.ENOENT))
 
 
 def test_a_missing_package_is_one_line_and_a_missing_module_of_ours_is_not(

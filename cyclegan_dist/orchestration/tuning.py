@@ -23,6 +23,7 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # it prints a banner even when silenced
 
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.search import Searcher
 from rich.console import Console
 
@@ -87,7 +88,7 @@ def _tune(trials: "Trials", at_once: int, storage: str) -> None:
         search_alg=_Next(trials),
         num_samples=spec.trials,
         max_concurrent_trials=at_once,
-        callbacks=[trials],
+        callbacks=[trials, _NoLines()],
         max_failures=spec.max_failures,
         raise_on_failed_trial=False,
         trial_dirname_creator=lambda trial: trial.trial_id,
@@ -108,6 +109,13 @@ def _trial(values: dict[str, Any]) -> None:
                 tune.report({"nimg": record["nimg"], "value": value_of(record["values"], values["metric"])})
     if RunFolder(config.run_dir).read_failure() is None:  # a restart cannot fix a recorded failure
         training.result()
+
+
+class _NoLines(TrialProgressCallback):
+    """Instead of Ray's own, which prints a line for a trial that ends before its first result."""
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Print nothing."""
 
 
 class Trials(tune.Callback):

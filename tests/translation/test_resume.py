@@ -1,3 +1,5 @@
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,17 @@ def test_another_translation_does_not_resume_it(
     code, _, err = cli(model, images, interrupted, "--direction", "BA" if other == "direction" else "AB")
     assert code == 2 and "choose another OUTPUT" in err and err.count("\n") == 1
     assert contents(interrupted) == before
+
+
+def test_files_that_were_there_before_are_not_done_whatever_their_time(
+    cli, interrupted: Path, snapshot: Path, tmp_path: Path
+) -> None:
+    """The clock was hours ahead when an older translation wrote them."""
+    out, images = tmp_path / "ahead", tmp_path / "in"
+    assert cli(make_snapshot(tmp_path / "third"), images, out)[0] == 0
+    for path in out.glob("*.png"):
+        os.utime(path, (time.time() + 9000,) * 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(work, "save_image", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert cli(snapshot, images, out)[0] == 130
+    assert "5 images translated" in cli(snapshot, images, out)[1]
