@@ -17,11 +17,12 @@ def fit(restarts: Sequence[Restart]) -> RestartTime:
 
     Here all ranks share the same cores, so seconds grow with ranks even if nothing else does. What would grow with
     separate cores too is the work of processes that serve all ranks: their CPU seconds, by least squares, with the
-    interval of the slope. The rest is that of the fewest ranks.
+    interval of the slope. The rest is that of the fewest ranks. Restarts with a new controller are left out: how long it
+    takes to start does not depend on ranks.
     """
     from scipy.special import stdtrit  # quantiles of Student's t
 
-    used = [restart for restart in restarts if restart.standby]
+    used = [restart for restart in restarts if restart.standby and not restart.new_controller]
     ranks, central_s = [restart.ranks for restart in used], [restart.central_cpu_s for restart in used]
     slope, start = statistics.linear_regression(ranks, central_s)
     unexplained = sum((seconds - start - slope * count) ** 2 for count, seconds in zip(ranks, central_s, strict=True))

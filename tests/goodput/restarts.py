@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.conftest import make_dataset
 from tests.goodput.training import Training, load, spent_s
-from tests.multinode.lab import Lab
+from tests.multinode.lab import DRIVER, Lab
 
 WARM_UP = 15  # steps, so that there is a checkpoint
 
@@ -20,6 +20,7 @@ class Restart:
     Attributes:
         ranks: number of ranks.
         standby: whether standby processes had loaded their modules.
+        new_controller: whether Ray Train's controller was started anew too, after `world.max_failures` restarts.
         seconds: from the kill until the next step was done.
         detected_s: from the kill until Ray Train's controller noticed, which is part of it.
         central_cpu_s: CPU seconds of the launcher, Ray Train's controller and Ray's head during the restart.
@@ -29,6 +30,7 @@ class Restart:
 
     ranks: int
     standby: bool
+    new_controller: bool
     seconds: float
     detected_s: float | None
     central_cpu_s: float
@@ -57,6 +59,7 @@ def measure_restarts(ranks: int, kills: int, standby: bool) -> list[Restart]:
 def _restart(training: Training, standby: bool, draw: random.Random) -> Restart:
     lab, attempt = training.lab, training.steps[-1]["attempt"]
     central, workers = training.central_cpu_s(), training.cpu_s(lab.workers)
+    controllers = set(training.cpu_s([DRIVER], "TrainController"))
     moment, _ = training.kill("rank", draw)
     limit = time.monotonic() + 300
     while (last := training.steps[-1])["attempt"] == attempt:
@@ -68,6 +71,7 @@ def _restart(training: Training, standby: bool, draw: random.Random) -> Restart:
     return Restart(
         ranks=training.ranks,
         standby=standby,
+        new_controller=controllers.isdisjoint(training.cpu_s([DRIVER], "TrainController")),
         seconds=round(first["time"] - moment, 2),
         detected_s=None if detected is None else round(detected, 2),
         central_cpu_s=round(spent_s(central, training.central_cpu_s()), 2),

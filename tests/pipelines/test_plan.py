@@ -78,7 +78,7 @@ def test_what_is_not_known_is_said_to_be_assumed(cli: Callable[..., Answer]) -> 
     assert "prototype" in found["device"] and "2026-11-26" in found["device"]
     for name in ("images", "noise scale", "exchange", "failures", "restart", "checkpoint stall"):
         assert "assumed" in found[name], name
-    assert re.match(r"[\d.]+ s measured without GPUs: [\d.]+ s and [\d.]+ s a rank; assumed: 60 s", found["restart"])
+    assert re.match(r"[\d.]+ s measured: [\d.]+ s \+ [\d.]+ s a rank; assumed: 60 s to compile", found["restart"])
     assert "bandwidth needed" in found and "cost" not in found
 
 

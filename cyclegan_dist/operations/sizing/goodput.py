@@ -63,5 +63,5 @@ class RestartTime:
 
 
 # Measured on simulated machines without GPUs: docs/goodput.md.
-RESTART = RestartTime(base_s=4.33, per_rank_s=0.1, low_s=0.05, high_s=0.15)
+RESTART = RestartTime(base_s=3.255, per_rank_s=0.117, low_s=0.02, high_s=0.214)
 COMPILE_S = 60.0  # assumed: compilation and CUDA graphs, in each process of a GPU

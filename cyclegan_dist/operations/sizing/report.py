@@ -177,8 +177,8 @@ def _running(chosen: Layout, config: Config, measured: Measured, options: Option
     restart_s, restart = options.restart_s, "given"
     if not restart_s:
         restart_s = RESTART.of(chosen.gpus)[0] + COMPILE_S
-        measured_part = f"measured without GPUs: {RESTART.base_s:g} s and {RESTART.per_rank_s:g} s a rank"
-        restart = f"{measured_part}; assumed: {COMPILE_S:g} s for compilation"
+        each = f"{RESTART.base_s:g} s + {RESTART.per_rank_s:g} s a rank"
+        restart = f"measured: {each}; assumed: {COMPILE_S:g} s to compile"
     value = f"one in {_duration(failure_s / 3600)} of a training"
     yield Line("failures", value, f"{rate}: one in {options.failure_hours:,.6g} h of a GPU")
     yield Line("restart", f"{restart_s:.3g} s", restart)
