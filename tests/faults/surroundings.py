@@ -31,7 +31,9 @@ class Launched:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_A")} | variables
         command = [sys.executable, "-m", "cyclegan_dist.train", str(path)]
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT, process_group=0)
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment, cwd=ROOT, process_group=0, preexec_fn=_heed_hangups
+            )
 
     def steps(self) -> int:
         path = self.config.run_dir / "metrics.jsonl"
@@ -46,6 +48,10 @@ class Launched:
     def others(self) -> list[str]:
         """Lines of its output that are not about its progress."""
         return [line for line in self.log.read_text().splitlines() if not line.startswith("step ")]
+
+
+def _heed_hangups() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the drills may run under nohup, which ignores it
 
 
 def two_ranks(stage: Stage, name: str, **options: Any) -> Config:
