@@ -63,9 +63,9 @@ def prepare(
         _refuse_unpaired(config, names)
     workers = config.workers or os.cpu_count()
     with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        readings = {
-            domain: _reading(pool, config, domain, names[domain], report, progress, palette) for domain in DOMAINS
-        }
+        readings = {domain: _reading(pool, config, domain, names[domain], progress, palette) for domain in DOMAINS}
+        for options in config.unused_levels([d for d in DOMAINS if readings[d].values is None]):
+            report(f"{options} does not count: no readable image there has more than 8 bits")
         summaries = {domain: Summary(domain, reading) for domain, reading in readings.items()}
         encoded = {
             domain: summaries[domain].of(
@@ -93,7 +93,6 @@ def _reading(
     config: PrepareConfig,
     domain: str,
     names: list[str],
-    report: Report,
     progress: Progress,
     palette: Palette | None,
 ) -> Reading:
@@ -120,10 +119,7 @@ def _reading(
     found: Iterable[FoundValues | None] = progress(
         pool.map(work, names, chunksize=chunksize), f"values of {folder}", len(names)
     )
-    values = choose_range(domain, found, black, white)
-    if values is None and (black or white):
-        report(f"{domain}: --white and --black do not count, because none of its readable images has more than 8 bits")
-    return replace(reading, values=values)
+    return replace(reading, values=choose_range(domain, found, black, white))
 
 
 def _refuse_unpaired(config: PrepareConfig, names: dict[str, list[str]]) -> None:

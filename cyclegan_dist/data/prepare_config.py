@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -146,6 +147,12 @@ class PrepareConfig:
                 f"--{option.replace('_', '-')} {text}: give a value, as 4095, or a percentile from 0 to 100, as p99.8"
             )
         return found
+
+    def unused_levels(self, domains: Sequence[str]) -> list[str]:
+        """The options for black or white that were given but not used, if all images of `domains` have 8 bits."""
+        names = [f"{end}_{domain.lower()}" for end in ("white", "black") for domain in domains]
+        names += ["white", "black"] if len(domains) == 2 else []
+        return [f"--{name.replace('_', '-')} {getattr(self, name)}" for name in names if getattr(self, name)]
 
     def refuse_paths(self) -> None:
         """Check before any work is done that the folders exist and `out` can be written.

@@ -132,7 +132,12 @@ def test_files_left_out_for_one_reason_are_two_lines_and_the_reason_ends_the_mes
     assert rest == f"left out 6 more of {folders[0]}: {reason}"
 
 
-def test_a_white_that_does_not_count_is_a_line(folders: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "named"), [({"white_b": "4095"}, ["--white-b 4095"]), ({"black": "p1"}, ["--black p1"])]
+)
+def test_a_white_that_does_not_count_is_a_line(
+    options: dict[str, str], named: list[str], folders: tuple[Path, Path], tmp_path: Path
+) -> None:
     lines: list[str] = []
-    prepare(PrepareConfig(*folders, tmp_path / "out", workers=1, white_b="4095"), lines.append)
-    assert lines == ["B: --white and --black do not count, because none of its readable images has more than 8 bits"]
+    prepare(PrepareConfig(*folders, tmp_path / "out", workers=1, **options), lines.append)
+    assert lines == [f"{name} does not count: no readable image there has more than 8 bits" for name in named]

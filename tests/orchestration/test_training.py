@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,8 @@ class Head:
 
     process: "subprocess.Popen[bytes]"
     environment: dict[str, str]
+    address: str
+    dashboard: str
 
     def ranks(self) -> list[psutil.Process]:
         """The processes of Ray Train's workers."""
@@ -46,7 +49,8 @@ class Head:
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     """A head as an administrator starts it: token authentication, loopback, the virtual environment first on PATH."""
     temporary = tempfile.mkdtemp(prefix="cgdhead", dir="/tmp")
-    home, dashboard = tmp_path_factory.mktemp("home"), "http://127.0.0.1:8275"
+    home, (port, dashboard_port, agent_port) = tmp_path_factory.mktemp("home"), free_ports(3)
+    dashboard = f"http://127.0.0.1:{dashboard_port}"
     environment = os.environ | {
         "HOME": str(home),
         "PATH": f"{BIN}:{os.environ['PATH']}",
@@ -55,21 +59,32 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "RAY_API_SERVER_ADDRESS": dashboard,
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    command = [str(BIN / "ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1", "--port=6390"]
-    command += ["--dashboard-host=127.0.0.1", "--dashboard-port=8275", "--num-cpus=2", f"--temp-dir={temporary}"]
+    command = [str(BIN / "ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}"]
+    command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}", "--num-cpus=2"]
+    # The agent's default port is one for all clusters of a machine; without its agent, a head accepts no jobs.
+    command += [f"--dashboard-agent-listen-port={agent_port}", f"--temp-dir={temporary}"]
     with (home / "head.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         limit = time.monotonic() + 60
         while time.monotonic() < limit and not _is_up(f"{dashboard}/api/version"):
             time.sleep(0.5)
-        yield Head(process, environment)
+        yield Head(process, environment, f"127.0.0.1:{port}", dashboard)
     finally:
         for member in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
         process.wait()
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on; other processes of this machine may run the same tests."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def _is_up(url: str) -> bool:
@@ -84,7 +99,7 @@ def start(config: Config, head: Head | None = None) -> "subprocess.Popen[str]":
     path = config.run_dir.parent / f"{config.name}.yaml"
     path.write_text(dump_config(config))
     command = [sys.executable, "-m", "cyclegan_dist.train", str(path)]
-    environment = dict(os.environ) if head is None else {**head.environment, "RAY_ADDRESS": "127.0.0.1:6390"}
+    environment = dict(os.environ) if head is None else {**head.environment, "RAY_ADDRESS": head.address}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
@@ -207,7 +222,7 @@ def test_ray_job_submit(head: Head, tmp_path: Path) -> None:
 
 def test_a_job_without_the_token_does_not_run(head: Head, tmp_path: Path) -> None:
     job = {"entrypoint": f"touch {tmp_path}/ran"}
-    answer = requests.post("http://127.0.0.1:8275/api/jobs/", json=job, timeout=10)
+    answer = requests.post(f"{head.dashboard}/api/jobs/", json=job, timeout=10)
     assert answer.status_code == 401
     time.sleep(2)
     assert not (tmp_path / "ran").exists()
