@@ -20,6 +20,7 @@ from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.operations.sizing.figures import image_shapes, image_side
 
 PROCESS = 780_000_000  # a rank with all libraries, after its first step
+STANDBY = 500_000_000  # a standby process beside a rank, which Ray starts to make restarts short
 LOADER = 100_000_000  # a loader process, besides what it shares with its rank
 CONTEXT = 600_000_000  # of CUDA and its libraries on a GPU
 WORKSPACE = 1.1  # of what the backward pass needs, relative to what is kept for it
@@ -33,7 +34,8 @@ class Footprint:
     """Bytes that ranks need.
 
     Attributes:
-        rank: of main memory, for each rank, with its loader processes and the batches that they keep ready.
+        rank: of main memory, for each rank, with its loader processes and the batches that they keep ready, and with
+            its standby process, if there is one.
         first: besides, for the first rank, which copies the state of all to write it to checkpoints.
         card: of a GPU's memory; 0 on a CPU.
     """
@@ -51,7 +53,7 @@ class Footprint:
         return max(0, int((memory - self.first) // self.rank))
 
 
-def footprint(config: Config, ranks: int, values: Values, *, on_gpu: bool) -> Footprint:
+def footprint(config: Config, ranks: int, values: Values, *, on_gpu: bool, standby: bool = False) -> Footprint:
     """The memory that each of so many ranks needs.
 
     Args:
@@ -59,6 +61,7 @@ def footprint(config: Config, ranks: int, values: Values, *, on_gpu: bool) -> Fo
         ranks: that share a batch.
         values: the value range of each domain.
         on_gpu: whether ranks compute on GPUs.
+        standby: whether each has a standby process.
     """
     number = 8 if config.optim.precision == "fp64" else 4
     weights, averaged, history = method_sizes(config)
@@ -70,7 +73,7 @@ def footprint(config: Config, ranks: int, values: Values, *, on_gpu: bool) -> Fo
     step = state + number * (weights + history) + batch + round(WORKSPACE * kept)  # with gradients
     loaders = config.data.workers * LOADER + loader_bytes(config, ranks, values)
     return Footprint(
-        rank=PROCESS + loaders + number * history + (0 if on_gpu else step),
+        rank=PROCESS + STANDBY * standby + loaders + number * history + (0 if on_gpu else step),
         first=state,
         card=CONTEXT + step if on_gpu else 0,
     )
