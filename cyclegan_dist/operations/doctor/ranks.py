@@ -74,7 +74,7 @@ def check_memory(
 
 
 def memory_advice(config: Config, nodes: list[Node], fits: int, *, standby: bool = False) -> str:
-    """What to do where only `fits` ranks fit into the memory of one of the nodes; `standby`: each with such a process."""
+    """What to do where only `fits` ranks, with or without a standby process each, fit into a node's memory."""
     ways = fewer_ranks(config, nodes, fits)
     ways += ["lower optim.micro_batch, which changes no result"] if config.optim.batch_size > 1 else []
     ways += ["lower data.crop_size or method.generator.ngf"]
