@@ -11,7 +11,7 @@ import requests
 from PIL import Image
 
 import cyclegan_dist
-from cyclegan_dist.config.config import Config
+from cyclegan_dist.config.config import Config, with_values
 from cyclegan_dist.data.prepare import prepare
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.errors import UsageError
@@ -22,6 +22,7 @@ from cyclegan_dist.methods.available import METHODS
 from cyclegan_dist.models.snapshot import Snapshot, save_snapshot
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_dist.promotion.gate import Gate, decide
+from cyclegan_dist.training.run_folder import open_run
 from pipelines import export, gallery, translate
 from tests.conftest import MLFLOW, Answer, make_run, write_images
 from tests.service.running import picture, post, post_json, running
@@ -186,6 +187,26 @@ def test_the_network_that_trained_it_cannot_evaluate_it(
     with pytest.raises(UsageError, match="features vgg16:/no/file: there is no file /no/file"):
         make_run(own_home, **changes, method__features="vgg16:/no/file")
     make_run(own_home, **changes)
+
+
+@pytest.mark.parametrize("name", ["feature_gan"])
+def test_what_is_trained_further_without_that_network_still_names_it(
+    snapshot: Path, pairs: Path, own_home: Path
+) -> None:
+    method = {**METHOD, **OPTIONS["feature_gan"]}
+    changes = {"data__path": str(pairs), "schedule__n_epochs": 1, "schedule__n_epochs_decay": 0}
+    source = snapshot
+    for name in ("first", "second"):
+        config = make_run(
+            own_home, method={**method, "lambda_feature": 0.0}, init_from=str(source), name=name, **changes
+        )
+        go(config)
+        assert Snapshot.open(config.run_dir).trained_with == ("efficientnet_lite0",)
+        source = config.run_dir
+    config = make_run(own_home, method=method, **changes)
+    go(config)
+    with pytest.raises(UsageError, match="cannot switch a pretrained network on or off"):
+        open_run(with_values(config, {"method.lambda_feature": 0.0}, "test"), extend=1)
 
 
 @pytest.mark.parametrize("name", ["feature_gan"])

@@ -39,7 +39,8 @@ class DataConfig:
     """`random`: each domain is shuffled on its own, and starts over on its own. `serial`: no shuffling; image i of an
     epoch is sample i of each domain, modulo its size. Methods that learn from pairs take B's partners of A in both."""
     max_pairs: Annotated[int, Ge(0)] = 0
-    """Methods that learn from some pairs take the first so many, in the order of the manifest. 0: all there are."""
+    """Methods that learn from some pairs take the first so many, in the order of the manifest, the same in both
+    directions. Refused for other methods. 0: all there are."""
     flip: bool = True
     """Mirror images left to right, with probability 0.5."""
     shuffle_window: Annotated[int, Gt(0)] = 16384

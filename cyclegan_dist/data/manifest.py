@@ -114,13 +114,14 @@ class Manifest:
             ) from None
 
     def pairs(self, max_pairs: int = 0) -> np.ndarray:
-        """The pairs there are, m x 2: the index of the sample of A and of that of B, in the order of A.
+        """The pairs there are, m x 2: the index of the sample of A and of that of B, by their sum, so that the first
+        ones are the same if domains are exchanged.
 
         Args:
             max_pairs: the first so many; 0: all.
 
         Raises:
-            UsageError: if the data set has no pairs, or none in this part of it.
+            UsageError: if the data set has no pairs, or fewer than `max_pairs` or none in this part of it.
         """
         if not (self.paired or self.partly_paired):
             raise UsageError(
@@ -128,9 +129,13 @@ class Manifest:
                 f"{pipeline_command('prepare')} A_DIR B_DIR OUT --pairs some"
             )
         place = {name: index for index, name in enumerate(self._names("B"))}
-        found = [(index, place[name]) for index, name in enumerate(self._names("A")) if name in place]
+        names = self._names("A")
+        found = [(index, place[name]) for index, name in enumerate(names) if name in place]
         if not found:
             raise UsageError(f"{self.root}: none of its pairs is left: give another data.max_samples, or 0")
+        if len(found) < max_pairs:
+            raise UsageError(f"{self.root} has {len(found)} pairs: give --data.max_pairs {len(found)} or less, or 0")
+        found.sort(key=lambda pair: (sum(pair), names[pair[0]]))
         return np.array(found[: max_pairs or None], np.int64)
 
     def _names(self, domain: str) -> list[str]:

@@ -241,6 +241,7 @@ def save_snapshot(
         except SafetensorError as error:  # how it reports a full disk
             shutil.rmtree(draft, ignore_errors=True)
             raise OSError(str(error)) from error
+    helpers = (*config.trained_with, *facts.get("initialised_from", {}).get("trained_with", []))
     card = {
         "what": "generators: images N x C x H x W in [-1, 1] in and out",
         "format": FORMAT,
@@ -251,7 +252,7 @@ def save_snapshot(
         "generator": asdict(config.generator),
         **({"translation": config.generator.procedure} if config.generator.procedure else {}),
         "directions": list(translators),
-        **({"trained_with": names} if (names := [name.partition(":")[0] for name in config.trained_with]) else {}),
+        **({"trained_with": names} if (names := sorted({name.partition(":")[0] for name in helpers})) else {}),
         **facts,
     }
     (draft / CARD).write_text(json.dumps(card, indent=1) + "\n")

@@ -44,6 +44,12 @@ class CoupledGenerator(nn.Module):
         common = self.run(self.shared, z)
         return self.run(self.source, common), self.run(self.target, common)
 
+    def examples(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same pairs each time, as many and as large as the images x: to see how training goes without a search."""
+        count, _, height, width = x.shape
+        z = torch.randn(count, self.n_z, height // 4, width // 4, generator=torch.Generator().manual_seed(0))
+        return self.pair(z.to(x))
+
     def forward(self, x: Tensor) -> Tensor:
         """Find z for which `source` comes close to the image, by `z_steps` steps of Adam under L1, and return what
         `target` makes of it. Gradients are enabled for that, and the result has none.

@@ -40,8 +40,14 @@ class DeepFeatures:
             UsageError: at the first call, if the weights cannot be read or are not those of the network.
         """
         if self._network is None:
-            network = _read(self._features, self._sha256)
-            self._network = network.to(images.device, images.dtype).eval().requires_grad_(False)
+            from torch._subclasses.fake_tensor import unset_fake_temporarily  # takes a second to load
+
+            with unset_fake_temporarily():  # where memory is estimated, weights would be read as tensors without data
+                network = _read(self._features, self._sha256).eval().requires_grad_(False)
+            now = next(network.parameters())
+            if (now.device, now.dtype) != (images.device, images.dtype):
+                network = network.to(images.device, images.dtype)
+            self._network = network
         x = (images.expand(-1, 3, -1, -1) + 1) * 127.5
         if self._size:
             x = F.interpolate(x, (self._size, self._size), mode="bilinear", align_corners=False)

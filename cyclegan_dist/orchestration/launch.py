@@ -78,7 +78,7 @@ def restart(reason: str) -> NoReturn:
 def _in_this_process(config: Config, extend: int, *, alone: bool) -> int:
     """Train as one of torchrun's ranks, or alone."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        warn_of_memory(config, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        warn_of_memory(config, int(os.environ.get("LOCAL_WORLD_SIZE", "1")), standby=False)
     from cyclegan_dist.orchestration.plugins import PLUGINS  # loads torch and all that a rank needs
     from cyclegan_dist.training.local_rank import train_here
 

@@ -68,7 +68,7 @@ def _fit_once(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> 
         run_config=RunConfig(
             name=config.name,
             storage_path=str(storage),
-            worker_runtime_env=rank_environment() if config.world.max_failures else {},
+            worker_runtime_env=rank_environment(config.world),
             failure_config=failures,
             logging_config=LoggingConfig(log_level="ERROR"),
             callbacks=[_RecordFailures(str(config.run_dir))],

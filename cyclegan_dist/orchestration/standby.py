@@ -19,7 +19,8 @@ from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR as HOOK
 from ray._private.state import available_resources_per_node
 from ray.core.generated import node_manager_pb2, node_manager_pb2_grpc
 
-SWITCH = "CYCLEGAN_DIST_STANDBY"
+from cyclegan_dist.step.world_config import WorldConfig
+
 DELAY_S = 15.0  # after the ranks have started, which is when they need all cores
 # A raylet ignores requests while as many processes as it has cores are starting, so each waits for the one before.
 SPACED_S = 10.0
@@ -35,13 +36,13 @@ MODULES = (
 )
 
 
-def rank_environment() -> dict[str, Any]:
+def rank_environment(config: WorldConfig) -> dict[str, Any]:
     """Ray Train's `worker_runtime_env`, with which each worker calls `preload` when it starts.
 
-    It is empty, and there are no standby processes, if CYCLEGAN_DIST_STANDBY is 0, or if the job's environment has a
-    function of its own for this (`worker_process_setup_hook`).
+    It is empty, and there are no standby processes, if ranks are not restarted, if CYCLEGAN_DIST_STANDBY is 0, or if
+    the job's environment has a function of its own for this (`worker_process_setup_hook`).
     """
-    if os.environ.get(SWITCH) == "0" or HOOK in os.environ:
+    if not config.has_standby or HOOK in os.environ:
         return {}
     return {"env_vars": {HOOK: f"{__name__}.{preload.__name__}"}}
 

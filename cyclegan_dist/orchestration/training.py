@@ -33,7 +33,9 @@ def train_on_ray(
 
         workers, use_gpu = _workers(config, refuse=not restarted)
         if not os.environ.get("RAY_ADDRESS"):  # all ranks are on this machine
-            warn_of_memory(config, max(workers) if isinstance(workers, tuple) else workers)
+            warn_of_memory(
+                config, max(workers) if isinstance(workers, tuple) else workers, standby=config.world.has_standby
+            )
         with started, stop_signals(RunFolder(config.run_dir).stop.touch) as stopped_by:
             try:
                 status = in_thread(lambda: fit(config, workers, use_gpu))

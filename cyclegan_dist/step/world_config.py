@@ -1,11 +1,13 @@
 """Options of the ranks: number, device, threads, timeouts. Does not import torch, so that `--help` answers quickly."""
 
+import os
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.networks.bounds import Ge, Gt
 
+STANDBY = "CYCLEGAN_DIST_STANDBY"  # 0 in the launcher's environment: no standby processes
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -37,6 +39,11 @@ class WorldConfig:
         if isinstance(self.num_workers, tuple) and self.num_workers[0] > self.num_workers[1]:
             least, most = self.num_workers
             raise UsageError(f"world.num_workers {least} {most}: give the least first, then the most")
+
+    @property
+    def has_standby(self) -> bool:
+        """Whether Ray keeps a standby process beside each rank, if it starts them (`orchestration/standby.py`)."""
+        return self.max_failures > 0 and os.environ.get(STANDBY) != "0"
 
     @property
     def most_workers(self) -> int:

@@ -131,6 +131,11 @@ def _refuse_other_players(kept: Config, config: Config) -> None:
         }
         for one in (kept, config)
     )
+    if kept.method.trained_with != config.method.trained_with:
+        raise UsageError(
+            f"an extension of run {config.name} cannot switch a pretrained network on or off by its weight, because "
+            "its card would not name it: start a run of another --name with --init_from"
+        )
     if before != after:
         raise UsageError(
             f"an extension of run {config.name} cannot switch an adversarial loss on or off by its weight: start a run "

@@ -49,6 +49,8 @@ class Source:
     """`data.direction` of that training; empty if that is not known."""
     values: Mapping[str, ValueRange | None] | None = None
     """The value range of each domain of its data; None if that is not known."""
+    trained_with: tuple[str, ...] = ()
+    """Pretrained networks that took part in that training."""
 
 
 def read_start(config: Config) -> TrainingState:
@@ -81,6 +83,7 @@ def read_start(config: Config) -> TrainingState:
         + ["moments"] * bool(moments)
         + ["average"] * bool(average),
         "other_data": _other_data(config, source),
+        **({"trained_with": list(source.trained_with)} if source.trained_with else {}),
     }
     return TrainingState(networks, moments, average, facts)
 
@@ -152,7 +155,9 @@ def _of_run(path: Path) -> Source | None:
     state = TrainingState.of_step(shared["step"], {})
     name = f"step {manifest['step']}, shared.pt"
     sha256 = {name: manifest["files"]["shared.pt"]["sha256"]}
-    return Source(state, sha256, config.method.name, config.method.generator, config.data.direction, _values(config))
+    method, before = config.method, shared.get("initialised_from", {}).get("trained_with", [])
+    facts = (config.data.direction, _values(config), (*method.trained_with, *before))
+    return Source(state, sha256, method.name, method.generator, *facts)
 
 
 def _of_model(snapshot: Snapshot, method: Method) -> Source:
@@ -175,9 +180,8 @@ def _of_snapshot(snapshot: Snapshot, method: Method) -> Source:
 
 def _source(state: TrainingState, sha256: Mapping[str, str], snapshot: Snapshot) -> Source:
     values = {domain: snapshot.values(domain) for domain in "AB"}
-    return Source(
-        state, sha256, snapshot.method, snapshot.generator_config, snapshot.preprocess.get("direction", ""), values
-    )
+    facts = (snapshot.preprocess.get("direction", ""), values, snapshot.trained_with)
+    return Source(state, sha256, snapshot.method, snapshot.generator_config, *facts)
 
 
 def _of_published(config: Config, files: Mapping[str, Path]) -> Source:

@@ -175,6 +175,25 @@ def test_methods_say_which_pairs_they_need(some: Path, tiny_run: Callable[..., C
         prepared(tmp_path, "some")
 
 
+def test_the_first_pairs_are_the_same_in_both_directions(some: Path) -> None:
+    manifest = open_manifest(str(some), (*READING, "name"))
+    exchanged, names = manifest.selected("BtoA"), manifest.domains["A"]["name"].to_pylist()
+    there = len(manifest.pairs())
+    for count in range(1, there + 1):
+        chosen = {names[a] for a, _ in manifest.pairs(count)}
+        assert len(chosen) == count and chosen == {names[a] for _, a in exchanged.pairs(count)}
+    with pytest.raises(UsageError, match=rf"has {there} pairs: give --data.max_pairs {there} or less"):
+        manifest.pairs(there + 1)
+
+
+@pytest.mark.parametrize(("options", "learned"), [({}, "no pairs"), (PIX2PIX, "all pairs")])
+def test_a_number_of_pairs_is_refused_where_it_would_not_count(
+    options: dict[str, str], learned: str, tiny_run: Callable[..., Config]
+) -> None:
+    with pytest.raises(UsageError, match=f"data.max_pairs 3: method .* learns from {learned}"):
+        tiny_run(**options, data__max_pairs=3)
+
+
 def test_with_some_pairs_two_ranks_equal_one_and_a_resumed_run_an_uninterrupted(
     some: Path, tiny_run: Callable[..., Config]
 ) -> None:

@@ -13,7 +13,7 @@ import psutil
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.operations.drill.measure import read_steps
 from cyclegan_dist.operations.drill.plan import write_plan
-from cyclegan_dist.orchestration.standby import SWITCH
+from cyclegan_dist.step.world_config import STANDBY
 from cyclegan_dist.tracking.journal import JOURNAL, read_records
 from tests.conftest import make_run
 from tests.multinode.lab import DRIVER, HEAD, Job, Lab
@@ -52,7 +52,7 @@ class Training:
         }
         self.config: Config = make_run(lab.folder, name=name, **options)
         write_plan(self.config.run_dir, [])  # without faults of its own; it records the steps
-        self.job: Job = submit(lab, self.config, {SWITCH: str(int(standby))})
+        self.job: Job = submit(lab, self.config, {STANDBY: str(int(standby))})
 
     @property
     def steps(self) -> list[dict[str, Any]]:

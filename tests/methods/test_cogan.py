@@ -17,6 +17,7 @@ from cyclegan_dist.networks.coupled import CoupledGenerator
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.update import Step
+from cyclegan_dist.training.hooks.samples import translation_grid
 
 STEPS, BATCH, SIDE = 20, 2, 24
 
@@ -27,6 +28,14 @@ def config(**options: int) -> CoganConfig:
         discriminator=DiscriminatorConfig(ndf=2),
         init=InitConfig(kind="xavier", gain=1.0),
     )
+
+
+def test_sample_images_take_no_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pass: other ranks wait meanwhile, for seconds at most."""
+    monkeypatch.setattr(CoupledGenerator, "_latent", None)
+    translators, images = build().translators, {"real_A": torch.zeros(4, 3, 16, 16)}
+    grid = translation_grid(translators, images)
+    assert grid.shape == (3, 2 * 18 + 2, 4 * 18 + 2) and torch.equal(grid, translation_grid(translators, images))
 
 
 def build(**options: int) -> Cogan:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from cyclegan_dist.orchestration import standby
-from cyclegan_dist.orchestration.standby import HOOK, SWITCH, StandbyProcesses, preload, rank_environment
+from cyclegan_dist.orchestration.standby import HOOK, StandbyProcesses, preload, rank_environment
+from cyclegan_dist.step.world_config import STANDBY, WorldConfig
 from tests.multinode.lab import wait_for
 
-WITH_HOOK = str(rank_environment())
+WITH_HOOK = str(rank_environment(WorldConfig()))
 
 
 class Cluster:
@@ -84,10 +85,11 @@ def test_it_looks_again_until_the_ranks_are_stopped(cluster: Cluster) -> None:
 
 
 def test_none_is_started_where_it_would_load_nothing(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in ((HOOK, "theirs.setup"), (SWITCH, "0")):
+    for name, value in ((HOOK, "theirs.setup"), (STANDBY, "0")):
         with monkeypatch.context() as patch:
             patch.setenv(name, value)
-            assert rank_environment() == {}
+            assert rank_environment(WorldConfig()) == {}
+    assert rank_environment(WorldConfig(max_failures=0)) == {}
     before = threading.active_count()
     StandbyProcesses().ranks_started(["a"], "{}", "CPU")
     assert threading.active_count() == before

@@ -14,16 +14,16 @@ from cyclegan_dist.operations.doctor.limits import SERVICES, Limits, limits_here
 MOST_PER_RANK, MOST_PER_FEATURE = 2_000_000_000, 800
 
 
-def warn_of_memory(config: Config, ranks: int) -> None:
+def warn_of_memory(config: Config, ranks: int, *, standby: bool) -> None:
     """Print `memory_warning` to standard error, if there is one and ranks compute on the CPU."""
     on_gpu = config.world.device == "cuda" or (config.world.device == "auto" and shutil.which("nvidia-smi"))
-    if not on_gpu and (warning := memory_warning(config, ranks)):
+    if not on_gpu and (warning := memory_warning(config, ranks, standby=standby)):
         print(warning, file=sys.stderr, flush=True)
 
 
-def memory_warning(config: Config, ranks: int, limits: Limits | None = None) -> str:
+def memory_warning(config: Config, ranks: int, limits: Limits | None = None, *, standby: bool = False) -> str:
     """Why so many ranks, computing on the CPU, do not fit into the memory of this machine, in one line; empty if they
-    do. `limits` are this machine's by default.
+    do. `limits` are this machine's by default; `standby`: each rank has a standby process.
     """
     limits = limits or limits_here()
     images = config.optim.micro_batch or -(-config.optim.batch_size // ranks)
@@ -35,9 +35,9 @@ def memory_warning(config: Config, ranks: int, limits: Limits | None = None) -> 
     from cyclegan_dist.operations.doctor.ranks import memory_advice
     from cyclegan_dist.operations.doctor.space import size
 
-    need = footprint(config, ranks, {}, on_gpu=False)
+    need = footprint(config, ranks, {}, on_gpu=False, standby=standby)
     total, fits = need.on_node(ranks) + SERVICES, need.ranks_in(limits.memory - SERVICES)
     if total <= limits.memory:
         return ""
     found = f"{ranks} rank{'s' * (ranks > 1)} need about {size(total)} of the {size(limits.memory)} here; {fits} fit"
-    return f"warning: {found}. {memory_advice(config, LocalFleet().nodes, fits)}"
+    return f"warning: {found}. {memory_advice(config, LocalFleet().nodes, fits, standby=standby)}"

@@ -4,6 +4,7 @@ for the backward pass is counted.
 The constants were measured with torch 2.14 and Ray 2.60 on a CPU, see `benchmarks.rank_memory`.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +17,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.config import PREFETCH
 from cyclegan_dist.data.values import ValueRange
-from cyclegan_dist.operations.sizing.figures import image_side
+from cyclegan_dist.operations.sizing.figures import image_shapes, image_side
 
 PROCESS = 780_000_000  # a rank with all libraries, after its first step
+STANDBY = 500_000_000  # a standby process beside a rank, which Ray starts to make restarts short
 LOADER = 100_000_000  # a loader process, besides what it shares with its rank
 CONTEXT = 600_000_000  # of CUDA and its libraries on a GPU
 WORKSPACE = 1.1  # of what the backward pass needs, relative to what is kept for it
@@ -32,7 +34,8 @@ class Footprint:
     """Bytes that ranks need.
 
     Attributes:
-        rank: of main memory, for each rank, with its loader processes and the batches that they keep ready.
+        rank: of main memory, for each rank, with its loader processes and the batches that they keep ready, and with
+            its standby process, if there is one.
         first: besides, for the first rank, which copies the state of all to write it to checkpoints.
         card: of a GPU's memory; 0 on a CPU.
     """
@@ -50,7 +53,7 @@ class Footprint:
         return max(0, int((memory - self.first) // self.rank))
 
 
-def footprint(config: Config, ranks: int, values: Values, *, on_gpu: bool) -> Footprint:
+def footprint(config: Config, ranks: int, values: Values, *, on_gpu: bool, standby: bool = False) -> Footprint:
     """The memory that each of so many ranks needs.
 
     Args:
@@ -58,18 +61,19 @@ def footprint(config: Config, ranks: int, values: Values, *, on_gpu: bool) -> Fo
         ranks: that share a batch.
         values: the value range of each domain.
         on_gpu: whether ranks compute on GPUs.
+        standby: whether each has a standby process.
     """
     number = 8 if config.optim.precision == "fp64" else 4
     weights, averaged, history = method_sizes(config)
     averaged = averaged if config.optim.ema_decay else 0
     state = number * (3 * weights + averaged)  # weights and Adam's two moments
-    images, side = images_at_once(config, ranks), image_side(config)
-    batch = number * images * side * side * sum(config.method.channels.values())
+    images = images_at_once(config, ranks)
+    batch = number * sum(math.prod(shape) for shape in image_shapes(config, images).values())
     kept = saved_bytes(config, images, "cuda" if on_gpu else "cpu")
     step = state + number * (weights + history) + batch + round(WORKSPACE * kept)  # with gradients
     loaders = config.data.workers * LOADER + loader_bytes(config, ranks, values)
     return Footprint(
-        rank=PROCESS + loaders + number * history + (0 if on_gpu else step),
+        rank=PROCESS + STANDBY * standby + loaders + number * history + (0 if on_gpu else step),
         first=state,
         card=CONTEXT + step if on_gpu else 0,
     )
@@ -83,17 +87,17 @@ def saved_bytes(config: Config, images: int, device: str) -> int:
         images: of each domain, at once.
         device: `cpu` or `cuda`, which need not be there; the fused layers of `optim.fast` are not used.
     """
-    most, size = 0, image_side(config)
-    if config.method.double_backward:
-        device = "cpu"  # where there is no GPU, its gradients cannot be differentiated
+    most = 0
+    if config.method.double_backward or config.method.trained_with:
+        device = "cpu"  # where there is no GPU, gradients cannot be differentiated, and real weights not moved to one
     before = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
-    with FakeTensorMode(), torch.device(device):
+    # A pretrained network that the method reads brings real tensors.
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.device(device):
         method = config.method.build(rank_seed=0)
         weights = {id_of(p) for p in method.networks.parameters()}
-        batch = {
-            f"real_{domain}": torch.empty(images, channels, size, size)
-            for domain, channels in config.method.channels.items()
-        }
+        batch = {name: torch.empty(shape) for name, shape in image_shapes(config, images).items()}
+        for player in method.players:
+            batch |= {name: x.to(device) for name, x in player.choose(batch, 0, 0).items()}
         # Not torch.autocast, which does nothing for CUDA where there is none.
         torch.set_autocast_enabled(device, config.optim.precision == "bf16")
         torch.set_autocast_dtype(device, torch.bfloat16)
@@ -132,9 +136,9 @@ def loader_bytes(config: Config, ranks: int, values: Values) -> int:
     """
     if not config.data.workers:
         return 0
-    side, channels = image_side(config), config.method.channels
-    pixel = sum(count * (1 if values.get(domain) is None else 4) for domain, count in channels.items())
-    return (config.data.workers * PREFETCH + 1) * images_at_once(config, ranks) * side * side * pixel
+    shapes = image_shapes(config, images_at_once(config, ranks))
+    batch = sum(math.prod(shape) * (1 if values.get(name[-1]) is None else 4) for name, shape in shapes.items())
+    return (config.data.workers * PREFETCH + 1) * batch
 
 
 def method_sizes(config: Config) -> tuple[int, int, int]:

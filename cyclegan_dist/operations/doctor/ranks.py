@@ -9,6 +9,7 @@ from cyclegan_dist.operations.doctor.limits import SERVICES, Limits
 from cyclegan_dist.operations.doctor.nodes import Node, max_ranks, places, ranks_of, uses_gpus
 from cyclegan_dist.operations.doctor.report import Report
 from cyclegan_dist.operations.doctor.space import size
+from cyclegan_dist.step.world_config import STANDBY
 
 MIB = 2**20
 
@@ -53,13 +54,13 @@ def check_memory(
         values: the value range of each domain of the data set.
     """
     ranks, on_gpu, here = max_ranks(config, nodes), uses_gpus(config, nodes), ranks_of(config, nodes)
-    need = footprint(config, ranks, values, on_gpu=on_gpu)
+    need = footprint(config, ranks, values, on_gpu=on_gpu, standby=config.world.has_standby)
     for name, limit in limits.items():
         total, fits = need.on_node(here[name]) + SERVICES, need.ranks_in(limit.memory - SERVICES)
         if total > limit.free:
             of = f"of {size(limit.memory)}" if total > limit.memory else f"and {size(limit.free)} are free"
             found = f"{name}: {here[name]} ranks need about {size(total)} {of}; {fits} fit"
-            advice = memory_advice(config, nodes, fits)
+            advice = memory_advice(config, nodes, fits, standby=config.world.has_standby)
             report.add("red" if total > limit.memory else "yellow", found, advice, {"need": total, "fit": fits})
         for card in gpus.get(name, ([], 0))[0] if on_gpu else []:
             if 0 < card.memory * MIB < need.card:
@@ -72,11 +73,12 @@ def check_memory(
     report.ok(found, {"rank": need.rank, "first": need.first, "card": need.card})
 
 
-def memory_advice(config: Config, nodes: list[Node], fits: int) -> str:
-    """What to do where only `fits` ranks fit into the memory of one of the nodes."""
+def memory_advice(config: Config, nodes: list[Node], fits: int, *, standby: bool = False) -> str:
+    """What to do where only `fits` ranks, with or without a standby process each, fit into a node's memory."""
     ways = fewer_ranks(config, nodes, fits)
     ways += ["lower optim.micro_batch, which changes no result"] if config.optim.batch_size > 1 else []
-    ways += ["lower data.crop_size or method.generator.ngf", "add memory"]
+    ways += ["lower data.crop_size or method.generator.ngf"]
+    ways += [f"set {STANDBY}=0 for slower restarts", "add memory"] if standby else ["add memory"]
     text = ", or ".join(ways)
     return f"{text[0].upper()}{text[1:]}."
 

@@ -70,6 +70,15 @@ def image_side(config: Config) -> int:
     return config.data.crop_size if "crop" in config.data.preprocess else config.data.load_size
 
 
+def image_shapes(config: Config, images: int) -> dict[str, tuple[int, int, int, int]]:
+    """The shapes of a micro-batch's images by name, so many of each domain and, where the method learns from some
+    pairs, so many pairs.
+    """
+    kinds, side = ("real", "pair") if config.method.pairing == "some" else ("real",), image_side(config)
+    channels = config.method.channels.items()
+    return {f"{kind}_{domain}": (images, count, side, side) for kind in kinds for domain, count in channels}
+
+
 def shipped_figures(card: Card) -> Measured:
     """The shipped figures of a card."""
     config = with_values(load_config("horse2zebra"), {"optim.precision": "bf16"}, "horse2zebra")

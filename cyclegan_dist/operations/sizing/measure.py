@@ -12,7 +12,7 @@ import torch
 from cyclegan_dist.checkpoint.store import on_cpu
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.operations.sizing.figures import Measured, image_side, workload
+from cyclegan_dist.operations.sizing.figures import Measured, image_shapes, image_side, workload
 from cyclegan_dist.operations.sizing.link import measure_link
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.graph import WARM_UP
@@ -72,14 +72,11 @@ def _time(config: Config, alone: World, count: int, timing_s: float) -> tuple[fl
     torch.manual_seed(config.seed)
     fast = "off" if config.method.double_backward else config.optim.fast
     step = Step(config.method.build(rank_seed=0), replace(config.optim, batch_size=count, fast=fast), alone)
-    shape = {
-        d: (count, channels, image_side(config), image_side(config)) for d, channels in config.method.channels.items()
-    }
     batch = {
-        f"real_{d}": (torch.rand(size, device=alone.device, dtype=step.dtype) * 2 - 1).contiguous(
+        name: (torch.rand(shape, device=alone.device, dtype=step.dtype) * 2 - 1).contiguous(
             memory_format=step.memory_format
         )
-        for d, size in shape.items()
+        for name, shape in image_shapes(config, count).items()
     }
     on_gpu = alone.device.type == "cuda"
 

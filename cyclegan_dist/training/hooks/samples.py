@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cyclegan_dist.data.images import visible
+from cyclegan_dist.networks.coupled import CoupledGenerator
 from cyclegan_dist.step.update import Step
 from cyclegan_dist.storage.files import atomic
 from cyclegan_dist.tracking.journal import Journal
@@ -17,7 +18,8 @@ from cyclegan_dist.training.hooks.progress import Progress
 class SampleGrid:
     """Every `every` images, a PNG with a column for each fixed image. For each direction the rows are input,
     translation and, where the method translates back, reconstruction; else the other domain's image: with pairs, what
-    the translation should be.
+    the translation should be. A method that translates by optimisation shows pairs that it makes of fixed latents: a
+    search for each image takes minutes, in which other ranks wait.
 
     A step whose image is in the journal is left out. On rank 0 only; `images` are `real_A` and `real_B`, n x C x H x W
     in [-1, 1], on the device.
@@ -55,7 +57,10 @@ class SampleGrid:
 
 @torch.no_grad()
 def translation_grid(translators: Mapping[str, nn.Module], images: Mapping[str, Tensor]) -> Tensor:
-    """3 x H x W in [0, 1]: three rows for each direction, as `SampleGrid` says."""
+    """3 x H x W in [0, 1]: three rows for each direction, or the two of pairs, as `SampleGrid` says."""
+    first = translators.get("AB")
+    if isinstance(first, CoupledGenerator):
+        return _rows(*first.examples(images["real_A"]))
     for network in translators.values():
         network.eval()
     parts = []

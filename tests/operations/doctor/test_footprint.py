@@ -6,9 +6,12 @@ import torch
 from cyclegan_dist.config.config import Config, check_config, load_config, with_values
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.values import ValueRange
+from cyclegan_dist.methods.available import METHODS
 from cyclegan_dist.operations.doctor.footprint import footprint, loader_bytes, saved_bytes
+from cyclegan_dist.operations.sizing.figures import image_shapes
 from cyclegan_dist.step.config import OptimConfig
 from tests.conftest import TINY
+from tests.methods.test_available import small_generator
 
 DEEP = ValueRange("uint16", 0, 4095)
 PAPER = load_config("horse2zebra")
@@ -18,8 +21,9 @@ def really_saved(config: Config, images: int) -> int:
     """As `saved_bytes`, of real images of one player after the other."""
     torch.manual_seed(0)
     method = config.method.build(rank_seed=0)
-    side = config.data.crop_size
-    batch = {f"real_{d}": torch.rand(images, n, side, side) for d, n in config.method.channels.items()}
+    batch = {name: torch.rand(shape) for name, shape in image_shapes(config, images).items()}
+    for player in method.players:
+        batch |= player.choose(batch, 0, 0)
     weights = {p.data_ptr() for p in method.networks.parameters()}
     most = 0
     for player in method.players:
@@ -42,6 +46,22 @@ def really_saved(config: Config, images: int) -> int:
 def test_what_is_kept_for_the_backward_pass_is_what_real_images_keep(changes: dict[str, str]) -> None:
     config = with_values(check_config(TINY, "test"), changes, "test")
     assert saved_bytes(config, 2, "cpu") == pytest.approx(really_saved(config, 2), rel=0.02)
+
+
+@pytest.mark.parametrize("name", [*METHODS, "few_pairs"])
+def test_every_method_can_be_estimated(name: str) -> None:
+    """With the choices, pairs and pretrained networks that its losses take."""
+    kind, options = ("cyclegan", {"lambda_pair": 1.0}) if name == "few_pairs" else (name, {})
+    method = {"name": kind, "generator": dataclasses.asdict(small_generator(kind)), **options}
+    method |= {"features_size": 16} if name == "feature_gan" else {}
+    tree = {**TINY, "method": {**method, "discriminator": {"ndf": 4, "n_layers_D": 1}}}
+    config = check_config(tree, "test")
+    assert saved_bytes(config, 2, "cpu") == pytest.approx(really_saved(config, 2), rel=0.1)
+
+
+def test_batches_with_pairs_are_twice_as_large() -> None:
+    config = with_values(Config(), {"method.lambda_pair": 1.0}, "test")
+    assert loader_bytes(config, 1, {}) == 2 * loader_bytes(Config(), 1, {})
 
 
 def test_the_measured_memory_of_a_gpu() -> None:

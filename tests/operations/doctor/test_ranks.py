@@ -61,13 +61,27 @@ def test_the_number_that_fits_is_named() -> None:
 @pytest.mark.parametrize(("memory", "free", "level"), [(1.0, 1.0, "green"), (1.0, 0.99, "yellow"), (0.99, 0.5, "red")])
 def test_memory(memory: float, free: float, level: str) -> None:
     wanted = config(3)
-    one = footprint(wanted, 3, {}, on_gpu=False)
+    one = footprint(wanted, 3, {}, on_gpu=False, standby=True)
     need = one.on_node(3) + SERVICES
     limits = Limits(cores=3, memory=round(memory * need), free=round(free * need))
     (found,) = findings(check_memory, nodes(3), {"n0": limits}, {}, wanted, {})
     assert found.level == level
     if level != "green":
         assert found.figures["fit"] == (2 if level == "red" else 3) and found.found.startswith("n0: 3 ranks need about")
+
+
+def test_standby_processes_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a gigabyte beside each rank, unless they are switched off or nothing is restarted."""
+
+    def need(wanted: Config) -> float:
+        (found,) = findings(check_memory, nodes(3), {"n0": Limits(cores=3, memory=1, free=1)}, {}, wanted, {})
+        assert ("CYCLEGAN_DIST_STANDBY=0" in found.advice) == wanted.world.has_standby
+        return found.figures["need"]
+
+    with_standby, without = need(config(3)), need(config(3, world__max_failures=0))
+    assert with_standby - without == 3 * 500_000_000
+    monkeypatch.setenv("CYCLEGAN_DIST_STANDBY", "0")
+    assert need(config(3)) == without
 
 
 def test_the_memory_of_a_gpu() -> None:
@@ -94,14 +108,21 @@ def test_a_training_that_does_not_fit_says_so_in_one_line(capsys: pytest.Capture
     )
     assert "\n" not in warning
     assert memory_warning(config(2), 2, small) == ""
-    for name in ("demo", "horse2zebra", "pix2pix", "speedrun"):  # the quick bound is above the estimate
+    for name in (
+        "demo",
+        "horse2zebra",
+        "pix2pix",
+        "speedrun",
+        "few_pairs",
+        "dual_cut",
+    ):  # the quick bound is above the estimate
         shipped = load_config(name)
-        need = footprint(shipped, 1, {}, on_gpu=False)
+        need = footprint(shipped, 1, {}, on_gpu=False, standby=True)
         limits = Limits(cores=1, memory=need.on_node(1) + SERVICES - 1, free=0)
-        assert memory_warning(shipped, 1, limits)
-    warn_of_memory(config(10_000), 10_000)
+        assert memory_warning(shipped, 1, limits, standby=True)
+    warn_of_memory(config(10_000), 10_000, standby=False)
     assert capsys.readouterr().err.count("\n") == 1
-    warn_of_memory(config(10_000, world__device="cuda"), 10_000)
+    warn_of_memory(config(10_000, world__device="cuda"), 10_000, standby=False)
     assert capsys.readouterr().err == ""
 
 

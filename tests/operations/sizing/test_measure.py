@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from cyclegan_dist.config.config import check_config
+from cyclegan_dist.config.config import check_config, with_values
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.operations.sizing import measure as module
 from cyclegan_dist.operations.sizing.measure import measure
@@ -29,6 +29,10 @@ def test_sizes_that_do_not_fit_in_memory_are_left_out(monkeypatch: pytest.Monkey
     else:
         with pytest.raises(UsageError, match="measuring: out of memory with 1 images"):
             measure(CONFIG, ALONE, (4, 2, 1), 12)
+
+
+def test_a_method_that_takes_pairs_is_measured() -> None:
+    assert measure(with_values(CONFIG, {"method.lambda_pair": 1.0}, "test"), ALONE, (1,), 12).seconds[1] > 0
 
 
 def test_several_ranks_measure_the_same_sizes_and_their_link() -> None:
