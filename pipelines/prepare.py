@@ -43,7 +43,8 @@ def main() -> None:
     )
     manifest = open_manifest(str(path.parent), ("sha256", "name"))
     sizes = ", ".join(f"{n} images of {domain}" for domain, n in manifest.samples.items())
-    print(f"{sizes} in {len(manifest.shards)} shards: {path}")
+    pairs = f", {len(manifest.pairs())} pairs" if manifest.partly_paired else ""
+    print(f"{sizes}{pairs} in {len(manifest.shards)} shards: {path}")
     if duplicates := sum(len(names) - 1 for names in identical([manifest])):
         print(f"{duplicates} images are byte for byte copies: {pipeline_command('verify')} {path.parent} lists them")
 

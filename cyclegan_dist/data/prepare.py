@@ -140,6 +140,7 @@ def _refuse_unpaired(config: PrepareConfig, names: dict[str, list[str]]) -> None
         raise UsageError(
             f"--pairs {config.pairs}: {printable(alone[0])} has no partner with its name, or several "
             f"({len(alone)} such names): remove or rename them"
+            + (", or give --pairs some" if config.pairs == "names" else "")
         )
 
 

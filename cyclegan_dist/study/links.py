@@ -1,5 +1,6 @@
 """Links to a study, one for each participant, and the text that participants agree to."""
 
+import math
 import os
 import secrets
 from collections.abc import Sequence
@@ -11,17 +12,20 @@ from cyclegan_dist.study.answers import Answers
 from cyclegan_dist.study.design import CONSENT, Protocol
 
 LINKS = "links.txt"
+SECONDS_TO_ANSWER = 10  # generous, for the consent text: 50 trials are about ten minutes
 
 
 def consent_text(protocol: Protocol) -> str:
     """The text for participants that a new study begins with."""
+    minutes = math.ceil((protocol.practice + protocol.scored) * (protocol.exposure_ms / 1000 + SECONDS_TO_ANSWER) / 60)
     return f"""\
 In this study you see pairs of images. One image of each pair is a photograph or another real image, the other was \
 made by a computer program. Each pair is shown for {protocol.exposure_ms / 1000:g} s. Then you say which image was \
 real. You may take as long as you like to answer.
 
 There are {protocol.practice + protocol.scored} pairs: {protocol.practice} for practice, after which you see whether \
-you were right, and {protocol.scored} that count. This takes about ten minutes. You can take part once.
+you were right, and {protocol.scored} that count. This takes about {minutes} \
+minute{"s" * (minutes > 1)}. You can take part once.
 
 For each pair we store which side you chose, how long the images were shown and how long you took. We do not store \
 your name, your address on the network, your kind of browser or the time of day.

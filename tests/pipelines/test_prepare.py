@@ -64,7 +64,9 @@ def test_skipped_files_are_reported(cli, folders, tmp_path: Path) -> None:
 def test_images_without_partners_are_refused(cli, folders: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     code, _, err = cli(*folders, out, "--pairs", "names")
-    assert code == 2 and "0007 has no partner with its name, or several (3 such names)" in err
+    assert code == 2 and "0007 has no partner with its name, or several (3 such names)" in err and "--pairs some" in err
+    code, printed, err = cli(*folders, tmp_path / "some", "--pairs", "some")
+    assert code == 0 and "7 images of A, 10 images of B, 7 pairs in 2 shards" in printed, err
     code, _, err = cli(*folders, out, "--pairs", "halves")
     assert code == 2 and "give the folder of the double images twice" in err
     write_images(folders[0], 10)

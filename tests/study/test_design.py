@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.study.design import STUDY, draw_pairs, open_study
+from cyclegan_dist.study.design import STUDY, Protocol, draw_pairs, open_study
+from cyclegan_dist.study.links import consent_text
 from tests.study.studies import make_study
 
 
@@ -56,3 +57,8 @@ def test_a_folder_without_a_study_names_the_command(tmp_path: Path) -> None:
     (tmp_path / STUDY).write_text("[")
     with pytest.raises(UsageError, match="cannot be read"):
         open_study(tmp_path)
+
+
+@pytest.mark.parametrize(("scored", "said"), [(40, "about 10 minutes"), (1, "about 1 minute.")])
+def test_participants_are_told_how_long_it_takes(scored: int, said: str) -> None:
+    assert said in consent_text(Protocol(practice=10 if scored == 40 else 1, scored=scored))
