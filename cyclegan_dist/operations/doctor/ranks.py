@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from cyclegan_dist.config.config import Config
+from cyclegan_dist.errors import UsageError
 from cyclegan_dist.operations.doctor.footprint import Values, footprint
 from cyclegan_dist.operations.doctor.hardware import Gpu
 from cyclegan_dist.operations.doctor.limits import SERVICES, Limits
@@ -18,6 +19,12 @@ def check_cores(report: Report, nodes: list[Node], limits: Mapping[str, Limits],
     """Check that there is a place for every rank, and a core for each of its threads and loader processes."""
     ranks, on_gpu, room = max_ranks(config, nodes), uses_gpus(config, nodes), sum(places(config, nodes).values())
     kind, threads, workers = "GPUs" if on_gpu else "CPU cores", config.world.threads or 1, config.data.workers
+    if isinstance(config.world.num_workers, int) and config.world.num_workers:
+        try:
+            config.micro_batches(ranks)  # as the launcher does: it refuses them
+        except UsageError as error:
+            found, _, advice = str(error).partition(": ")
+            report.add("red", found, f"{advice[:1].upper()}{advice[1:]}.", {"ranks": ranks})
     if ranks > room:
         advice = f"Give --world.num_workers {config.largest_world(room)}, or add nodes." if room else "Add nodes."
         report.add("red", f"{ranks} ranks are more than {room} {kind}", advice, {"ranks": ranks, "room": room})

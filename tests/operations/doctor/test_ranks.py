@@ -36,6 +36,7 @@ def nodes(*cpus: int, gpus: int = 0) -> list[Node]:
         (config(2, world__threads=2), nodes(2), 3.5, ("yellow", "n0: 2 ranks with 2 threads and 0 loader")),
         (config(2), nodes(2), 1.5, ("yellow", "0 loader processes each on 1.5 cores")),  # a quota below the cores
         (config(0, optim__batch_size=6), nodes(4), 4, ("green", "3 ranks")),  # as many as can share a batch
+        (config(2, optim__batch_size=1), nodes(4), 4, ("red", "batch_size 1 cannot be shared by 2 ranks")),
         (config(4), nodes(8, gpus=2), 8, ("red", "4 ranks are more than 2 GPUs")),
         (config(2, world__device="cuda"), nodes(8), 8, ("red", "2 ranks are more than 0 GPUs")),
         (config(4, data__workers=4), nodes(8, gpus=4), 8, ("yellow", "n0: 4 ranks with 1 thread and 4 loader")),
