@@ -5,7 +5,8 @@ import io
 import tarfile
 from pathlib import Path
 
-from cyclegan_dist.data.manifest import open_manifest, write_manifest
+from cyclegan_dist.data.manifest import open_manifest
+from cyclegan_dist.data.shards import write_manifest
 from cyclegan_dist.data.prepare import prepare
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.verify import check_shard, samples_by_shard
