@@ -6,9 +6,9 @@ import tarfile
 from pathlib import Path
 
 from cyclegan_dist.data.manifest import open_manifest
-from cyclegan_dist.data.shards import write_manifest
 from cyclegan_dist.data.prepare import prepare
 from cyclegan_dist.data.prepare_config import PrepareConfig
+from cyclegan_dist.data.shards import write_manifest
 from cyclegan_dist.data.verify import check_shard, samples_by_shard
 from cyclegan_dist.errors import UsageError
 from tests.conftest import write_images
