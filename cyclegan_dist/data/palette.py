@@ -13,6 +13,10 @@ NEAR = 8.0  # Euclidean distance in grey levels that JPEG moves flat regions of 
 # Share of a map's pixels that must be near a colour. Of the facades' maps, JPEGs whose borders are all mixed, each has
 # more than 0.28; of their photos, with the palette of Cityscapes, whose dark greys are often near, at most 0.17.
 LEAST_NEAR = 0.2
+FLAT = (
+    0.05  # share of a map's pixels of exactly one colour that must be a colour of the palette; in JPEGs few are equal
+)
+_SAMPLED = 1 << 16  # pixels of a map whose colours are counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +65,20 @@ class Palette:
             source: names them in the message.
 
         Raises:
-            UsageError: if few pixels are near one of the colours.
+            UsageError: if few pixels are near one of the colours, or many have exactly the same other one.
         """
+        for image in maps.expand(-1, 3, -1, -1):
+            pixels = image.flatten(1)[:, :: max(1, image[0].numel() // _SAMPLED)].T
+            colours, counts = pixels.unique(dim=0, return_counts=True)
+            flat = colours[counts >= max(2, FLAT * len(pixels))]
+            other = [_nearest_of(colour[None].double(), self._colours())[1] > NEAR**2 for colour in flat]
+            if any(other):
+                found = flat[other.index(True)].tolist()
+                raise UsageError(
+                    f"{source} is no label map of this palette: {found} is the colour of a whole region and none of "
+                    "the palette's; give the palette of these maps, correct its domain, or add the colour to its classes "
+                    "or to what it ignores"
+                )
         near = float((_nearest(maps, self._colours())[1] <= NEAR**2).double().mean())
         if near < LEAST_NEAR:
             raise UsageError(

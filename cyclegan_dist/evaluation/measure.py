@@ -85,8 +85,14 @@ def evaluate(snapshot: Snapshot, manifest: Manifest, config: EvaluationConfig, w
         "source": manifest.root,
         "images": {domain: len(features) for domain, features in sorted(real.items()) if len(features)},
     }
-    if evaluator.segmentation is not None and evaluator.segmentation.segmenter is not None:
-        facts["segmenter"] = evaluator.segmentation.segmenter.name
+    if (segmentation := evaluator.segmentation) is not None:
+        counts = next((counts for direction in directions for counts in direction.confusions.values()), None)
+        held = "" if counts is None else f": {int((counts.sum(1) > 0).sum())} of its {len(counts)} classes occur"
+        facts["palette"] = f"{config.palette}{held}"
+        if segmentation.segmenter is not None:
+            uses = any(direction[0] == segmentation.palette.domain for direction in snapshot.directions)
+            unused = "not used: the model makes no photos of label maps"
+            facts["segmenter"] = segmentation.segmenter.name if uses else unused
     return Evaluation(dict(sorted(figures.items())), findings, facts, directions)
 
 

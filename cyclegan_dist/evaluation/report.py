@@ -33,11 +33,12 @@ def write_report(evaluation: Evaluation, out: Path) -> Path:
         OSError: if it cannot be written.
     """
     facts = evaluation.facts
+    labels = {name: facts[name] for name in ("palette", "segmenter") if name in facts}
     data = {f"domain {d}": f"{n} of {facts['data'][d]['samples']} images" for d, n in facts["images"].items()}
     page = write_gallery(
         out,
         title=f"Evaluation of {facts['run'] or Path(facts['snapshot']).name}",
-        facts={"images seen in training": str(facts["nimg"]), "data set": facts["source"], **data},
+        facts={"images seen in training": str(facts["nimg"]), "data set": facts["source"], **data, **labels},
         sections=[Section(describe_directions(d.name), d.names, d.shown) for d in evaluation.directions],
         figures=table(evaluation.figures),
         warnings=[finding.text for finding in evaluation.findings],

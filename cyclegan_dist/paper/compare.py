@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from cyclegan_dist.evaluation.figures import Figure, student_t
 from cyclegan_dist.paper.tables import Check
@@ -17,11 +18,11 @@ class Verdict:
     """Whether a statement holds.
 
     Attributes:
-        held: None if it was not measured.
+        outcome: `undecided` if the interval of a difference contains 0.
         text: the figures, with the number of runs.
     """
 
-    held: bool | None
+    outcome: Literal["held", "did not hold", "undecided", "not measured"]
     text: str
 
 
@@ -51,19 +52,26 @@ def judge(check: Check, cells: Cells) -> Verdict:
     names = [check.row, *filter(None, (check.above, check.of))]
     missing = [name for name in names if (name, check.column) not in cells]
     if missing:
-        return Verdict(None, f"no figure of {' and '.join(missing)}")
+        return Verdict("not measured", f"no figure of {' and '.join(missing)}")
     figures = [cells[name, check.column] for name in names]
     text = ", ".join(f"{name} {shown(figure)}" for name, figure in zip(names, figures, strict=True))
     if check.above:
         low, high = welch(*figures)
         if math.isnan(low):
-            return Verdict(None, f"{text}: too few runs for an interval")
-        return Verdict(low > 0, f"{text}: difference {_short(low)} to {_short(high)} (95 %, Welch)")
+            return Verdict("undecided", f"{text}: too few runs for an interval")
+        outcome = "held" if low > 0 else "did not hold" if high < 0 else "undecided"
+        return Verdict(outcome, f"{text}: difference {_short(low)} to {_short(high)} (95 %, Welch)")
     assert check.at_most is not None
     if not check.of:
-        return Verdict(figures[0].value <= check.at_most, f"{text}, wanted at most {check.at_most:g}")
+        return Verdict(_within(figures[0].value, check.at_most), f"{text}, wanted at most {check.at_most:g}")
     share = figures[0].value / figures[1].value if figures[1].value else math.inf
-    return Verdict(share <= check.at_most, f"{text}: a share of {_short(share)}, wanted at most {check.at_most:g}")
+    return Verdict(
+        _within(share, check.at_most), f"{text}: a share of {_short(share)}, wanted at most {check.at_most:g}"
+    )
+
+
+def _within(value: float, at_most: float) -> Literal["held", "did not hold"]:
+    return "held" if value <= at_most else "did not hold"
 
 
 def _short(value: float) -> str:

@@ -123,6 +123,5 @@ def _markdown(results: Mapping[str, Any]) -> str:
 
 
 def _sentence(check: Mapping[str, Any]) -> str:
-    words = {True: "held", False: "did not hold", None: "not measured"}
-    said = "; ".join(f"{which}: {words[check[which]['held']]} ({check[which]['text']})" for which in WHICH)
+    said = "; ".join(f"{which}: {check[which]['outcome']} ({check[which]['text']})" for which in WHICH)
     return f"{check['says']}: {said}"

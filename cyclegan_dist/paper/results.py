@@ -135,4 +135,4 @@ def _reason(row: str, plan: Plan, runs: Sequence[RunResult]) -> str:
 
 
 def _verdict(verdict: Any) -> dict[str, Any]:
-    return {"held": verdict.held, "text": verdict.text}
+    return {"outcome": verdict.outcome, "text": verdict.text}

@@ -39,7 +39,15 @@ def test_images_of_other_colours_are_refused() -> None:
     noise = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with pytest.raises(UsageError, match=r"^photo is no label map of this palette: only 0 % of its pixels"):
         PALETTE.refuse_other_colours(noise, "photo")
-    PALETTE.refuse_other_colours(maps((125, 66, 130), (0, 4, 5), (90, 90, 90)), "map")
+    PALETTE.refuse_other_colours(maps((125, 66, 130), (0, 4, 5)), "map")
+
+
+def test_a_region_of_another_colour_is_refused() -> None:
+    """A map of another palette that shares some colours would be scored as if it were right."""
+    with pytest.raises(
+        UsageError, match=r"map is no label map of this palette: \[90, 90, 90\] is the colour of a whole"
+    ):
+        PALETTE.refuse_other_colours(maps((125, 66, 130), (0, 4, 5), *2 * [(90, 90, 90)]), "map")
 
 
 @pytest.mark.parametrize(
