@@ -1,5 +1,6 @@
 """Drills G35, G36 and G39: what surrounds a training on a Ray cluster of its own: signals, folders, proxies, kills."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -136,8 +137,9 @@ def killed_while_starting(stage: Stage) -> Measured:
                 if launched.steps():
                     break
                 seen |= {rank.pid for rank in ranks}
-                stage.random.choice(ranks).send_signal(signal.SIGKILL)
-                kills += 1
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    stage.random.choice(ranks).send_signal(signal.SIGKILL)
+                    kills += 1
             time.sleep(0.05)
         code = launched.process.wait(TIMEOUT_S)
     finally:
