@@ -76,8 +76,8 @@ class Palette:
                 found = flat[other.index(True)].tolist()
                 raise UsageError(
                     f"{source} is no label map of this palette: {found} is the colour of a whole region and none of "
-                    "the palette's; give the palette of these maps, correct its domain, or add the colour to classes or "
-                    "ignored"
+                    "the palette's; give the palette of these maps, correct its domain, or add the colour to classes "
+                    "or ignored"
                 )
         near = float((_nearest(maps, self._colours())[1] <= NEAR**2).double().mean())
         if near < LEAST_NEAR:
