@@ -71,9 +71,9 @@ class Palette:
             pixels = image.flatten(1)[:, :: max(1, image[0].numel() // _SAMPLED)].T
             colours, counts = pixels.unique(dim=0, return_counts=True)
             flat = colours[counts >= max(2, FLAT * len(pixels))]
-            other = [_nearest_of(colour[None].double(), self._colours())[1] > NEAR**2 for colour in flat]
-            if any(other):
-                found = flat[other.index(True)].tolist()
+            other = flat[_nearest_of(flat.double(), self._colours())[1] > NEAR**2]
+            if len(other):
+                found = other[0].tolist()
                 raise UsageError(
                     f"{source} is no label map of this palette: {found} is the colour of a whole region and none of "
                     "the palette's; give the palette of these maps, correct its domain, or add the colour to classes "
