@@ -35,10 +35,10 @@ START_S = 120.0
 
 
 class MlflowServer:
-    """`mlflow server` on this machine, with an empty SQLite database in `folder`, at `database`."""
+    """`mlflow server` on this machine, with an SQLite database in `folder`, at `database`; on `port`, or a free one."""
 
-    def __init__(self, folder: Path):
-        self.port, self.database = free_port(), f"sqlite:///{folder}/mlflow.db"
+    def __init__(self, folder: Path, port: int = 0):
+        self.port, self.database = port or free_port(), f"sqlite:///{folder}/mlflow.db"
         command = [str(Path(sys.executable).parent / "mlflow"), "server", "--host", "127.0.0.1", "--workers", "1"]
         command += ["--port", str(self.port), "--backend-store-uri", self.database]
         command += ["--artifacts-destination", str(folder / "artifacts")]
