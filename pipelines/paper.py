@@ -22,7 +22,7 @@ from rich.console import Console
 
 from cyclegan_dist.config.command_line import parse_with_overrides
 from cyclegan_dist.errors import pipeline_command, run_command
-from cyclegan_dist.paper.experiment import Options, finish_experiment, prepare_experiment
+from cyclegan_dist.paper.options import Options
 from cyclegan_dist.sweep.progress import SweepProgress
 from cyclegan_dist.sweep.results import send_results, write_results
 from cyclegan_dist.sweep.state import open_sweep
@@ -45,6 +45,8 @@ def paper(command: Paper, overrides: Mapping[str, Any]) -> int:
     Raises:
         UsageError: for errors that the user can fix.
     """
+    from cyclegan_dist.paper.experiment import finish_experiment, prepare_experiment  # loads torch
+
     report = Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print
     experiment = prepare_experiment(command.table, command.options, overrides, report)
     spec = experiment.plan.spec

@@ -103,7 +103,7 @@ def test_it_is_evaluated_without_reconstructions(snapshot: Path, pairs: Path, tm
     code, _, err = command(evaluate.main, snapshot, "--data", pairs, "--device", "cpu")
     assert code == 0, err
     found = json.loads(Path("evaluation/metrics.json").read_text())
-    names = {"kd/untrained_AB", "fd/untrained_AB", "eval/content_ssim_AB"}
+    names = {"kd/untrained_AB", "fd/untrained_AB", "diversity/untrained_AB", "eval/content_ssim_AB"}
     assert set(found["figures"]) == names | {
         f"paired/{score}_AB" for score in ("l1", "psnr", "ssim", "accuracy_5", "accuracy_10")
     }

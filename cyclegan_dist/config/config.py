@@ -107,12 +107,6 @@ class Config:
                 f"best_loss {self.best_loss}: method {self.method.name} reports {', '.join(self.method.losses)}; "
                 "name one of them"
             )
-        if self.data.max_pairs and self.method.pairing != "some":
-            pairs = "all pairs" if self.method.pairing == "all" else "no pairs"
-            raise UsageError(
-                f"data.max_pairs {self.data.max_pairs}: method {self.method.name} learns from {pairs} with these "
-                "options: give 0, or cyclegan with lambda_pair"
-            )
         if self.method.double_backward and "crop" not in self.data.preprocess:
             raise UsageError(
                 "the gradient penalty of gan_mode wgangp differentiates twice and between images of one size: "

@@ -13,6 +13,7 @@ from cyclegan_dist.data.config import DataDirection
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.paper.data import Parts, draw_streets, open_parts
+from cyclegan_dist.paper.options import Options
 from cyclegan_dist.paper.page import write_page
 from cyclegan_dist.paper.results import RunResult, run_facts, table_results
 from cyclegan_dist.paper.runs import SNAPSHOTS, Plan, plan
@@ -32,29 +33,6 @@ SMOKE = {
     **{"data.load_size": 16, "data.crop_size": 16, "method.discriminator.n_layers_D": 1},
 }
 SMOKE_IMAGES, SMOKE_SEEDS = 48, (0, 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What the user may say beside the table's file."""
-
-    data: str = ""
-    """Data set to train on, folder or fsspec URL, with its parts in `test` and `val`. Empty: street scenes are drawn.
-    Without `val` a tenth of the training images is held out."""
-    palette: str = ""
-    """Classes of the data set's label maps, as of the pipeline `evaluate`. Drawn scenes have `streets`."""
-    segmenter: str = ""
-    """Network that segments photos, as of the pipeline `evaluate`. Empty: one is trained, where a table needs it."""
-    name: str = ""
-    """Name of the sweep of all runs, and of its folder. Empty: the tables'."""
-    images: int = 0
-    """Images of each domain that a run sees, instead of the table's number."""
-    seeds: tuple[int, ...] = ()
-    """Seeds, instead of the table's."""
-    smoke: bool = False
-    """Two seeds, small networks and a few steps: shows that everything runs, and learns nothing."""
-    device: Device = "auto"
-    """Where runs are evaluated: cpu or cuda; auto takes a GPU if there is one."""
 
 
 @dataclass(frozen=True)

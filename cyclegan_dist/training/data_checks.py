@@ -87,6 +87,16 @@ def refuse_channels(manifest: Manifest, method: AnyMethodConfig) -> None:
                 )
 
 
+def refuse_max_pairs(config: Config) -> None:
+    """`data.max_pairs` counts for methods that learn from some pairs only."""
+    if config.data.max_pairs and config.method.pairing != "some":
+        pairs = "all pairs" if config.method.pairing == "all" else "no pairs"
+        raise UsageError(
+            f"data.max_pairs {config.data.max_pairs}: method {config.method.name} learns from {pairs} with these "
+            "options: give 0, or cyclegan with lambda_pair"
+        )
+
+
 def refuse_pairs(manifest: Manifest, data: DataConfig, pairing: Literal["some", "all"]) -> None:
     """Both images of a pair get the same crop, so they must have the same size before it."""
     if pairing == "all":

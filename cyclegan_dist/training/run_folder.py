@@ -20,7 +20,7 @@ from cyclegan_dist.registry.sources import REGISTRY
 from cyclegan_dist.storage.files import lock, write_atomic
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import read_records
-from cyclegan_dist.training.data_checks import refuse_channels, refuse_pairs, refuse_small_images
+from cyclegan_dist.training.data_checks import refuse_channels, refuse_max_pairs, refuse_pairs, refuse_small_images
 from cyclegan_dist.training.segments import new_segment, read_segments, write_segments
 from cyclegan_dist.training.write_limit import limited_writes
 
@@ -74,6 +74,7 @@ def check_run(config: Config, extend: int = 0) -> Config:
             refuse_changes(kept, config, f", or, when the run has finished, train it further with --extend {number}")
     elif extend:
         raise UsageError(f"there is no run {config.name} in {config.runs_dir} to extend: give its --name")
+    refuse_max_pairs(config)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=_data_path(config)))
     values: dict[str, ValueRange | None] = dict.fromkeys("AB")
     if config.data.path != str(run_dir / "data"):

@@ -116,7 +116,7 @@ def flips(stage: Stage) -> Measured:
         folder.sender_state: lambda: SenderState.read(run_dir) in (sent, SenderState()),
         folder.journal: journal_kept,
         folder.best: lambda: {**best, **read_checked(folder.best)} == {**read_checked(folder.best), **best},
-        folder.identity: lambda: run_id(run_dir, storage, own) == own,
+        folder.identity: lambda: run_id(run_dir, storage, own, seed=0, config="") == own,
     }
     flipped = stage.times(30, 400)
     parts: list[str] = []
