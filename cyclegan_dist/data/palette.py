@@ -41,7 +41,7 @@ class Palette:
             if not all(0 <= level <= 255 for level in colour):
                 raise UsageError(f"palette: {name} has the colour {list(colour)}: give levels from 0 to 255")
             if names.setdefault(tuple(colour), name) != name or (name in self.classes and name in self.ignored):
-                raise UsageError(f"palette: {names[tuple(colour)]} and {name} cannot be told apart: change one")
+                raise UsageError(f"palette: {names[tuple(colour)]} and {name} have one colour: change one")
 
     def labels(self, maps: Tensor) -> Tensor:
         """The label of each pixel of true maps, that of the nearest colour: n x H x W int64 of n x C x H x W uint8.

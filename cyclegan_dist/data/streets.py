@@ -3,7 +3,7 @@
 A label map has many photos: for each one, every class draws its own colour and texture, vehicles and people their paint
 and clothes, and the scene its light. The layout has the statistics of streets (sky above, road below, people on the
 pavement), and classes are of very different frequency, so that the truth can be found from unpaired images, and a
-translation that exchanges two classes can be told from it.
+translation that exchanges two classes shows in it.
 """
 
 from collections.abc import Mapping
@@ -38,8 +38,8 @@ def draw_labels(rng: np.random.Generator, size: int) -> np.ndarray:
         edge += width
     for _ in range(rng.integers(1, 6)):
         cx, radius = rng.uniform(0, 1), rng.uniform(0.08, 0.15)
-        crown = ((x - cx) / radius) ** 2 + ((y - horizon + 0.8 * radius) / (1.2 * radius)) ** 2 < 1
-        labels[crown] = VEGETATION
+        tree = ((x - cx) / radius) ** 2 + ((y - horizon + 0.8 * radius) / (1.2 * radius)) ** 2 < 1
+        labels[tree] = VEGETATION
     depth = (y - horizon) / (1 - horizon)  # 0 at the horizon, 1 at the lower edge
     ground = depth > 0
     middle, half = vanishing + depth * rng.uniform(-0.15, 0.15), 0.05 + depth * rng.uniform(0.48, 0.66)
