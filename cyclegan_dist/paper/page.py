@@ -64,7 +64,7 @@ def as_printed(value: float | None) -> str:
 
 
 def cell_text(cell: Mapping[str, Any] | None) -> str:
-    """Mean and half the width of its interval; a dagger marks what does not differ from the best beyond the interval."""
+    """Mean and half the width of its interval; a dagger marks what may be equal to the best, by the interval."""
     if cell is None:
         return NONE
     half = f" ± {short((cell['interval'][1] - cell['interval'][0]) / 2)}" if cell["interval"] else ""
