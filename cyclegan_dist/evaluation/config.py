@@ -43,8 +43,8 @@ class EvaluationConfig:
     subsets: Annotated[int, Gt(1)] = 10
     """Parts that images are split into for the interval of the kernel distance."""
     palette: str = ""
-    """cityscapes, streets, or a YAML file of class names and their colours, `road: [128, 64, 128]`, and which domain of
-    the data set has label maps."""
+    """cityscapes, facades, streets, or a YAML file of class names and their colours, `road: [128, 64, 128]`, and which
+    domain of the data set has label maps."""
     segmenter: str = ""
     """Network that segments photos into the palette's classes, for the FCN score: a file that the pipeline `segmenter`
     wrote, or a torchvision network and its weights, fcn_resnet50:weights.pth."""

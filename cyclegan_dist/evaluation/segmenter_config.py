@@ -17,7 +17,7 @@ class SegmenterConfig:
     data: tyro.conf.Positional[str]
     """Data set with pairs of photos and label maps: folder or fsspec URL."""
     palette: str
-    """cityscapes, streets, or a YAML file of the maps' classes."""
+    """cityscapes, facades, streets, or a YAML file of the maps' classes."""
     out: Path = Path("segmenter.safetensors")
     """File to write."""
     held_out: str = ""

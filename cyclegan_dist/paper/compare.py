@@ -49,18 +49,22 @@ def shown(figure: Figure) -> str:
 
 def judge(check: Check, cells: Cells) -> Verdict:
     """Whether a statement holds of the means."""
-    names = [check.row, *filter(None, (check.above, check.of))]
-    missing = [name for name in names if (name, check.column) not in cells]
+    missing = [name for name in check.rows if (name, check.column) not in cells]
     if missing:
         return Verdict("not measured", f"no figure of {' and '.join(missing)}")
-    figures = [cells[name, check.column] for name in names]
-    text = ", ".join(f"{name} {shown(figure)}" for name, figure in zip(names, figures, strict=True))
+    figures = [cells[name, check.column] for name in check.rows]
+    text = ", ".join(f"{name} {shown(figure)}" for name, figure in zip(check.rows, figures, strict=True))
     if check.above:
         low, high = welch(*figures)
         if math.isnan(low):
             return Verdict("undecided", f"{text}: too few runs for an interval")
         outcome = "held" if low > 0 else "did not hold" if high < 0 else "undecided"
         return Verdict(outcome, f"{text}: difference {_short(low)} to {_short(high)} (95 %, Welch)")
+    if check.between:
+        value, low, high = (figure.value for figure in figures)
+        share = (value - low) / (high - low) if high != low else math.nan
+        said = f"{text}: {_short(share)} of the way, wanted at least {check.at_least:g}"
+        return Verdict("held" if share >= check.at_least else "did not hold", said)
     assert check.at_most is not None
     if not check.of:
         return Verdict(_within(figures[0].value, check.at_most), f"{text}, wanted at most {check.at_most:g}")

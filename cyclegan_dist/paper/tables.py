@@ -69,12 +69,24 @@ class Check:
     """The row's mean is at most so much, or at most that share of the mean of the row `of`."""
     of: str = ""
     """Name of the row that `at_most` is a share of."""
+    between: tuple[str, ...] = ()
+    """Names of two other rows: the row's mean is at least the share `at_least` of the way from the first one's mean to
+    the second one's."""
+    at_least: float = 0.5
+    """Share of the way between two rows."""
 
     def __post_init__(self) -> None:
-        if bool(self.above) == (self.at_most is not None) or (self.of and self.above):
+        kinds = bool(self.above) + (self.at_most is not None) + bool(self.between)
+        if kinds != 1 or (self.of and self.at_most is None) or len(self.between) not in (0, 2):
             raise UsageError(
-                f"check {self.says!r}: give either above: ROW, or at_most: NUMBER, the latter also with of"
+                f"check {self.says!r}: give one of above: ROW, at_most: NUMBER, which may have of: ROW, and "
+                "between: [ROW, ROW]"
             )
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Names of all rows whose means it takes."""
+        return tuple(name for name in (self.row, self.above, self.of, *self.between) if name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +134,7 @@ class Table:
             if row.paper and len(row.paper) != len(self.columns):
                 raise UsageError(f"row {name}: paper: give one figure for each of the {len(self.columns)} columns")
         for check in self.checks:
-            for name in filter(None, (check.row, check.above, check.of)):
+            for name in check.rows:
                 if name not in self.rows:
                     raise UsageError(f"check {check.says!r}: no row {name!r}: {suggestion(name, self.rows)}")
             if not self.columns.get(check.column, Column(direction="AtoB")).metric:

@@ -46,6 +46,10 @@ def test_one_run_has_no_interval() -> None:
         ({"row": "near", "at_most": 0.25, "of": "CycleGAN"}, "did not hold"),
         ({"row": "far", "at_most": 0.2}, "held"),
         ({"row": "near", "at_most": 0.2}, "did not hold"),
+        ({"row": "near", "between": ("far", "CycleGAN"), "at_least": 0.9}, "held"),  # 0.67 of 0.12 to 0.71: 0.932
+        ({"row": "near", "between": ("far", "CycleGAN"), "at_least": 0.95}, "did not hold"),
+        ({"row": "near", "between": ("far", "far")}, "did not hold"),
+        ({"row": "near", "between": ("failed", "far")}, "not measured"),
     ],
 )
 def test_statements(options: dict[str, object], outcome: str) -> None:
