@@ -52,8 +52,8 @@ class PrepareConfig:
     required by paired methods and paired evaluation."""
     palette: str = ""
     """Classes of label maps: cityscapes, facades, streets, or a YAML file, which also names the domain of the maps.
-    They become PNGs with exactly the palette's colours, and smaller by nearest neighbour; without it they are treated as
-    photos, whose colours mix at borders. With `--pairs cityscapes` it is cityscapes by default."""
+    They become PNGs with exactly the palette's colours, and smaller by nearest neighbour; without it they are treated
+    as photos, whose colours mix at borders. With `--pairs cityscapes` it is cityscapes by default."""
     full_size_labels: bool = False
     """Keep the size of label maps. Evaluation scores at their size, and the published scores of Cityscapes are at the
     original one."""
