@@ -49,7 +49,12 @@ def run(command: Evaluate) -> Evaluation:
     world = distributed.join(command.device)
     snapshot = open_source(command.source)
     manifest = open_manifest(data_path(command.data, command.split), (*READING, "name"))
-    evaluation = evaluate(snapshot, manifest, command.what, world)
+
+    def report(line: str) -> None:
+        if world.is_first:
+            print(line, file=sys.stderr, flush=True)
+
+    evaluation = evaluate(snapshot, manifest, command.what, world, limit_s=command.limit_s, report=report)
     run_dir = run_of(snapshot.folder)
     if run_dir is not None:
         records = (record for record, _ in read_records(run_dir / JOURNAL, 0))

@@ -15,6 +15,7 @@ from cyclegan_dist.data.prepare import prepare
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.evaluation import cost
 from cyclegan_dist.evaluation.class_rate import IMAGENET_CLASSES, class_rate_key
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.features import feature_network
@@ -241,3 +242,14 @@ def test_a_data_set_with_another_range_is_refused(measured: Measure, opened: Man
         UsageError, match=r"domain B has uint16 of 0 \(black\) to 4095 \(white\), .* 8 bits: prepare it"
     ):
         measured(IDENTITY, IDENTITY, manifest=deep)
+
+
+def test_users_are_told_what_a_slow_model_costs(
+    snapshot: Path, opened: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "slow_seconds_per_pixel", lambda translator: 2 / 16**2)  # pyright: ignore
+    config, said = EvaluationConfig(metrics=("distances", "cycle"), count=4), list[str]()
+    evaluate(Snapshot.open(snapshot), opened, config, ALONE, limit_s=40, report=said.append)
+    assert said == ["a translation of 16x16 takes about 2.0 s, and 16 of them 32 s"]  # 4 images, twice, both directions
+    with pytest.raises(UsageError, match="16 of them 32 s, more than the 30 s that there are: evaluate fewer images"):
+        evaluate(Snapshot.open(snapshot), opened, config, ALONE, limit_s=30)
