@@ -22,7 +22,8 @@ class Evaluate:
     split: str = ""
     """Its part of that name, a data set in a folder of it: test."""
     out: Path | None = None
-    """Folder for metrics.json and the page. Default: evaluations/ in the run's folder, or `evaluation`."""
+    """Folder for metrics.json and the page. Default: evaluations/ in the run's folder, or `evaluation`, with palette
+    and segmenter in the name if there are any."""
     mlflow: bool = True
     """Add the figures to the run in MLflow, if SOURCE is a run that is there."""
     device: Device = "auto"
