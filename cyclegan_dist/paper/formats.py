@@ -7,6 +7,7 @@ from typing import Any
 
 NONE = "-"
 DIGITS, MOST_DECIMALS = 3, 6
+OUTCOMES = ("held", "did not hold", "undecided", "not measured")
 
 
 def decimals(values: Iterable[float]) -> int:
@@ -55,16 +56,16 @@ def runs_of(row: Mapping[str, Any]) -> str:
 
 def outcomes(checks: Iterable[Mapping[str, Any]], which: str) -> str:
     """How many statements have each outcome."""
-    counts: dict[str, int] = {}
-    for check in checks:
-        counts[check[which]["outcome"]] = counts.get(check[which]["outcome"], 0) + 1
-    return ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+    found = [check[which]["outcome"] for check in checks]
+    return ", ".join(f"{found.count(outcome)} {outcome}" for outcome in OUTCOMES if outcome in found)
 
 
 def protocol_rows(protocol: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The protocol as lines of text, by heading."""
+    """The protocol as lines of text, by heading. Whether it was a smoke run is said elsewhere."""
     rows: dict[str, list[str]] = {}
     for key, value in protocol.items():
+        if key == "smoke":
+            continue
         if key == "data":
             rows["data"] = [f"{_PARTS.get(part, part)}: {_data(facts)}" for part, facts in value.items()]
         elif isinstance(value, Mapping):

@@ -23,7 +23,7 @@ def markdown(results: Mapping[str, Any], warning: str = "") -> str:
             cells = table["truth"]["cells"]
             real = [formats.mean(cells[column], about["decimals"]) for column, about in columns.items()]
             paper = [formats.number(cells[column][PAPER], about["paper_decimals"]) for column, about in columns.items()]
-            lines.append(f"| Ground truth | measured | {' | '.join(real)} | |")
+            lines.append(f"| Ground truth | real | {' | '.join(real)} | |")
             lines.append(f"| Ground truth | {PAPER} | {' | '.join(paper)} | {table['truth']['status']} |")
         lines += ["", *(f"* {_sentence(check)}" for check in table["checks"]), ""]
     return "\n".join(lines)
