@@ -44,8 +44,7 @@ class Translator:
 
     Attributes:
         direction: AB or BA.
-        in_channels: of the images that the network takes.
-        out_channels: of the translations.
+        in_channels, out_channels: of the images that the network takes, and of the translations.
         multiple, device: that sides are padded to multiples of, and where it computes.
         values_in: range of the images that the network was trained on; None if these have 8 bits.
         values_out: range of the translations; None if they have 8 bits.

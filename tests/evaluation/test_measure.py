@@ -46,7 +46,7 @@ Measure = Callable[..., Evaluation]
 
 
 @pytest.fixture
-def measured(snapshot: Path, opened: Manifest) -> Measure:
+def measured(snapshot: Snapshot, opened: Manifest) -> Measure:
     """Evaluates a pair of functions in place of the snapshot's generators."""
 
     def measure(there: Function, back: Function, manifest: Manifest = opened, **options: object) -> Evaluation:
@@ -172,7 +172,7 @@ def test_label_maps_that_cannot_be_scored_are_refused(
         measured(IDENTITY, IDENTITY, negatives, palette=palette, segmenter="none.safetensors")
 
 
-def test_ranks_share_the_work_and_all_get_the_whole(snapshot: Path, opened: Manifest) -> None:
+def test_ranks_share_the_work_and_all_get_the_whole(snapshot: Snapshot, opened: Manifest) -> None:
     def figures(world: World) -> dict[str, tuple[float, ...]]:
         found = evaluate(snapshot, opened, EvaluationConfig(), world).figures
         return {key: (figure.value, *figure.parts) for key, figure in found.items()}
@@ -214,7 +214,7 @@ def test_a_class_that_does_not_exist_is_refused(measured: Measure) -> None:
         measured(IDENTITY, IDENTITY, class_rate=("zebra",))
 
 
-def test_a_damaged_image_is_named(snapshot: Path, dataset: Path, tmp_path: Path) -> None:
+def test_a_damaged_image_is_named(snapshot: Snapshot, dataset: Path, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(dataset, tmp_path / "copy")
@@ -245,11 +245,11 @@ def test_a_data_set_with_another_range_is_refused(measured: Measure, opened: Man
 
 
 def test_users_are_told_what_a_slow_model_costs(
-    snapshot: Path, opened: Manifest, monkeypatch: pytest.MonkeyPatch
+    snapshot: Snapshot, opened: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cost, "slow_seconds_per_pixel", lambda translator: 2 / 16**2)  # pyright: ignore
     config, said = EvaluationConfig(metrics=("distances", "cycle"), count=4), list[str]()
-    evaluate(Snapshot.open(snapshot), opened, config, ALONE, limit_s=40, report=said.append)
+    evaluate(snapshot, opened, config, ALONE, limit_s=40, report=said.append)
     assert said == ["a translation of 16x16 takes about 2.0 s, and 16 of them 32 s"]  # 4 images, twice, both directions
     with pytest.raises(UsageError, match="16 of them 32 s, more than the 30 s that there are: evaluate fewer images"):
-        evaluate(Snapshot.open(snapshot), opened, config, ALONE, limit_s=30)
+        evaluate(snapshot, opened, config, ALONE, limit_s=30)
