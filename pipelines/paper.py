@@ -56,7 +56,8 @@ def paper(command: Paper, overrides: Mapping[str, Any]) -> int:
         if opened.has_more:
             from cyclegan_dist.orchestration.tuning import sweep_on_ray  # loads Ray
 
-            with SweepProgress(spec, opened.record.trials, Console()) as progress:
+            images = opened.base.schedule.total_epochs * experiment.data.images
+            with SweepProgress(spec, opened.record.trials, Console(), images) as progress:
                 stopped_by = sweep_on_ray(opened, progress)
         write_results(opened)
         if opened.base.tracking.mlflow:

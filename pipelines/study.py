@@ -69,7 +69,8 @@ class StudyCommand:
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
     serve: bool = True
-    """Serve the study. With --no-serve it is made only."""
+    """Serve the study. With --no-serve it is made only, with its links for the address of --url, or --host and
+    --port."""
     host: str = "127.0.0.1"
     """Address to listen on. 0.0.0.0: people on other machines can take part."""
     port: int = 8000
@@ -134,12 +135,30 @@ def make(command: StudyCommand) -> Path:
     return command.out
 
 
-def serve(folder: Path, command: StudyCommand) -> None:
-    """Serve a study until a signal arrives."""
+def refuse_bad_links(command: StudyCommand) -> None:
+    """Raise UsageError for options that make no links."""
     if command.participants < 1 or command.days <= 0:
         raise UsageError("--participants must be 1 or more, and --days above 0")
     if command.url and not command.url.startswith(("http://", "https://")):
         raise UsageError(f"--url {command.url}: give an address such as https://study.example.org")
+
+
+def write_links(folder: Path, command: StudyCommand) -> None:
+    """Write the links of a study that is not served yet."""
+    from cyclegan_dist.study.answers import Answers
+    from cyclegan_dist.study.links import LINKS, make_links
+
+    study, host = open_study(folder), f"[{command.host}]" if ":" in command.host else command.host
+    url = command.url or f"http://{host}:{command.port}/"
+    with closing(Answers(folder)) as answers:
+        wanted = command.participants * len(study.algorithms)
+        links = make_links(folder, answers, url, wanted, time.time() + 86_400 * command.days)
+    print(f"{len(links)} links for {url} in {folder / LINKS}; serve it with {pipeline_command('study')} {folder}")
+
+
+def serve(folder: Path, command: StudyCommand) -> None:
+    """Serve a study until a signal arrives."""
+    refuse_bad_links(command)
     study = open_study(folder)
     from urllib.parse import urlsplit
 
@@ -182,6 +201,10 @@ def report(folder: Path) -> None:
         table.add_row(row.algorithm, str(row.participants), str(row.trials), fooled, between)
     console.print(table)
     for row in rows:
+        if not row.participants + sum(row.excluded_participants.values()):
+            begun = f", {row.not_finished} not finished" if row.not_finished else ""
+            console.print(f"{row.algorithm}: no complete session yet{begun}", markup=False, highlight=False)
+            continue
         counts = {"sessions not finished": row.not_finished}
         counts |= {f"participants: {rule}": n for rule, n in row.excluded_participants.items()}
         counts |= {f"trials: {rule}": n for rule, n in row.excluded_trials.items()}
@@ -207,9 +230,12 @@ def main() -> None:
         if others or command.data:
             raise UsageError(f"{first} is a study: give it alone to serve it, or models and --data to make another")
         return serve(Path(first), command)
+    refuse_bad_links(command)
     folder = make(command)
     if command.serve:
         serve(folder, command)
+    else:
+        write_links(folder, command)
 
 
 if __name__ == "__main__":

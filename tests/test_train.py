@@ -75,7 +75,7 @@ def test_dashes_and_underscores_are_the_same(cli) -> None:
         (["nowhere.yaml"], "cannot read nowhere.yaml"),
         (["demo", "--ngf", "3"], "unknown option --ngf, did you mean --method.generator.ngf?"),
         (["demo", "--data.crop_sise", "3"], "did you mean --data.crop_size?"),
-        (["demo", "--optim.lr", "-1"], "optim.lr: Input should be greater than 0"),
+        (["demo", "--optim.lr", "-1"], "optim.lr: must be greater than 0"),
         (["horse2zebra", "--data.crop_size", "300"], "give load_size at least 300"),
         (
             ["horse2zebra", "--data.preprocess", "scale_width_and_crop", "--data.load_size", "64"],

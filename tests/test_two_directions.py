@@ -14,7 +14,7 @@ from cyclegan_dist.models.snapshot import Snapshot
 from pipelines import export, translate
 from tests.conftest import Answer, make_run, size_of, write_images
 from tests.service.running import picture, post_json, running
-from tests.training.trainings import differences, final_state, go
+from tests.training.trainings import go
 
 Command = Callable[..., Answer]
 
@@ -65,13 +65,3 @@ def test_a_run_is_used_in_every_way(run: Config, dataset: Path, tmp_path: Path, 
         asked = {"image": base64.b64encode(picture()).decode(), "reconstruction": True}
         made = post_json(url, asked)
         assert made.status_code == 200 and made.json()["reconstruction"]
-
-
-def test_a_stopped_run_continues_as_if_it_had_not_stopped(tiny_run: Callable[..., Config]) -> None:
-    method = {"name": "bigan", **METHODS["bigan"]}
-    whole = tiny_run(method=method, name="whole", stop_after=16)
-    go(whole)
-    for images in (8, 16):
-        stopped = tiny_run(method=method, name="stopped", stop_after=images)
-        go(stopped)
-    assert not differences(final_state(whole, 1), final_state(stopped, 1))

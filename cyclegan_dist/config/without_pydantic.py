@@ -96,4 +96,4 @@ def _scalar(value: Any, kind: Any, key: str) -> Any:
 
 
 def _refusal(key: str, wanted: str) -> ValueError:
-    return ValueError(f"{key}: Input should be {wanted}" if key else f"Input should be {wanted}")
+    return ValueError(f"{key}: must be {wanted}" if key else f"must be {wanted}")

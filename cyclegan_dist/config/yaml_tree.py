@@ -98,9 +98,12 @@ def _checked(tree: dict[str, Any], kind: type[T], source: str) -> T:
         first = error.errors()[0]
         # For a union pydantic also names the branch, which is not part of the key.
         where = ".".join(part for part in map(str, first["loc"]) if part.isidentifier() or part.isdigit())
-        raise UsageError(
-            f"{source}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
-        ) from error
+        raise UsageError(f"{source}: {where + ': ' if where else ''}{wording(first['msg'])}") from error
+
+
+def wording(message: str) -> str:
+    """A message of pydantic without its own words for values and errors."""
+    return message.removeprefix("Value error, ").replace("Input should be", "must be", 1)
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

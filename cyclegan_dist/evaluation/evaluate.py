@@ -7,6 +7,7 @@ images that were not trained on. Results go to metrics.json and a page in OUT, a
 all ranks take a share of the images.
 """
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.data.manifest import MANIFEST, READING, open_manifest
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 from cyclegan_dist.evaluation.command import Evaluate
+from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.detectors import discriminator_won
 from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.evaluation.report import table, write_report
@@ -49,7 +51,12 @@ def run(command: Evaluate) -> Evaluation:
     world = distributed.join(command.device)
     snapshot = open_source(command.source)
     manifest = open_manifest(data_path(command.data, command.split), (*READING, "name"))
-    evaluation = evaluate(snapshot, manifest, command.what, world)
+
+    def report(line: str) -> None:
+        if world.is_first:
+            print(line, file=sys.stderr, flush=True)
+
+    evaluation = evaluate(snapshot, manifest, command.what, world, limit_s=command.limit_s, report=report)
     run_dir = run_of(snapshot.folder)
     if run_dir is not None:
         records = (record for record, _ in read_records(run_dir / JOURNAL, 0))
@@ -67,7 +74,10 @@ def run_of(snapshot: Path) -> Path | None:
 
 
 def _report(command: Evaluate, evaluation: Evaluation, snapshot: Snapshot, run_dir: Path | None) -> None:
-    out = command.out or (run_dir / "evaluations" / snapshot.folder.name if run_dir else Path("evaluation"))
+    labels = f"-{labelled}" if (labelled := labels_name(command.what)) else ""
+    out = command.out or (
+        run_dir / "evaluations" / f"{snapshot.folder.name}{labels}" if run_dir else Path(f"evaluation{labels}")
+    )
     try:
         page = write_report(evaluation, out)
     except OSError as error:
@@ -84,12 +94,24 @@ def _report(command: Evaluate, evaluation: Evaluation, snapshot: Snapshot, run_d
         console.print(f"{finding.name}: {finding.text}", soft_wrap=True, markup=False, highlight=False)
     print(f"page: {page}")
     if command.mlflow and run_dir is not None and SenderState.read(run_dir).run_id:
-        _log_to_mlflow(run_dir, evaluation, out)
+        _log_to_mlflow(run_dir, evaluation, out, labels_name(command.what))
 
 
-def _log_to_mlflow(run_dir: Path, evaluation: Evaluation, out: Path) -> None:
+def labels_name(what: EvaluationConfig) -> str:
+    """What label maps are scored by, for names: the palette, and of a segmenter the beginning of its file's hash.
+    Figures of others cannot be compared, and must not replace each other. Empty without a palette.
+    """
+    if not what.palette:
+        return ""
+    file = Path(what.segmenter.rpartition(":")[2])
+    digest = f"-{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}" if what.segmenter else ""
+    return f"{Path(what.palette).stem}{digest}"
+
+
+def _log_to_mlflow(run_dir: Path, evaluation: Evaluation, out: Path, labels: str) -> None:
     """Add figures and files to the run in MLflow. A server that cannot be reached is no reason to fail."""
     values = {key: figure.value for key, figure in evaluation.figures.items()}
+    values = {key.replace("seg/", f"seg/{labels}/", 1): value for key, value in values.items()}
     try:
         use_store_of(run_dir)
         from cyclegan_dist.registry.models import log_evaluation  # loads mlflow

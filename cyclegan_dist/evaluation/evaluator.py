@@ -99,6 +99,10 @@ class Evaluator:
             {kind: [shown[kind] for shown in pictures] for kind in pictures[0]},
         )
 
+    def count(self, domain: str) -> int:
+        """How many images of a domain are evaluated."""
+        return min(len(self.images[domain]), self.config.count or len(self.images[domain]))
+
     def real_features(self, domain: str) -> Tensor:
         """N x D features of the real images of a domain that no direction starts from; `Direction.real` holds the
         others'. All ranks call it and all get the whole.
@@ -111,7 +115,7 @@ class Evaluator:
         """The results of `evaluate` for all images of a domain, in their order; each rank evaluates its share, batch by
         batch.
         """
-        n = min(len(self.images[domain]), self.config.count or len(self.images[domain]))
+        n = self.count(domain)
         mine = range(self.world.rank, n, self.world.size)
         found: dict[int, Any] = {}
         for start in range(0, len(mine), self.batch_size):

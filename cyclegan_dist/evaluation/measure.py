@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from cyclegan_dist.data.values import refuse_other_values
 from cyclegan_dist.evaluation import detectors
 from cyclegan_dist.evaluation.class_rate import class_rate, class_rate_key
 from cyclegan_dist.evaluation.config import EvaluationConfig
+from cyclegan_dist.evaluation.cost import cost_of_slow
 from cyclegan_dist.evaluation.detectors import Detection
 from cyclegan_dist.evaluation.distances import frechet_distance, kernel_distance
 from cyclegan_dist.evaluation.evaluator import Direction, Evaluator
@@ -46,7 +47,15 @@ class Evaluation:
         return json.dumps({**self.facts, "figures": _rows(self.figures), "findings": findings}, indent=1)
 
 
-def evaluate(snapshot: Snapshot, manifest: Manifest, config: EvaluationConfig, world: World) -> Evaluation:
+def evaluate(
+    snapshot: Snapshot,
+    manifest: Manifest,
+    config: EvaluationConfig,
+    world: World,
+    *,
+    limit_s: float = 0,
+    report: Callable[[str], object] = lambda line: None,
+) -> Evaluation:
     """Measure the directions that a snapshot has; what takes the reverse generator is left out where there is none. All
     ranks call it and all get the whole, the same whatever their number, but for rounding.
 
@@ -56,14 +65,19 @@ def evaluate(snapshot: Snapshot, manifest: Manifest, config: EvaluationConfig, w
             `data.direction` BtoA is measured with the domains exchanged.
         config: what to measure.
         world: this rank among all.
+        limit_s: seconds that it may take, by an estimate that is made of slow models only; 0: no limit.
+        report: called with a line about the cost of one translation if the model is slow.
 
     Raises:
-        UsageError: if an image is damaged, a weights file is not what it should be, or there are too few images.
+        UsageError: if an image is damaged, a weights file is not what it should be, there are too few images, or it
+            would take longer than `limit_s`.
     """
     manifest = manifest.selected(snapshot.data_direction)
     wanted = {domain: snapshot.values(domain) for domain in "AB"}
     refuse_other_values(manifest.root, manifest.values, f"snapshot {snapshot.folder}", wanted)
     evaluator = Evaluator(snapshot, manifest, config, world)
+    if text := cost_of_slow(evaluator, snapshot, limit_s):
+        report(text)
     directions = [evaluator.direction(name) for name in snapshot.directions]
     real = {direction.name[0]: direction.real for direction in directions}
     real |= {domain: evaluator.real_features(domain) for domain in "AB" if domain not in real}

@@ -3,10 +3,10 @@
 from typing import get_args
 
 from cyclegan_dist.methods.bigan_config import BiGANConfig
-from cyclegan_dist.methods.cogan_config import CoganConfig
-from cyclegan_dist.methods.cut_config import CutConfig
+from cyclegan_dist.methods.cogan_config import CoGANConfig
+from cyclegan_dist.methods.cut_config import CUTConfig
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
-from cyclegan_dist.methods.dual_cut_config import DualCutConfig
+from cyclegan_dist.methods.dual_cut_config import DualCUTConfig
 from cyclegan_dist.methods.feature_gan_config import FeatureGANConfig
 from cyclegan_dist.methods.pix2pix_config import Pix2PixConfig
 from cyclegan_dist.methods.simgan_config import SimGANConfig
@@ -17,9 +17,9 @@ AnyMethodConfig = (
     | SimGANConfig
     | FeatureGANConfig
     | BiGANConfig
-    | CoganConfig
-    | CutConfig
-    | DualCutConfig
+    | CoGANConfig
+    | CUTConfig
+    | DualCUTConfig
 )
 
 METHODS: dict[str, type[AnyMethodConfig]] = {kind().name: kind for kind in get_args(AnyMethodConfig)}

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from cyclegan_dist.methods.cogan_config import CoganConfig
+from cyclegan_dist.methods.cogan_config import CoGANConfig
 from cyclegan_dist.methods.contract import Images, Player, PlayerOutput, Term, pick, weighted_sum
 from cyclegan_dist.methods.domain_discriminators import DomainDiscriminators
 from cyclegan_dist.methods.losses import generator_gan_loss
@@ -23,12 +23,12 @@ from cyclegan_dist.networks.init import init_weights
 SEEDS = 2**63  # z of image i of a batch has the step's seed plus i
 
 
-class CoganGenerators(nn.Module):
+class CoGANGenerators(nn.Module):
     """Module of the generators' player: all weights of the pair, shared ones once, so that their gradients are sums
     over both domains.
     """
 
-    def __init__(self, pair: CoupledGenerator, networks: nn.ModuleDict, config: CoganConfig):
+    def __init__(self, pair: CoupledGenerator, networks: nn.ModuleDict, config: CoGANConfig):
         super().__init__()
         self.pair, mode = pair, config.gan_mode
         D_A, D_B = networks["D_A"], networks["D_B"]
@@ -44,7 +44,7 @@ class CoganGenerators(nn.Module):
         return PlayerOutput(loss, values, {})
 
 
-class Cogan:
+class CoGAN:
     """CoGAN as a method: a translator of each direction with the same weights, two discriminators, two players.
 
     Weights are drawn from torch's global random generator: seed it alike on all ranks before.
@@ -52,7 +52,7 @@ class Cogan:
 
     updates: ClassVar[Literal["together", "in_turn"]] = "in_turn"
 
-    def __init__(self, config: CoganConfig):
+    def __init__(self, config: CoGANConfig):
         nc, g = config.channels, config.generator
         self.pair, back = CoupledGenerator(nc["A"], nc["B"], g), CoupledGenerator(nc["B"], nc["A"], g)
         init_weights(self.pair, config.init)
@@ -60,7 +60,7 @@ class Cogan:
         D_A, D_B = (build_discriminator(nc[domain], config.discriminator, config.init) for domain in "AB")
         couple_discriminators(D_A, D_B)
         self.networks = nn.ModuleDict({"G_AB": self.pair, "G_BA": back, "D_A": D_A, "D_B": D_B})
-        generators = CoganGenerators(self.pair, self.networks, config)
+        generators = CoGANGenerators(self.pair, self.networks, config)
         discriminators = DomainDiscriminators(self.networks, "AB", config.gan_mode)
         self.players = (
             Player("D", "discriminator", discriminators, self._with_fakes),

@@ -8,11 +8,11 @@ from cyclegan_dist.networks.bounds import Ge
 from cyclegan_dist.networks.config import CoupledConfig, DiscriminatorConfig, InitConfig
 
 if TYPE_CHECKING:
-    from cyclegan_dist.methods.cogan import Cogan
+    from cyclegan_dist.methods.cogan import CoGAN
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoganConfig(MethodDefaults):
+class CoGANConfig(MethodDefaults):
     """Liu and Tuzel 2016, unpaired, with the networks and the loss of CycleGAN's paper, whose baseline it is."""
 
     name: Literal["cogan"] = field(default="cogan", init=False)
@@ -50,7 +50,7 @@ class CoganConfig(MethodDefaults):
     def batch_norm(self) -> bool:
         return self.discriminator.norm == "batch"
 
-    def build(self, *, rank_seed: int) -> "Cogan":
-        from cyclegan_dist.methods.cogan import Cogan  # loads torch
+    def build(self, *, rank_seed: int) -> "CoGAN":
+        from cyclegan_dist.methods.cogan import CoGAN  # loads torch
 
-        return Cogan(self)
+        return CoGAN(self)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan_dist.methods.contract import Images, Player, PlayerOutput, Term, pick, weighted_sum
-from cyclegan_dist.methods.cut_config import CutConfig
+from cyclegan_dist.methods.cut_config import CUTConfig
 from cyclegan_dist.methods.domain_discriminators import DomainDiscriminators
 from cyclegan_dist.methods.losses import generator_gan_loss
 from cyclegan_dist.methods.patch_nce import (
@@ -30,10 +30,10 @@ from cyclegan_dist.networks.norm import statistics_kept
 from cyclegan_dist.networks.resnet import ResnetGenerator
 
 
-class CutGenerator(nn.Module):
+class CUTGenerator(nn.Module):
     """Module of the generator's player (Eq. 5): translator, and heads of the contrast."""
 
-    def __init__(self, G_AB: ResnetGenerator, F_A: PatchHeads, D_B: nn.Module, config: CutConfig):
+    def __init__(self, G_AB: ResnetGenerator, F_A: PatchHeads, D_B: nn.Module, config: CUTConfig):
         super().__init__()
         self.G_AB, self.F_A, self.tau = G_AB, F_A, config.nce_tau
         self.layers, mode = contrast_layers(config.generator.n_blocks, pixels=True), config.gan_mode
@@ -62,7 +62,7 @@ class CutGenerator(nn.Module):
         return patch_nce(queries, keys, self.tau)
 
 
-class Cut:
+class CUT:
     """CUT as a method: three networks, two players.
 
     Weights are drawn from torch's global random generator: seed it alike on all ranks before.
@@ -70,7 +70,7 @@ class Cut:
 
     updates: ClassVar[Literal["together", "in_turn"]] = "in_turn"
 
-    def __init__(self, config: CutConfig):
+    def __init__(self, config: CUTConfig):
         layers = contrast_layers(config.generator.n_blocks, pixels=True)
         self.G_AB = ResnetGenerator(config.input_nc, config.output_nc, config.generator)
         init_weights(self.G_AB, config.init)
@@ -80,7 +80,7 @@ class Cut:
         domains = "AB" if config.weight_NCE_B else "A"
         needed = pick("real_A", "real_B", *(name for domain in domains for name in patch_names(domain, layers)))
         choose = choose_patches(domains, layers, config.nce_patches)
-        generator = CutGenerator(self.G_AB, F_A, D_B, config)
+        generator = CUTGenerator(self.G_AB, F_A, D_B, config)
         players = [Player("G", "generator", generator, needed, choose=choose, opponents=(D_B,))]
         if config.lambda_GAN:
             discriminator = DomainDiscriminators(self.networks, "B", config.gan_mode)

@@ -9,11 +9,11 @@ from cyclegan_dist.networks.bounds import Ge, Gt
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
 
 if TYPE_CHECKING:
-    from cyclegan_dist.methods.cut import Cut
+    from cyclegan_dist.methods.cut import CUT
 
 
 @dataclass(frozen=True, kw_only=True)
-class CutConfig(MethodDefaults):
+class CUTConfig(MethodDefaults):
     """Park et al. 2020: one direction, unpaired, contrast of patches instead of cycles. Defaults are the paper's."""
 
     name: Literal["cut"] = field(default="cut", init=False)
@@ -72,7 +72,7 @@ class CutConfig(MethodDefaults):
     def least_squares(self) -> dict[str, str]:
         return {"D_B": "AB"} if self.gan_mode == "lsgan" else {}
 
-    def build(self, *, rank_seed: int) -> "Cut":
-        from cyclegan_dist.methods.cut import Cut  # loads torch
+    def build(self, *, rank_seed: int) -> "CUT":
+        from cyclegan_dist.methods.cut import CUT  # loads torch
 
-        return Cut(self)
+        return CUT(self)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cyclegan_dist.methods.contract import Images, Player, PlayerOutput, Term, pick, weighted_sum
 from cyclegan_dist.methods.domain_discriminators import DomainDiscriminators
-from cyclegan_dist.methods.dual_cut_config import DualCutConfig
+from cyclegan_dist.methods.dual_cut_config import DualCUTConfig
 from cyclegan_dist.methods.losses import generator_gan_loss, l1
 from cyclegan_dist.methods.patch_nce import (
     PatchHeads,
@@ -30,10 +30,10 @@ from cyclegan_dist.networks.norm import statistics_kept
 from cyclegan_dist.networks.resnet import ResnetGenerator
 
 
-class DualCutGenerators(nn.Module):
+class DualCUTGenerators(nn.Module):
     """Module of the generators' player (Eq. 9): both translators, and heads of both encoders."""
 
-    def __init__(self, networks: nn.ModuleDict, translators: Mapping[str, ResnetGenerator], config: DualCutConfig):
+    def __init__(self, networks: nn.ModuleDict, translators: Mapping[str, ResnetGenerator], config: DualCUTConfig):
         super().__init__()
         self.G_AB, self.G_BA = translators["AB"], translators["BA"]
         self.F_A, self.F_B, self.tau = networks["F_A"], networks["F_B"], config.nce_tau
@@ -69,7 +69,7 @@ class DualCutGenerators(nn.Module):
         return patch_nce(queries, keys, self.tau)
 
 
-class DualCut:
+class DualCUT:
     """DCLGAN as a method: six networks, two players.
 
     Weights are drawn from torch's global random generator: seed it alike on all ranks before.
@@ -77,7 +77,7 @@ class DualCut:
 
     updates: ClassVar[Literal["together", "in_turn"]] = "in_turn"
 
-    def __init__(self, config: DualCutConfig):
+    def __init__(self, config: DualCUTConfig):
         nc, g, init = config.channels, config.generator, config.init
         layers = contrast_layers(g.n_blocks, pixels=False)
         self._translators = {way: ResnetGenerator(nc[way[0]], nc[way[1]], g) for way in ("AB", "BA")}
@@ -95,7 +95,7 @@ class DualCut:
         generators = Player(
             "G",
             "generator",
-            DualCutGenerators(self.networks, self._translators, config),
+            DualCUTGenerators(self.networks, self._translators, config),
             pick("real_A", "real_B", *names),
             choose=choose_patches("AB", layers, config.nce_patches),
             opponents=opponents,

@@ -9,11 +9,11 @@ from cyclegan_dist.networks.bounds import Ge, Gt
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
 
 if TYPE_CHECKING:
-    from cyclegan_dist.methods.dual_cut import DualCut
+    from cyclegan_dist.methods.dual_cut import DualCUT
 
 
 @dataclass(frozen=True, kw_only=True)
-class DualCutConfig(MethodDefaults):
+class DualCUTConfig(MethodDefaults):
     """Han et al. 2021 (DCLGAN): two directions, unpaired, contrast of patches instead of cycles. Defaults are the
     paper's.
     """
@@ -71,7 +71,7 @@ class DualCutConfig(MethodDefaults):
     def least_squares(self) -> dict[str, str]:
         return {"D_B": "AB", "D_A": "BA"} if self.gan_mode == "lsgan" else {}
 
-    def build(self, *, rank_seed: int) -> "DualCut":
-        from cyclegan_dist.methods.dual_cut import DualCut  # loads torch
+    def build(self, *, rank_seed: int) -> "DualCUT":
+        from cyclegan_dist.methods.dual_cut import DualCUT  # loads torch
 
-        return DualCut(self)
+        return DualCUT(self)

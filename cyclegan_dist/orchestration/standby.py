@@ -7,6 +7,7 @@ advance. When the ranks are restarted, Ray gives them idle workers with this env
 
 import contextlib
 import importlib
+import logging
 import os
 import threading
 from collections import Counter
@@ -21,6 +22,7 @@ from ray.core.generated import node_manager_pb2, node_manager_pb2_grpc
 
 from cyclegan_dist.step.world_config import WorldConfig
 
+_log = logging.getLogger(__name__)
 DELAY_S = 15.0  # after the ranks have started, which is when they need all cores
 # A raylet ignores requests while as many processes as it has cores are starting, so each waits for the one before.
 SPACED_S = 10.0
@@ -62,6 +64,7 @@ class StandbyProcesses:
 
     def __init__(self) -> None:
         self._idle = Counter[str]()  # by node
+        self._has_failed = False  # which is logged once
         self._stopped: threading.Event | None = None  # set in the controller only, where this is sent to
 
     def ranks_started(self, nodes: list[str], environment: str, device: str) -> None:
@@ -89,9 +92,13 @@ class StandbyProcesses:
         wait_s = DELAY_S
         while not stopped.wait(wait_s):
             wait_s = AGAIN_S
-            with contextlib.suppress(Exception):
+            try:
                 if self.start_missing(ranks, environment, device):
                     wait_s = SPACED_S
+            except Exception as error:  # also of Ray's private functions, which a new version may change
+                if not self._has_failed:
+                    _log.warning("no standby processes, restarts take longer: %s: %s", type(error).__name__, error)
+                self._has_failed = True
 
     def start_missing(self, ranks: Counter[str], environment: str, device: str) -> int:
         """Start one process on each node that lacks some. Arguments as for `ranks_started`, with the number of ranks of

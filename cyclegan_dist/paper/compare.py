@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cyclegan_dist.evaluation.figures import Figure, student_t
+from cyclegan_dist.paper.formats import DIGITS, number
 from cyclegan_dist.paper.tables import Check
 
 Cells = Mapping[tuple[str, str], Figure]
@@ -41,42 +42,36 @@ def welch(one: Figure, two: Figure) -> tuple[float, float]:
     return difference - half, difference + half
 
 
-def shown(figure: Figure) -> str:
-    """Mean, half the width of its interval, and the number of runs."""
-    half = f" ± {_short(figure.margin)}" if len(figure.parts) > 1 else ""
-    return f"{_short(figure.value)}{half} (n={len(figure.parts)})"
+def shown(figure: Figure, places: int) -> str:
+    """Mean, half the width of its interval, with so many decimals, and the number of runs."""
+    half = f" ± {number(figure.margin, places)}" if len(figure.parts) > 1 else ""
+    return f"{number(figure.value, places)}{half} (n={len(figure.parts)})"
 
 
-def judge(check: Check, cells: Cells) -> Verdict:
-    """Whether a statement holds of the means."""
+def judge(check: Check, cells: Cells, places: int = DIGITS) -> Verdict:
+    """Whether a statement holds of the means. The text has values with `places` decimals."""
     missing = [name for name in check.rows if (name, check.column) not in cells]
     if missing:
         return Verdict("not measured", f"no figure of {' and '.join(missing)}")
     figures = [cells[name, check.column] for name in check.rows]
-    text = ", ".join(f"{name} {shown(figure)}" for name, figure in zip(check.rows, figures, strict=True))
+    text = ", ".join(f"{name} {shown(figure, places)}" for name, figure in zip(check.rows, figures, strict=True))
     if check.above:
         low, high = welch(*figures)
         if math.isnan(low):
             return Verdict("undecided", f"{text}: too few runs for an interval")
         outcome = "held" if low > 0 else "did not hold" if high < 0 else "undecided"
-        return Verdict(outcome, f"{text}: difference {_short(low)} to {_short(high)} (95 %, Welch)")
+        return Verdict(outcome, f"{text}: difference {number(low, places)} to {number(high, places)} (95 %, Welch)")
     if check.between:
         value, low, high = (figure.value for figure in figures)
         share = (value - low) / (high - low) if high != low else math.nan
-        said = f"{text}: {_short(share)} of the way, wanted at least {check.at_least:g}"
+        said = f"{text}: {share:.3f} of the way, wanted at least {check.at_least:g}"
         return Verdict("held" if share >= check.at_least else "did not hold", said)
     assert check.at_most is not None
     if not check.of:
         return Verdict(_within(figures[0].value, check.at_most), f"{text}, wanted at most {check.at_most:g}")
     share = figures[0].value / figures[1].value if figures[1].value else math.inf
-    return Verdict(
-        _within(share, check.at_most), f"{text}: a share of {_short(share)}, wanted at most {check.at_most:g}"
-    )
+    return Verdict(_within(share, check.at_most), f"{text}: a share of {share:.3f}, wanted at most {check.at_most:g}")
 
 
 def _within(value: float, at_most: float) -> Literal["held", "did not hold"]:
     return "held" if value <= at_most else "did not hold"
-
-
-def _short(value: float) -> str:
-    return f"{value:.3f}" if abs(value) >= 1e-3 or not value else f"{value:.1e}"

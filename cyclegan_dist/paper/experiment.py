@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from cyclegan_dist.paper.tables import Table, load_tables
 from cyclegan_dist.step.distributed import join
 from cyclegan_dist.step.world_config import Device
 from cyclegan_dist.storage.layout import RunFolder
+from cyclegan_dist.sweep.progress import time_left
 from cyclegan_dist.sweep.record import Trial
 from cyclegan_dist.sweep.state import Sweep
 from cyclegan_dist.tracking.journal import read_records
@@ -33,6 +34,7 @@ SMOKE = {
     **{"data.load_size": 16, "data.crop_size": 16, "method.discriminator.n_layers_D": 1},
 }
 SMOKE_IMAGES, SMOKE_SEEDS = 48, (0, 1)
+PAUSE_S = 10.0  # between two lines of the evaluation
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Experiment:
         plan: of the runs.
         config: what is measured.
         device: where.
+        smoke: nothing is learned.
     """
 
     tables: dict[str, Table]
@@ -52,6 +55,7 @@ class Experiment:
     plan: Plan
     config: EvaluationConfig
     device: Device
+    smoke: bool = False
 
 
 def prepare_experiment(names: str, options: Options, overrides: Mapping[str, Any], report: Report) -> Experiment:
@@ -92,7 +96,7 @@ def prepare_experiment(names: str, options: Options, overrides: Mapping[str, Any
     planned = plan(tables, data, name, overrides, images=images, seeds=seeds)
     for row, reason in planned.failed.items():
         report(f"{row} is left out: {reason}")
-    return Experiment(tables, data, planned, one.measured(palette, segmenter), options.device)
+    return Experiment(tables, data, planned, one.measured(palette, segmenter), options.device, options.smoke)
 
 
 def _scores_photos(table: Table) -> bool:
@@ -118,17 +122,20 @@ def finish_experiment(experiment: Experiment, sweep: Sweep, command: str, report
         experiment: of the tables.
         sweep: its runs.
         command: the command line, for the page.
-        report: called with a line for each snapshot that is evaluated.
+        report: called with a line for evaluations, at most one in 10 seconds.
 
     Raises:
         UsageError: if the page cannot be written.
     """
     started, one = time.monotonic(), next(iter(experiment.tables.values()))
     scorer = Scorer(experiment.data, experiment.config, one.choose_by, join(experiment.device))
-    runs = [_result(experiment, sweep, trial, scorer, report) for _, trial in sorted(sweep.record.trials.items())]
+    trials = [trial for _, trial in sorted(sweep.record.trials.items())]
+    said = _Evaluations(scorer, [sweep.folder / trial.name for trial in trials if trial.status == "finished"], report)
+    runs = [_result(experiment, sweep, trial, scorer, said) for trial in trials]
     base = sweep.base
     protocol = {
         "command": command,
+        "smoke": experiment.smoke,
         "runs": f"{sum(bool(run.scores) for run in runs)} of {len(runs)} finished",
         "seeds": list(experiment.plan.spec.space["seed"].grid),
         "images_that_a_run_sees": base.schedule.total_epochs * experiment.data.images,
@@ -155,6 +162,26 @@ def finish_experiment(experiment: Experiment, sweep: Sweep, command: str, report
         return write_page(sweep.folder / "page", experiment.tables, results, runs, sweep.spec.name)
     except OSError as error:
         raise UsageError(f"cannot write {sweep.folder / 'page'}: {error.strerror}; free some space") from error
+
+
+class _Evaluations:
+    """Says how far the evaluation of runs is, with the time left by the mean of what was done."""
+
+    def __init__(self, scorer: Scorer, run_dirs: Sequence[Path], report: Report):
+        self.scorer, self.run_dirs, self.report = scorer, run_dirs, report
+        self.begun = self.printed = time.monotonic()
+        if left := sum(map(scorer.left, run_dirs)):
+            report(f"evaluating: {left} snapshots of {len(run_dirs)} runs")
+
+    def __call__(self, line: str) -> None:
+        """Print a line unless one was printed just now."""
+        now = time.monotonic()
+        if now - self.printed < PAUSE_S:
+            return
+        self.printed = now
+        left = [self.scorer.left(run_dir) for run_dir in self.run_dirs]
+        remaining = time_left(now - self.begun, self.scorer.computed, sum(left))
+        self.report(f"{line} [{left.count(0)} of {len(left)} runs evaluated{remaining}]")
 
 
 def _result(experiment: Experiment, sweep: Sweep, trial: Trial, scorer: Scorer, report: Report) -> RunResult:

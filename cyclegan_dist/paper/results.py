@@ -8,11 +8,13 @@ from typing import Any
 from cyclegan_dist.data.config import DataDirection
 from cyclegan_dist.evaluation.figures import Figure
 from cyclegan_dist.paper.compare import judge, welch
+from cyclegan_dist.paper.formats import decimals, printed_decimals
 from cyclegan_dist.paper.runs import Plan
 from cyclegan_dist.paper.scores import CHOSEN, LAST, Scores
 from cyclegan_dist.paper.tables import Column, Row, Table
 
 WHICH = (LAST, CHOSEN)
+PAPER = "paper"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,16 @@ class RunResult:
 def table_results(table: Table, plan: Plan, runs: Sequence[RunResult]) -> dict[str, Any]:
     """The results of one table, as JSON values."""
     cells = {which: _cells(table, runs, which) for which in WHICH}
+    truth = _truth(table, table.truth, runs) if table.truth is not None else None
+    places = {
+        name: decimals(
+            [
+                *(cell.value for which in WHICH for (_, column), cell in cells[which].items() if column == name),
+                *([truth["cells"][name]["mean"] or 0.0] if truth else []),
+            ]
+        )
+        for name in table.columns
+    }
     rows = {
         name: {
             "cells": {
@@ -54,15 +66,23 @@ def table_results(table: Table, plan: Plan, runs: Sequence[RunResult]) -> dict[s
         for name, row in table.rows.items()
     }
     checks = [
-        {"says": check.says, **{which: _verdict(judge(check, cells[which])) for which in WHICH}}
+        {"says": check.says, **{which: _verdict(judge(check, cells[which], places[check.column])) for which in WHICH}}
         for check in table.checks
     ]
     return {
         "title": table.title,
         "note": table.note,
-        "columns": {name: {"direction": c.direction, "metric": c.metric} for name, c in table.columns.items()},
+        "columns": {
+            name: {
+                "direction": column.direction,
+                "metric": column.metric,
+                "decimals": places[name],
+                "paper_decimals": printed_decimals(_printed(table, i)),
+            }
+            for i, (name, column) in enumerate(table.columns.items())
+        },
         "rows": rows,
-        "truth": _truth(table, table.truth, runs) if table.truth is not None else None,
+        "truth": truth,
         "checks": checks,
     }
 
@@ -124,6 +144,12 @@ def _truth(table: Table, row: Row, runs: Sequence[RunResult]) -> dict[str, Any]:
         },
         "status": row.status,
     }
+
+
+def _printed(table: Table, i: int) -> list[float]:
+    rows = [*table.rows.values(), *([table.truth] if table.truth else [])]
+    figures = [row.paper[i] for row in rows if row.paper]
+    return [figure for figure in figures if figure is not None]
 
 
 def _reason(row: str, plan: Plan, runs: Sequence[RunResult]) -> str:

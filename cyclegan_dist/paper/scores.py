@@ -91,6 +91,15 @@ class Scorer:
             )
         return found
 
+    def left(self, run_dir: Path) -> int:
+        """How many evaluations of a finished run are still to do, but for that of the chosen snapshot, which is not
+        known before.
+        """
+        snapshots = sorted(RunFolder(run_dir).snapshots.glob("nimg-*"))
+        folders = [self._folder(snapshot, VALIDATION) for snapshot in snapshots]
+        folders += [self._folder(snapshot, TEST) for snapshot in snapshots[-1:]]
+        return sum(not (folder / METRICS).exists() for folder in folders)
+
     def _criterion(self, figures: dict[str, float], name: str) -> float:
         key = f"{self.choose_by}_{name}"
         if key not in figures:

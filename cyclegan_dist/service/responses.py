@@ -37,6 +37,21 @@ class SameOrigin:
         await app(scope, receive, send)
 
 
+class NoBody:
+    """Middleware that refuses requests with a body, of which a server would read any length: 413."""
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http":
+            request = Request(scope)
+            if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
+                app = await refused(request, Refusal(413, "send no body: everything is in the address"))
+        await app(scope, receive, send)
+
+
 async def refused(request: Request, error: Exception) -> Response:
     """The answer to a Refusal: JSON with the key `error`."""
     assert isinstance(error, Refusal)

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from cyclegan_dist.service.messages import Refusal
 from cyclegan_dist.service.origins import AllowedHosts
-from cyclegan_dist.service.responses import HEADERS, PAGE_POLICY, SameOrigin, failed, refused, unknown
+from cyclegan_dist.service.responses import HEADERS, PAGE_POLICY, NoBody, SameOrigin, failed, refused, unknown
 from cyclegan_dist.study.answers import Answer, AnswerError, Answers, Progress, session_id
 from cyclegan_dist.study.design import IMAGES, Side, Study
 
@@ -58,7 +58,7 @@ def make_app(
             Route("/trials/{number:int}/answer", served.answer, methods=["POST"]),
             Route("/trials/{number:int}/{side}", served.image),
         ],
-        middleware=[Middleware(SameOrigin, hosts)],
+        middleware=[Middleware(SameOrigin, hosts), Middleware(NoBody)],
         exception_handlers={Refusal: refused, AnswerError: _conflict, HTTPException: _unknown, Exception: failed},
     )
 

@@ -44,7 +44,7 @@ def test_the_tree_stays_small() -> None:
         ("metod: {}", "unknown key metod, did you mean method"),
         ("method: {generator: {nfg: 3}}", "unknown key method.generator.nfg, did you mean method.generator.ngf"),
         ("optim: {lr: fast}", "optim.lr"),
-        ("optim: {lr: -1}", "optim.lr: Input should be greater than 0"),
+        ("optim: {lr: -1}", "optim.lr: must be greater than 0"),
         ("method: {gan_mode: lsgen}", "method.gan_mode"),
         ("data: {load_size: 64, crop_size: 128}", "load_size at least 128"),
         ("name: ../x", "give letters, digits"),

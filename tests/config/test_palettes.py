@@ -18,7 +18,7 @@ def test_shipped_palettes_are_found_by_name() -> None:
     [
         (
             "domain: C\nclasses: {road: [1, 2, 3], sky: [1, 2, 4]}\n",
-            "domain: Input should be 'A' or 'B': a palette has",
+            "domain: must be 'A' or 'B': a palette has",
         ),
         ("domain: A\nclasses: {road: [1, 2], sky: [1, 2, 4]}\n", "a palette has domain: A or B"),
         ("domain: A\nclass: {road: [1, 2, 3]}\n", "unknown key class, did you mean classes"),

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.evaluation.evaluate import main
+from cyclegan_dist.evaluation.config import EvaluationConfig
+from cyclegan_dist.evaluation.evaluate import labels_name, main
 from tests.conftest import Answer
 from tests.training.trainings import go
 
@@ -28,6 +29,17 @@ def test_a_run_is_measured(run_dir: Path, dataset: Path, command: Command) -> No
     folder = run_dir / "evaluations" / "nimg-000000004"
     assert f"page: {folder / 'index.html'}" in out
     assert json.loads((folder / "metrics.json").read_text())["nimg"] == 4
+
+
+def test_other_palettes_and_segmenters_have_other_names(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    found = [
+        labels_name(EvaluationConfig(palette=palette, segmenter=segmenter and str(tmp_path / segmenter)))
+        for palette, segmenter in (("streets", ""), ("cityscapes", ""), ("streets", "one"), ("streets", "two"))
+    ]
+    assert found[:2] == ["streets", "cityscapes"] and len(set(found)) == 4
+    assert labels_name(EvaluationConfig()) == ""
 
 
 @pytest.mark.filterwarnings("ignore::Warning")  # of MLflow's

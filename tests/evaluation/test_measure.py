@@ -15,6 +15,7 @@ from cyclegan_dist.data.prepare import prepare
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.evaluation import cost
 from cyclegan_dist.evaluation.class_rate import IMAGENET_CLASSES, class_rate_key
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.features import feature_network
@@ -45,7 +46,7 @@ Measure = Callable[..., Evaluation]
 
 
 @pytest.fixture
-def measured(snapshot: Path, opened: Manifest) -> Measure:
+def measured(snapshot: Snapshot, opened: Manifest) -> Measure:
     """Evaluates a pair of functions in place of the snapshot's generators."""
 
     def measure(there: Function, back: Function, manifest: Manifest = opened, **options: object) -> Evaluation:
@@ -171,7 +172,7 @@ def test_label_maps_that_cannot_be_scored_are_refused(
         measured(IDENTITY, IDENTITY, negatives, palette=palette, segmenter="none.safetensors")
 
 
-def test_ranks_share_the_work_and_all_get_the_whole(snapshot: Path, opened: Manifest) -> None:
+def test_ranks_share_the_work_and_all_get_the_whole(snapshot: Snapshot, opened: Manifest) -> None:
     def figures(world: World) -> dict[str, tuple[float, ...]]:
         found = evaluate(snapshot, opened, EvaluationConfig(), world).figures
         return {key: (figure.value, *figure.parts) for key, figure in found.items()}
@@ -213,7 +214,7 @@ def test_a_class_that_does_not_exist_is_refused(measured: Measure) -> None:
         measured(IDENTITY, IDENTITY, class_rate=("zebra",))
 
 
-def test_a_damaged_image_is_named(snapshot: Path, dataset: Path, tmp_path: Path) -> None:
+def test_a_damaged_image_is_named(snapshot: Snapshot, dataset: Path, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(dataset, tmp_path / "copy")
@@ -241,3 +242,14 @@ def test_a_data_set_with_another_range_is_refused(measured: Measure, opened: Man
         UsageError, match=r"domain B has uint16 of 0 \(black\) to 4095 \(white\), .* 8 bits: prepare it"
     ):
         measured(IDENTITY, IDENTITY, manifest=deep)
+
+
+def test_users_are_told_what_a_slow_model_costs(
+    snapshot: Snapshot, opened: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "slow_seconds_per_pixel", lambda translator: 2 / 16**2)  # pyright: ignore
+    config, said = EvaluationConfig(metrics=("distances", "cycle"), count=4), list[str]()
+    evaluate(snapshot, opened, config, ALONE, limit_s=40, report=said.append)
+    assert said == ["a translation of 16x16 takes about 2.0 s, and 16 of them 32 s"]  # 4 images, twice, both directions
+    with pytest.raises(UsageError, match="16 of them 32 s, more than the 30 s that there are: evaluate fewer images"):
+        evaluate(snapshot, opened, config, ALONE, limit_s=30)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.methods.cogan import Cogan
-from cyclegan_dist.methods.cogan_config import CoganConfig
+from cyclegan_dist.methods.cogan import CoGAN
+from cyclegan_dist.methods.cogan_config import CoGANConfig
 from cyclegan_dist.models.snapshot import Snapshot, save_snapshot
 from cyclegan_dist.models.translator import Translator
 from cyclegan_dist.networks.config import CoupledConfig, DiscriminatorConfig, InitConfig
@@ -22,8 +22,8 @@ from cyclegan_dist.training.hooks.samples import translation_grid
 STEPS, BATCH, SIDE = 20, 2, 24
 
 
-def config(**options: int) -> CoganConfig:
-    return CoganConfig(
+def config(**options: int) -> CoGANConfig:
+    return CoGANConfig(
         generator=CoupledConfig(**{"ngf": 2, "n_blocks": 1, "n_z": 4, **options}),
         discriminator=DiscriminatorConfig(ndf=2),
         init=InitConfig(kind="xavier", gain=1.0),
@@ -38,7 +38,7 @@ def test_sample_images_take_no_search(monkeypatch: pytest.MonkeyPatch) -> None:
     assert grid.shape == (3, 2 * 18 + 2, 4 * 18 + 2) and torch.equal(grid, translation_grid(translators, images))
 
 
-def build(**options: int) -> Cogan:
+def build(**options: int) -> CoGAN:
     torch.manual_seed(0)
     return config(**options).build(rank_seed=0)
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.methods.cut_config import CutConfig
-from cyclegan_dist.methods.dual_cut_config import DualCutConfig
+from cyclegan_dist.methods.cut_config import CUTConfig
+from cyclegan_dist.methods.dual_cut_config import DualCUTConfig
 from cyclegan_dist.methods.losses import info_nce
 from cyclegan_dist.methods.patch_nce import choose_patches, contrast_layers
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
@@ -30,7 +30,7 @@ Networks = Mapping[str, nn.Module]
 Positions = Callable[[str, int], Tensor]
 
 
-def build(kind: type[CutConfig | DualCutConfig], **options: object) -> Step:
+def build(kind: type[CUTConfig | DualCUTConfig], **options: object) -> Step:
     torch.manual_seed(0)
     method = kind(**{**SMALL, **options}).build(rank_seed=0)  # pyright: ignore
     return Step(method, OptimConfig(precision="fp64"), World(0, 1, torch.device("cpu")))
@@ -113,7 +113,7 @@ def dual_losses(n: Networks, a: Tensor, b: Tensor, at: Positions) -> tuple[Tenso
     return halved(n["D_B"], b, fake_B) + halved(n["D_A"], a, fake_A), generators
 
 
-@pytest.mark.parametrize(("kind", "losses"), [(CutConfig, cut_losses), (DualCutConfig, dual_losses)])
+@pytest.mark.parametrize(("kind", "losses"), [(CUTConfig, cut_losses), (DualCUTConfig, dual_losses)])
 def test_twenty_steps_equal_the_published_order(kind, losses) -> None:
     step = build(kind)
     networks = copy.deepcopy(step.method.networks)
@@ -179,7 +179,7 @@ def test_patches_are_chosen_without_repetition_by_the_seed_alone() -> None:
 def test_weights_switch_the_identity_half_and_the_discriminator_off() -> None:
     a, b = images(0)
     found = {
-        options: set(build(CutConfig, **dict(options))([{"real_A": a, "real_B": b}], lr=2e-4))
+        options: set(build(CUTConfig, **dict(options))([{"real_A": a, "real_B": b}], lr=2e-4))
         for options in ((), (("nce_idt", False),), (("lambda_GAN", 0.0),))
     }
     assert list(found.values()) == [
@@ -187,17 +187,17 @@ def test_weights_switch_the_identity_half_and_the_discriminator_off() -> None:
         {"D", "G", "D_B", "G_AB", "NCE_A"},
         {"G", "NCE_A", "NCE_B"},
     ]
-    fast = CutConfig(lambda_NCE=10.0, nce_idt=False)
+    fast = CUTConfig(lambda_NCE=10.0, nce_idt=False)
     assert (fast.weight_NCE_A, fast.weight_NCE_B) == (10.0, 0.0)
 
 
 def test_what_cannot_be_encoded_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^method cut compares features of a ResNet: give method.generator.arch res"):
-        CutConfig(generator=GeneratorConfig(arch="unet"))
+        CUTConfig(generator=GeneratorConfig(arch="unet"))
     with pytest.raises(UsageError, match=r"make input_nc 1 and output_nc 3 equal$"):
-        CutConfig(input_nc=1)
+        CUTConfig(input_nc=1)
     with pytest.raises(UsageError, match=r"or lambda_identity 0$"):
-        DualCutConfig(input_nc=1)
-    step = build(DualCutConfig, input_nc=1, lambda_identity=0.0)
+        DualCUTConfig(input_nc=1)
+    step = build(DualCUTConfig, input_nc=1, lambda_identity=0.0)
     a, b = images(0)
     assert "idt_A" not in step([{"real_A": a[:, :1], "real_B": b}], lr=2e-4)

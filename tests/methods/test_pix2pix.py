@@ -137,7 +137,7 @@ def test_an_error_says_which_player_had_moved_before_the_one_that_failed() -> No
 def test_its_options_are_checked() -> None:
     from cyclegan_dist.config.config import check_config
 
-    with pytest.raises(UsageError, match=r"lambda_L1: Input should be greater than 0"):
+    with pytest.raises(UsageError, match=r"lambda_L1: must be greater than 0"):
         check_config({"method": {"name": "pix2pix", "lambda_L1": 0}}, "x")
     with pytest.raises(UsageError, match=r"unknown key method\.lambda_cycle_A"):
         check_config({"method": {"name": "pix2pix", "lambda_cycle_A": 1}}, "x")

@@ -100,7 +100,9 @@ def test_it_can_be_sent_to_the_controller() -> None:
 
 
 @pytest.mark.usefixtures("at_once")
-def test_a_failure_to_ask_is_no_failure_of_the_training(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_to_ask_is_no_failure_of_the_training_and_logged_once(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     asked = threading.Semaphore(0)
 
     def refuse(*_: object) -> None:
@@ -110,9 +112,10 @@ def test_a_failure_to_ask_is_no_failure_of_the_training(cluster: Cluster, monkey
     monkeypatch.setattr(standby, "_start", refuse)
     processes = StandbyProcesses()
     processes.ranks_started(["a"], WITH_HOOK, "CPU")
-    for _ in range(2):  # it asks again
+    for _ in range(3):  # it asks again
         assert asked.acquire(timeout=5)
     processes.cancel()
+    assert caplog.messages == ["no standby processes, restarts take longer: OSError: no raylet"]
 
 
 def test_what_cannot_be_loaded_is_left_to_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,10 @@ def test_a_table_is_trained_measured_and_shown(
     assert "Some &lt;methods&gt;" in page and "nosuchmethod" in page
     assert set(re.findall(r'src="([^"]{22})', page)) == {"data:image/png;base64,"}
     assert page.count("<img") == 2 * 4 * 4  # directions, images; input, two methods, truth
-    assert "| CycleGAN |" in (folder / "page" / "tables.md").read_text()
+    assert "in which nothing was learned" in page
+    assert re.search(r'class="badge (held|not|undecided)">', page) and "training: " in page
+    text = (folder / "page" / "tables.md").read_text()
+    assert "| CycleGAN | paper | 0.58 | 0.52 | 26.8 | transcribed |" in text and "nothing was learned" in text
 
     def refuse(*_: Any) -> None:
         raise AssertionError("evaluated again")

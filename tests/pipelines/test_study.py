@@ -76,7 +76,11 @@ def test_a_study_is_made_and_reported(command: Callable[..., Answer], tmp_path: 
     snapshot, folder = make_snapshot(tmp_path / "tiny"), tmp_path / "study"
     code, out, err = command(main, snapshot, "--data", dataset, "--out", folder, *SMALL)
     assert (code, err) == (0, "") and "tiny on 10 real images of domain B" in out
-    assert not (folder / "links.txt").exists()
+    links = (folder / "links.txt").read_text().split()
+    assert len(links) == 25 and all(link.startswith("http://127.0.0.1:8000/#") for link in links)
+    assert "25 links for http://127.0.0.1:8000/ in" in out and "serve it with" in out
+    code, out, _ = command(main, "report", folder)
+    assert code == 0 and "no sessions" not in out and "left out of" not in out
     assert json.loads((folder / STUDY).read_text())["algorithms"][0]["name"] == "tiny"
     assert "4 pairs: 1 for practice" in (folder / "consent.txt").read_text()
     code, _, err = command(main, snapshot, "--data", dataset, "--out", folder, *SMALL)

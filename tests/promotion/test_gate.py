@@ -95,5 +95,5 @@ def test_models_of_opposite_directions_are_not_compared() -> None:
 def test_a_margin_is_a_finite_number(number: str, tmp_path: Path) -> None:
     file = tmp_path / "gate.yaml"
     file.write_text(f"margin: {number}\n")
-    with pytest.raises(UsageError, match="margin: Input should be"):
+    with pytest.raises(UsageError, match="margin: must be"):
         read_gate(str(file))

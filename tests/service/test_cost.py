@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cyclegan_dist.models import cost
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.service.cost import Backlog, seconds_per_pixel
 from cyclegan_dist.service.handler import DecodedRequest, RequestHandler
@@ -57,3 +58,10 @@ def test_the_estimate_follows_what_batches_show_of_larger_ones() -> None:
 def test_the_cost_of_a_pixel_is_measured(snapshot: Path) -> None:
     handler = RequestHandler(Snapshot.open(snapshot), torch.device("cpu"), max_pixels=40_000)
     assert 1e-9 < seconds_per_pixel(handler) < 1e-3
+
+
+def test_a_slow_model_is_not_timed_again(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = RequestHandler(Snapshot.open(snapshot), torch.device("cpu"), max_pixels=40_000)
+    monkeypatch.setattr(cost, "SLOW_S", 0.0)
+    monkeypatch.setattr(handler, "translate", lambda batch: pytest.fail("timed again"))  # pyright: ignore
+    assert seconds_per_pixel(handler) > 0

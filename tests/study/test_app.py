@@ -155,6 +155,13 @@ def test_values_that_make_no_sense_are_refused(
     assert participant.ask("/session")[1]["next"] == 1
 
 
+@pytest.mark.parametrize("headers", [{"Content-Length": "3"}, {"Transfer-Encoding": "chunked"}])
+def test_bodies_are_refused_unread(participant: Participant, headers: dict[str, str]) -> None:
+    status, answered, _ = participant.request("/trials/1/start", "POST", headers)
+    assert (status, answered["connection"]) == (413, "close")
+    assert participant.ask("/trials/1/start", "POST", {"Content-Length": "0"}) == (200, {"show": True})
+
+
 def test_other_sites_are_refused_and_links_in_mails_are_not(server: Server) -> None:
     participant = Participant(server.app)
     assert participant.request("/", headers={"sec-fetch-site": "cross-site"})[0] == 200

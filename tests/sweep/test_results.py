@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from cyclegan_dist.config.config import Config, load_config
+from cyclegan_dist.sweep import progress
 from cyclegan_dist.sweep.config import Values
 from cyclegan_dist.sweep.pictures import draw_history, draw_parallel
-from cyclegan_dist.sweep.progress import SweepProgress
+from cyclegan_dist.sweep.progress import SweepProgress, time_left
 from cyclegan_dist.sweep.record import Trial
 from cyclegan_dist.sweep.results import best, ranked, table, write_results
 from cyclegan_dist.sweep.state import open_sweep
@@ -60,23 +62,48 @@ def test_progress_is_lines_for_grep() -> None:
     out = io.StringIO()
     with SweepProgress(SPEC, dict(enumerate(TRIALS)), Console(file=out, width=200)) as progress:
         progress.started(TRIALS[1])
-        progress.reported(TRIALS[1], 100)  # too soon for a line
+        progress.reported(TRIALS[1], 100)
         progress.crashed(TRIALS[1], "rank 0 died")
         progress.ended(TRIALS[1])
     assert out.getvalue().splitlines() == [
-        "trial-0001 continues: lambda_cycle_A,B=5.0 pool_size=50 policy=step [6/6 ended]",
-        "trial-0001 crashed, restarting: rank 0 died [6/6 ended]",
-        "trial-0001 cut: images 100/900 loss/cycle 0.1000 [6/6 ended]",
+        "trial-0001 continues: lambda_cycle_A,B=5.0 pool_size=50 policy=step [6 of 6 ended]",
+        "trial-0001 crashed, restarting: rank 0 died [6 of 6 ended]",
+        "trial-0001 cut: images 100/900 loss/cycle 0.1000 [6 of 6 ended]",
     ]
 
 
-def test_a_running_trial_prints_lines_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    out, clock = io.StringIO(), iter((0.0, 9.0, 11.0, 12.0))
-    monkeypatch.setattr("time.monotonic", lambda: next(clock))
-    progress = SweepProgress(SPEC, dict(enumerate(TRIALS)), Console(file=out, width=200))
-    for nimg in (100, 200, 300, 400):
-        progress.reported(TRIALS[1], nimg)
-    assert out.getvalue() == "trial-0001 runs: images 300/900 loss/cycle 0.1000 [6/6 ended]\n"
+def test_the_time_left_follows_from_what_was_done_since_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    trials = {0: Trial(0, {}, status="finished"), 1: Trial(1, {}, {450: 0.5})}
+    progress = SweepProgress(make_sweep(num_trials=4, max_images=900), trials, Console(file=io.StringIO()))
+    progress.started(trials[1])  # resumed at half of its images
+    assert progress.summary().endswith("1 of 4 ended; trial-0001 images 450/900 loss/cycle 0.5000")
+    now[0] = 600.0
+    progress.reported(trials[1], 900)  # half a trial in 10 minutes: two are left
+    assert "1 of 4 ended, about 40 min left; trial-0001 images 900/900" in progress.summary()
+    trials[1] = Trial(1, {}, status="finished")
+    progress.ended(trials[1])
+    assert progress.summary().endswith("2 of 4 ended, about 40 min left; no trial runs")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "done", "text"),
+    [(10, 0, ""), (10, 2, ", about 10 s left"), (100, 2, ", about 2 min left"), (9e3, 2, ", about 2 h left")],
+)
+def test_times_left_have_a_fitting_unit(seconds: float, done: float, text: str) -> None:
+    assert time_left(seconds, done, 2) == text
+
+
+def test_lines_come_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PAUSE_S", 0.01)
+    out = io.StringIO()
+    with SweepProgress(SPEC, dict(enumerate(TRIALS)), Console(file=out, width=200)) as running:
+        running.reported(TRIALS[1], 300)
+        deadline = time.monotonic() + 10
+        while out.getvalue().count("\n") < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert out.getvalue().count("6 of 6 ended; trial-0001 images 300/900 loss/cycle 0.1000\n") >= 2
 
 
 def printed(width: int, running: dict[int, int]) -> list[str]:

@@ -77,10 +77,21 @@ def test_resumed_equals_uninterrupted_with(tiny_run: MakeRun, options: dict[str,
 SMALL: dict[str, Any] = {"generator": {"ngf": 4, "n_blocks": 1}, "discriminator": {"ndf": 4, "n_layers_D": 1}}
 
 
-@pytest.mark.parametrize(("name", "ranks"), [("cut", 1), ("dual_cut", 2), ("cogan", 1)])
+OWN: dict[str, dict[str, Any]] = {
+    "bigan": {"pool_size": 3},
+    "simgan": {"pool_size": 3},
+    "feature_gan": {"pool_size": 3, "features_size": 16},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks"),
+    [("cut", 1), ("dual_cut", 2), ("cogan", 1), ("bigan", 1), ("simgan", 1), ("feature_gan", 1)],
+)
 def test_resumed_equals_uninterrupted_with_the_method(tiny_run: MakeRun, name: str, ranks: int) -> None:
-    """Their random choices are functions of the step, with nothing of them in a checkpoint."""
-    options = {"method": {"name": name, **SMALL}, "optim__batch_size": 4, "every__checkpoint": 0, "every__snapshot": 0}
+    """Random choices in losses are functions of the step, with nothing of them in a checkpoint; histories are there."""
+    method = {"name": name, **SMALL, **OWN.get(name, {})}
+    options = {"method": method, "optim__batch_size": 4, "every__checkpoint": 0, "every__snapshot": 0}
     whole = tiny_run(name="whole", stop_after=16, **options)
     go_on(ranks, whole)
     go_on(ranks, tiny_run(name="part", stop_after=8, **options))

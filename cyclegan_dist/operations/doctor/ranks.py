@@ -61,6 +61,7 @@ def check_memory(
         values: the value range of each domain of the data set.
     """
     ranks, on_gpu, here = max_ranks(config, nodes), uses_gpus(config, nodes), ranks_of(config, nodes)
+    room = sum(places(config, nodes).values())
     need = footprint(config, ranks, values, on_gpu=on_gpu, standby=config.world.has_standby)
     for name, limit in limits.items():
         total, fits = need.on_node(here[name]) + SERVICES, need.ranks_in(limit.memory - SERVICES)
@@ -76,6 +77,10 @@ def check_memory(
                     "red", found, memory_advice(config, nodes, 0), {"need": need.card, "memory": card.memory * MIB}
                 )
                 break
+    if ranks > room:
+        found = f"{ranks - room} of {ranks} ranks have no place and are not counted; they need {size(need.rank)} each"
+        advice = f"Give --world.num_workers {config.largest_world(room)}, or add nodes." if room else "Add nodes."
+        report.add("yellow", found, advice, {"ranks": ranks, "room": room})
     found = f"a rank needs about {size(need.rank)}" + (f", and {size(need.card)} on its GPU" if on_gpu else "")
     report.ok(found, {"rank": need.rank, "first": need.first, "card": need.card})
 

@@ -71,6 +71,13 @@ def test_memory(memory: float, free: float, level: str) -> None:
         assert found.figures["fit"] == (2 if level == "red" else 3) and found.found.startswith("n0: 3 ranks need about")
 
 
+def test_ranks_without_a_place_are_said_to_be_not_counted() -> None:
+    (found,) = findings(check_memory, nodes(2), {"n0": ROOMY}, {}, config(8), {})
+    assert (found.level, found.figures) == ("yellow", {"ranks": 8, "room": 2})
+    assert found.found.startswith("6 of 8 ranks have no place and are not counted; they need")
+    assert "--world.num_workers 2" in found.advice
+
+
 def test_standby_processes_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a gigabyte beside each rank, unless they are switched off or nothing is restarted."""
 

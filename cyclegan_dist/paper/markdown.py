@@ -1,0 +1,48 @@
+"""Tables as Markdown, for documentation: for each row a line for the last checkpoint, the chosen one, and the paper."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cyclegan_dist.paper import formats
+from cyclegan_dist.paper.results import PAPER, WHICH
+
+
+def markdown(results: Mapping[str, Any], warning: str = "") -> str:
+    """The tables of `results`, as `write_page` takes them, below a warning if there is one."""
+    lines = [f"> **{warning}**", ""] if warning else []
+    for table in results["tables"].values():
+        columns = table["columns"]
+        lines += [f"### {table['title']}", "", *([table["note"], ""] if table["note"] else [])]
+        lines += [f"| | | {' | '.join(columns)} | |", f"|---|---|{'---:|' * len(columns)}---|"]
+        for name, row in table["rows"].items():
+            for which in (*WHICH, PAPER):
+                texts = [_cell(row["cells"][column], which, about) for column, about in columns.items()]
+                end = row["status"] if which == PAPER else _measured(row) if which == WHICH[0] else ""
+                lines.append(f"| {name} | {which} | {' | '.join(texts)} | {end} |")
+        if table["truth"]:
+            cells = table["truth"]["cells"]
+            real = [formats.mean(cells[column], about["decimals"]) for column, about in columns.items()]
+            paper = [formats.number(cells[column][PAPER], about["paper_decimals"]) for column, about in columns.items()]
+            lines.append(f"| Ground truth | real | {' | '.join(real)} | |")
+            lines.append(f"| Ground truth | {PAPER} | {' | '.join(paper)} | {table['truth']['status']} |")
+        lines += ["", *(f"* {_sentence(check)}" for check in table["checks"]), ""]
+    return "\n".join(lines)
+
+
+def _cell(cells: Mapping[str, Any], which: str, about: Mapping[str, Any]) -> str:
+    if which == PAPER:
+        return formats.number(cells[PAPER], about["paper_decimals"])
+    cell, places = cells[which], about["decimals"]
+    text = formats.mean(cell, places)
+    text = f"**{text}**" if cell is not None and cell["best"] else text
+    return " ".join(filter(None, (text, formats.margin(cell, places), formats.mark(cell))))
+
+
+def _measured(row: Mapping[str, Any]) -> str:
+    return ", ".join(filter(None, (formats.runs_of(row), row["reason"])))
+
+
+def _sentence(check: Mapping[str, Any]) -> str:
+    return f"{check['says']}: " + "; ".join(
+        f"{which}: **{check[which]['outcome']}** ({check[which]['text']})" for which in WHICH
+    )

@@ -1,0 +1,41 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cyclegan_dist.models import cost
+from cyclegan_dist.models.cost import duration, slow_seconds_per_pixel
+
+
+def translator(seconds: float, worked: float, clock: dict[str, float], device: str = "cpu") -> Any:
+    """One that takes so long, and keeps the processor busy for so long."""
+
+    def translate_batch(images: list[Tensor]) -> list[Tensor]:
+        clock["wall"] += seconds
+        clock["worked"] += worked
+        clock["pixels"] = images[0][0].numel()
+        return images
+
+    return SimpleNamespace(translate_batch=translate_batch, in_channels=3, multiple=4, device=torch.device(device))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "worked", "device", "found"),
+    [(4.0, 3.5, "cpu", 3.5), (4.0, 0.5, "cpu", None), (4.0, 0.5, "cuda", 4.0), (0.9, 0.9, "cpu", None)],
+)
+def test_a_slow_translation_is_timed_once(
+    seconds: float, worked: float, device: str, found: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = {"wall": 0.0, "worked": 0.0}
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: clock["wall"])
+    monkeypatch.setattr(cost.time, "process_time", lambda: clock["worked"])
+    per_pixel = slow_seconds_per_pixel(translator(seconds, worked, clock, device))
+    assert (clock["wall"], clock["pixels"]) == (seconds, 32 * 32)
+    assert per_pixel == (None if found is None else pytest.approx(found / 32**2))
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3.14, "3.1 s"), (80, "80 s"), (150, "2.5 min"), (9e4, "25 h")])
+def test_durations_have_a_fitting_unit(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
