@@ -1,0 +1,119 @@
+"""Features of pretrained classifiers at named layers: VGG-16, VGG-19, EfficientNet-Lite."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cyclegan_dist.errors import UsageError, suggestion
+from cyclegan_dist.networks.efficientnet_lite import normalised, read_efficientnet_lite
+from cyclegan_dist.networks.pretrained import PACKAGED
+from cyclegan_dist.networks.weights import read_weights
+
+_CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # of each block
+_CHANNELS = (64, 128, 256, 512, 512)
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as its networks want it
+
+
+class FeatureLayers:
+    """A frozen network, computed up to the last of some layers.
+
+    Layers are called `stem`, `block1`, `block2`, ... in an EfficientNet-Lite, where they are the outputs of blocks; and
+    `relu1_1`, `relu1_2`, ..., `relu5_4` in a VGG, after their ReLU.
+
+    Args:
+        features: `vgg16:FILE` or `vgg19:FILE`, with a state dict of torchvision's network of that name; or a network
+            of `PACKAGED`, with `:FILE` for weights in a file.
+        layers: names of those that are wanted.
+        device: where it is computed.
+        sha256: what FILE must hash to.
+
+    Attributes:
+        name: unique to network and weights.
+
+    Raises:
+        UsageError: if the weights cannot be read, are not those of the network, or it has no such layer.
+    """
+
+    def __init__(self, features: str, layers: Sequence[str], device: torch.device, sha256: str = ""):
+        self.name, network = read_layers(features, sha256)
+        names = [name for name, _ in network.named_children()]
+        known = [name for name in names if not name.startswith(("conv", "pool"))]
+        for layer in layers:
+            if layer not in known:
+                listed = f"{suggestion(layer, known)}there are {', '.join(known)}"
+                raise UsageError(f"features {features} have no layer {layer}: {listed}")
+        self.layers = tuple(layers)
+        self._network = network[: max(map(names.index, layers)) + 1].to(device).eval().requires_grad_(False)
+        self._prepare = normalised if features.startswith(PACKAGED) else for_imagenet
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """N x C x H x W in [-1, 1], C 1 or 3, to N x D x h x w for each layer."""
+        x = self._prepare((images.expand(-1, 3, -1, -1) + 1) * 127.5)
+        found: dict[str, Tensor] = {}
+        for name, module in self._network.named_children():
+            x = module(x)
+            if name in self.layers:
+                found[name] = x
+        return found
+
+
+def for_imagenet(images: Tensor) -> Tensor:
+    """N x 3 x H x W in [0, 255] as torchvision's networks want them."""
+    # Channel by channel: a CUDA graph cannot copy a tensor of constants to the device.
+    channels = [(images[:, i] / 255 - mean) / std for i, (mean, std) in enumerate(zip(_MEAN, _STD, strict=True))]
+    return torch.stack(channels, dim=1)
+
+
+def read_layers(features: str, sha256: str = "", last: str = "") -> tuple[str, nn.Sequential]:
+    """A name that is unique to network and weights, and the network up to the layer `last`, or all that its features
+    are: layers by the names of `FeatureLayers`, and in a VGG convolutions and pooling between them.
+
+    Args:
+        features: as for `FeatureLayers`.
+        sha256: what FILE must hash to.
+        last: a layer of the network.
+
+    Raises:
+        UsageError: if the weights cannot be read or are not those of the network.
+    """
+    name, _, file = features.partition(":")
+    if name in PACKAGED:
+        return name, _efficientnet_lite(name, file, last)
+    digest, weights = read_weights(Path(file), sha256)
+    with torch.device("meta"):  # no random numbers are drawn for weights that are replaced
+        layers = _vgg(name, last)
+    network = nn.Sequential(*layers.values())  # numbered as torchvision's, from which modules are named below
+    kept = {key.removeprefix("features."): value for key, value in weights.items() if key.startswith("features.")}
+    kept = {key: value for key, value in kept.items() if key in network.state_dict()}
+    try:
+        network.load_state_dict(kept, assign=True)
+    except RuntimeError as error:
+        raise UsageError(f"weights {file} are not those of torchvision's {name}") from error
+    return f"{name}-{digest[:8]}", nn.Sequential(layers)
+
+
+def _vgg(name: str, last: str) -> "OrderedDict[str, nn.Module]":
+    """The layers up to `last`, in the order of torchvision's `features`."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    before = 3
+    for block, (count, channels) in enumerate(zip(_CONVOLUTIONS[name], _CHANNELS, strict=True), 1):
+        for i in range(1, count + 1):
+            layers[f"conv{block}_{i}"] = nn.Conv2d(before, channels, 3, padding=1)
+            layers[f"relu{block}_{i}"] = nn.ReLU()
+            before = channels
+            if f"relu{block}_{i}" == last:
+                return layers
+        layers[f"pool{block}"] = nn.MaxPool2d(2)
+    return layers
+
+
+def _efficientnet_lite(name: str, file: str, last: str) -> nn.Sequential:
+    """Stem and blocks up to `last`."""
+    network = read_efficientnet_lite(name, file)
+    stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
+    layers = [("stem", stem), *((f"block{i}", block) for i, block in enumerate(network._blocks, 1))]
+    names = [layer for layer, _ in layers]
+    return nn.Sequential(OrderedDict(layers[: names.index(last) + 1] if last else layers))
