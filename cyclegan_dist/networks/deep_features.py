@@ -1,6 +1,5 @@
 """Mid-level features of pretrained classifiers, as a loss compares them: VGG-16, EfficientNet-Lite."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.networks.bounds import Ge, Gt
-from cyclegan_dist.networks.pretrained import CONTENT_LAYERS, PACKAGED, refuse_missing_weights
+from cyclegan_dist.networks.pretrained import CONTENT_LAYERS, PACKAGED
 
 _STYLE_LAYERS = {
     "vgg": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),  # of Gatys et al.
@@ -44,8 +44,21 @@ class StyleOptions:
         name, _, file = self.features.partition(":")
         if name not in CONTENT_LAYERS or (name not in PACKAGED and not file):
             raise UsageError(f"features {self.features}: give vgg19:FILE, vgg16:FILE or {' or '.join(PACKAGED)}")
-        refuse_missing_weights(self.features)
-        if not self.content_layer:
-            object.__setattr__(self, "content_layer", CONTENT_LAYERS[name])
-        if not self.style_layers:
-            object.__setattr__(self, "style_layers", _STYLE_LAYERS.get(name) or _STYLE_LAYERS["vgg"])
+        if repeated := next((layer for layer in self.style_layers if self.style_layers.count(layer) > 1), ""):
+            raise UsageError(f"style_layers: {repeated} is given twice")
+
+    @property
+    def content(self) -> str:
+        """The layer of the content."""
+        return self.content_layer or CONTENT_LAYERS[self.features.partition(":")[0]]
+
+    @property
+    def style(self) -> tuple[str, ...]:
+        """The layers of the style."""
+        name = self.features.partition(":")[0]
+        return self.style_layers or _STYLE_LAYERS.get(name) or _STYLE_LAYERS["vgg"]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """All layers that are computed."""
+        return tuple(dict.fromkeys((self.content, *self.style)))
