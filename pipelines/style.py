@@ -102,13 +102,7 @@ def compare(command: StyleCommand) -> Path:
         command.out.mkdir(parents=True, exist_ok=True)
         with lock(command.out / ".lock", held=f"another process writes {command.out}: choose another --out"):
             comparison = comparer.compare(command.styles, command.count)
-            return write_page(
-                comparison,
-                command.out,
-                title=f"{snapshot.method} and style transfer",
-                method=snapshot.method,
-                facts=facts,
-            )
+            return write_page(comparison, command.out, snapshot.method, facts)
     except OSError as error:
         raise UsageError(f"cannot write {command.out}: {error.strerror or error}; choose another --out") from error
 

@@ -14,14 +14,13 @@ from cyclegan_dist.style.comparison import COLLECTION, INPUT, TRANSLATION, Colum
 PAGE, JSON = "index.html", "style.json"
 
 
-def write_page(comparison: Comparison, out: Path, *, title: str, method: str, facts: Mapping[str, str]) -> Path:
+def write_page(comparison: Comparison, out: Path, method: str, facts: Mapping[str, str]) -> Path:
     """Write both files into the folder `out`, and return the page's path.
 
     Args:
         comparison: the pictures.
         out: an existing folder.
-        title: heading.
-        method: name of the model's method, above its column.
+        method: name of the model's method.
         facts: shown below the pictures.
 
     Raises:
@@ -39,7 +38,7 @@ def write_page(comparison: Comparison, out: Path, *, title: str, method: str, fa
         }
         for column in comparison.columns
     ]
-    content = {"title": title, "columns": columns, "facts": facts, "names": comparison.names}
+    content = {"title": f"{method} and style transfer", "columns": columns, "facts": facts, "names": comparison.names}
     text = template.render(content, images=comparison.images, network=comparison.network)
     write_atomic(out / PAGE, text)
     found = {
