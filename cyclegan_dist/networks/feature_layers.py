@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from cyclegan_dist.networks.efficientnet_lite import normalised, read_efficientn
 from cyclegan_dist.networks.pretrained import PACKAGED
 from cyclegan_dist.networks.weights import read_weights
 
+WIDE = ".wide"
 _CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # of each block
 _CHANNELS = (64, 128, 256, 512, 512)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as its networks want it
@@ -20,8 +22,9 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as it
 class FeatureLayers:
     """A frozen network, computed up to the last of some layers.
 
-    Layers are called `stem`, `block1`, `block2`, ... in an EfficientNet-Lite, where they are the outputs of blocks; and
-    `relu1_1`, `relu1_2`, ..., `relu5_4` in a VGG, after their ReLU.
+    Layers are called `relu1_1`, `relu1_2`, ..., `relu5_4` in a VGG. In an EfficientNet-Lite they are `stem`, `block1`,
+    `block2`, ..., outputs of blocks, which have few channels and no ReLU; and `block1.wide`, `block2.wide`, ..., the
+    features within a block after its depthwise convolution and ReLU, six times as many.
 
     Args:
         features: `vgg16:FILE` or `vgg19:FILE`, with a state dict of torchvision's network of that name; or a network
@@ -41,23 +44,34 @@ class FeatureLayers:
         self.name, network = read_layers(features, sha256)
         names = [name for name, _ in network.named_children()]
         known = [name for name in names if not name.startswith(("conv", "pool"))]
+        known += [f"{name}{WIDE}" for name in names if name.startswith("block")]
         for layer in layers:
             if layer not in known:
                 listed = f"{suggestion(layer, known)}there are {', '.join(known)}"
                 raise UsageError(f"features {features} have no layer {layer}: {listed}")
         self.layers = tuple(layers)
-        self._network = network[: max(map(names.index, layers)) + 1].to(device).eval().requires_grad_(False)
+        last = max(names.index(layer.removesuffix(WIDE)) for layer in layers)
+        self._network = network[: last + 1].to(device).eval().requires_grad_(False)
         self._prepare = normalised if features.startswith(PACKAGED) else for_imagenet
+        self._found: dict[str, Tensor] = {}
+        for layer in layers:
+            module = self._network.get_submodule(layer.removesuffix(WIDE))
+            if layer.endswith(WIDE):
+                module.get_submodule("_project_conv").register_forward_pre_hook(partial(self._keep_input, layer))
+            else:
+                module.register_forward_hook(partial(self._keep_output, layer))
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """N x C x H x W in [-1, 1], C 1 or 3, to N x D x h x w for each layer."""
-        x = self._prepare((images.expand(-1, 3, -1, -1) + 1) * 127.5)
-        found: dict[str, Tensor] = {}
-        for name, module in self._network.named_children():
-            x = module(x)
-            if name in self.layers:
-                found[name] = x
-        return found
+        self._network(self._prepare((images.expand(-1, 3, -1, -1) + 1) * 127.5))
+        found, self._found = self._found, {}
+        return {layer: found[layer] for layer in self.layers}
+
+    def _keep_input(self, layer: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._found[layer] = inputs[0]
+
+    def _keep_output(self, layer: str, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self._found[layer] = output
 
 
 def for_imagenet(images: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from cyclegan_dist.networks.pretrained import CONTENT_LAYERS, PACKAGED
 
 _STYLE_LAYERS = {
     "vgg": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),  # of Gatys et al.
-    "efficientnet_lite0": ("stem", "block1", "block3", "block5", "block8"),  # the last ones of their width
-    "efficientnet_lite2": ("stem", "block1", "block4", "block7", "block11"),
+    "efficientnet_lite0": ("stem", "block1.wide", "block3.wide", "block5.wide", "block8.wide"),  # two of stride 2, then
+    "efficientnet_lite2": ("stem", "block1.wide", "block4.wide", "block7.wide", "block11.wide"),  # the last of 4, 8, 16
 }
 
 
@@ -27,10 +27,12 @@ class StyleOptions:
     content_layer: str = ""
     """Layer whose features are the content. By default relu4_2, or the last block of the same stride, 8."""
     style_layers: tuple[str, ...] = ()
-    """Layers whose Gram matrices are the style, all with the same weight. By default relu1_1 to relu5_1, or five of the
-    stem and blocks."""
+    """Layers whose Gram matrices are the style, all with the same weight. By default relu1_1 to relu5_1, or the stem
+    and four blocks, their features after ReLU."""
     style_weight: Annotated[float, Ge(0)] = 10.0
     """Weight of the style; that of the content is 1. Both are squared distances relative to their target's square."""
+    tv_weight: Annotated[float, Ge(0)] = 3.0
+    """Weight of the total variation: the mean squared difference of neighbouring pixels in [-1, 1]."""
     steps: Annotated[int, Gt(0)] = 200
     """Steps of Adam over the pixels."""
     lr: Annotated[float, Gt(0)] = 0.05
@@ -38,7 +40,7 @@ class StyleOptions:
     start: Literal["content", "noise"] = "content"
     """What pictures start from: the input, or uniform noise."""
     seed: int = 0
-    """Of that noise."""
+    """Of that noise, and of the shifts."""
 
     def __post_init__(self) -> None:
         name, _, file = self.features.partition(":")

@@ -37,7 +37,9 @@ def test_vgg_layers_are_torchvisions(tmp_path: Path, name: str, convolutions: in
     for layer, index in zip(layers, indices, strict=True):
         torch.testing.assert_close(found[layer], published[: index + 1](normalised))
     assert network.name.startswith(f"{name}-") and len(network.name) == 14
-    with pytest.raises(UsageError, match=r"have no layer relu4_9: did you mean relu4_\d\? there are relu1_1, relu1_2, "):
+    with pytest.raises(
+        UsageError, match=r"have no layer relu4_9: did you mean relu4_\d\? there are relu1_1, relu1_2, "
+    ):
         FeatureLayers(f"{name}:{file}", ["relu4_9"], CPU)
     other = {"vgg16": "vgg19", "vgg19": "vgg16"}[name]
     with pytest.raises(UsageError, match=f"are not those of torchvision's {other}"):
@@ -48,7 +50,9 @@ def test_vgg_layers_are_torchvisions(tmp_path: Path, name: str, convolutions: in
 def test_efficientnet_layers_are_its_blocks(name: str) -> None:
     content = CONTENT_LAYERS[name]
     published, wanted = read_efficientnet_lite(name).eval().requires_grad_(False), {}
-    x = published._swish(published._bn0(published._conv_stem(((IMAGES[:, :1].expand(-1, 3, -1, -1) + 1) * 127.5 - 127) / 128)))
+    x = published._swish(
+        published._bn0(published._conv_stem(((IMAGES[:, :1].expand(-1, 3, -1, -1) + 1) * 127.5 - 127) / 128))
+    )
     wanted["stem"] = x
     for i, block in enumerate(published._blocks, 1):
         x = wanted[f"block{i}"] = block(x)
