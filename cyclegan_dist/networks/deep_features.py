@@ -36,8 +36,9 @@ class DeepFeatures:
             from torch._subclasses.fake_tensor import unset_fake_temporarily  # takes a second to load
 
             with unset_fake_temporarily():  # where memory is estimated, weights would be read as tensors without data
-                last = CONTENT_LAYERS[self._features.partition(":")[0]]
-                network = read_layers(self._features, self._sha256, last)[1].eval().requires_grad_(False)
+                layer = CONTENT_LAYERS[self._features.partition(":")[0]]
+                _, network = read_layers(self._features, [layer], self._sha256)
+                network.eval().requires_grad_(False)
             now = next(network.parameters())
             if (now.device, now.dtype) != (images.device, images.dtype):
                 network = network.to(images.device, images.dtype)

@@ -41,17 +41,9 @@ class FeatureLayers:
     """
 
     def __init__(self, features: str, layers: Sequence[str], device: torch.device, sha256: str = ""):
-        self.name, network = read_layers(features, sha256)
-        names = [name for name, _ in network.named_children()]
-        known = [name for name in names if not name.startswith(("conv", "pool"))]
-        known += [f"{name}{WIDE}" for name in names if name.startswith("block")]
-        for layer in layers:
-            if layer not in known:
-                listed = f"{suggestion(layer, known)}there are {', '.join(known)}"
-                raise UsageError(f"features {features} have no layer {layer}: {listed}")
+        self.name, network = read_layers(features, layers, sha256)
         self.layers = tuple(layers)
-        last = max(names.index(layer.removesuffix(WIDE)) for layer in layers)
-        self._network = network[: last + 1].to(device).eval().requires_grad_(False)
+        self._network = network.to(device).eval().requires_grad_(False)
         self._prepare = normalised if features.startswith(PACKAGED) else for_imagenet
         self._found: dict[str, Tensor] = {}
         for layer in layers:
@@ -81,36 +73,56 @@ def for_imagenet(images: Tensor) -> Tensor:
     return torch.stack(channels, dim=1)
 
 
-def read_layers(features: str, sha256: str = "", last: str = "") -> tuple[str, nn.Sequential]:
-    """A name that is unique to network and weights, and the network up to the layer `last`, or all that its features
-    are: layers by the names of `FeatureLayers`, and in a VGG convolutions and pooling between them.
+def read_layers(features: str, layers: Sequence[str], sha256: str = "") -> tuple[str, nn.Sequential]:
+    """A name that is unique to network and weights, and the network up to the last of `layers`: blocks by their names,
+    and in a VGG convolutions and pooling between them.
 
     Args:
         features: as for `FeatureLayers`.
+        layers: as for `FeatureLayers`.
         sha256: what FILE must hash to.
-        last: a layer of the network.
 
     Raises:
-        UsageError: if the weights cannot be read or are not those of the network.
+        UsageError: if the weights cannot be read or are not those of the network, or it has no such layer.
     """
     name, _, file = features.partition(":")
     if name in PACKAGED:
-        return name, _efficientnet_lite(name, file, last)
-    digest, weights = read_weights(Path(file), sha256)
+        return name, nn.Sequential(_up_to(_efficientnet_lite(name, file), layers, features))
     with torch.device("meta"):  # no random numbers are drawn for weights that are replaced
-        layers = _vgg(name, last)
-    network = nn.Sequential(*layers.values())  # numbered as torchvision's, from which modules are named below
+        modules = _up_to(_vgg(name), layers, features)
+    digest, weights = read_weights(Path(file), sha256)
+    network = nn.Sequential(*modules.values())  # numbered as torchvision's
     kept = {key.removeprefix("features."): value for key, value in weights.items() if key.startswith("features.")}
     kept = {key: value for key, value in kept.items() if key in network.state_dict()}
     try:
         network.load_state_dict(kept, assign=True)
     except RuntimeError as error:
         raise UsageError(f"weights {file} are not those of torchvision's {name}") from error
-    return f"{name}-{digest[:8]}", nn.Sequential(layers)
+    return f"{name}-{digest[:8]}", nn.Sequential(modules)
 
 
-def _vgg(name: str, last: str) -> "OrderedDict[str, nn.Module]":
-    """The layers up to `last`, in the order of torchvision's `features`."""
+def _up_to(
+    modules: "OrderedDict[str, nn.Module]", layers: Sequence[str], features: str
+) -> "OrderedDict[str, nn.Module]":
+    """The modules up to the last one of `layers`.
+
+    Raises:
+        UsageError: if one of `layers` is not there.
+    """
+    names = list(modules)
+    known = [name for name in names if not name.startswith(("conv", "pool"))]
+    known += [f"{name}{WIDE}" for name in names if name.startswith("block")]
+    for layer in layers:
+        if layer not in known:
+            raise UsageError(
+                f"features {features} have no layer {layer}: {suggestion(layer, known)}there are {', '.join(known)}"
+            )
+    last = max(names.index(layer.removesuffix(WIDE)) for layer in layers)
+    return OrderedDict(list(modules.items())[: last + 1])
+
+
+def _vgg(name: str) -> "OrderedDict[str, nn.Module]":
+    """The layers in the order of torchvision's `features`."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     before = 3
     for block, (count, channels) in enumerate(zip(_CONVOLUTIONS[name], _CHANNELS, strict=True), 1):
@@ -118,16 +130,15 @@ def _vgg(name: str, last: str) -> "OrderedDict[str, nn.Module]":
             layers[f"conv{block}_{i}"] = nn.Conv2d(before, channels, 3, padding=1)
             layers[f"relu{block}_{i}"] = nn.ReLU()
             before = channels
-            if f"relu{block}_{i}" == last:
-                return layers
         layers[f"pool{block}"] = nn.MaxPool2d(2)
     return layers
 
 
-def _efficientnet_lite(name: str, file: str, last: str) -> nn.Sequential:
-    """Stem and blocks up to `last`."""
+def _efficientnet_lite(name: str, file: str) -> "OrderedDict[str, nn.Module]":
+    """Stem and blocks."""
     network = read_efficientnet_lite(name, file)
-    stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
-    layers = [("stem", stem), *((f"block{i}", block) for i, block in enumerate(network._blocks, 1))]
-    names = [layer for layer, _ in layers]
-    return nn.Sequential(OrderedDict(layers[: names.index(last) + 1] if last else layers))
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["stem"] = nn.Sequential(network._conv_stem, network._bn0, network._swish)
+    for i, block in enumerate(network._blocks, 1):
+        layers[f"block{i}"] = block
+    return layers

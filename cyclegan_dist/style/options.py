@@ -33,7 +33,7 @@ class StyleOptions:
     """Weight of the style; that of the content is 1. Both are squared distances relative to their target's square."""
     tv_weight: Annotated[float, Ge(0)] = 3.0
     """Weight of the total variation: the mean squared difference of neighbouring pixels in [-1, 1]."""
-    steps: Annotated[int, Gt(0)] = 200
+    steps: Annotated[int, Gt(0)] = 100
     """Steps of Adam over the pixels."""
     lr: Annotated[float, Gt(0)] = 0.05
     """Its learning rate at the start, for pixels in [-1, 1]; it falls to 0 by a cosine."""

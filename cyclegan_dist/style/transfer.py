@@ -22,7 +22,7 @@ def transfer(
 ) -> Tensor:
     """Give images a style. What one becomes depends by rounding only on the images that are computed with it.
 
-    Differences from Gatys et al.: Adam instead of L-BFGS, whose line search would tie the images of a batch; distances
+    Differences from Gatys et al.: Adam instead of L-BFGS, whose steps would depend on all images of a batch; distances
     relative to their targets, so that weights mean the same for all networks; total variation; shifts.
 
     Args:

