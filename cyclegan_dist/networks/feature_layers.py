@@ -18,6 +18,8 @@ _CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # of each 
 _CHANNELS = (64, 128, 256, 512, 512)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as its networks want it
 
+_Modules = OrderedDict[str, nn.Module]
+
 
 class FeatureLayers:
     """A frozen network, computed up to the last of some layers.
@@ -101,9 +103,7 @@ def read_layers(features: str, layers: Sequence[str], sha256: str = "") -> tuple
     return f"{name}-{digest[:8]}", nn.Sequential(modules)
 
 
-def _up_to(
-    modules: "OrderedDict[str, nn.Module]", layers: Sequence[str], features: str
-) -> "OrderedDict[str, nn.Module]":
+def _up_to(modules: _Modules, layers: Sequence[str], features: str) -> _Modules:
     """The modules up to the last one of `layers`.
 
     Raises:
@@ -121,9 +121,9 @@ def _up_to(
     return OrderedDict(list(modules.items())[: last + 1])
 
 
-def _vgg(name: str) -> "OrderedDict[str, nn.Module]":
+def _vgg(name: str) -> _Modules:
     """The layers in the order of torchvision's `features`."""
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers: _Modules = OrderedDict()
     before = 3
     for block, (count, channels) in enumerate(zip(_CONVOLUTIONS[name], _CHANNELS, strict=True), 1):
         for i in range(1, count + 1):
@@ -134,10 +134,10 @@ def _vgg(name: str) -> "OrderedDict[str, nn.Module]":
     return layers
 
 
-def _efficientnet_lite(name: str, file: str) -> "OrderedDict[str, nn.Module]":
+def _efficientnet_lite(name: str, file: str) -> _Modules:
     """Stem and blocks."""
     network = read_efficientnet_lite(name, file)
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers: _Modules = OrderedDict()
     layers["stem"] = nn.Sequential(network._conv_stem, network._bn0, network._swish)
     for i, block in enumerate(network._blocks, 1):
         layers[f"block{i}"] = block
