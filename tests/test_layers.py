@@ -17,7 +17,7 @@ ROOMS = [
     ["orchestration"],
     ["operations"],
     ["promotion", "paper"],
-    ["sweep", "study"],
+    ["sweep", "study", "style"],
     ["evaluation"],
     ["training"],
     ["registry", "service", "translation"],

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from cyclegan_dist.config.features import check_features
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.download import downloaded
-from cyclegan_dist.networks.deep_features import for_imagenet
 from cyclegan_dist.networks.efficientnet_lite import efficientnet_lite
+from cyclegan_dist.networks.feature_layers import for_imagenet
 from cyclegan_dist.networks.pretrained import PACKAGED, refuse_missing_weights
 from cyclegan_dist.networks.weights import read_weights
 

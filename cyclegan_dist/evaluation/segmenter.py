@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from cyclegan_dist.data.palette import Palette
 from cyclegan_dist.data.resizing import resized
 from cyclegan_dist.errors import UsageError, suggestion
-from cyclegan_dist.networks.deep_features import for_imagenet
+from cyclegan_dist.networks.feature_layers import for_imagenet
 from cyclegan_dist.networks.weights import read_weights
 from cyclegan_dist.storage.files import atomic
 

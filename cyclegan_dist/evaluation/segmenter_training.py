@@ -18,7 +18,7 @@ from cyclegan_dist.evaluation.images import DomainImages
 from cyclegan_dist.evaluation.segmentation import LabelMaps, confusion, scores_of
 from cyclegan_dist.evaluation.segmenter import Segmenter, new_network, resized_photos, save_segmenter
 from cyclegan_dist.evaluation.segmenter_config import SegmenterConfig
-from cyclegan_dist.networks.deep_features import for_imagenet
+from cyclegan_dist.networks.feature_layers import for_imagenet
 from cyclegan_dist.step.distributed import join
 
 NONE = 255  # label of pixels that the loss leaves out

@@ -134,6 +134,17 @@ class Snapshot:
         """Which domain of data sets its domain A is: A for AtoB, B for BtoA (`data.direction` of its training)."""
         return "BtoA" if self.preprocess.get("direction") == "BtoA" else "AtoB"
 
+    def way(self, direction: str) -> str:
+        """A direction of data sets as the snapshot calls it.
+
+        Raises:
+            UsageError: if the snapshot lacks it, or is damaged.
+        """
+        way = direction if self.data_direction == "AtoB" else direction[::-1]
+        self.channels(way)
+        self.refuse_damaged()
+        return way
+
     def values(self, domain: str) -> "ValueRange | None":
         """The value range of a domain, A or B, whose images have more than 8 bits; None if they have 8.
 

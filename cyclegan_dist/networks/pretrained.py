@@ -6,6 +6,12 @@ from pathlib import Path
 from cyclegan_dist.errors import UsageError
 
 PACKAGED = ("efficientnet_lite0", "efficientnet_lite2")  # ImageNet classifiers whose weights are Python packages
+CONTENT_LAYERS = {  # the last layer of stride 8 of a packaged network; of VGG, the layer that the literature takes
+    "vgg16": "relu4_2",
+    "vgg19": "relu4_2",
+    "efficientnet_lite0": "block5",
+    "efficientnet_lite2": "block7",
+}
 
 
 def refuse_missing_weights(features: str) -> None:

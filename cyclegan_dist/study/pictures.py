@@ -55,7 +55,7 @@ def make_images(
     Raises:
         UsageError: if a model does not translate that way, sizes differ, or there are too few images.
     """
-    ways = [_way(source.snapshot, direction) for source in sources]
+    ways = [source.snapshot.way(direction) for source in sources]
     side = size or _common_size(sources)
     if len({source.snapshot.channels(way)[1] for source, way in zip(sources, ways, strict=True)}) > 1:
         raise UsageError("the models make images of different numbers of channels: compare models of the same")
@@ -93,18 +93,6 @@ def make_images(
         algorithms=algorithms,
         reals=reals,
     )
-
-
-def _way(snapshot: Snapshot, direction: str) -> str:
-    """A direction of the data set as the snapshot calls it.
-
-    Raises:
-        UsageError: if the snapshot lacks it.
-    """
-    way = direction if snapshot.data_direction == "AtoB" else direction[::-1]
-    snapshot.channels(way)
-    snapshot.refuse_damaged()
-    return way
 
 
 def _common_size(sources: Sequence[Source]) -> int:

@@ -15,6 +15,7 @@ REFUSED = {
     "translate": ["nowhere", "images", "out"],
     "serve": ["nowhere"],
     "study": ["nowhere", "--data", "data"],
+    "style": ["nowhere", "--data", "data"],
     "export": ["nowhere", "out"],
     "convert": ["nowhere", "out"],
     "gallery": ["nowhere", "a", "b", "out"],
