@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cyclegan_dist.methods.contract import Images, Method, Player
 from cyclegan_dist.networks.fused import use_fused_layers
+from cyclegan_dist.networks.spectral import iterate_power
 from cyclegan_dist.step.average import MovingAverage
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
@@ -154,6 +155,8 @@ class Step:
             exchanging = [part for part in group if part.exchange is not None]
             for part in group:
                 inputs = yield from self._inputs(part, batches)
+                if part.trains:
+                    iterate_power(part.player.module)
                 values |= self._differentiate(part, [part.player.recall(images) for images in inputs], batches)
                 yield from self._average_gradients(part, exchanging)
             # Finite check, before any weight changes.

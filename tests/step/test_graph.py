@@ -20,6 +20,7 @@ ALONE = World(0, 1, torch.device("cpu"))
 STEPS = 12
 LR = 2.0**-12  # exact in fp32, in which the graph keeps it
 SMALL = {"generator": GeneratorConfig(ngf=4, n_blocks=1), "discriminator": DiscriminatorConfig(ndf=4, n_layers_D=1)}
+SPECTRAL = DiscriminatorConfig(ndf=4, n_layers_D=1, spectral_norm=True)
 DROPOUT = {**SMALL, "generator": GeneratorConfig(ngf=4, n_blocks=1, dropout=True)}
 
 
@@ -78,6 +79,7 @@ CASES = [
     {"pool_size": 0},
     {"lambda_GAN_BA": 0.0, "lambda_identity": 0.0},
     {"gan_mode": "vanilla", "generator": DROPOUT["generator"]},
+    {"discriminator": SPECTRAL},
 ]
 
 
@@ -131,7 +133,7 @@ def test_ranks_together_equal_one_rank(size, recorded) -> None:
     assert expected
 
 
-@pytest.mark.parametrize("case", [{}, {"method": "pix2pix", "ema_decay": 0.9}], ids=str)
+@pytest.mark.parametrize("case", [{}, {"method": "pix2pix", "ema_decay": 0.9}, {"discriminator": SPECTRAL}], ids=str)
 @pytest.mark.parametrize(("before", "after"), [("on", "on"), ("on", "off"), ("off", "on")])
 def test_a_resumed_run_continues_as_if_it_had_not_stopped(case, recorded, before, after) -> None:
     whole = build(before, **case)

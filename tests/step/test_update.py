@@ -18,6 +18,7 @@ from tests.ranks import run_ranks
 
 ALONE = World(0, 1, torch.device("cpu"))
 BATCH, STEPS = 4, 10
+SPECTRAL = DiscriminatorConfig(ndf=4, n_layers_D=1, spectral_norm=True)
 
 
 def build(world: World = ALONE, optim: OptimConfig | None = None, seed: int = 0, **method) -> Step:
@@ -51,17 +52,18 @@ def train(world: World, micro: int, **method) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("gan_mode", ["lsgan", "vanilla"])
-def test_ranks_together_equal_one_rank(size, gan_mode) -> None:
-    alone = train(ALONE, BATCH, gan_mode=gan_mode)
-    for answer in run_ranks(lambda world: train(world, BATCH // size, gan_mode=gan_mode), size):
+@pytest.mark.parametrize("options", [{}, {"gan_mode": "vanilla"}, {"discriminator": SPECTRAL}], ids=str)
+def test_ranks_together_equal_one_rank(size, options) -> None:
+    alone = train(ALONE, BATCH, **options)
+    for answer in run_ranks(lambda world: train(world, BATCH // size, **options), size):
         assert (answer - alone).abs().max() < 1e-10
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_accumulation_equals_one_large_batch(size) -> None:
-    alone = train(ALONE, BATCH)
-    work: Callable[[World], Tensor] = lambda world: train(world, 1)  # noqa: E731
+@pytest.mark.parametrize("options", [{}, {"discriminator": SPECTRAL}], ids=str)
+def test_accumulation_equals_one_large_batch(size, options) -> None:
+    alone = train(ALONE, BATCH, **options)
+    work: Callable[[World], Tensor] = lambda world: train(world, 1, **options)  # noqa: E731
     answers = run_ranks(work, size) if size > 1 else [work(ALONE)]
     for answer in answers:
         assert (answer - alone).abs().max() < 1e-10
