@@ -108,10 +108,7 @@ class Config:
                 "name one of them"
             )
         if self.method.double_backward and "crop" not in self.data.preprocess:
-            raise UsageError(
-                "the gradient penalty of gan_mode wgangp differentiates twice and between images of one size: "
-                "it needs a data.preprocess that crops"
-            )
+            raise UsageError("the gradient penalty needs images of one size: give a data.preprocess that crops")
         if "crop" in self.data.preprocess:
             self._refuse_crop()
 

@@ -12,6 +12,7 @@ Images are N x C x H x W in [-1, 1].
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -21,8 +22,16 @@ from torch import Tensor, nn
 from cyclegan_dist.methods.contract import Player, PlayerOutput, Term, pick, weighted_sum
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.methods.history import Histories
-from cyclegan_dist.methods.losses import GanMode, discriminator_gan_loss, generator_gan_loss, gradient_penalty, l1
-from cyclegan_dist.networks.build import build_discriminator, build_generator
+from cyclegan_dist.methods.losses import (
+    GanMode,
+    discriminator_gan_loss,
+    generator_gan_loss,
+    gradient_penalty,
+    l1,
+    mixed,
+    zero_centred_penalty,
+)
+from cyclegan_dist.networks.build import Discriminator, build_discriminator, build_generator
 
 
 class Cycle:
@@ -135,7 +144,7 @@ class Discriminators(nn.Module):
         super().__init__()
         self.mode: GanMode = config.gan_mode
         self.scale = config.lambda_critic if self.mode == "wgangp" else 0.5
-        self.lambda_gp = config.lambda_gp if self.mode == "wgangp" else 0.0
+        self._penalty, self._penalised = config.penalty, config.gradient_penalty.at
         self._joined = config.discriminator.norm != "batch"
         self._judged = _judged(config)
         self.networks = nn.ModuleDict({name: networks[f"D_{name}"] for name in self._judged})
@@ -146,7 +155,7 @@ class Discriminators(nn.Module):
             real, fake = self._judged[name]
             both = images[real], images[fake]
             terms.append(Term(f"D_{name}", 1.0, lambda _, D=D, both=both: self._loss(D, *both)))
-            terms.append(Term(f"gp_{name}", self.lambda_gp, lambda _, D=D, both=both: _penalty(D, *both)))
+            terms.append(Term(f"gp_{name}", self._penalty, lambda _, D=D, both=both: self._gradient_penalty(D, *both)))
         loss, values = weighted_sum(terms, images)
         return PlayerOutput(loss, values, {})
 
@@ -154,10 +163,17 @@ class Discriminators(nn.Module):
         logits_real, logits_fake = _together(D, [real, fake]) if self._joined else (D(real), D(fake))
         return discriminator_gan_loss(logits_real, logits_fake, self.mode, self.scale)
 
-
-def _penalty(D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    with torch.autocast(real.device.type, enabled=False):
-        return gradient_penalty(D, real, fake.to(real.dtype))
+    def _gradient_penalty(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        assert isinstance(D, Discriminator)
+        fake, device = fake.to(real.dtype), real.device.type
+        # Layer by layer also where the rest runs fused, and not in bf16.
+        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+            if self._penalised == "none":
+                return gradient_penalty(D.layer_by_layer, mixed(real, fake))
+            if self._penalised == "mix":
+                return zero_centred_penalty(D.layer_by_layer, mixed(real, fake))
+            points = {"real": (real,), "fake": (fake,), "both": (real, fake)}[self._penalised]
+            return torch.stack([zero_centred_penalty(D.layer_by_layer, x) for x in points]).sum()
 
 
 def _judged(config: CycleGANConfig) -> dict[str, tuple[str, str]]:

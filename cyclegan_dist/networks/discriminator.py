@@ -34,6 +34,10 @@ class PatchDiscriminator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.run(self.model, x)
 
+    def layer_by_layer(self, x: Tensor) -> Tensor:
+        """As `forward`, by layers that can be differentiated twice."""
+        return self.model(x)
+
 
 class PixelDiscriminator(nn.Module):
     """Maps N x C x H x W in [-1, 1] to logits N x 1 x H x W, one for each pixel."""
@@ -53,6 +57,10 @@ class PixelDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.run(self.model, x)
+
+    def layer_by_layer(self, x: Tensor) -> Tensor:
+        """As `forward`, by layers that can be differentiated twice."""
+        return self.model(x)
 
 
 def _convolution(config: DiscriminatorConfig) -> type[nn.Conv2d] | type[SpectralConv2d]:

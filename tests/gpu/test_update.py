@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from cyclegan_dist.methods.cyclegan_config import GradientPenaltyConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_dist.step.finite import NonFiniteError
 from tests.gpu.steps import (
@@ -56,6 +57,16 @@ def test_fast_equals_plain_in_losses_weights_and_history(device: torch.device, p
     fast, plain = (train(build(device, precision=precision, fast=choice)) for choice in ("on", "off"))
     assert_alike(fast, plain, precision)
     assert len(fast.rank_state["A"]["images"]) == 3 and fast.losses[-1]["G"] != fast.losses[0]["G"]
+
+
+def test_fast_equals_plain_with_a_regularised_discriminator(device: torch.device) -> None:
+    """Spectral norm, and a penalty whose gradients are differentiated, in the recorded update too."""
+    regularised = {
+        "discriminator": replace(DISCRIMINATOR, spectral_norm=True),
+        "gradient_penalty": GradientPenaltyConfig(at="both"),
+    }
+    fast, plain = (train(build(device, method=regularised, precision="fp64", fast=on)) for on in ("on", "off"))
+    assert_alike(fast, plain, "fp64")
 
 
 def test_fast_draws_the_same_dropout(device: torch.device) -> None:

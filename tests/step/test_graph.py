@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cyclegan_dist.methods.available import METHODS
+from cyclegan_dist.methods.cyclegan_config import GradientPenaltyConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_dist.step import graph
 from cyclegan_dist.step.config import OptimConfig
@@ -79,7 +80,7 @@ CASES = [
     {"pool_size": 0},
     {"lambda_GAN_BA": 0.0, "lambda_identity": 0.0},
     {"gan_mode": "vanilla", "generator": DROPOUT["generator"]},
-    {"discriminator": SPECTRAL},
+    {"discriminator": SPECTRAL, "gradient_penalty": GradientPenaltyConfig(at="mix")},
 ]
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.cyclegan import CycleGAN
-from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig, GradientPenaltyConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
@@ -19,6 +19,7 @@ from tests.ranks import run_ranks
 ALONE = World(0, 1, torch.device("cpu"))
 BATCH, STEPS = 4, 10
 SPECTRAL = DiscriminatorConfig(ndf=4, n_layers_D=1, spectral_norm=True)
+BOTH = GradientPenaltyConfig(at="both")
 
 
 def build(world: World = ALONE, optim: OptimConfig | None = None, seed: int = 0, **method) -> Step:
@@ -52,7 +53,9 @@ def train(world: World, micro: int, **method) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("options", [{}, {"gan_mode": "vanilla"}, {"discriminator": SPECTRAL}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"gan_mode": "vanilla"}, {"discriminator": SPECTRAL, "gradient_penalty": BOTH}], ids=str
+)
 def test_ranks_together_equal_one_rank(size, options) -> None:
     alone = train(ALONE, BATCH, **options)
     for answer in run_ranks(lambda world: train(world, BATCH // size, **options), size):
@@ -60,7 +63,7 @@ def test_ranks_together_equal_one_rank(size, options) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2])
-@pytest.mark.parametrize("options", [{}, {"discriminator": SPECTRAL}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"discriminator": SPECTRAL, "gradient_penalty": BOTH}], ids=str)
 def test_accumulation_equals_one_large_batch(size, options) -> None:
     alone = train(ALONE, BATCH, **options)
     work: Callable[[World], Tensor] = lambda world: train(world, 1, **options)  # noqa: E731
