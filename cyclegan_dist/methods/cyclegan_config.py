@@ -22,8 +22,8 @@ class GradientPenaltyConfig:
     """
 
     at: Literal["none", "real", "fake", "both", "mix"] = "none"
-    """Images where it is computed. `real`: R1. `fake`: R2, generated images as the history returns them. `both`: the sum
-    of these two (Huang et al. 2024, arXiv 2501.05441). `mix`: random points between real and generated images."""
+    """Images where it is computed. `real`: R1. `fake`: R2, generated images as the history returns them. `both`: the
+    sum of these two (Huang et al. 2024, arXiv 2501.05441). `mix`: random points between real and generated images."""
     weight: Annotated[float, Ge(0)] = 1.0
     """Weight in a discriminator's loss: half of gamma in the papers, whose discriminators have a single logit."""
 
