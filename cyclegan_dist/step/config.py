@@ -36,8 +36,11 @@ class OptimConfig:
     """`bf16`: autocast, weights and losses stay fp32. `fp64`: everything in double, to compare runs. `auto`: bf16 where
     the processors or GPUs of all ranks have instructions for it, else fp32; chosen once for a run, before its first
     step."""
-    ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Decay per update of the averaged generators, which snapshots then hold. 0: none."""
+    ema_half_life_images: Annotated[float, Ge(0)] = 0.0
+    """Half-life, in images per domain, of the moving average of the generators, which snapshots then hold. 0: none."""
+    ema_ramp: Annotated[float, Ge(0)] = 0.05
+    """Maximum of that half-life relative to the images averaged so far, so that the random start does not stay in the
+    average; 0.05 is that of Karras et al. 2020 (arXiv 2006.06676, `ema_rampup`). 0: no maximum."""
 
     def is_fast(self, device: str) -> bool:
         """Whether `fast` is on, for a device of this type (`cpu` or `cuda`)."""

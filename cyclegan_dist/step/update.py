@@ -57,7 +57,10 @@ class Step:
         # All gradients of a group are computed before any of its weights changes.
         self._groups = [self._parts] if method.updates == "together" else [[part] for part in self._parts]
         # After wrapping, which makes the weights of all ranks equal.
-        self._average = MovingAverage(method.translators, config.ema_decay) if config.ema_decay else None
+        self._average: MovingAverage | None = None
+        if config.ema_half_life_images:
+            half_life, ramp = config.ema_half_life_images, config.ema_ramp
+            self._average = MovingAverage(method.translators, half_life=half_life, ramp=ramp, batch=config.batch_size)
         self._rehearsed = False
         self._flag: FiniteFlag | None = None
         if self.fast:
@@ -68,7 +71,7 @@ class Step:
 
     @property
     def translators(self) -> dict[str, nn.Module]:
-        """The network of each direction for use after training: the moving average if ema_decay is set."""
+        """The network of each direction for use after training: the moving average if there is one."""
         return dict(self.method.translators) if self._average is None else self._average.translators
 
     def learning_rates(self, lr: float) -> dict[str, float]:
@@ -97,6 +100,8 @@ class Step:
         batches = self._with_choices(micro_batches, seed)
         for part in self._parts:
             part.set_learning_rate(self.learning_rates(lr)[part.player.name])
+        if self._average is not None:
+            self._average.begin()
         if self._graph is not None and not self._graph.fits(batches):
             self._graph = None  # images of several sizes: from here on without static buffers
             torch.backends.cudnn.benchmark = False  # which would measure all algorithms for each size
@@ -108,10 +113,8 @@ class Step:
                 self._rehearse(batches)
             for action in self._update(batches, values):
                 action()
-        if self._flag is not None:  # counts of the host, which a graph cannot contain
+        if self._flag is not None:  # a count of the host, which a graph cannot contain
             self._flag.count()
-            if self._average is not None:
-                self._average.count()
         return values
 
     def check(self) -> None:
@@ -173,10 +176,8 @@ class Step:
                 if part.trains:
                     part.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
         # Moving average of the translators.
-        if self._average is not None and self._flag is None:
-            self._average.update()
-        elif self._average is not None and self._flag is not None:
-            self._average.update_unless(self._flag.found)
+        if self._average is not None:
+            self._average.update(None if self._flag is None else self._flag.found)
         if self._flag is not None:
             self._flag.end(values)
 

@@ -86,7 +86,8 @@ def test_micro_batches_equal_one_batch(device: torch.device, name: str) -> None:
 
 
 def test_fast_averages_the_same_generators(device: torch.device) -> None:
-    fast, plain = (train(build(device, precision="fp64", fast=choice, ema_decay=0.9)) for choice in ("on", "off"))
+    averaged = {"precision": "fp64", "ema_half_life_images": 20.0}
+    fast, plain = (train(build(device, fast=choice, **averaged)) for choice in ("on", "off"))
     assert float((fast.averaged - plain.averaged).abs().max()) < 1e-7
     assert float((fast.averaged - fast.weights[1][: len(fast.averaged)]).abs().max()) > LR / 2
 
@@ -112,7 +113,7 @@ def test_bf16_stays_close_to_fp32_with_weights_in_fp32(device: torch.device) -> 
 
 @pytest.mark.parametrize("good", [0, STEPS])  # in the first update, and in a replayed one
 def test_a_value_that_is_not_finite_moves_no_weight(device: torch.device, good: int) -> None:
-    step = build(device, fast="on", ema_decay=0.9)
+    step = build(device, fast="on", ema_half_life_images=20.0)
     train(step, good)
     before, averaged = weights(step), [p.clone() for p in step.translators["AB"].parameters()]
     bad = images(good, step)
@@ -129,10 +130,10 @@ def test_a_value_that_is_not_finite_moves_no_weight(device: torch.device, good: 
 
 def test_a_checkpoint_moves_to_the_device_and_back(device: torch.device) -> None:
     """Training that changes device after four updates and after eight equals training on a CPU."""
-    expected = train(build(CPU, precision="fp64", fast="off", ema_decay=0.9))
+    expected = train(build(CPU, precision="fp64", fast="off", ema_half_life_images=20.0))
     state: dict[str, Any] | None = None
     for first, where, fast in ((0, CPU, "off"), (4, device, "on"), (8, CPU, "off")):
-        step = build(where, precision="fp64", fast=fast, ema_decay=0.9)
+        step = build(where, precision="fp64", fast=fast, ema_half_life_images=20.0)
         if state is not None:
             step.load_state_dict(state["step"])
             step.method.load_rank_state([state["method"]], 0, 1)

@@ -65,7 +65,7 @@ def footprint(config: Config, ranks: int, values: Values, *, on_gpu: bool, stand
     """
     number = 8 if config.optim.precision == "fp64" else 4
     weights, averaged, history = method_sizes(config)
-    averaged = averaged if config.optim.ema_decay else 0
+    averaged = averaged if config.optim.ema_half_life_images else 0
     state = number * (3 * weights + averaged)  # weights and Adam's two moments
     images = images_at_once(config, ranks)
     batch = number * sum(math.prod(shape) for shape in image_shapes(config, images).values())
