@@ -11,7 +11,7 @@
 Images are N x C x H x W in [-1, 1].
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from cyclegan_dist.methods.contract import Player, PlayerOutput, Term, pick, weighted_sum
+from cyclegan_dist.methods.contract import Images, Player, PlayerOutput, Term, constant, pick, weighted_sum
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.methods.history import Histories
 from cyclegan_dist.methods.losses import (
@@ -50,8 +50,9 @@ class Cycle:
         joined: bool = True,
         pair_A: Tensor | None = None,
         pair_B: Tensor | None = None,
+        cycle_factor: Tensor | None = None,
     ):
-        self.pair_A, self.pair_B = pair_A, pair_B
+        self.pair_A, self.pair_B, self.cycle_factor = pair_A, pair_B, cycle_factor
         self.real_A, self.real_B, self.G_AB, self.G_BA = real_A, real_B, G_AB, G_BA
         self._joins_idt_A, self._joins_idt_B = (joined and asked for asked in identity)
         self._made: dict[str, list[Tensor]] = {}
@@ -118,21 +119,23 @@ class Generators(nn.Module):
         def cycle_loss(domain: str, rec: Tensor) -> Tensor:
             return generator_gan_loss(networks[f"D_cycle_{domain}"](rec), mode)
 
+        ramp: Callable[[Cycle], Tensor] | None = (lambda x: x.cycle_factor) if config.cycle_ramp_images else None
         self._terms = (
             Term("G_AB", config.lambda_GAN_AB, lambda x: generator_gan_loss(D_B(x.fake_B), mode)),
             Term("G_BA", config.lambda_GAN_BA, lambda x: generator_gan_loss(D_A(x.fake_A), mode)),
-            Term("cycle_A", config.lambda_cycle_A, lambda x: l1(x.rec_A, x.real_A)),
-            Term("cycle_B", config.lambda_cycle_B, lambda x: l1(x.rec_B, x.real_B)),
-            Term("idt_A", weight_idt_A, lambda x: l1(x.idt_A, x.real_A)),
-            Term("idt_B", weight_idt_B, lambda x: l1(x.idt_B, x.real_B)),
+            Term("cycle_A", config.lambda_cycle_A, lambda x: l1(x.rec_A, x.real_A), ramp),
+            Term("cycle_B", config.lambda_cycle_B, lambda x: l1(x.rec_B, x.real_B), ramp),
+            Term("idt_A", weight_idt_A, lambda x: l1(x.idt_A, x.real_A), ramp),
+            Term("idt_B", weight_idt_B, lambda x: l1(x.idt_B, x.real_B), ramp),
             Term("GAN_cycle_A", config.lambda_GAN_cycle, lambda x: cycle_loss("A", x.rec_A)),
             Term("GAN_cycle_B", config.lambda_GAN_cycle, lambda x: cycle_loss("B", x.rec_B)),
             Term("pair_A", config.lambda_pair, lambda x: l1(x.G_BA(x.pair_B), x.pair_A)),
             Term("pair_B", config.lambda_pair, lambda x: l1(x.G_AB(x.pair_A), x.pair_B)),
         )
 
-    def forward(self, real_A: Tensor, real_B: Tensor, **pair: Tensor) -> PlayerOutput:
-        cycle = Cycle(real_A, real_B, self.G_AB, self.G_BA, self._identity, self._joined, **pair)
+    def forward(self, real_A: Tensor, real_B: Tensor, **more: Tensor) -> PlayerOutput:
+        """Takes pairs and the factor of the cycle weights too, where the config has them."""
+        cycle = Cycle(real_A, real_B, self.G_AB, self.G_BA, self._identity, self._joined, **more)
         loss, values = weighted_sum(self._terms, cycle)
         return PlayerOutput(loss, values, {name: getattr(cycle, name).detach() for name in self._passes_on})
 
@@ -185,6 +188,14 @@ def _judged(config: CycleGANConfig) -> dict[str, tuple[str, str]]:
     return judged
 
 
+def _cycle_factor(config: CycleGANConfig, nimg: int) -> Images:
+    """The factor of the cycle weights after `nimg` images: from 1 to `lambda_cycle_end` in a straight line."""
+    done = min(1.0, nimg / config.cycle_ramp_images)
+    return {
+        "cycle_factor": torch.tensor(1.0 + done * (config.lambda_cycle_end - 1.0), dtype=torch.float64, device="cpu")
+    }
+
+
 class CycleGAN:
     """CycleGAN as a method: four networks, or six with `lambda_GAN_cycle`, two players, two history buffers.
 
@@ -211,8 +222,13 @@ class CycleGAN:
         judged = _judged(config)
         generators = Generators(self.networks, config)
         opponents = tuple(network for name, network in self.networks.items() if name.startswith("D_"))
-        seen = pick("real_A", "real_B", *(("pair_A", "pair_B") if config.lambda_pair else ()))
-        players = [Player("G", "generator", generators, seen, opponents=opponents)]
+        seen = pick(
+            *("real_A", "real_B"),
+            *(("pair_A", "pair_B") if config.lambda_pair else ()),
+            *(("cycle_factor",) if config.cycle_ramp_images else ()),
+        )
+        weigh = partial(_cycle_factor, config) if config.cycle_ramp_images else constant
+        players = [Player("G", "generator", generators, seen, weigh=weigh, opponents=opponents)]
         if judged:
             seen = pick(*(image for both in judged.values() for image in both))
             discriminators = Discriminators(self.networks, config)

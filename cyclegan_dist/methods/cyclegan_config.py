@@ -43,6 +43,11 @@ class CycleGANConfig(MethodDefaults):
     """Weight of |G_BA(G_AB(a)) - a|, the forward cycle."""
     lambda_cycle_B: Weight = 10.0
     """Weight of |G_AB(G_BA(b)) - b|, the backward cycle."""
+    cycle_ramp_images: Annotated[int, Ge(0)] = 0
+    """Images per domain, from the start of the run, over which the factor of both cycle weights, and so of the identity
+    loss, changes from 1 to lambda_cycle_end in a straight line (Wang and Lin 2024, arXiv 2408.15374). 0: it stays 1."""
+    lambda_cycle_end: Weight = 1.0
+    """Factor of the cycle weights after cycle_ramp_images; above 1, they rise."""
     lambda_identity: Weight = 0.5
     """Weight of |G_AB(b) - b| relative to lambda_cycle_B, and of |G_BA(a) - a| relative to lambda_cycle_A. 0 for label
     maps."""

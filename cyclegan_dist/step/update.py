@@ -81,13 +81,16 @@ class Step:
             for part in self._parts
         }
 
-    def __call__(self, micro_batches: Sequence[Mapping[str, Tensor]], lr: float, seed: int = 0) -> dict[str, Tensor]:
+    def __call__(
+        self, micro_batches: Sequence[Mapping[str, Tensor]], lr: float, seed: int = 0, nimg: int = 0
+    ) -> dict[str, Tensor]:
         """Update every player once.
 
         Args:
             micro_batches: `real_A` and `real_B` of each micro-batch, n x C x H x W in [-1, 1], on the world's device.
             lr: learning rate of generators in this step; that of discriminators is proportional, see `optim.lr_D`.
             seed: of the choices of `Player.choose`: another one in each step, and the same on all ranks.
+            nimg: images per domain that the run has seen, for `Player.weigh`.
 
         Returns:
             This rank's unweighted terms and, under the player's name, their weighted sum: detached scalars on the
@@ -97,7 +100,7 @@ class Step:
             NonFiniteError: on all ranks, before the weights of the player with that gradient change. With `fast`,
                 `check` raises it instead.
         """
-        batches = self._with_choices(micro_batches, seed)
+        batches = self._with_choices(micro_batches, seed, nimg)
         for part in self._parts:
             part.set_learning_rate(self.learning_rates(lr)[part.player.name])
         if self._average is not None:
@@ -131,12 +134,12 @@ class Step:
         """Free the recorded graphs. With NCCL, leaving the group of ranks waits until no graph contains its work."""
         self._graph = None
 
-    def _with_choices(self, micro_batches: Sequence[Mapping[str, Tensor]], seed: int) -> list[Images]:
-        """The micro-batches with the random choices that all ranks make alike."""
+    def _with_choices(self, micro_batches: Sequence[Mapping[str, Tensor]], seed: int, nimg: int) -> list[Images]:
+        """The micro-batches with the random choices and the weights that are the same on all ranks."""
         batches: list[Images] = [dict(images) for images in micro_batches]
         first = self.world.rank * sum(len(images["real_A"]) for images in batches)
         for images in batches:
-            chosen = [part.player.choose(images, seed, first) for part in self._parts]
+            chosen = [part.player.choose(images, seed, first) | part.player.weigh(nimg) for part in self._parts]
             first += len(images["real_A"])
             for one in chosen:
                 images |= {name: x.to(self.world.device, non_blocking=True) for name, x in one.items()}
@@ -258,7 +261,7 @@ class Step:
         module, config, world = player.module, self.config, self.world
         # Named parameters put the names into the optimizer's state, so that a checkpoint shows which moment belongs to
         # which weight.
-        parameters, betas = module.named_parameters(), (config.beta1, config.beta2)
+        parameters, betas = module.named_parameters(), config.betas(player.role)
         on_gpu = world.device.type == "cuda"
         fast: dict[str, Any] = {"fused": True, "capturable": on_gpu} if self.fast else {}
         optimizer = torch.optim.Adam(parameters, lr=config.lr, betas=betas, **fast)

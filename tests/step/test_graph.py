@@ -55,7 +55,7 @@ def train(step: Step, first: int = 0, last: int = STEPS, **images) -> list[dict[
     losses = list[dict[str, Tensor]]()
     for number in range(first, last):
         torch.manual_seed(number)
-        losses.append(step(batch(number, **images), lr=LR * (1 + number % 3)))
+        losses.append(step(batch(number, **images), lr=LR * (1 + number % 3), nimg=4 * number))
     step.check()
     # Read at the end: a later update must not overwrite them.
     return [{name: float(value) for name, value in values.items()} for values in losses]
@@ -81,6 +81,7 @@ CASES = [
     {"pool_size": 0},
     {"lambda_GAN_BA": 0.0, "lambda_identity": 0.0},
     {"gan_mode": "vanilla", "generator": DROPOUT["generator"]},
+    {"cycle_ramp_images": 40, "lambda_cycle_end": 0.25},
     {"discriminator": SPECTRAL, "gradient_penalty": GradientPenaltyConfig(at="mix")},
 ]
 

@@ -173,3 +173,12 @@ def test_uneven_shares_are_refused(batch_size, micro, ranks) -> None:
 def test_learning_rate_scaling() -> None:
     rates = [OptimConfig(batch_size=4, lr=1.0, lr_scaling=s).learning_rate() for s in ("none", "sqrt", "linear")]
     assert rates == [1, 2, 4]
+
+
+@pytest.mark.parametrize("fast", ["on", "off"])
+def test_each_player_has_its_own_decay_rates(fast) -> None:
+    step = build(optim=OptimConfig(beta1=0.4, beta2=0.8, beta1_D=0.0, fast=fast))
+    betas = {name: one["param_groups"][0]["betas"] for name, one in step.state_dict()["optimizers"].items()}
+    assert betas == {"G": (0.4, 0.8), "D": (0.0, 0.8)}
+    with pytest.raises(UsageError, match=r"optim.beta2_D -0.5"):
+        OptimConfig(beta2_D=-0.5)

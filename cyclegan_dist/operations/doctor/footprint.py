@@ -97,7 +97,8 @@ def saved_bytes(config: Config, images: int, device: str) -> int:
         weights = {id_of(p) for p in method.networks.parameters()}
         batch = {name: torch.empty(shape) for name, shape in image_shapes(config, images).items()}
         for player in method.players:
-            batch |= {name: x.to(device) for name, x in player.choose(batch, 0, 0).items()}
+            chosen = player.choose(batch, 0, 0) | player.weigh(0)
+            batch |= {name: x.to(device) for name, x in chosen.items()}
         # Not torch.autocast, which does nothing for CUDA where there is none.
         torch.set_autocast_enabled(device, config.optim.precision == "bf16")
         torch.set_autocast_dtype(device, torch.bfloat16)
