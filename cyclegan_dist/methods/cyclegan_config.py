@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cyclegan_dist.methods.cyclegan import CycleGAN
 
 Weight = Annotated[float, Ge(0)]
+Augmentation = Literal["colour", "translation", "cutout"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,10 @@ class CycleGANConfig(MethodDefaults):
     Gulrajani et al. 2017. A run that was begun before there was this option resumes with 1."""
     gradient_penalty: GradientPenaltyConfig = field(default_factory=GradientPenaltyConfig)
     """Of both discriminators."""
+    diff_augment: tuple[Augmentation, ...] = ()
+    """Random changes of all images that discriminators judge, real ones and those out of the history (DiffAugment, Zhao
+    et al. 2020, arXiv 2006.10738): brightness, saturation and contrast; a move by up to an eighth of the sides; a
+    rectangle of half the sides set to 0. For small data sets."""
     pool_size: Annotated[int, Ge(0)] = 50
     """Images in the history buffer of each rank and domain. 0 shows the discriminators the newest fakes only."""
     input_nc: Annotated[int, Ge(1)] = 3

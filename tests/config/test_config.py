@@ -85,6 +85,8 @@ def moved(value: object, key: str) -> object:
         "optim.fast": "off",
         "schedule.policy": "cosine",
         "schedule.timing": "start",
+        "method.gradient_penalty.at": "real",
+        "method.diff_augment": ("colour", "cutout"),
         "world.device": "cpu",
         "data.crop_size": 128,
         "method.input_nc": 1,

@@ -60,10 +60,11 @@ def test_fast_equals_plain_in_losses_weights_and_history(device: torch.device, p
 
 
 def test_fast_equals_plain_with_a_regularised_discriminator(device: torch.device) -> None:
-    """Spectral norm, and a penalty whose gradients are differentiated, in the recorded update too."""
+    """Spectral norm, a penalty whose gradients are differentiated, and DiffAugment: in the recorded update too."""
     regularised = {
         "discriminator": replace(DISCRIMINATOR, spectral_norm=True),
         "gradient_penalty": GradientPenaltyConfig(at="both"),
+        "diff_augment": ("colour", "translation", "cutout"),
     }
     fast, plain = (train(build(device, method=regularised, precision="fp32", fast=on)) for on in ("on", "off"))
     assert_alike(fast, plain, "fp32")

@@ -22,6 +22,11 @@ STEPS = 12
 LR = 2.0**-12  # exact in fp32, in which the graph keeps it
 SMALL = {"generator": GeneratorConfig(ngf=4, n_blocks=1), "discriminator": DiscriminatorConfig(ndf=4, n_layers_D=1)}
 SPECTRAL = DiscriminatorConfig(ndf=4, n_layers_D=1, spectral_norm=True)
+REGULARISED = {
+    "discriminator": SPECTRAL,
+    "gradient_penalty": GradientPenaltyConfig(at="mix"),
+    "diff_augment": ("colour", "translation", "cutout"),
+}
 AVERAGED = {"ema_half_life_images": 20.0}
 DROPOUT = {**SMALL, "generator": GeneratorConfig(ngf=4, n_blocks=1, dropout=True)}
 
@@ -55,7 +60,7 @@ def train(step: Step, first: int = 0, last: int = STEPS, **images) -> list[dict[
     losses = list[dict[str, Tensor]]()
     for number in range(first, last):
         torch.manual_seed(number)
-        losses.append(step(batch(number, **images), lr=LR * (1 + number % 3), nimg=4 * number))
+        losses.append(step(batch(number, **images), lr=LR * (1 + number % 3), seed=number, nimg=4 * number))
     step.check()
     # Read at the end: a later update must not overwrite them.
     return [{name: float(value) for name, value in values.items()} for values in losses]
@@ -82,7 +87,7 @@ CASES = [
     {"lambda_GAN_BA": 0.0, "lambda_identity": 0.0},
     {"gan_mode": "vanilla", "generator": DROPOUT["generator"]},
     {"cycle_ramp_images": 40, "lambda_cycle_end": 0.25},
-    {"discriminator": SPECTRAL, "gradient_penalty": GradientPenaltyConfig(at="mix")},
+    REGULARISED,
 ]
 
 
@@ -136,7 +141,7 @@ def test_ranks_together_equal_one_rank(size, recorded) -> None:
     assert expected
 
 
-@pytest.mark.parametrize("case", [{}, {"method": "pix2pix", "optim": AVERAGED}, {"discriminator": SPECTRAL}], ids=str)
+@pytest.mark.parametrize("case", [{}, {"method": "pix2pix", "optim": AVERAGED}, REGULARISED], ids=str)
 @pytest.mark.parametrize(("before", "after"), [("on", "on"), ("on", "off"), ("off", "on")])
 def test_a_resumed_run_continues_as_if_it_had_not_stopped(case, recorded, before, after) -> None:
     whole = build(before, **case)

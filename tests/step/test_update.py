@@ -19,7 +19,8 @@ from tests.ranks import run_ranks
 ALONE = World(0, 1, torch.device("cpu"))
 BATCH, STEPS = 4, 10
 SPECTRAL = DiscriminatorConfig(ndf=4, n_layers_D=1, spectral_norm=True)
-BOTH = GradientPenaltyConfig(at="both")
+ALL = ("colour", "translation", "cutout")
+REGULARISED = {"discriminator": SPECTRAL, "gradient_penalty": GradientPenaltyConfig(at="both"), "diff_augment": ALL}
 
 
 def build(world: World = ALONE, optim: OptimConfig | None = None, seed: int = 0, **method) -> Step:
@@ -53,9 +54,7 @@ def train(world: World, micro: int, **method) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize(
-    "options", [{}, {"gan_mode": "vanilla"}, {"discriminator": SPECTRAL, "gradient_penalty": BOTH}], ids=str
-)
+@pytest.mark.parametrize("options", [{}, {"gan_mode": "vanilla"}, REGULARISED], ids=str)
 def test_ranks_together_equal_one_rank(size, options) -> None:
     alone = train(ALONE, BATCH, **options)
     for answer in run_ranks(lambda world: train(world, BATCH // size, **options), size):
@@ -63,7 +62,7 @@ def test_ranks_together_equal_one_rank(size, options) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2])
-@pytest.mark.parametrize("options", [{}, {"discriminator": SPECTRAL, "gradient_penalty": BOTH}], ids=str)
+@pytest.mark.parametrize("options", [{}, REGULARISED], ids=str)
 def test_accumulation_equals_one_large_batch(size, options) -> None:
     alone = train(ALONE, BATCH, **options)
     work: Callable[[World], Tensor] = lambda world: train(world, 1, **options)  # noqa: E731
