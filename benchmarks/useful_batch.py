@@ -110,11 +110,10 @@ def train(batch: int, scaling: str, seed: int, options: UsefulBatch) -> Run:
     drawn = scenes(seed, 2 * TRAINING, options.size)
     domains = {"real_A": drawn["real_A"][::2], "real_B": drawn["real_B"][1::2]}  # unpaired, as the demo draws them
     truth = scenes(HELD_OUT_SEED, HELD_OUT, options.size)
-    decay = DEMO.optim.ema_decay ** (batch / DEMO.optim.batch_size)
     lr = DEMO.optim.lr * ((batch / DEMO.optim.batch_size) ** 0.5 if scaling == "sqrt" else 1.0)
     torch.manual_seed(seed)
     method = DEMO.method.build(rank_seed=seed)
-    step = Step(method, dataclasses.replace(DEMO.optim, batch_size=batch, ema_decay=decay), World(0, 1, CPU))
+    step = Step(method, dataclasses.replace(DEMO.optim, batch_size=batch), World(0, 1, CPU))
     order = np.random.default_rng(seed)
     queues = {name: np.empty(0, int) for name in domains}
     seen, errors, images = 0, [(0, error(step, truth))], None

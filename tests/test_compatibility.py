@@ -18,7 +18,8 @@ import yaml
 from PIL import Image, ImageChops
 from rich.console import Console
 
-from cyclegan_dist.config.config import DROPPED, load_config
+from cyclegan_dist.config.config import load_config
+from cyclegan_dist.config.older import DROPPED, REPLACED
 from cyclegan_dist.data.manifest import SCHEMA, open_manifest
 from cyclegan_dist.promotion.gate import read_gate
 from cyclegan_dist.sweep.results import ranked, table
@@ -104,8 +105,8 @@ def test_configs_that_were_written(home: Path, expected: dict[str, Any]) -> None
     for path in ("training.yaml", "runs/run/config.yaml"):
         now = flat(asdict(load_config(str(home / path))))
         for key, value in flat(yaml.safe_load((home / path).read_text())).items():
-            assert key in DROPPED or now[NEW_NAMES.get(key, key)] == value, key
-    assert {NEW_NAMES.get(key, key) for key in flat(expected["config"])} <= {*now, *DROPPED}
+            assert key in (*DROPPED, *REPLACED) or now[NEW_NAMES.get(key, key)] == value, key
+    assert {NEW_NAMES.get(key, key) for key in flat(expected["config"])} <= {*now, *DROPPED, *REPLACED}
     assert (read_gate(str(home / "gate.yaml")).figure, read_gate(str(home / "gate.yaml")).veto) == ("kd/untrained", ())
 
 

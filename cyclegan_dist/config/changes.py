@@ -33,7 +33,7 @@ SAFE_TO_CHANGE = (
 
 # Keys that may differ in an extension too: what is learned changes from there on, and the state of networks, Adam and
 # histories fits as before.
-EXTENDABLE = ("schedule.*", "optim.lr", "optim.lr_D", "optim.ema_decay", "method.lambda_*", "data.max_pairs", "freeze")
+EXTENDABLE = ("schedule.*", "optim.lr", "optim.lr_D", "optim.ema_*", "method.lambda_*", "data.max_pairs", "freeze")
 
 Changes = dict[str, tuple[Any, Any]]
 """By dotted key, the value before and after."""

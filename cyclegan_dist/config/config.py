@@ -7,7 +7,6 @@ errors in it.
 import dataclasses
 import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,6 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 
 from cyclegan_dist.config.held_out import HeldOutConfig
+from cyclegan_dist.config.older import up_to_date
 from cyclegan_dist.config.shipped import read_shipped, shipped
 from cyclegan_dist.config.yaml_tree import check_tree, flatten, read_tree, refuse_unknown
 from cyclegan_dist.data.config import DataConfig
@@ -108,10 +108,7 @@ class Config:
                 "name one of them"
             )
         if self.method.double_backward and "crop" not in self.data.preprocess:
-            raise UsageError(
-                "the gradient penalty of gan_mode wgangp differentiates twice and between images of one size: "
-                "it needs a data.preprocess that crops"
-            )
+            raise UsageError("the gradient penalty needs images of one size: give a data.preprocess that crops")
         if "crop" in self.data.preprocess:
             self._refuse_crop()
 
@@ -155,10 +152,6 @@ class Config:
         if not self.checkpoints:
             return str(RunFolder(self.run_dir).checkpoints)
         return f"{self.checkpoints if '://' in self.checkpoints else home() / self.checkpoints}/{self.name}"
-
-
-# Options of older versions, in whose place the program chooses.
-DROPPED = ("optim.fused", "optim.channels_last", "optim.compile")
 
 
 def home() -> Path:
@@ -228,23 +221,13 @@ def check_config(tree: dict[str, Any], source: str) -> Config:
         raise UsageError(f"{source}: method: give its options, with name: {' or '.join(METHODS)}")
     kind = for_method(str(options.get("name", DEFAULT)))
     defaults = dataclasses.asdict(kind())
-    tree = _without_dropped(tree, source)
+    tree = up_to_date(tree, source)
     refuse_unknown(flatten(tree), flatten(defaults), source)
     # Merged here, not field by field: a method may have other defaults for a network than the network's own class.
     tree = _merged(defaults, {key: value for key, value in tree.items() if value is not None})
     del tree["method"]["name"]  # the class of the method stands for it
     checked = check_tree(tree, kind, source)
     return Config(**{part.name: getattr(checked, part.name) for part in dataclasses.fields(Config)})
-
-
-def _without_dropped(tree: dict[str, Any], source: str) -> dict[str, Any]:
-    """The tree without options of older versions; says on standard error which those were."""
-    found = [key for key in DROPPED if key in flatten(tree)]
-    if not found:
-        return tree
-    print(f"{source}: {', '.join(found)} no longer exist and are ignored: optim.fast decides", file=sys.stderr)
-    names = {key.partition(".")[2] for key in found}
-    return {**tree, "optim": {name: value for name, value in tree["optim"].items() if name not in names}}
 
 
 def with_values(config: Config, values: Mapping[str, Any], source: str) -> Config:

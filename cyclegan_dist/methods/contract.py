@@ -23,11 +23,14 @@ detached."""
 
 @dataclass(frozen=True)
 class Term:
-    """One summand of a player's loss. `value` computes the unweighted scalar from a player's images."""
+    """One summand of a player's loss. `value` computes the unweighted scalar from a player's images, and `factor` one
+    that the weight is multiplied with: a tensor, because a number would be constant in a CUDA graph.
+    """
 
     name: str
     weight: float
     value: Callable[[Any], Tensor]
+    factor: Callable[[Any], Tensor] | None = None
 
 
 class PlayerOutput(NamedTuple):
@@ -42,10 +45,17 @@ class PlayerOutput(NamedTuple):
 
 def weighted_sum(terms: Iterable[Term], images: Any) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of the terms with a weight above 0, and their unweighted values."""
-    values = {term.name: (term.weight, term.value(images)) for term in terms if term.weight}
-    loss = sum(weight * value for weight, value in values.values())
-    assert isinstance(loss, Tensor), "a player needs a term of weight above 0"
-    return loss, {name: value.detach() for name, (_, value) in values.items()}
+    values, loss = dict[str, Tensor](), None
+    for term in terms:
+        if term.weight:
+            value = term.value(images)
+            weighted = term.weight * value
+            if term.factor is not None:
+                weighted = weighted * term.factor(images).to(value.dtype)
+            loss = weighted if loss is None else loss + weighted
+            values[term.name] = value.detach()
+    assert loss is not None, "a player needs a term of weight above 0"
+    return loss, values
 
 
 def unchanged(images: Images) -> Images:
@@ -60,6 +70,11 @@ def no_choices(count: int) -> Images:
 
 def nothing_chosen(images: Images, seed: int, first: int) -> Images:
     """The `choose` of a player whose loss has no random choices."""
+    return {}
+
+
+def constant(nimg: int) -> Images:
+    """The `weigh` of a player whose weights do not change."""
     return {}
 
 
@@ -82,6 +97,8 @@ class Player:
             the images: `choose(images, seed, first)`. `seed` is the same on all ranks in an update, and `first` is the
             number of the micro-batch's first image in the whole batch. The result depends on these and on the images'
             shapes and types only, so that a batch gets the same choices however ranks and micro-batches share it.
+        weigh: computes factors of the weights of its terms, as CPU scalars by name, which `inputs` finds among the
+            images: `weigh(nimg)`. `nimg` is the number of images per domain that the run has seen.
         opponents: networks that evaluate this player's images; frozen during its update.
     """
 
@@ -92,6 +109,7 @@ class Player:
     recall: Callable[[Images], Images] = unchanged
     draw: Callable[[int], Images] = no_choices
     choose: Callable[[Images, int, int], Images] = nothing_chosen
+    weigh: Callable[[int], Images] = constant
     opponents: tuple[nn.Module, ...] = ()
 
 

@@ -11,24 +11,44 @@
 Images are N x C x H x W in [-1, 1].
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from cyclegan_dist.methods.contract import Player, PlayerOutput, Term, pick, weighted_sum
+from cyclegan_dist.methods.contract import (
+    Images,
+    Player,
+    PlayerOutput,
+    Term,
+    constant,
+    nothing_chosen,
+    pick,
+    weighted_sum,
+)
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.methods.diff_augment import augment, draw_numbers
 from cyclegan_dist.methods.history import Histories
-from cyclegan_dist.methods.losses import GanMode, discriminator_gan_loss, generator_gan_loss, gradient_penalty, l1
-from cyclegan_dist.networks.build import build_discriminator, build_generator
+from cyclegan_dist.methods.losses import (
+    GanMode,
+    discriminator_gan_loss,
+    generator_gan_loss,
+    gradient_penalty,
+    l1,
+    mixed,
+    zero_centred_penalty,
+)
+from cyclegan_dist.networks.build import Discriminator, build_discriminator, build_generator
 
 
 class Cycle:
     """The images of one micro-batch, each computed at most once and only if a term needs it.
 
-    With `joined`, identity images, where they are asked for, are computed in one call with translations.
+    With `joined`, identity images, where they are asked for, are computed in one call with translations. `given` has
+    what some terms need besides: pairs, numbers of DiffAugment, the factor of the cycle weights.
     """
 
     def __init__(
@@ -39,10 +59,9 @@ class Cycle:
         G_BA: nn.Module,
         identity: tuple[bool, bool],
         joined: bool = True,
-        pair_A: Tensor | None = None,
-        pair_B: Tensor | None = None,
+        given: Mapping[str, Tensor] | None = None,
     ):
-        self.pair_A, self.pair_B = pair_A, pair_B
+        self.given = given or {}
         self.real_A, self.real_B, self.G_AB, self.G_BA = real_A, real_B, G_AB, G_BA
         self._joins_idt_A, self._joins_idt_B = (joined and asked for asked in identity)
         self._made: dict[str, list[Tensor]] = {}
@@ -98,32 +117,38 @@ class Generators(nn.Module):
     def __init__(self, networks: nn.ModuleDict, config: CycleGANConfig):
         super().__init__()
         self.G_AB, self.G_BA = networks["G_AB"], networks["G_BA"]
-        D_A, D_B, mode = networks["D_A"], networks["D_B"], config.gan_mode
+        mode = config.gan_mode
         self._passes_on = [fake for _, fake in _judged(config).values()]
         weight_idt_A = config.lambda_cycle_A * config.lambda_identity
         weight_idt_B = config.lambda_cycle_B * config.lambda_identity
         self._identity = (bool(weight_idt_A), bool(weight_idt_B))
         self._joined = config.generator.norm != "batch"
+        policy = config.diff_augment
         # The discriminators are referenced only in these functions, because this module does not train them.
 
-        def cycle_loss(domain: str, rec: Tensor) -> Tensor:
-            return generator_gan_loss(networks[f"D_cycle_{domain}"](rec), mode)
+        def gan_loss(name: str, made: Tensor, cycle: Cycle) -> Tensor:
+            seen = augment(made, cycle.given[_numbers("G", name)], policy) if policy else made
+            return generator_gan_loss(networks[f"D_{name}"](seen), mode)
 
+        ramp: Callable[[Cycle], Tensor] | None = None
+        if config.cycle_ramp_images:
+            ramp = lambda x: x.given["cycle_factor"]  # noqa: E731
         self._terms = (
-            Term("G_AB", config.lambda_GAN_AB, lambda x: generator_gan_loss(D_B(x.fake_B), mode)),
-            Term("G_BA", config.lambda_GAN_BA, lambda x: generator_gan_loss(D_A(x.fake_A), mode)),
-            Term("cycle_A", config.lambda_cycle_A, lambda x: l1(x.rec_A, x.real_A)),
-            Term("cycle_B", config.lambda_cycle_B, lambda x: l1(x.rec_B, x.real_B)),
-            Term("idt_A", weight_idt_A, lambda x: l1(x.idt_A, x.real_A)),
-            Term("idt_B", weight_idt_B, lambda x: l1(x.idt_B, x.real_B)),
-            Term("GAN_cycle_A", config.lambda_GAN_cycle, lambda x: cycle_loss("A", x.rec_A)),
-            Term("GAN_cycle_B", config.lambda_GAN_cycle, lambda x: cycle_loss("B", x.rec_B)),
-            Term("pair_A", config.lambda_pair, lambda x: l1(x.G_BA(x.pair_B), x.pair_A)),
-            Term("pair_B", config.lambda_pair, lambda x: l1(x.G_AB(x.pair_A), x.pair_B)),
+            Term("G_AB", config.lambda_GAN_AB, lambda x: gan_loss("B", x.fake_B, x)),
+            Term("G_BA", config.lambda_GAN_BA, lambda x: gan_loss("A", x.fake_A, x)),
+            Term("cycle_A", config.lambda_cycle_A, lambda x: l1(x.rec_A, x.real_A), ramp),
+            Term("cycle_B", config.lambda_cycle_B, lambda x: l1(x.rec_B, x.real_B), ramp),
+            Term("idt_A", weight_idt_A, lambda x: l1(x.idt_A, x.real_A), ramp),
+            Term("idt_B", weight_idt_B, lambda x: l1(x.idt_B, x.real_B), ramp),
+            Term("GAN_cycle_A", config.lambda_GAN_cycle, lambda x: gan_loss("cycle_A", x.rec_A, x)),
+            Term("GAN_cycle_B", config.lambda_GAN_cycle, lambda x: gan_loss("cycle_B", x.rec_B, x)),
+            Term("pair_A", config.lambda_pair, lambda x: l1(x.G_BA(x.given["pair_B"]), x.given["pair_A"])),
+            Term("pair_B", config.lambda_pair, lambda x: l1(x.G_AB(x.given["pair_A"]), x.given["pair_B"])),
         )
 
-    def forward(self, real_A: Tensor, real_B: Tensor, **pair: Tensor) -> PlayerOutput:
-        cycle = Cycle(real_A, real_B, self.G_AB, self.G_BA, self._identity, self._joined, **pair)
+    def forward(self, real_A: Tensor, real_B: Tensor, **given: Tensor) -> PlayerOutput:
+        """Takes what `Cycle.given` has too."""
+        cycle = Cycle(real_A, real_B, self.G_AB, self.G_BA, self._identity, self._joined, given)
         loss, values = weighted_sum(self._terms, cycle)
         return PlayerOutput(loss, values, {name: getattr(cycle, name).detach() for name in self._passes_on})
 
@@ -135,18 +160,20 @@ class Discriminators(nn.Module):
         super().__init__()
         self.mode: GanMode = config.gan_mode
         self.scale = config.lambda_critic if self.mode == "wgangp" else 0.5
-        self.lambda_gp = config.lambda_gp if self.mode == "wgangp" else 0.0
+        self._penalty, self._penalised = config.penalty, config.gradient_penalty.at
         self._joined = config.discriminator.norm != "batch"
-        self._judged = _judged(config)
+        self._judged, self._policy = _judged(config), config.diff_augment
         self.networks = nn.ModuleDict({name: networks[f"D_{name}"] for name in self._judged})
 
     def forward(self, **images: Tensor) -> PlayerOutput:
         terms: list[Term] = []
         for name, D in self.networks.items():
-            real, fake = self._judged[name]
-            both = images[real], images[fake]
+            both = [images[image] for image in self._judged[name]]
+            if self._policy:
+                numbers = (images[_numbers(kind, name)] for kind in ("real", "fake"))
+                both = [augment(x, one, self._policy) for x, one in zip(both, numbers, strict=True)]
             terms.append(Term(f"D_{name}", 1.0, lambda _, D=D, both=both: self._loss(D, *both)))
-            terms.append(Term(f"gp_{name}", self.lambda_gp, lambda _, D=D, both=both: _penalty(D, *both)))
+            terms.append(Term(f"gp_{name}", self._penalty, lambda _, D=D, both=both: self._gradient_penalty(D, *both)))
         loss, values = weighted_sum(terms, images)
         return PlayerOutput(loss, values, {})
 
@@ -154,10 +181,17 @@ class Discriminators(nn.Module):
         logits_real, logits_fake = _together(D, [real, fake]) if self._joined else (D(real), D(fake))
         return discriminator_gan_loss(logits_real, logits_fake, self.mode, self.scale)
 
-
-def _penalty(D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    with torch.autocast(real.device.type, enabled=False):
-        return gradient_penalty(D, real, fake.to(real.dtype))
+    def _gradient_penalty(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        assert isinstance(D, Discriminator)
+        fake, device = fake.to(real.dtype), real.device.type
+        # Layer by layer also where the rest runs fused, and not in bf16.
+        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+            if self._penalised == "none":
+                return gradient_penalty(D.layer_by_layer, mixed(real, fake))
+            if self._penalised == "mix":
+                return zero_centred_penalty(D.layer_by_layer, mixed(real, fake))
+            points = {"real": (real,), "fake": (fake,), "both": (real, fake)}[self._penalised]
+            return torch.stack([zero_centred_penalty(D.layer_by_layer, x) for x in points]).sum()
 
 
 def _judged(config: CycleGANConfig) -> dict[str, tuple[str, str]]:
@@ -167,6 +201,21 @@ def _judged(config: CycleGANConfig) -> dict[str, tuple[str, str]]:
     if config.lambda_GAN_cycle:
         judged |= {f"cycle_{domain}": (f"real_{domain}", f"rec_{domain}") for domain in "AB"}
     return judged
+
+
+def _numbers(use: str, judged: str) -> str:
+    """The name of the random numbers of DiffAugment for the images that the discriminator D_`judged` gets: `real` and
+    `fake` ones in its own update, generated ones in that of `G`.
+    """
+    return f"augment_{use}_{judged}"
+
+
+def _cycle_factor(config: CycleGANConfig, nimg: int) -> Images:
+    """The factor of the cycle weights after `nimg` images: from 1 to `lambda_cycle_end` in a straight line."""
+    done = min(1.0, nimg / config.cycle_ramp_images)
+    return {
+        "cycle_factor": torch.tensor(1.0 + done * (config.lambda_cycle_end - 1.0), dtype=torch.float64, device="cpu")
+    }
 
 
 class CycleGAN:
@@ -195,10 +244,22 @@ class CycleGAN:
         judged = _judged(config)
         generators = Generators(self.networks, config)
         opponents = tuple(network for name, network in self.networks.items() if name.startswith("D_"))
-        seen = pick("real_A", "real_B", *(("pair_A", "pair_B") if config.lambda_pair else ()))
-        players = [Player("G", "generator", generators, seen, opponents=opponents)]
+        uses = ("G", "real", "fake") if config.diff_augment else ()
+        numbers = {use: [_numbers(use, name) for name in judged] for use in uses}
+        seen = pick(
+            *("real_A", "real_B"),
+            *(("pair_A", "pair_B") if config.lambda_pair else ()),
+            *(("cycle_factor",) if config.cycle_ramp_images else ()),
+            *numbers.get("G", ()),
+        )
+        weigh = partial(_cycle_factor, config) if config.cycle_ramp_images else constant
+        # For both players, so that they do not draw the same.
+        choose = draw_numbers([name for names in numbers.values() for name in names]) if numbers else nothing_chosen
+        generator = Player("G", "generator", generators, seen, choose=choose, weigh=weigh, opponents=opponents)
+        players = [generator]
         if judged:
-            seen = pick(*(image for both in judged.values() for image in both))
+            needed = [image for both in judged.values() for image in both]
+            seen = pick(*needed, *numbers.get("real", ()), *numbers.get("fake", ()))
             discriminators = Discriminators(self.networks, config)
             draw = partial(self.history.draw, keys=[domain for domain in "AB" if domain in judged])
             players.append(Player("D", "discriminator", discriminators, seen, recall=self.history.recall, draw=draw))

@@ -12,6 +12,21 @@ if TYPE_CHECKING:
     from cyclegan_dist.methods.cyclegan import CycleGAN
 
 Weight = Annotated[float, Ge(0)]
+Augmentation = Literal["colour", "translation", "cutout"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientPenaltyConfig:
+    """Zero-centred gradient penalty of the discriminators, in every update (Mescheder et al. 2018, arXiv 1801.04406):
+    the squared length of the gradient of the sum of an image's logits with respect to its pixels, divided by the number
+    of logits. Reported as `gp_A` and `gp_B`, without the weight.
+    """
+
+    at: Literal["none", "real", "fake", "both", "mix"] = "none"
+    """Images where it is computed. `real`: R1. `fake`: R2, generated images as the history returns them. `both`: the
+    sum of these two (Huang et al. 2024, arXiv 2501.05441). `mix`: random points between real and generated images."""
+    weight: Annotated[float, Ge(0)] = 1.0
+    """Weight in a discriminator's loss: half of gamma in the papers, whose discriminators have a single logit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +44,11 @@ class CycleGANConfig(MethodDefaults):
     """Weight of |G_BA(G_AB(a)) - a|, the forward cycle."""
     lambda_cycle_B: Weight = 10.0
     """Weight of |G_AB(G_BA(b)) - b|, the backward cycle."""
+    cycle_ramp_images: Annotated[int, Ge(0)] = 0
+    """Images per domain, from the start of the run, over which the factor of both cycle weights, and so of the identity
+    loss, changes from 1 to lambda_cycle_end in a straight line (Wang and Lin 2024, arXiv 2408.15374). 0: it stays 1."""
+    lambda_cycle_end: Weight = 1.0
+    """Factor of the cycle weights after cycle_ramp_images; above 1, they rise."""
     lambda_identity: Weight = 0.5
     """Weight of |G_AB(b) - b| relative to lambda_cycle_B, and of |G_BA(a) - a| relative to lambda_cycle_A. 0 for label
     maps."""
@@ -46,6 +66,12 @@ class CycleGANConfig(MethodDefaults):
     lambda_critic: Annotated[float, Gt(0)] = 0.5
     """Weight of D(fake) - D(real) in a discriminator's loss of `wgangp`: 0.5 is the published code's, 1 that of
     Gulrajani et al. 2017. A run that was begun before there was this option resumes with 1."""
+    gradient_penalty: GradientPenaltyConfig = field(default_factory=GradientPenaltyConfig)
+    """Of both discriminators."""
+    diff_augment: tuple[Augmentation, ...] = ()
+    """Random changes of all images that discriminators judge, real ones and those out of the history (DiffAugment, Zhao
+    et al. 2020, arXiv 2006.10738): brightness, saturation and contrast; a move by up to an eighth of the sides; a
+    rectangle of half the sides set to 0. For small data sets."""
     pool_size: Annotated[int, Ge(0)] = 50
     """Images in the history buffer of each rank and domain. 0 shows the discriminators the newest fakes only."""
     input_nc: Annotated[int, Ge(1)] = 3
@@ -73,7 +99,11 @@ class CycleGANConfig(MethodDefaults):
         if self.double_backward and self.discriminator.norm == "batch":
             raise UsageError(
                 "the gradient penalty is defined for single images, which batch norm joins: give "
-                "method.discriminator.norm instance, or method.lambda_gp 0"
+                "method.discriminator.norm instance, or the penalty the weight 0"
+            )
+        if self.gan_mode == "wgangp" and self.lambda_gp and self.gradient_penalty.at != "none":
+            raise UsageError(
+                "wgangp has a gradient penalty already: give method.lambda_gp 0 or gradient_penalty.at none"
             )
 
     @property
@@ -117,8 +147,15 @@ class CycleGANConfig(MethodDefaults):
         return {"A": self.pool_size, "B": self.pool_size}
 
     @property
+    def penalty(self) -> float:
+        """The weight of the gradient penalty: of `gradient_penalty`, or else that of wgangp."""
+        if self.gradient_penalty.at != "none":
+            return self.gradient_penalty.weight
+        return self.lambda_gp if self.gan_mode == "wgangp" else 0.0
+
+    @property
     def double_backward(self) -> bool:
-        return self.gan_mode == "wgangp" and self.lambda_gp > 0
+        return self.penalty > 0
 
     def build(self, *, rank_seed: int) -> "CycleGAN":
         from cyclegan_dist.methods.cyclegan import CycleGAN  # loads torch

@@ -59,16 +59,40 @@ def info_nce(queries: Tensor, keys: Tensor, tau: float) -> Tensor:
     return -F.log_softmax(logits, dim=2).diagonal(dim1=1, dim2=2).mean()
 
 
-def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """(|dD/dx| - 1)^2 at random points between real and fake images (Gulrajani et al. 2017, Eq. 3).
+def mixed(real: Tensor, fake: Tensor) -> Tensor:
+    """A random point between each real and the fake image at its place in the batch, both N x C x H x W."""
+    share = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)
+    return share * real + (1 - share) * fake
+
+
+def gradient_penalty(discriminator: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """(|dD/dx| - 1)^2, the mean over images (Gulrajani et al. 2017, Eq. 3, at `mixed` images). D is the sum of an
+    image's logits.
 
     Args:
-        discriminator: a discriminator.
-        real: N x C x H x W.
-        fake: the same shape, detached.
+        discriminator: layers that can be differentiated twice.
+        images: N x C x H x W.
     """
-    share = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)
-    between = (share * real + (1 - share) * fake).requires_grad_()
-    (slope,) = torch.autograd.grad(_full(discriminator(between)).sum(), between, create_graph=True)
+    slope, _ = _slope(discriminator, images)
     length = cast(Tensor, slope.flatten(1).norm(dim=1))  # pyright: ignore[reportUnknownMemberType]
     return (length - 1).square().mean()
+
+
+def zero_centred_penalty(discriminator: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """|dD/dx|^2 / P, the mean over images (Mescheder et al. 2018, arXiv 1801.04406, Eq. 9 without gamma / 2). D is the
+    sum of an image's P logits: the quotient does not grow with the image.
+
+    Args:
+        discriminator: layers that can be differentiated twice.
+        images: N x C x H x W, detached.
+    """
+    slope, logits = _slope(discriminator, images)
+    return slope.square().sum() / logits.numel()
+
+
+def _slope(discriminator: Callable[[Tensor], Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient of the sum of all logits, which can be differentiated itself, and the logits."""
+    images = images.detach().requires_grad_()
+    logits = _full(discriminator(images))
+    (slope,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return slope, logits

@@ -7,6 +7,7 @@ from cyclegan_dist.networks.coupled import CoupledGenerator
 from cyclegan_dist.networks.discriminator import PatchDiscriminator, PixelDiscriminator
 from cyclegan_dist.networks.init import init_weights
 from cyclegan_dist.networks.resnet import ResnetGenerator
+from cyclegan_dist.networks.spectral import start_iteration
 from cyclegan_dist.networks.unet import UnetGenerator
 
 Generator = ResnetGenerator | UnetGenerator | CoupledGenerator
@@ -27,6 +28,7 @@ def build_discriminator(in_channels: int, config: DiscriminatorConfig, init: Ini
     """A discriminator of `in_channels` with weights drawn from torch's global random generator."""
     network = {"patch": PatchDiscriminator, "pixel": PixelDiscriminator}[config.arch](in_channels, config)
     init_weights(network, init)
+    start_iteration(network)
     return network
 
 

@@ -81,6 +81,10 @@ class DiscriminatorConfig:
     """Strided layers of `patch`; 3 gives the 70x70 receptive field of the paper."""
     norm: Norm = "instance"
     """As `norm` of the generators."""
+    spectral_norm: bool = False
+    """Each convolution's weight is divided by an estimate of its largest singular value, with one power iteration in
+    each update (Miyato et al. 2018). An instance norm cancels the scale of the convolution before it: only with `norm`
+    none does this bound the slope of the whole discriminator."""
 
     @property
     def smallest_side(self) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cyclegan_dist.networks.config import DiscriminatorConfig
 from cyclegan_dist.networks.norm import has_bias, norm_layer
+from cyclegan_dist.networks.spectral import SpectralConv2d
 
 
 class PatchDiscriminator(nn.Module):
@@ -18,20 +19,24 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, in_channels: int, config: DiscriminatorConfig):
         super().__init__()
         self.run: Callable[..., Tensor] = nn.Module.__call__  # replaced by use_fused_layers
-        ndf, n = config.ndf, config.n_layers_D
+        ndf, n, conv = config.ndf, config.n_layers_D, _convolution(config)
         width = [ndf * min(2**i, 8) for i in range(n + 1)]
-        layers: list[nn.Module] = [nn.Conv2d(in_channels, ndf, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [conv(in_channels, ndf, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for i in range(1, n + 1):
             stride = 2 if i < n else 1
             layers += [
-                nn.Conv2d(width[i - 1], width[i], 4, stride=stride, padding=1, bias=has_bias(config.norm)),
+                conv(width[i - 1], width[i], 4, stride=stride, padding=1, bias=has_bias(config.norm)),
                 norm_layer(config.norm, width[i]),
                 nn.LeakyReLU(0.2),
             ]
-        self.model = nn.Sequential(*layers, nn.Conv2d(width[n], 1, 4, stride=1, padding=1))
+        self.model = nn.Sequential(*layers, conv(width[n], 1, 4, stride=1, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.run(self.model, x)
+
+    def layer_by_layer(self, x: Tensor) -> Tensor:
+        """As `forward`, by layers that can be differentiated twice."""
+        return self.model(x)
 
 
 class PixelDiscriminator(nn.Module):
@@ -40,18 +45,26 @@ class PixelDiscriminator(nn.Module):
     def __init__(self, in_channels: int, config: DiscriminatorConfig):
         super().__init__()
         self.run: Callable[..., Tensor] = nn.Module.__call__  # replaced by use_fused_layers
-        ndf, bias = config.ndf, has_bias(config.norm)
+        ndf, bias, conv = config.ndf, has_bias(config.norm), _convolution(config)
         self.model = nn.Sequential(
-            nn.Conv2d(in_channels, ndf, 1),
+            conv(in_channels, ndf, 1),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(ndf, 2 * ndf, 1, bias=bias),
+            conv(ndf, 2 * ndf, 1, bias=bias),
             norm_layer(config.norm, 2 * ndf),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * ndf, 1, 1, bias=bias),
+            conv(2 * ndf, 1, 1, bias=bias),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.run(self.model, x)
+
+    def layer_by_layer(self, x: Tensor) -> Tensor:
+        """As `forward`, by layers that can be differentiated twice."""
+        return self.model(x)
+
+
+def _convolution(config: DiscriminatorConfig) -> type[nn.Conv2d] | type[SpectralConv2d]:
+    return SpectralConv2d if config.spectral_norm else nn.Conv2d
 
 
 def receptive_field(network: nn.Module) -> int:

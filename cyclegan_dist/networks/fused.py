@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from cyclegan_dist.networks.build import Discriminator, Generator
 from cyclegan_dist.networks.resnet import ResidualBlock
+from cyclegan_dist.networks.spectral import SpectralConv2d
 
 DEVICES = {"cuda"}  # types of device that the kernels run on
 DTYPES = {torch.float32, torch.bfloat16, torch.float16}
@@ -124,7 +125,8 @@ def _convolve(conv: Conv, x: Tensor, columns: int, queue: Queue) -> Tensor:
     from cyclegan_dist.networks import pad_ops
 
     normed = bool(queue) and isinstance(queue[0], nn.InstanceNorm2d)
-    weight, bias = conv.weight, None if normed else conv.bias
+    weight = conv.normalised_weight() if isinstance(conv, SpectralConv2d) else conv.weight
+    bias = None if normed else conv.bias
     if columns > 1:  # N x (columns * channels) x H x 1: in channels_last, a view
         weight = weight.permute(0, 3, 1, 2).flatten(1, 2).unsqueeze(3)
     elif conv.in_channels % WIDTH and x.shape[1] == conv.in_channels:

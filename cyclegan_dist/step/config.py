@@ -28,6 +28,10 @@ class OptimConfig:
     """Adam's first decay rate."""
     beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
     """Adam's second decay rate."""
+    beta1_D: Annotated[float, Ge(-1), Lt(1)] = -1.0
+    """Adam's first decay rate for discriminators, from 0 on. -1: beta1."""
+    beta2_D: Annotated[float, Ge(-1), Lt(1)] = -1.0
+    """Adam's second decay rate for discriminators, from 0 on. -1: beta2."""
     fast: Literal["auto", "on", "off"] = "auto"
     """Fused layers in N x H x W x C layout, and the whole update as one CUDA graph. `auto`: on a GPU. Losses stay the
     same but for rounding. A gradient that is not finite is noticed when losses are logged or something is saved; no
@@ -36,8 +40,22 @@ class OptimConfig:
     """`bf16`: autocast, weights and losses stay fp32. `fp64`: everything in double, to compare runs. `auto`: bf16 where
     the processors or GPUs of all ranks have instructions for it, else fp32; chosen once for a run, before its first
     step."""
-    ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Decay per update of the averaged generators, which snapshots then hold. 0: none."""
+    ema_half_life_images: Annotated[float, Ge(0)] = 0.0
+    """Half-life, in images per domain, of the moving average of the generators, which snapshots then hold. 0: none."""
+    ema_ramp: Annotated[float, Ge(0)] = 0.05
+    """Maximum of that half-life relative to the images averaged so far, so that the random start does not stay in the
+    average; 0.05 is that of Karras et al. 2020 (arXiv 2006.06676, `ema_rampup`). 0: no maximum."""
+
+    def __post_init__(self) -> None:
+        for name, beta in (("beta1_D", self.beta1_D), ("beta2_D", self.beta2_D)):
+            if -1 < beta < 0:
+                raise UsageError(f"optim.{name} {beta}: give at least 0, or -1 for the generators' value")
+
+    def betas(self, role: Literal["generator", "discriminator"]) -> tuple[float, float]:
+        """Adam's decay rates for players of this role."""
+        both = (self.beta1, self.beta1_D), (self.beta2, self.beta2_D)
+        first, second = (own if role == "discriminator" and own >= 0 else beta for beta, own in both)
+        return first, second
 
     def is_fast(self, device: str) -> bool:
         """Whether `fast` is on, for a device of this type (`cpu` or `cuda`)."""

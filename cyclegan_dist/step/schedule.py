@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from cyclegan_dist.errors import UsageError
 from cyclegan_dist.networks.bounds import Ge, Gt
 
 
@@ -24,31 +25,44 @@ class ScheduleConfig:
     """Further epochs, over which `linear` falls to zero."""
     step_epochs: Annotated[int, Gt(0)] = 50
     """Epochs between two falls of `step`."""
-    timing: Literal["end", "start"] = "end"
+    timing: Literal["end", "start", "image"] = "end"
     """When the rate changes. `end`: after an epoch, as in the published code before 2020. `start`: before it, as there
     since: everything falls one epoch earlier, and the last epoch of `linear` and `cosine` has rate 0. `plateau` follows
-    the loss of past epochs, and is the same in both."""
+    the loss of past epochs, and is the same in both. `image`: in each update, by the images seen; `linear` and `cosine`
+    only, which fall to zero at the end of the run."""
+
+    def __post_init__(self) -> None:
+        if self.timing == "image" and self.policy not in ("linear", "cosine"):
+            raise UsageError(f"schedule.timing image: give schedule.policy linear or cosine, not {self.policy}")
 
     @property
     def total_epochs(self) -> int:
         return self.n_epochs + self.n_epochs_decay
 
 
-def learning_rate_factor(config: ScheduleConfig, epoch: int) -> float:
-    """Factor of the learning rate in `epoch` (0-based); 1 for `plateau`, whose factor depends on losses.
+def learning_rate_factor(config: ScheduleConfig, epochs: float) -> float:
+    """Factor of the learning rate after so many epochs; 1 for `plateau`, whose factor depends on losses.
 
     `linear` is the reference implementation's 1 - max(0, epoch + 1 - n_epochs) / (n_epochs_decay + 1). Its cosine
     increases again after n_epochs; this one reaches zero at the end of the run. With `timing` start, an epoch has the
-    factor that the next one would have.
+    factor that the next one would have. With `image` the current epoch counts as far as it is done, otherwise complete
+    ones count.
     """
-    epoch += config.timing == "start"
+    if config.timing == "image":
+        share = max(0.0, epochs - config.n_epochs) / max(1, config.n_epochs_decay)
+        return max(0.0, 1.0 - share if config.policy == "linear" else _cosine(epochs, config))
+    epoch = math.floor(epochs) + (config.timing == "start")
     if config.policy == "linear":
         return 1.0 - max(0, epoch + 1 - config.n_epochs) / (config.n_epochs_decay + 1)
     if config.policy == "step":
         return 0.1 ** (epoch // config.step_epochs)
     if config.policy == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * epoch / max(1, config.total_epochs)))
+        return _cosine(epoch, config)
     return 1.0
+
+
+def _cosine(epochs: float, config: ScheduleConfig) -> float:
+    return 0.5 * (1 + math.cos(math.pi * epochs / max(1, config.total_epochs)))
 
 
 class Schedule:
@@ -64,11 +78,11 @@ class Schedule:
         """Whether the policy needs `observe`."""
         return self._plateau is not None
 
-    def factor(self, epoch: int) -> float:
-        """The factor for `epoch` (0-based)."""
+    def factor(self, epochs: float) -> float:
+        """The factor after so many epochs, whole ones and a part of the current one."""
         if self._plateau is not None:
             return float(self._plateau.optimizer.param_groups[0]["lr"])
-        return learning_rate_factor(self.config, epoch)
+        return learning_rate_factor(self.config, epochs)
 
     def observe(self, generator_loss: float, *, ends_epoch: bool) -> None:
         """Add one step's generator loss, averaged over all ranks. `plateau` uses the mean of the epoch."""

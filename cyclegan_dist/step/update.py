@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cyclegan_dist.methods.contract import Images, Method, Player
 from cyclegan_dist.networks.fused import use_fused_layers
+from cyclegan_dist.networks.spectral import iterate_power
 from cyclegan_dist.step.average import MovingAverage
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
@@ -56,7 +57,10 @@ class Step:
         # All gradients of a group are computed before any of its weights changes.
         self._groups = [self._parts] if method.updates == "together" else [[part] for part in self._parts]
         # After wrapping, which makes the weights of all ranks equal.
-        self._average = MovingAverage(method.translators, config.ema_decay) if config.ema_decay else None
+        self._average: MovingAverage | None = None
+        if config.ema_half_life_images:
+            half_life, ramp = config.ema_half_life_images, config.ema_ramp
+            self._average = MovingAverage(method.translators, half_life=half_life, ramp=ramp, batch=config.batch_size)
         self._rehearsed = False
         self._flag: FiniteFlag | None = None
         if self.fast:
@@ -67,7 +71,7 @@ class Step:
 
     @property
     def translators(self) -> dict[str, nn.Module]:
-        """The network of each direction for use after training: the moving average if ema_decay is set."""
+        """The network of each direction for use after training: the moving average if there is one."""
         return dict(self.method.translators) if self._average is None else self._average.translators
 
     def learning_rates(self, lr: float) -> dict[str, float]:
@@ -77,13 +81,16 @@ class Step:
             for part in self._parts
         }
 
-    def __call__(self, micro_batches: Sequence[Mapping[str, Tensor]], lr: float, seed: int = 0) -> dict[str, Tensor]:
+    def __call__(
+        self, micro_batches: Sequence[Mapping[str, Tensor]], lr: float, seed: int = 0, nimg: int = 0
+    ) -> dict[str, Tensor]:
         """Update every player once.
 
         Args:
             micro_batches: `real_A` and `real_B` of each micro-batch, n x C x H x W in [-1, 1], on the world's device.
             lr: learning rate of generators in this step; that of discriminators is proportional, see `optim.lr_D`.
             seed: of the choices of `Player.choose`: another one in each step, and the same on all ranks.
+            nimg: images per domain that the run has seen, for `Player.weigh`.
 
         Returns:
             This rank's unweighted terms and, under the player's name, their weighted sum: detached scalars on the
@@ -93,9 +100,11 @@ class Step:
             NonFiniteError: on all ranks, before the weights of the player with that gradient change. With `fast`,
                 `check` raises it instead.
         """
-        batches = self._with_choices(micro_batches, seed)
+        batches = self._with_choices(micro_batches, seed, nimg)
         for part in self._parts:
             part.set_learning_rate(self.learning_rates(lr)[part.player.name])
+        if self._average is not None:
+            self._average.begin()
         if self._graph is not None and not self._graph.fits(batches):
             self._graph = None  # images of several sizes: from here on without static buffers
             torch.backends.cudnn.benchmark = False  # which would measure all algorithms for each size
@@ -107,10 +116,8 @@ class Step:
                 self._rehearse(batches)
             for action in self._update(batches, values):
                 action()
-        if self._flag is not None:  # counts of the host, which a graph cannot contain
+        if self._flag is not None:  # a count of the host, which a graph cannot contain
             self._flag.count()
-            if self._average is not None:
-                self._average.count()
         return values
 
     def check(self) -> None:
@@ -127,12 +134,12 @@ class Step:
         """Free the recorded graphs. With NCCL, leaving the group of ranks waits until no graph contains its work."""
         self._graph = None
 
-    def _with_choices(self, micro_batches: Sequence[Mapping[str, Tensor]], seed: int) -> list[Images]:
-        """The micro-batches with the random choices that all ranks make alike."""
+    def _with_choices(self, micro_batches: Sequence[Mapping[str, Tensor]], seed: int, nimg: int) -> list[Images]:
+        """The micro-batches with the random choices and the weights that are the same on all ranks."""
         batches: list[Images] = [dict(images) for images in micro_batches]
         first = self.world.rank * sum(len(images["real_A"]) for images in batches)
         for images in batches:
-            chosen = [part.player.choose(images, seed, first) for part in self._parts]
+            chosen = [part.player.choose(images, seed, first) | part.player.weigh(nimg) for part in self._parts]
             first += len(images["real_A"])
             for one in chosen:
                 images |= {name: x.to(self.world.device, non_blocking=True) for name, x in one.items()}
@@ -154,6 +161,8 @@ class Step:
             exchanging = [part for part in group if part.exchange is not None]
             for part in group:
                 inputs = yield from self._inputs(part, batches)
+                if part.trains:
+                    iterate_power(part.player.module)
                 values |= self._differentiate(part, [part.player.recall(images) for images in inputs], batches)
                 yield from self._average_gradients(part, exchanging)
             # Finite check, before any weight changes.
@@ -170,10 +179,8 @@ class Step:
                 if part.trains:
                     part.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
         # Moving average of the translators.
-        if self._average is not None and self._flag is None:
-            self._average.update()
-        elif self._average is not None and self._flag is not None:
-            self._average.update_unless(self._flag.found)
+        if self._average is not None:
+            self._average.update(None if self._flag is None else self._flag.found)
         if self._flag is not None:
             self._flag.end(values)
 
@@ -254,7 +261,7 @@ class Step:
         module, config, world = player.module, self.config, self.world
         # Named parameters put the names into the optimizer's state, so that a checkpoint shows which moment belongs to
         # which weight.
-        parameters, betas = module.named_parameters(), (config.beta1, config.beta2)
+        parameters, betas = module.named_parameters(), config.betas(player.role)
         on_gpu = world.device.type == "cuda"
         fast: dict[str, Any] = {"fused": True, "capturable": on_gpu} if self.fast else {}
         optimizer = torch.optim.Adam(parameters, lr=config.lr, betas=betas, **fast)

@@ -270,7 +270,7 @@ def _resolved(config: Config, world: World, journal: Journal | None) -> Config:
     if fast and (config.method.double_backward or config.method.batch_norm):
         fast = False
         if journal is not None:
-            why = "gan_mode wgangp differentiates gradients, which the fused layers cannot do"
+            why = "a gradient penalty differentiates gradients, which the fused layers cannot do"
             journal.message(f"optim.fast is off: {'norm batch runs without it' if config.method.batch_norm else why}")
     precision = _precision(config, world, journal) if config.optim.precision == "auto" else config.optim.precision
     optim = dataclasses.replace(config.optim, fast="on" if fast else "off", precision=precision)

@@ -145,12 +145,13 @@ def advance(parts: Parts, at: Progress, loader: Loader) -> Progress:
 
     # Update every player. The seed makes dropout and gradient penalty independent of earlier steps.
     torch.manual_seed(parts.seed(at.nimg))
-    lr = config.optim.learning_rate() * parts.schedule.factor(at.schedule_epoch)
+    lr = config.optim.learning_rate() * parts.schedule.factor(at.schedule_epochs)
     where = (world.device, parts.step.dtype, parts.step.memory_format)
     place = f"rank {world.rank}, step {at.step + 1}"
     try:
         with memory_errors(place, images=parts.micro_batch, size=config.data.crop_size):
-            losses = parts.step([batch.images(*where) for batch in micro_batches], lr, parts.common_seed(at.nimg))
+            images = [batch.images(*where) for batch in micro_batches]
+            losses = parts.step(images, lr, parts.common_seed(at.nimg), at.nimg)
     except NonFiniteError as error:
         raise NonFiniteError(_describe(error, parts)) from None
 

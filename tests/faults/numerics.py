@@ -163,7 +163,7 @@ def without(state: list[Any], item: str) -> list[Any]:
     "each loss changes the result; global random generators do not matter",
 )
 def every_item(stage: Stage) -> Measured:
-    options = {"optim__ema_decay": 0.9, "schedule__policy": "plateau", "method__generator__dropout": True}
+    options = {"optim__ema_half_life_images": 20.0, "schedule__policy": "plateau", "method__generator__dropout": True}
     whole, cut = stage.run(name="whole", **options), stage.run(name="cut", stop_after=14, **options)
     for config in (whole, cut):
         go(config)

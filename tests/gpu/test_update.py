@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from cyclegan_dist.methods.cyclegan_config import GradientPenaltyConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_dist.step.finite import NonFiniteError
 from tests.gpu.steps import (
@@ -58,6 +59,17 @@ def test_fast_equals_plain_in_losses_weights_and_history(device: torch.device, p
     assert len(fast.rank_state["A"]["images"]) == 3 and fast.losses[-1]["G"] != fast.losses[0]["G"]
 
 
+def test_fast_equals_plain_with_a_regularised_discriminator(device: torch.device) -> None:
+    """Spectral norm, a penalty whose gradients are differentiated, and DiffAugment: in the recorded update too."""
+    regularised = {
+        "discriminator": replace(DISCRIMINATOR, spectral_norm=True),
+        "gradient_penalty": GradientPenaltyConfig(at="both"),
+        "diff_augment": ("colour", "translation", "cutout"),
+    }
+    fast, plain = (train(build(device, method=regularised, precision="fp32", fast=on)) for on in ("on", "off"))
+    assert_alike(fast, plain, "fp32")
+
+
 def test_fast_draws_the_same_dropout(device: torch.device) -> None:
     fast, plain = (train(build(device, "pix2pix", DROPOUT, precision="fp64", fast=choice)) for choice in ("on", "off"))
     assert_alike(fast, plain, "fp64")
@@ -75,7 +87,8 @@ def test_micro_batches_equal_one_batch(device: torch.device, name: str) -> None:
 
 
 def test_fast_averages_the_same_generators(device: torch.device) -> None:
-    fast, plain = (train(build(device, precision="fp64", fast=choice, ema_decay=0.9)) for choice in ("on", "off"))
+    averaged = {"precision": "fp64", "ema_half_life_images": 20.0}
+    fast, plain = (train(build(device, fast=choice, **averaged)) for choice in ("on", "off"))
     assert float((fast.averaged - plain.averaged).abs().max()) < 1e-7
     assert float((fast.averaged - fast.weights[1][: len(fast.averaged)]).abs().max()) > LR / 2
 
@@ -101,7 +114,7 @@ def test_bf16_stays_close_to_fp32_with_weights_in_fp32(device: torch.device) -> 
 
 @pytest.mark.parametrize("good", [0, STEPS])  # in the first update, and in a replayed one
 def test_a_value_that_is_not_finite_moves_no_weight(device: torch.device, good: int) -> None:
-    step = build(device, fast="on", ema_decay=0.9)
+    step = build(device, fast="on", ema_half_life_images=20.0)
     train(step, good)
     before, averaged = weights(step), [p.clone() for p in step.translators["AB"].parameters()]
     bad = images(good, step)
@@ -118,10 +131,10 @@ def test_a_value_that_is_not_finite_moves_no_weight(device: torch.device, good: 
 
 def test_a_checkpoint_moves_to_the_device_and_back(device: torch.device) -> None:
     """Training that changes device after four updates and after eight equals training on a CPU."""
-    expected = train(build(CPU, precision="fp64", fast="off", ema_decay=0.9))
+    expected = train(build(CPU, precision="fp64", fast="off", ema_half_life_images=20.0))
     state: dict[str, Any] | None = None
     for first, where, fast in ((0, CPU, "off"), (4, device, "on"), (8, CPU, "off")):
-        step = build(where, precision="fp64", fast=fast, ema_decay=0.9)
+        step = build(where, precision="fp64", fast=fast, ema_half_life_images=20.0)
         if state is not None:
             step.load_state_dict(state["step"])
             step.method.load_rank_state([state["method"]], 0, 1)

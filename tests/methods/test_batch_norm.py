@@ -80,7 +80,7 @@ def test_pix2pix_counts_a_batch_once_although_both_players_need_its_translation(
 def test_state_and_average_hold_the_running_statistics() -> None:
     def made(seed: int) -> Step:
         torch.manual_seed(seed)
-        return Step(CycleGAN(CycleGANConfig(**SMALL)), OptimConfig(ema_decay=0.5), ALONE)  # pyright: ignore
+        return Step(CycleGAN(CycleGANConfig(**SMALL)), OptimConfig(ema_half_life_images=4.0), ALONE)  # pyright: ignore
 
     step, real = made(0), images()
     step([real], lr=2e-4)

@@ -81,3 +81,14 @@ def test_each_can_replace_the_cycle(weights: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="nothing trains G_AB"):
         CycleGANConfig(**SMALL, **alone)
     CycleGANConfig(**SMALL, **alone, **weights)
+
+
+@pytest.mark.parametrize(("nimg", "factor"), [(0, 1.0), (30, 0.7), (100, 0.0), (150, 0.0)])
+def test_the_factor_of_the_cycle_weights_changes_in_a_straight_line(nimg: int, factor: float) -> None:
+    torch.manual_seed(0)
+    config = CycleGANConfig(**SMALL, cycle_ramp_images=100, lambda_cycle_end=0.0)
+    update = Step(config.build(rank_seed=0), OptimConfig(precision="fp64"), World(0, 1, torch.device("cpu")))
+    losses = update([images("real_A", "real_B")], lr=2e-4, nimg=nimg)
+    cycle = losses["cycle_A"] + losses["cycle_B"] + 0.5 * (losses["idt_A"] + losses["idt_B"])
+    expected = losses["G_AB"] + losses["G_BA"] + factor * 10 * cycle
+    assert torch.allclose(losses["G"], expected, rtol=1e-12)

@@ -7,7 +7,7 @@ from torch import Tensor
 from cyclegan_dist.methods import cyclegan
 from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
-from cyclegan_dist.methods.losses import gradient_penalty
+from cyclegan_dist.methods.losses import gradient_penalty, mixed
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 
 
@@ -34,7 +34,7 @@ def test_the_critics_loss_is_halved_and_the_penalty_a_term_of_its_own(monkeypatc
     for domain in "AB":
         D, real, fake = method.networks[f"D_{domain}"], images[f"real_{domain}"], images[f"fake_{domain}"]
         assert values[f"D_{domain}"].item() == pytest.approx(scale * (D(fake).mean() - D(real).mean()).item(), rel=1e-4)
-        assert values[f"gp_{domain}"].item() == pytest.approx(gradient_penalty(D, real, fake).item(), rel=1e-6)
+        assert values[f"gp_{domain}"].item() == pytest.approx(gradient_penalty(D, mixed(real, fake)).item(), rel=1e-6)
     whole = values["D_A"] + values["D_B"] + 10 * (values["gp_A"] + values["gp_B"])
     assert values["D"].item() == pytest.approx(whole.item(), rel=1e-6)
 

@@ -22,19 +22,19 @@ def trained(**optim: float) -> Step:
 
 
 def test_a_step_begins_where_another_ended(tmp_path: Path) -> None:
-    one = trained(ema_decay=0.9)
+    one = trained(ema_half_life_images=20.0)
     sha256 = TrainingState.of_step(one.state_dict(), {"step": 1}).save(tmp_path / STATE)
     assert sha256 == file_sha256(tmp_path / STATE)
     state = TrainingState.read(tmp_path / STATE)
     assert state.facts == {"step": 1}
-    other = build(optim=OptimConfig(ema_decay=0.9), seed=7)
+    other = build(optim=OptimConfig(ema_half_life_images=20.0), seed=7)
     other.load_state_dict(state.into(other.state_dict()))
     # The learning rate is set in every step.
     assert {place.rpartition("/")[2] for place in differences(one.state_dict(), other.state_dict())} <= {"lr"}
 
 
 def test_parts_that_are_missing_stay_as_they_are() -> None:
-    one, other = trained(ema_decay=0.9), build(optim=OptimConfig(ema_decay=0.5), seed=7)
+    one, other = trained(ema_half_life_images=20.0), build(optim=OptimConfig(ema_half_life_images=4.0), seed=7)
     networks = TrainingState.of_step(one.state_dict(), {}).networks
     only = TrainingState({name: x for name, x in networks.items() if name.startswith("G_")})
     before = {name: x.clone() for name, x in other.state_dict()["networks"].items()}

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cyclegan_dist.networks import fused
 from cyclegan_dist.networks.build import build_discriminator, build_generator
 from cyclegan_dist.networks.config import CoupledConfig, DiscriminatorConfig, GeneratorConfig, InitConfig
+from cyclegan_dist.networks.spectral import start_iteration
 from tests.networks.kernels import imported, relative, values_and_gradients
 
 NHWC = torch.channels_last
@@ -40,6 +41,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int, int], bo
     "resnet, dropout": (lambda: generator(8, 3, ngf=4, n_blocks=1, dropout=True), (1, 8, 8, 8), False),
     "unet": (lambda: generator(arch="unet", ngf=2, n_downs=5, dropout=True), (1, 3, 32, 64), False),
     "patch": (lambda: discriminator(ndf=8, n_layers_D=2), (1, 3, 19, 18), False),
+    "patch, spectral norm": (lambda: discriminator(ndf=8, n_layers_D=1, spectral_norm=True), (2, 3, 9, 8), False),
     "pixel": (lambda: discriminator(arch="pixel", ndf=4), (1, 3, 7, 6), True),
 }
 
@@ -78,6 +80,7 @@ def test_values_and_gradients_equal_those_layer_by_layer_in_nhwc_only(name, monk
     network, x = make(), torch.randn(shape).contiguous(memory_format=NHWC)
     for p in network.parameters():
         nn.init.normal_(p, 0.0, 0.05)  # biases too
+    start_iteration(network)
     ours = copy.deepcopy(network)
     fused.use_fused_layers(ours)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cyclegan_dist.methods.available import METHODS
+from cyclegan_dist.methods.cyclegan_config import GradientPenaltyConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_dist.step import graph
 from cyclegan_dist.step.config import OptimConfig
@@ -20,16 +21,23 @@ ALONE = World(0, 1, torch.device("cpu"))
 STEPS = 12
 LR = 2.0**-12  # exact in fp32, in which the graph keeps it
 SMALL = {"generator": GeneratorConfig(ngf=4, n_blocks=1), "discriminator": DiscriminatorConfig(ndf=4, n_layers_D=1)}
+SPECTRAL = DiscriminatorConfig(ndf=4, n_layers_D=1, spectral_norm=True)
+REGULARISED = {
+    "discriminator": SPECTRAL,
+    "gradient_penalty": GradientPenaltyConfig(at="mix"),
+    "diff_augment": ("colour", "translation", "cutout"),
+}
+AVERAGED = {"ema_half_life_images": 20.0}
 DROPOUT = {**SMALL, "generator": GeneratorConfig(ngf=4, n_blocks=1, dropout=True)}
 
 
 def build(
-    fast: str, method: str = "cyclegan", world: World = ALONE, ema_decay: float = 0.0, precision="fp64", **options
+    fast: str, method: str = "cyclegan", world: World = ALONE, precision="fp64", optim: dict | None = None, **options
 ) -> Step:
     torch.manual_seed(0)
     small = DROPOUT if method == "pix2pix" else {"pool_size": 3, **(SMALL if method == "cyclegan" else DROPOUT)}
     networks = METHODS[method](**{**small, **options}).build(rank_seed=world.rank)
-    return Step(networks, OptimConfig(precision=precision, fast=fast, ema_decay=ema_decay), world)
+    return Step(networks, OptimConfig(precision=precision, fast=fast, **(optim or {})), world)
 
 
 @pytest.fixture(params=[False, True], ids=["static", "recorded"])
@@ -52,7 +60,7 @@ def train(step: Step, first: int = 0, last: int = STEPS, **images) -> list[dict[
     losses = list[dict[str, Tensor]]()
     for number in range(first, last):
         torch.manual_seed(number)
-        losses.append(step(batch(number, **images), lr=LR * (1 + number % 3)))
+        losses.append(step(batch(number, **images), lr=LR * (1 + number % 3), seed=number, nimg=4 * number))
     step.check()
     # Read at the end: a later update must not overwrite them.
     return [{name: float(value) for name, value in values.items()} for values in losses]
@@ -70,14 +78,16 @@ def weights(step: Step) -> Tensor:
 
 CASES = [
     {},
-    {"ema_decay": 0.9},
+    {"optim": AVERAGED},
     {"method": "pix2pix"},
-    {"method": "pix2pix", "ema_decay": 0.9},
+    {"method": "pix2pix", "optim": AVERAGED},
     {"method": "bigan"},
     {"method": "feature_gan", "features_size": 16},
     {"pool_size": 0},
     {"lambda_GAN_BA": 0.0, "lambda_identity": 0.0},
     {"gan_mode": "vanilla", "generator": DROPOUT["generator"]},
+    {"cycle_ramp_images": 40, "lambda_cycle_end": 0.25},
+    REGULARISED,
 ]
 
 
@@ -131,7 +141,7 @@ def test_ranks_together_equal_one_rank(size, recorded) -> None:
     assert expected
 
 
-@pytest.mark.parametrize("case", [{}, {"method": "pix2pix", "ema_decay": 0.9}], ids=str)
+@pytest.mark.parametrize("case", [{}, {"method": "pix2pix", "optim": AVERAGED}, REGULARISED], ids=str)
 @pytest.mark.parametrize(("before", "after"), [("on", "on"), ("on", "off"), ("off", "on")])
 def test_a_resumed_run_continues_as_if_it_had_not_stopped(case, recorded, before, after) -> None:
     whole = build(before, **case)
@@ -182,7 +192,7 @@ def test_a_closed_step_has_no_recordings(monkeypatch) -> None:
 def test_after_a_non_finite_gradient_no_weight_moves_and_the_error_names_the_update(
     recorded, method, player, moved
 ) -> None:
-    step = build("on", method, ema_decay=0.9)
+    step = build("on", method, optim=AVERAGED)
     train(step, last=8)
     before = weights(step)
     state = step.state_dict()["optimizers"]["D"]["state"][0]["step"].clone()

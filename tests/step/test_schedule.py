@@ -1,9 +1,12 @@
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
+from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.schedule import Schedule, ScheduleConfig, learning_rate_factor
+from cyclegan_dist.training.hooks.progress import Progress
 
 
 def test_linear_is_the_schedule_of_the_paper() -> None:
@@ -45,6 +48,32 @@ def test_timing_start_is_what_torch_computes_when_stepped_before_each_epoch() ->
         found.append(scheduler.get_last_lr()[0])
     assert [learning_rate_factor(config, epoch) for epoch in range(5)] == pytest.approx(found)
     assert found[-1] == 0
+
+
+def test_timing_image_changes_the_rate_in_each_update_and_ends_at_zero() -> None:
+    linear, cosine = (
+        ScheduleConfig(policy=p, n_epochs=2, n_epochs_decay=4, timing="image") for p in ("linear", "cosine")
+    )
+    for thirds in range(19):  # of an epoch
+        epochs = thirds / 3
+        assert learning_rate_factor(linear, epochs) == pytest.approx(min(1, (6 - epochs) / 4))
+        assert learning_rate_factor(cosine, epochs) == pytest.approx((1 + np.cos(np.pi * epochs / 6)) / 2)
+    constant = ScheduleConfig(n_epochs=2, n_epochs_decay=0, timing="image")
+    assert learning_rate_factor(constant, 1.9) == 1
+    assert learning_rate_factor(ScheduleConfig(policy="cosine", n_epochs=2, n_epochs_decay=4), 3.9) == pytest.approx(
+        0.5
+    )
+
+
+@pytest.mark.parametrize("policy", ["step", "plateau"])
+def test_timing_image_is_refused_for_policies_that_change_by_epochs(policy) -> None:
+    with pytest.raises(UsageError, match="timing image"):
+        ScheduleConfig(policy=policy, timing="image")
+
+
+def test_progress_counts_parts_of_epochs_of_its_segment() -> None:
+    at = Progress(step=7, nimg=35, batch_size=5, epoch_size=20, total=100, segment_nimg=10)
+    assert (at.schedule_epoch, at.schedule_epochs) == (1, 1.25)
 
 
 def test_plateau_is_the_same_with_both_timings() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.cyclegan import CycleGAN
-from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig, GradientPenaltyConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
@@ -18,6 +18,9 @@ from tests.ranks import run_ranks
 
 ALONE = World(0, 1, torch.device("cpu"))
 BATCH, STEPS = 4, 10
+SPECTRAL = DiscriminatorConfig(ndf=4, n_layers_D=1, spectral_norm=True)
+ALL = ("colour", "translation", "cutout")
+REGULARISED = {"discriminator": SPECTRAL, "gradient_penalty": GradientPenaltyConfig(at="both"), "diff_augment": ALL}
 
 
 def build(world: World = ALONE, optim: OptimConfig | None = None, seed: int = 0, **method) -> Step:
@@ -51,17 +54,18 @@ def train(world: World, micro: int, **method) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("gan_mode", ["lsgan", "vanilla"])
-def test_ranks_together_equal_one_rank(size, gan_mode) -> None:
-    alone = train(ALONE, BATCH, gan_mode=gan_mode)
-    for answer in run_ranks(lambda world: train(world, BATCH // size, gan_mode=gan_mode), size):
+@pytest.mark.parametrize("options", [{}, {"gan_mode": "vanilla"}, REGULARISED], ids=str)
+def test_ranks_together_equal_one_rank(size, options) -> None:
+    alone = train(ALONE, BATCH, **options)
+    for answer in run_ranks(lambda world: train(world, BATCH // size, **options), size):
         assert (answer - alone).abs().max() < 1e-10
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_accumulation_equals_one_large_batch(size) -> None:
-    alone = train(ALONE, BATCH)
-    work: Callable[[World], Tensor] = lambda world: train(world, 1)  # noqa: E731
+@pytest.mark.parametrize("options", [{}, REGULARISED], ids=str)
+def test_accumulation_equals_one_large_batch(size, options) -> None:
+    alone = train(ALONE, BATCH, **options)
+    work: Callable[[World], Tensor] = lambda world: train(world, 1, **options)  # noqa: E731
     answers = run_ranks(work, size) if size > 1 else [work(ALONE)]
     for answer in answers:
         assert (answer - alone).abs().max() < 1e-10
@@ -127,7 +131,7 @@ def test_bf16_stays_close_to_fp32_and_keeps_weights_in_fp32() -> None:
     assert answers[1] == pytest.approx(answers[0], rel=0.02)
 
 
-@pytest.mark.parametrize("optim", [OptimConfig(), OptimConfig(ema_decay=0.9)])
+@pytest.mark.parametrize("optim", [OptimConfig(), OptimConfig(ema_half_life_images=20.0)])
 def test_a_step_stays_on_the_networks_device_and_reads_one_value_from_it(optim, monkeypatch) -> None:
     """Each read from a GPU synchronises with it. On the meta device, other reads and tensors of other devices are
     errors.
@@ -150,18 +154,6 @@ def test_a_step_stays_on_the_networks_device_and_reads_one_value_from_it(optim, 
     assert {value.device.type for value in losses.values()} == {"meta"}
 
 
-def test_translators_are_the_moving_average_of_the_generators() -> None:
-    step = build(optim=OptimConfig(precision="fp64", ema_decay=0.9))
-    a, b = batch(0)
-    weight = lambda translators: translators["AB"].model[1].weight.detach().clone()  # noqa: E731
-    step([{"real_A": a, "real_B": b}], lr=2e-4)
-    first = weight(step.method.translators)
-    assert torch.equal(weight(step.translators), first)  # the first average is the first value
-    step([{"real_A": a, "real_B": b}], lr=2e-4)
-    second = weight(step.method.translators)
-    assert torch.allclose(weight(step.translators), 0.9 * first + 0.1 * second, atol=1e-12)
-
-
 def test_the_optimizer_state_contains_parameter_names() -> None:
     step = build()
     a, b = batch(0)
@@ -180,3 +172,12 @@ def test_uneven_shares_are_refused(batch_size, micro, ranks) -> None:
 def test_learning_rate_scaling() -> None:
     rates = [OptimConfig(batch_size=4, lr=1.0, lr_scaling=s).learning_rate() for s in ("none", "sqrt", "linear")]
     assert rates == [1, 2, 4]
+
+
+@pytest.mark.parametrize("fast", ["on", "off"])
+def test_each_player_has_its_own_decay_rates(fast) -> None:
+    step = build(optim=OptimConfig(beta1=0.4, beta2=0.8, beta1_D=0.0, fast=fast))
+    betas = {name: one["param_groups"][0]["betas"] for name, one in step.state_dict()["optimizers"].items()}
+    assert betas == {"G": (0.4, 0.8), "D": (0.0, 0.8)}
+    with pytest.raises(UsageError, match=r"optim.beta2_D -0.5"):
+        OptimConfig(beta2_D=-0.5)

@@ -20,7 +20,7 @@ from tests.training.trainings import differences, final_state, go, go_on, record
 
 MakeRun = Callable[..., Config]
 SHORT = {"schedule__n_epochs": 1, "schedule__n_epochs_decay": 0}  # an epoch is ten images, five steps
-AVERAGED = {**SHORT, "optim__ema_decay": 0.9}
+AVERAGED = {**SHORT, "optim__ema_half_life_images": 20.0}
 
 
 def extended(config: Config, number: int = 1, **values: Any) -> Config:
@@ -102,12 +102,13 @@ def test_a_finished_extension_ends_immediately_when_started_again(tiny_run: Make
 def test_averages_and_freezing_may_begin_and_end_with_an_extension(tiny_run: MakeRun) -> None:
     go(config := tiny_run(freeze=["G_AB.model.1.*"], **SHORT))
     held = final_state(config, 1)[0]["step"]
-    go(one := extended(config, optim__ema_decay=0.9, freeze=["D_*"], schedule__n_epochs=1, schedule__n_epochs_decay=0))
+    shorter = {"schedule__n_epochs": 1, "schedule__n_epochs_decay": 0}
+    go(one := extended(config, optim__ema_half_life_images=20.0, freeze=["D_*"], **shorter))
     state = final_state(one, 1)[0]["step"]
     moved = {n for n, x in state["networks"].items() if not torch.equal(x, held["networks"][n])}
     assert {name.partition(".")[0] for name in moved} == {"G_AB", "G_BA"} and "G_AB.model.1.weight" in moved
     assert int(state["ema"]["n_averaged"]) == 5
-    go(extended(one, 2, optim__ema_decay=0, freeze=[]))
+    go(extended(one, 2, optim__ema_half_life_images=0, freeze=[]))
     assert "ema" not in final_state(one, 1)[0]["step"]
 
 

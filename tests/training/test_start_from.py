@@ -29,7 +29,8 @@ MakeRun = Callable[..., Config]
 def source(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of ten steps."""
     home = tmp_path_factory.mktemp("source")
-    config = make_run(home, name="source", data__path=str(dataset), stop_after=20, optim__ema_decay=0.5, seed=5)
+    averaged = {"optim__ema_half_life_images": 4.0}
+    config = make_run(home, name="source", data__path=str(dataset), stop_after=20, seed=5, **averaged)
     go(config)
     return config.run_dir
 
@@ -67,7 +68,8 @@ def test_resumed_equals_uninterrupted_and_the_source_is_read_once(
     tiny_run: MakeRun, source: Path, tmp_path: Path, ranks: int, fast: str
 ) -> None:
     shutil.copytree(source, tmp_path / "from")
-    options = {"init_from": str(tmp_path / "from"), "init_parts": "all", "optim__ema_decay": 0.9, "optim__fast": fast}
+    options = {"init_from": str(tmp_path / "from"), "init_parts": "all", "optim__fast": fast}
+    options["optim__ema_half_life_images"] = 20.0
     whole, cut = tiny_run(name="whole", **options), tiny_run(name="cut", stop_after=12, **options)
     shutil.rmtree(tmp_path / "from")
     go_on(ranks, whole)
@@ -91,9 +93,9 @@ def test_one_rank_equals_two(tiny_run: MakeRun, source: Path) -> None:
 
 def test_the_parts_of_a_run_are_chosen(tiny_run: MakeRun, source: Path) -> None:
     theirs = torch.load(max(source.glob("checkpoints/step-*")) / "shared.pt", weights_only=True)["step"]
-    drawn = first_weights(tiny_run(name="drawn", optim__ema_decay=0.9))
+    drawn = first_weights(tiny_run(name="drawn", optim__ema_half_life_images=20.0))
     for parts, equal in {"generators": "G", "networks": "GD", "auto": "GD", "all": "GD"}.items():
-        config = tiny_run(name=parts, init_from=str(source), init_parts=parts, optim__ema_decay=0.9)
+        config = tiny_run(name=parts, init_from=str(source), init_parts=parts, optim__ema_half_life_images=20.0)
         begun = first_weights(config)
         for name, weight in begun["networks"].items():
             assert torch.equal(weight, (theirs if name[0] in equal else drawn)["networks"][name])

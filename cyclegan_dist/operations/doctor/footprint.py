@@ -65,7 +65,7 @@ def footprint(config: Config, ranks: int, values: Values, *, on_gpu: bool, stand
     """
     number = 8 if config.optim.precision == "fp64" else 4
     weights, averaged, history = method_sizes(config)
-    averaged = averaged if config.optim.ema_decay else 0
+    averaged = averaged if config.optim.ema_half_life_images else 0
     state = number * (3 * weights + averaged)  # weights and Adam's two moments
     images = images_at_once(config, ranks)
     batch = number * sum(math.prod(shape) for shape in image_shapes(config, images).values())
@@ -97,7 +97,8 @@ def saved_bytes(config: Config, images: int, device: str) -> int:
         weights = {id_of(p) for p in method.networks.parameters()}
         batch = {name: torch.empty(shape) for name, shape in image_shapes(config, images).items()}
         for player in method.players:
-            batch |= {name: x.to(device) for name, x in player.choose(batch, 0, 0).items()}
+            chosen = player.choose(batch, 0, 0) | player.weigh(0)
+            batch |= {name: x.to(device) for name, x in chosen.items()}
         # Not torch.autocast, which does nothing for CUDA where there is none.
         torch.set_autocast_enabled(device, config.optim.precision == "bf16")
         torch.set_autocast_dtype(device, torch.bfloat16)

@@ -17,7 +17,7 @@ STEP_S, BYTES_PER_S = 15.0, 100e6  # to end the step and gather the ranks; throu
 def checkpoint_bytes(config: Config, nodes: list[Node]) -> int:
     """Size of weights, Adam's two moments of each, averaged generators if enabled, and every rank's full history."""
     weights, averaged, history = method_sizes(config)
-    numbers = 3 * weights + (averaged if config.optim.ema_decay else 0) + max_ranks(config, nodes) * history
+    numbers = 3 * weights + (averaged if config.optim.ema_half_life_images else 0) + max_ranks(config, nodes) * history
     return numbers * (8 if config.optim.precision == "fp64" else 4)
 
 

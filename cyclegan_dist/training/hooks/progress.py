@@ -48,6 +48,11 @@ class Progress:
         return max(0, self.nimg - self.segment_nimg) // self.epoch_size
 
     @property
+    def schedule_epochs(self) -> float:
+        """Epochs of the segment, with the part of the current one that is done."""
+        return max(0, self.nimg - self.segment_nimg) / self.epoch_size
+
+    @property
     def finished(self) -> bool:
         return self.nimg >= self.total
 

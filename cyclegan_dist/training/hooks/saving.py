@@ -85,7 +85,7 @@ class SaveSnapshot:
             "run": self.config.name,
             "step": at.step,
             "nimg": at.nimg,
-            "ema_decay": self.config.optim.ema_decay,
+            "ema_half_life_images": self.config.optim.ema_half_life_images,
             **self.facts,
         }
         try:

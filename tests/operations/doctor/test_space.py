@@ -31,7 +31,7 @@ def test_the_checkpoint_of_the_paper() -> None:
     one = checkpoint_bytes(Config(), NODES)
     assert one == 4 * 3 * 28_285_832 + history
     assert checkpoint_bytes(Config(optim=OptimConfig(precision="fp64")), NODES) == 2 * one
-    assert checkpoint_bytes(Config(optim=OptimConfig(ema_decay=0.9)), NODES) == one + 4 * 2 * 11_378_179
+    assert checkpoint_bytes(Config(optim=OptimConfig(ema_half_life_images=20.0)), NODES) == one + 4 * 2 * 11_378_179
     world, optim = WorldConfig(num_workers=8), OptimConfig(batch_size=8)
     assert checkpoint_bytes(Config(world=world, optim=optim), NODES) == one + 7 * history
 

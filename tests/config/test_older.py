@@ -1,0 +1,25 @@
+"""Options of older versions: read as those of today."""
+
+import pytest
+
+from cyclegan_dist.config.config import Config, check_config, with_values
+from cyclegan_dist.errors import UsageError
+
+
+@pytest.mark.parametrize(("decay", "batch"), [(0.9, 2), (0.999, 1), (0.98, 4)])
+def test_a_decay_per_update_is_read_as_the_half_life_with_that_decay(decay: float, batch: int) -> None:
+    optim = check_config({"optim": {"ema_decay": decay, "batch_size": batch}}, "old.yaml").optim
+    assert 0.5 ** (batch / optim.ema_half_life_images) == pytest.approx(decay, rel=1e-12)
+    assert optim.ema_ramp == 0  # the decay was constant
+
+
+def test_no_decay_is_no_average() -> None:
+    assert check_config({"optim": {"ema_decay": 0.0}}, "old.yaml") == Config()
+    averaged = check_config({"optim": {"ema_decay": 0.9}}, "old.yaml")
+    assert with_values(averaged, {"optim.ema_decay": 0.0}, "segments.json") == Config()  # ended by an extension
+
+
+@pytest.mark.parametrize("decay", [1.0, -0.1, "fast"])
+def test_a_decay_that_is_none_is_refused_with_todays_option(decay: object) -> None:
+    with pytest.raises(UsageError, match=r"^old.yaml: optim.ema_decay: give optim.ema_half_life_images"):
+        check_config({"optim": {"ema_decay": decay}}, "old.yaml")
