@@ -89,9 +89,10 @@ def minimal_change(direction: str, reached: float, correlation: float) -> list[D
     if reached >= REACHED_SHARE or correlation < KEPT_CORRELATION:
         return []
     text = (
-        f"translations {describe_directions(direction)} keep their inputs' structure (correlation {correlation:.2f}) and "
-        f"get {100 * max(0.0, reached):.0f} % of the way to real images: if shapes must change, this is a known limit of "
-        "the method; if only colours or textures, train longer, or lower the weight of the identity loss if there is one"
+        f"translations {describe_directions(direction)} keep their inputs' structure (correlation {correlation:.2f}) "
+        f"and get {100 * max(0.0, reached):.0f} % of the way to real images: if shapes must change, this is a known "
+        "limit of the method; if only colours or textures must, train longer, or lower the weight of the identity loss "
+        "if there is one"
     )
     return [Detection("minimal-change", direction, text)]
 
@@ -111,9 +112,9 @@ def exchanged_classes(
         return []
     pairs = [f"{a} as {b}" for group in groups for a, b in zip(group, [*group[1:], group[0]], strict=True)]
     text = (
-        f"translation {describe_directions(direction)} exchanges classes: {', '.join(pairs)}; exchanged back, pixel accuracy "
-        f"would be {exchanged_back:.2f} instead of {accuracy:.2f}; if these classes are alike in size, shape and place, only "
-        "pairs tell them apart (preset few_pairs)"
+        f"translation {describe_directions(direction)} exchanges classes: {', '.join(pairs)}; exchanged back, pixel "
+        f"accuracy would be {exchanged_back:.2f} instead of {accuracy:.2f}; classes that are alike in size, shape and "
+        "place are told apart by pairs only (preset few_pairs)"
     )
     return [Detection("exchanged-classes", direction, text)]
 

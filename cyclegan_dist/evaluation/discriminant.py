@@ -1,8 +1,8 @@
 """How far translations get from one domain to the other, on Fisher's linear discriminant between their real images.
 
-A distance between whole sets of features is small where the domains differ in little, as discs do from squares, and says
-nothing of the direction. The discriminant (Fisher 1936) is the direction in which the two domains differ most, relative to
-how much images of one domain do.
+A distance between whole sets of features is small where the domains differ in little, as discs do from squares, and
+has no direction. The discriminant (Fisher 1936) is the direction in which the two domains differ most, relative to how
+much images of one domain do.
 """
 
 from dataclasses import dataclass

@@ -6,8 +6,8 @@ from torch import Tensor
 
 
 def best_assignment(counts: Tensor) -> list[int]:
-    """For each row of K x K counts, whole numbers, the column assigned to it: each column once, with the largest sum, and
-    of equally large ones one with the most rows on the diagonal.
+    """For each row of K x K counts, whole numbers, the column assigned to it: each column once, with the largest sum,
+    and of equally large ones one with the most rows on the diagonal.
 
     Shortest augmenting paths (Kuhn 1955; Edmonds and Karp 1972), exact; SciPy may be missing on a bare GPU machine.
     """
@@ -40,9 +40,9 @@ def best_assignment(counts: Tensor) -> list[int]:
 def exchanged(counts: Tensor) -> list[list[int]]:
     """The groups of classes that a translation exchanges, each in the order in which one is found as the next.
 
-    They are the cycles of the best assignment in which more than half of the pixels of every class are found as the next
-    one. A translation that does not depend on the true class finds all classes alike, so that no more than one class
-    could be found in more than half of any: no group can come about by chance.
+    They are the cycles of the best assignment in which more than half of the pixels of every class are found as the
+    next one. A translation that does not depend on the true class finds all classes alike, so that no more than one
+    could be found in more than half of any: no group comes about by chance.
 
     Args:
         counts: K x K pixels by true (row) and found (column) class.

@@ -22,7 +22,7 @@ def test_the_share_of_the_way_is_found(share: float) -> None:
     moved[:, 0] += share * 12
     at = positions(source, features(12, 1), moved)
     assert at is not None
-    assert float(at.translations.mean()) == pytest.approx(share, abs=0.05)
+    assert float(at.translations.mean()) == pytest.approx(share, abs=0.1)
     assert float(at.source.mean()) == pytest.approx(0, abs=1e-9) and float(at.target.mean()) == pytest.approx(1)
 
 

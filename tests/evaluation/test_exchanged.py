@@ -56,9 +56,9 @@ def test_nothing_is_found_without_an_exchange(counts: list[list[int]]) -> None:
 
 
 def test_a_translation_that_does_not_depend_on_the_truth_exchanges_nothing() -> None:
-    """In 300 draws of 19 classes of very different frequency, found at random."""
+    """In 50 draws of 19 classes of very different frequency, found at random."""
     rng = np.random.default_rng(0)
-    for _ in range(300):
+    for _ in range(50):
         true, found = (rng.dirichlet(np.full(19, 0.3)) for _ in range(2))
         pixels = rng.multinomial(100_000, true)
         assert exchanged(torch.from_numpy(np.stack([rng.multinomial(n, found) for n in pixels]))) == []

@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 
 from cyclegan_dist.config.config import check_config
-from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.orchestration.plugins import PLUGINS
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.training.run_folder import open_run
