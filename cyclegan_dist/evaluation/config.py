@@ -21,7 +21,8 @@ class EvaluationConfig:
     SSIM of reconstructions. identity: L1 of what a generator makes of images that are of its domain already. Both need
     a model of both directions. content: SSIM of the grey values of input and translation. paired: L1, PSNR, SSIM,
     pixel accuracy, where the data set has pairs. segmentation: pixel accuracy, class accuracy, class IoU, where a
-    palette is given, at the size of the stored label maps; with a segmenter also of the real photos (`_real_A`, `_real_B`)."""
+    palette is given, at the size of the stored label maps; with a segmenter also of the real photos (`_real_A`,
+    `_real_B`)."""
     features: str = "untrained"
     """Network whose features distances are taken between. `inception`: the FID Inception, for KID and FID proper, whose
     published weights are downloaded once, or `inception:FILE`; `efficientnet_lite0`, `efficientnet_lite2`: small
