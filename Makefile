@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 FLOOR := $(shell sed -nE 's/^    "(torch|torchvision)>=([0-9.]+)",/\1==\2.*/p' pyproject.toml)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup demo test test-long test-multinode test-gpu test-floor faults soak goodput test-fast lint format docs lock audit clean
+.PHONY: help setup demo test test-long test-multinode test-gpu test-floor faults soak goodput limitations test-fast lint format docs lock audit clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
 
@@ -49,6 +49,9 @@ soak: setup ## train 100 times with 8 ranks and 20 times with 16, and write docs
 
 goodput: setup ## kill ranks and machines every five minutes, restart 2 to 16 ranks, and write docs/goodput.md; takes an hour (needs root, iproute2)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.goodput
+
+limitations: setup ## train on drawn shapes, riders and labels, and write docs/limitations.md; takes a quarter of an hour
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.limitations
 
 test-fast: setup ## tests without Ray and other slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu and not multinode and not long and not ray and not slow'

@@ -42,7 +42,7 @@ def network_of(figure: str) -> str:
     if figure in ("kid", "fid"):
         return "inception"
     kind, _, rest = figure.partition("/")
-    network = rest.partition("/")[0] if kind in ("kd", "fd", "class_rate") else ""
+    network = rest.partition("/")[0] if kind in ("kd", "fd", "diversity", "discriminant", "class_rate") else ""
     return re.sub("-[0-9a-f]{8}$", "", network)  # the hash of a torchvision network's weights
 
 

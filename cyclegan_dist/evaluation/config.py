@@ -16,12 +16,13 @@ class EvaluationConfig:
     """What is measured of a model."""
 
     metrics: tuple[str, ...] = METRICS
-    """Groups of figures. distances: kernel and Frechet distance between translations and real images. cycle: L1 and
+    """Groups of figures. distances: kernel and Frechet distance between translations and real images, and the share
+    of the way to these that translations get, where at least 20 images of each domain can be told apart. cycle: L1 and
     SSIM of reconstructions. identity: L1 of what a generator makes of images that are of its domain already. Both need
-    a model of both directions. content:
-    SSIM of the grey values of input and translation. paired: L1, PSNR, SSIM, pixel accuracy, where the data set has
-    pairs. segmentation: pixel accuracy, class accuracy, class IoU, where a palette is given, at the size of the stored
-    label maps; with a segmenter also of the real photos (`_real_A`, `_real_B`)."""
+    a model of both directions. content: SSIM of the grey values of input and translation. paired: L1, PSNR, SSIM,
+    pixel accuracy, where the data set has pairs. segmentation: pixel accuracy, class accuracy, class IoU, where a
+    palette is given, at the size of the stored label maps; with a segmenter also of the real photos (`_real_A`,
+    `_real_B`)."""
     features: str = "untrained"
     """Network whose features distances are taken between. `inception`: the FID Inception, for KID and FID proper, whose
     published weights are downloaded once, or `inception:FILE`; `efficientnet_lite0`, `efficientnet_lite2`: small

@@ -1,7 +1,7 @@
 """Known failures of image translation. A finding is for a person to look at, and may veto a promotion."""
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,10 @@ COLLAPSED_SHARE = 0.2  # of the real images' spread
 INVERTED_CORRELATION = -0.3
 WON_LOSS = 0.02  # of a least-squares discriminator; it is 0.25 where real and generated look the same
 LAST_RECORDS = 20
-DETECTORS = ("do-nothing", "collapsed", "inverted", "discriminator-won")
+KEPT_CORRELATION = 0.8
+REACHED_SHARE = 0.5  # of the way to the real images of the target
+DETECTORS = ("do-nothing", "collapsed", "inverted", "discriminator-won", "minimal-change", "exchanged-classes")
+VETOES = DETECTORS[:4]  # the others may be all that can be had for a data set
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Detection:
     """Something that looks wrong.
 
     Attributes:
-        name: do-nothing, collapsed, inverted or discriminator-won.
+        name: one of `DETECTORS`.
         direction: AB or BA.
         text: a sentence with the figure, and what helps.
     """
@@ -72,6 +75,48 @@ def inverted(direction: str, correlation: float) -> list[Detection]:
         "the weight of the identity loss if there is one, or start with another seed"
     )
     return [Detection("inverted", direction, text)]
+
+
+def minimal_change(direction: str, reached: float, correlation: float) -> list[Detection]:
+    """What the paper shows of changes of shape (section 6): the input with small changes.
+
+    Args:
+        direction: AB or BA.
+        reached: mean position of translations on the way from real images of their inputs' domain, 0, to those of the
+            target, 1.
+        correlation: mean, between the grey values of input and translation.
+    """
+    if reached >= REACHED_SHARE or correlation < KEPT_CORRELATION:
+        return []
+    text = (
+        f"translations {describe_directions(direction)} keep their inputs' structure (correlation {correlation:.2f}) "
+        f"and get {100 * max(0.0, reached):.0f} % of the way to real images: if shapes must change, this is a known "
+        "limit of the method; if only colours or textures must, train longer, or lower the weight of the identity loss "
+        "if there is one"
+    )
+    return [Detection("minimal-change", direction, text)]
+
+
+def exchanged_classes(
+    direction: str, groups: Sequence[Sequence[str]], accuracy: float, exchanged_back: float
+) -> list[Detection]:
+    """Classes of label maps that take each other's places.
+
+    Args:
+        direction: AB or BA.
+        groups: names of classes, each found as the next one and the last as the first.
+        accuracy: pixel accuracy.
+        exchanged_back: pixel accuracy if they were exchanged back.
+    """
+    if not groups:
+        return []
+    pairs = [f"{a} as {b}" for group in groups for a, b in zip(group, [*group[1:], group[0]], strict=True)]
+    text = (
+        f"translation {describe_directions(direction)} exchanges classes: {', '.join(pairs)}; exchanged back, pixel "
+        f"accuracy would be {exchanged_back:.2f} instead of {accuracy:.2f}; classes that are alike in size, shape and "
+        "place are told apart by pairs only (preset few_pairs)"
+    )
+    return [Detection("exchanged-classes", direction, text)]
 
 
 def discriminator_won(records: Iterable[Mapping[str, Any]], least_squares: Mapping[str, str]) -> list[Detection]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,17 @@ from cyclegan_dist.evaluation.class_rate import class_rate, class_rate_key
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.cost import cost_of_slow
 from cyclegan_dist.evaluation.detectors import Detection
+from cyclegan_dist.evaluation.discriminant import positions
 from cyclegan_dist.evaluation.distances import frechet_distance, kernel_distance
 from cyclegan_dist.evaluation.evaluator import Direction, Evaluator
+from cyclegan_dist.evaluation.exchanged import exchanged, exchanged_back
 from cyclegan_dist.evaluation.features import FeatureNetwork
 from cyclegan_dist.evaluation.figures import Figure
 from cyclegan_dist.evaluation.segmentation import scores_of
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.step.distributed import World
+
+_REACHED = "discriminant"  # begins the key of the share of the way that translations get
 
 
 @dataclass(frozen=True)
@@ -83,9 +87,11 @@ def evaluate(
     real |= {domain: evaluator.real_features(domain) for domain in "AB" if domain not in real}
     figures: dict[str, Figure] = {}
     findings: list[Detection] = []
+    classes = () if evaluator.segmentation is None else tuple(evaluator.segmentation.palette.classes)
     for direction in directions:
-        figures |= _figures(direction, real[direction.name[1]], evaluator.features, config)
-        findings += _findings(direction, real[direction.name[1]])
+        found = _figures(direction, real[direction.name[1]], evaluator.features, config)
+        findings += _findings(direction, real[direction.name[1]], found, classes)
+        figures |= found
     if evaluator.features is not None:
         for name in config.class_rate:
             key = class_rate_key(evaluator.features, name)
@@ -121,18 +127,34 @@ def _figures(
         if min(len(real), len(direction.fake)) > 1:
             share = detectors.diversity(direction.fake, real)
             found[f"diversity/{network.name}_{direction.name}"] = Figure(share, n=len(direction.fake))
+        if (at := positions(direction.real, real, direction.fake)) is not None:
+            found[f"{_REACHED}/{network.name}_{direction.name}"] = Figure.mean(at.translations.tolist())
     for where, counts in direction.confusions.items():
-        found |= {f"seg/{key}_{where}": figure for key, figure in scores_of(counts, len(direction.fake)).items()}
+        scores = scores_of(counts, len(direction.fake))
+        if where == direction.name and (groups := exchanged(counts)):
+            back = scores_of(exchanged_back(counts, groups), len(direction.fake))
+            scores = {**scores, **{f"exchanged_{key}": figure for key, figure in back.items()}}
+        found |= {f"seg/{key}_{where}": figure for key, figure in scores.items()}
     return found
 
 
-def _findings(direction: Direction, real: Tensor) -> list[Detection]:
+def _findings(
+    direction: Direction, real: Tensor, figures: Mapping[str, Figure], classes: Sequence[str]
+) -> list[Detection]:
     scores, name = direction.scores, direction.name
-    found = detectors.inverted(name, Figure.mean(scores["correlation"]).value)
-    if "change" in scores:
-        found += detectors.do_nothing(name, Figure.mean(scores["change"]).value)
+    correlation = Figure.mean(scores["correlation"]).value
+    found = detectors.inverted(name, correlation)
+    nothing = detectors.do_nothing(name, Figure.mean(scores["change"]).value) if "change" in scores else []
+    found += nothing
+    reached = next((figure.value for key, figure in figures.items() if key.startswith(f"{_REACHED}/")), None)
+    if reached is not None and not nothing:
+        found += detectors.minimal_change(name, reached, correlation)
     if real.shape[1] and min(len(real), len(direction.fake)) > 1:
         found += detectors.collapsed(name, direction.fake, real)
+    if f"seg/exchanged_pixel_accuracy_{name}" in figures:
+        groups = [[classes[label] for label in group] for group in exchanged(direction.confusions[name])]
+        accuracies = (figures[f"seg/{key}_{name}"].value for key in ("pixel_accuracy", "exchanged_pixel_accuracy"))
+        found += detectors.exchanged_classes(name, groups, *accuracies)
     return found
 
 

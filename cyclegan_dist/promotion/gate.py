@@ -10,12 +10,12 @@ from pydantic.dataclasses import dataclass as checked
 
 from cyclegan_dist.config.yaml_tree import read_yaml
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.evaluation.detectors import DETECTORS
+from cyclegan_dist.evaluation.detectors import VETOES
 from cyclegan_dist.evaluation.figures import Figure, difference
 from cyclegan_dist.evaluation.measure import Evaluation
 from cyclegan_dist.networks.bounds import Ge
 
-Detector = Literal["do-nothing", "collapsed", "inverted", "discriminator-won"]
+Detector = Literal["do-nothing", "collapsed", "inverted", "discriminator-won", "minimal-change", "exchanged-classes"]
 
 
 @checked(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
@@ -32,7 +32,7 @@ class Gate:
     figure: str = "kd/untrained"
     better: Literal["lower", "higher"] = "lower"
     margin: Annotated[float, Ge(0)] = 0.0
-    veto: tuple[Detector, ...] = DETECTORS
+    veto: tuple[Detector, ...] = VETOES
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from cyclegan_dist.networks.pretrained import refuse_missing_weights
         ("kd/untrained", "untrained"),
         ("kd/efficientnet_lite0_AB", "efficientnet_lite0"),
         ("fd/efficientnet_lite2_BA", "efficientnet_lite2"),
+        ("discriminant/efficientnet_lite2_AB", "efficientnet_lite2"),
+        ("diversity/untrained_BA", "untrained"),
         ("kd/resnext50_32x4d-0123abcd_AB", "resnext50_32x4d"),
         ("class_rate/efficientnet_lite0/zebra_real_A", "efficientnet_lite0"),
         ("kid_AB", "inception"),

@@ -156,8 +156,41 @@ def test_the_palette_names_a_domain_of_the_data_set(
     with generators(INVERT, IDENTITY):
         what = EvaluationConfig(palette=palette, metrics=("segmentation",))
         found = evaluate(Snapshot.open(config.run_dir), negatives, what, ALONE).figures
-    assert set(found) == {f"seg/{key}_BA" for key in ("pixel_accuracy", "class_accuracy", "class_iou")}
+    scores = ("pixel_accuracy", "class_accuracy", "class_iou")
+    assert set(found) == {f"seg/{kind}{key}_BA" for key in scores for kind in ("", "exchanged_")}
     assert found["seg/pixel_accuracy_BA"].value < 0.1  # of IDENTITY
+
+
+def test_exchanged_classes_are_named_with_both_scores(measured: Measure, negatives: Manifest, palette: str) -> None:
+    options = {"palette": palette, "metrics": ("segmentation",)}
+    wrong = measured(IDENTITY, IDENTITY, negatives, **options)
+    assert wrong.figures["seg/pixel_accuracy_AB"].value < 0.1
+    assert wrong.figures["seg/exchanged_pixel_accuracy_AB"].value == pytest.approx(1)
+    (text,) = [finding.text for finding in wrong.findings if finding.name == "exchanged-classes"]
+    assert "dark as bright, bright as dark; exchanged back, pixel accuracy would be 1.00 instead of 0.0" in text
+    right = measured(INVERT, IDENTITY, negatives, **options)
+    assert not any("exchanged" in key for key in right.figures)
+    assert not any(finding.name == "exchanged-classes" for finding in right.findings)
+
+
+def test_how_far_translations_get_and_that_some_change_little(measured: Measure, tmp_path: Path) -> None:
+    """Dark images and bright ones; generators that make images a little brighter, and as bright as they should be."""
+    from PIL import Image
+
+    for domain, shift in (("A", -60), ("B", 60)):
+        for path in write_images(tmp_path / domain, 24, size=16, seed=ord(domain)).iterdir():
+            Image.open(path).point(lambda level, shift=shift: level // 3 + 85 + shift).save(path)
+    path = prepare(PrepareConfig(tmp_path / "A", tmp_path / "B", tmp_path / "out", workers=1))
+    manifest = open_manifest(str(path.parent), (*READING, "name"))
+    little, enough = (Function(lambda x, levels=levels: torch.clamp(x + levels / 127.5, -1, 1)) for levels in (15, 120))
+    found = measured(little, IDENTITY, manifest)
+    assert 0 < found.figures["discriminant/untrained_AB"].value < 0.4
+    assert {(f.name, f.direction) for f in found.findings} == {("minimal-change", "AB"), ("do-nothing", "BA")}
+    found = measured(enough, IDENTITY, manifest, count=20)
+    assert found.figures["discriminant/untrained_AB"].value == pytest.approx(1, abs=0.3)
+    assert found.figures["discriminant/untrained_AB"].n == 20
+    assert {(f.name, f.direction) for f in found.findings} == {("do-nothing", "BA")}
+    assert not any("discriminant" in key for key in measured(little, IDENTITY, manifest, count=8).figures)
 
 
 def test_label_maps_that_cannot_be_scored_are_refused(

@@ -1,0 +1,1 @@
+"""The limitations that the paper names, reproduced on drawn images whose truth is known."""
