@@ -4,6 +4,7 @@ The first process writes to the terminal; the output of the others follows when 
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -23,26 +24,26 @@ def exit_code(codes: list[int]) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests", description="Run tests in several processes.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests", description="Run tests in several processes.", allow_abbrev=False
+    )
     parser.add_argument("--processes", type=int, default=2)
     arguments, options = parser.parse_known_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory(prefix="tests") as folder:
+    with tempfile.TemporaryDirectory(prefix="tests") as folder, contextlib.ExitStack() as stack:
         logs = [Path(folder, f"{number}.txt") for number in range(2, arguments.processes + 1)]
-        claims = Path(folder, "claims")
-        claims.mkdir()
+        outputs = [None, *(stack.enter_context(log.open("w")) for log in logs)]
+        Path(folder, "claims").mkdir()
         processes = list[subprocess.Popen[bytes]]()
-        try:
-            for number in range(1, arguments.processes + 1):
-                environment = os.environ | {CLAIMS: str(claims), NUMBER: str(number)}
-                with logs[number - 2].open("w") if number > 1 else open(os.dup(1), "w") as out:
-                    processes.append(subprocess.Popen([*PYTEST, *options], env=environment, stdout=out))
-            codes = [process.wait() for process in processes]
-        except KeyboardInterrupt:  # which the terminal has sent to all of them
-            codes = [process.wait() for process in processes]
-        finally:
+        for number, output in enumerate(outputs, 1):
+            environment = os.environ | {CLAIMS: f"{folder}/claims", NUMBER: str(number)}
+            process = subprocess.Popen([*PYTEST, *options], env=environment, stdout=output)
+            processes.append(stack.enter_context(process))
+            stack.callback(process.terminate)
+        with contextlib.suppress(KeyboardInterrupt):  # which the terminal sends to all of them
             for process in processes:
-                process.terminate()
+                process.wait()
+        codes = [process.wait() for process in processes]
         for number, log in enumerate(logs, 2):
             print(f"\n===== process {number} =====\n{log.read_text()}", flush=True)
     return exit_code(codes)
