@@ -4,8 +4,10 @@ import os
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
+import functools
 import importlib.util
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,13 +114,24 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_dataset(root: Path, seed: int = 1) -> Path:
-    """Prepare a data set `out` in `root`: seven images of A and ten of B, 24 x 24, in shards of four."""
+    """Write a data set `out` into `root`, and its files: seven images of A and ten of B, 24 x 24, in shards of four."""
+    for name, content in _dataset(seed).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root / "out"
+
+
+@functools.cache
+def _dataset(seed: int) -> dict[str, bytes]:
+    """The content of its files: preparing it anew for each test would take a fifth of a second."""
     from cyclegan_dist.data.prepare import prepare
     from cyclegan_dist.data.prepare_config import PrepareConfig
 
-    a, b = write_images(root / "A", 7, seed=seed), write_images(root / "B", 10, seed=seed + 1)
-    prepare(PrepareConfig(a, b, root / "out", samples_per_shard=4, workers=1))
-    return root / "out"
+    with tempfile.TemporaryDirectory(prefix="dataset") as folder:
+        root = Path(folder)
+        a, b = write_images(root / "A", 7, seed=seed), write_images(root / "B", 10, seed=seed + 1)
+        prepare(PrepareConfig(a, b, root / "out", samples_per_shard=4, workers=1))
+        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 TINY: dict[str, Any] = {

@@ -87,11 +87,15 @@ def _runs(rank: BaseProcess) -> bool:
 
 def _stacks(ranks: Sequence[BaseProcess], folder: Path) -> str:
     """The stacks of all threads of the ranks that run."""
-    running = [(number, rank) for number, rank in enumerate(ranks) if _runs(rank) and (folder / str(number)).exists()]
-    for _, rank in running:
-        os.kill(rank.pid or 0, signal.SIGUSR2)
-    time.sleep(2)
-    return "\n".join(f"rank {number}\n{(folder / str(number)).read_text()}" for number, _ in running)
+    running = {folder / str(number): rank for number, rank in enumerate(ranks) if _runs(rank)}
+    written = [path for path in running if path.exists()]
+    for path in written:
+        os.kill(running[path].pid or 0, signal.SIGUSR2)
+    deadline = time.monotonic() + 10
+    while not all(path.stat().st_size for path in written) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(0.3)  # until the last is complete
+    return "\n".join(f"rank {path.name}\n{path.read_text()}" for path in written)
 
 
 def _rank(

@@ -2,20 +2,61 @@
 
 import hashlib
 import json
+import multiprocessing
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO
 
 import pytest
 
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.errors import UsageError
+from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.evaluation import during_training, evaluate
+from cyclegan_dist.evaluation.command import Evaluate
 from tests.conftest import make_dataset
 from tests.training.trainings import go, records
 
 pytestmark = pytest.mark.slow
+
+
+class Forked:
+    """In place of `subprocess.Popen`: the command's main function in a forked process, which has torch already."""
+
+    def __init__(self, command: list[str], *, stdout: IO[bytes], stderr: IO[bytes], env: dict[str, str]):
+        nice, _, _, python, _, module, *arguments = command
+        assert (nice, python, module) == ("nice", sys.executable, evaluate.__name__) and stdout is stderr
+
+        def work() -> None:
+            for number in (1, 2):
+                os.dup2(stdout.fileno(), number)
+            sys.argv, sys.stdout, sys.stderr = [module, *arguments], os.fdopen(1, "w"), os.fdopen(2, "w")
+            os.environ.clear()
+            os.environ.update(env)
+            run_command(evaluate.main)
+
+        self._process = multiprocessing.get_context("fork").Process(target=work)
+        self._process.start()
+        self.kill = self._process.kill
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        assert self._process.exitcode is not None
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations start in a moment; the test without this fixture has those that users have."""
+    how = SimpleNamespace(Popen=Forked, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr(during_training, "subprocess", how)
 
 
 def test_every_snapshot_is_evaluated_and_the_best_is_named(tiny_run: Callable[..., Config], dataset: Path) -> None:
@@ -31,20 +72,18 @@ def test_every_snapshot_is_evaluated_and_the_best_is_named(tiny_run: Callable[..
 
 
 def test_an_unrecorded_evaluation_is_recorded_by_the_resumed_run(
-    tiny_run: Callable[..., Config], dataset: Path
+    tiny_run: Callable[..., Config], dataset: Path, forked: None
 ) -> None:
     """As after a training that was killed while its snapshot was evaluated."""
     go(tiny_run(every__snapshot=8, stop_after=8))
     config = tiny_run(held_out__data=str(dataset), every__snapshot=8, stop_after=16)
-    subprocess.run(
-        [sys.executable, "-m", "pipelines.evaluate", *map(str, (config.run_dir, "--data", dataset))], check=True
-    )
+    evaluate.run(Evaluate(str(config.run_dir), data=str(dataset), device="cpu"))
     assert go(config) == "FINISHED"
     assert [record["nimg"] for record in records(config) if record["kind"] == "evaluation"] == [8, 16]
 
 
 def test_snapshots_that_are_evaluated_on_other_images_are_not_compared(
-    tiny_run: Callable[..., Config], dataset: Path, tmp_path: Path
+    tiny_run: Callable[..., Config], dataset: Path, tmp_path: Path, forked: None
 ) -> None:
     shutil.copytree(dataset, tmp_path / "held_out")
     how = {"held_out__data": str(tmp_path / "held_out"), "every__snapshot": 8}
@@ -60,7 +99,7 @@ def test_snapshots_that_are_evaluated_on_other_images_are_not_compared(
 
 
 def test_a_failing_evaluation_is_reported_and_the_run_continues(
-    tiny_run: Callable[..., Config], dataset: Path, tmp_path: Path
+    tiny_run: Callable[..., Config], dataset: Path, tmp_path: Path, forked: None
 ) -> None:
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"none")

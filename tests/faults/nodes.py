@@ -102,9 +102,9 @@ def resized(stage: Stage) -> Measured:
     it draws, so with another number of ranks discriminators see other translated images: another sample of the same
     training, and not the same weights.
     """
-    worlds = [(2, 1, 2), (2, 4), (4, 3)]
-    without, journals = zip(*(difference(stage, ranks, pool_size=0) for ranks in worlds), strict=True)
-    with_history, _ = difference(stage, worlds[0], pool_size=10)
+    worlds, images = [(2, 1, 2), (2, 4), (4, 3)], stage.times(48, 96)
+    without, journals = zip(*(difference(stage, ranks, images, pool_size=0) for ranks in worlds), strict=True)
+    with_history, _ = difference(stage, worlds[0], images, pool_size=10)
     figure = (
         f"pool_size 0: 2-1-2, 2-4, 4-3 ranks against one: max dW {max(without):.1e}, no step lost or repeated: "
         f"{list(journals)}; pool_size 10: 2-1-2 ranks against one: max dW {with_history:.1e}"
@@ -116,9 +116,9 @@ def resized(stage: Stage) -> Measured:
     return Measured(f"{figure}; {found.figure}", right and found.passed)
 
 
-def difference(stage: Stage, worlds: tuple[int, ...], pool_size: int) -> tuple[float, bool]:
-    """Train on one rank, and on numbers of ranks that change at equal intervals. Returns the greatest difference of a
-    weight, and whether each point was recorded once.
+def difference(stage: Stage, worlds: tuple[int, ...], images: int, pool_size: int) -> tuple[float, bool]:
+    """Train for so many images on one rank, and on numbers of ranks that change at equal intervals. Returns the greatest
+    difference of a weight, and whether each point was recorded once.
     """
     exact = {
         "optim__precision": "fp64",
@@ -127,11 +127,11 @@ def difference(stage: Stage, worlds: tuple[int, ...], pool_size: int) -> tuple[f
         "world__num_workers": (1, 4),
         "schedule__n_epochs": 20,
     }
-    first = stage.run(name=f"alone{pool_size}", stop_after=96, **exact)
+    first = stage.run(name=f"alone{pool_size}", stop_after=images, **exact)
     go(first)
     name = f"changed{pool_size}-{'-'.join(map(str, worlds))}"
     for part, ranks in enumerate(worlds, start=1):
-        config = stage.run(name=name, stop_after=96 * part // len(worlds), **exact)
+        config = stage.run(name=name, stop_after=images * part // len(worlds), **exact)
         run_ranks(lambda world, config=config: go(config, world), ranks)
     changed = stage.run(name=name, **exact)
     one, two = (final_state(config, 1)[0]["step"]["networks"] for config in (first, changed))

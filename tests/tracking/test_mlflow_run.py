@@ -40,6 +40,11 @@ def finish(config: Config) -> None:
     train(config, world, StopRequest(config.run_dir, world))
 
 
+def without_models(config: Config) -> None:
+    """Delete the snapshots: logging models takes seconds."""
+    shutil.rmtree(config.run_dir / "snapshots")
+
+
 WITHOUT_TORCH = """
 import sys
 from cyclegan_dist.training.sender import main
@@ -73,8 +78,10 @@ def test_tags_say_where_a_run_started_and_how_it_was_extended(
 
     short = {"schedule__n_epochs": 1, "schedule__n_epochs_decay": 0}
     finish(config := tiny_run(init_from=str(make_snapshot(tmp_path / "made")), **short))
+    without_models(config)
     sync(config.run_dir, SET)
     finish(open_run(with_values(config, {"optim.lr": 1e-4}, "test"), 1))
+    without_models(config)
     sync(config.run_dir, SET)
     run = MlflowClient().get_run(SenderState.read(config.run_dir).run_id)
     assert run.info.status == "FINISHED"
@@ -143,6 +150,7 @@ def test_an_unreachable_server_is_named_and_loses_nothing(
 
     config = tiny_run(stop_after=8)
     finish(config)
+    without_models(config)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     mlflow.set_tracking_uri("http://me:secret@127.0.0.1:9")
     with pytest.raises(UsageError, match=r"MLflow at http://127\.0\.0\.1:9 did not accept the run") as error:
@@ -184,7 +192,7 @@ def test_what_is_in_the_trash_is_named_with_its_cure_and_sync_says_what_it_did(
     code, out, _ = command(sync.main, config.run_dir)
     assert code == 0 and "has nothing to send" in out
     finish(config)
-    shutil.rmtree(config.run_dir / "snapshots")
+    without_models(config)
     for said in ("sent ", "nothing is left to send"):
         code, out, _ = command(sync.main, config.run_dir)
         assert code == 0 and out.startswith(said) and store in out
@@ -233,7 +241,7 @@ def test_a_run_is_found_by_its_key_when_its_id_was_not_saved(tiny_run: Callable[
 
     config = tiny_run(stop_after=8)
     finish(config)
-    shutil.rmtree(config.run_dir / "snapshots")  # logging models takes seconds
+    without_models(config)
     for _ in range(2):
         sync(config.run_dir, SET)
         (config.run_dir / "mlflow.json").unlink()

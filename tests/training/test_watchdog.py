@@ -107,12 +107,17 @@ def test_exchanges_time_out_after_the_first_step(tmp_path: Path) -> None:
     def wait(world: World) -> float:
         with Watchdog(tmp_path, world, 1.0) as watchdog, watchdog.watching():
             world.max([1.0])
+        ended = tmp_path / "ended"
         if world.rank:
-            time.sleep(4)
+            while not ended.exists():
+                time.sleep(0.05)
             return 0.0
         started = time.monotonic()
-        with pytest.raises(RuntimeError, match=r"(?i)timed out"):
-            world.max([1.0])
+        try:
+            with pytest.raises(RuntimeError, match=r"(?i)timed out"):
+                world.max([1.0])
+        finally:
+            ended.touch()
         return time.monotonic() - started
 
     assert 0.5 < run_ranks(wait, 2)[0] < 3

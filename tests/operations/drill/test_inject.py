@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -7,6 +8,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.operations.drill.faults import apply_fault
 from cyclegan_dist.operations.drill.measure import compare, costs, read_steps
 from cyclegan_dist.operations.drill.plan import Fault, Point, write_plan
+from tests.conftest import make_run
 from tests.faults.forked_processes import in_fork
 from tests.ranks import run_ranks
 from tests.training.trainings import go, records
@@ -15,9 +17,9 @@ from tests.training.trainings import go, records
 POINTS = [point for point in get_args(Point) if point != "save"]
 
 
-@pytest.fixture
-def baseline(tiny_run: Callable[..., Config]) -> Config:
-    config = tiny_run(name="whole")
+@pytest.fixture(scope="module")
+def baseline(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    config = make_run(tmp_path_factory.mktemp("whole"), name="whole", data__path=str(dataset))
     write_plan(config.run_dir, [])
     go(config)
     return config
