@@ -6,35 +6,14 @@ from torch import Tensor
 
 
 def best_assignment(counts: Tensor) -> list[int]:
-    """For each row of K x K counts, whole numbers, the column assigned to it: each column once, with the largest sum,
-    and of equally large ones one with the most rows on the diagonal.
-
-    Shortest augmenting paths (Kuhn 1955; Edmonds and Karp 1972), exact; SciPy may be missing on a bare GPU machine.
+    """For each row of K x K counts, whole numbers below 1e13, the column assigned to it: each column once, with the
+    largest sum, and of equally large ones one with the most rows on the diagonal.
     """
+    from scipy.optimize import linear_sum_assignment
+
     size = len(counts)
     gain = counts.numpy().astype(np.int64) * (size + 1) + np.eye(size, dtype=np.int64)
-    cost = gain.max() - gain
-    of_rows, of_columns = np.zeros((2, size), np.int64)  # dual prices: cost - of_rows - of_columns is never negative
-    row_of = np.full(size, -1)  # by column
-    for start in range(size):
-        shortest, before = np.full(size, np.iinfo(np.int64).max), np.full(size, -1)
-        reached = np.zeros(size, bool)
-        row, column, length = start, -1, 0
-        while row >= 0:  # until a column without a row is reached
-            through = length + cost[row] - of_rows[row] - of_columns
-            nearer = ~reached & (through < shortest)
-            shortest[nearer], before[nearer] = through[nearer], column
-            column = int(np.where(reached, np.iinfo(np.int64).max, shortest).argmin())
-            length, reached[column], row = int(shortest[column]), True, int(row_of[column])
-        passed = reached & (row_of >= 0)
-        of_rows[start] += length
-        of_rows[row_of[passed]] += length - shortest[passed]
-        of_columns[passed] -= length - shortest[passed]
-        while column >= 0:
-            previous = int(before[column])
-            row_of[column] = row_of[previous] if previous >= 0 else start
-            column = previous
-    return np.argsort(row_of).tolist()
+    return linear_sum_assignment(gain, maximize=True)[1].tolist()
 
 
 def exchanged(counts: Tensor) -> list[list[int]]:
