@@ -1,5 +1,6 @@
 """Classes that are exchanged."""
 
+import numpy as np
 import pytest
 import torch
 
