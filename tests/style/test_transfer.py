@@ -11,7 +11,7 @@ from cyclegan_dist.style.options import StyleOptions
 from cyclegan_dist.style.transfer import total_variation, transfer
 
 SIDE = 32
-OPTIONS = StyleOptions(content_layer="block2", style_layers=("stem", "block1.wide", "block2.wide"), steps=30)
+OPTIONS = StyleOptions(content_layer="block2", style_layers=("stem", "block2.wide", "block3.wide"), steps=30)
 _x = torch.linspace(0, 1, SIDE)
 _disc = ((_x[:, None] - 0.5) ** 2 + (_x - 0.5) ** 2 < 0.1).float() * 1.2 - 0.6
 INPUTS = torch.stack([torch.stack([_disc, _disc * 0.3, -_disc]), torch.stack([-_disc, _x.expand(SIDE, SIDE), _disc])])
