@@ -26,7 +26,8 @@ class FeatureLayers:
 
     Layers are called `relu1_1`, `relu1_2`, ..., `relu5_4` in a VGG. In an EfficientNet-Lite they are `stem`, `block1`,
     `block2`, ..., outputs of blocks, which have few channels and no ReLU; and `block1.wide`, `block2.wide`, ..., the
-    features within a block before its depthwise convolution, after a ReLU, six times as many as it gets (not in block1).
+    features within a block before its depthwise convolution, after a ReLU: six times as many channels as the block
+    gets (the first one: as many).
 
     Args:
         features: `vgg16:FILE` or `vgg19:FILE`, with a state dict of torchvision's network of that name; or a network
