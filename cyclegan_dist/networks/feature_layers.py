@@ -26,7 +26,8 @@ class FeatureLayers:
 
     Layers are called `relu1_1`, `relu1_2`, ..., `relu5_4` in a VGG. In an EfficientNet-Lite they are `stem`, `block1`,
     `block2`, ..., outputs of blocks, which have few channels and no ReLU; and `block1.wide`, `block2.wide`, ..., the
-    features within a block after its depthwise convolution and ReLU, six times as many.
+    features within a block before its depthwise convolution, after a ReLU: six times as many channels as the block
+    gets (the first one: as many).
 
     Args:
         features: `vgg16:FILE` or `vgg19:FILE`, with a state dict of torchvision's network of that name; or a network
@@ -51,7 +52,7 @@ class FeatureLayers:
         for layer in layers:
             module = self._network.get_submodule(layer.removesuffix(WIDE))
             if layer.endswith(WIDE):
-                module.get_submodule("_project_conv").register_forward_pre_hook(partial(self._keep_input, layer))
+                module.get_submodule("_depthwise_conv").register_forward_pre_hook(partial(self._keep_input, layer))
             else:
                 module.register_forward_hook(partial(self._keep_output, layer))
 

@@ -9,8 +9,8 @@ from cyclegan_dist.networks.pretrained import CONTENT_LAYERS, PACKAGED
 
 _STYLE_LAYERS = {
     "vgg": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),  # of Gatys et al.
-    "efficientnet_lite0": ("stem", "block1.wide", "block3.wide", "block5.wide", "block8.wide"),  # two of stride 2, then
-    "efficientnet_lite2": ("stem", "block1.wide", "block4.wide", "block7.wide", "block11.wide"),  # the last of 4, 8, 16
+    "efficientnet_lite0": ("stem", "block2.wide", "block3.wide", "block5.wide", "block8.wide"),  # two of stride 2, then
+    "efficientnet_lite2": ("stem", "block2.wide", "block4.wide", "block7.wide", "block11.wide"),  # the last of 4, 8, 16
 }
 
 

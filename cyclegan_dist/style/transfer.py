@@ -14,7 +14,7 @@ from cyclegan_dist.style.options import StyleOptions
 
 # Convolutions with a stride see some pixels more than others, which become noise of one pixel. The image is therefore
 # shifted before each step, by one of a few shifts, so that the features of the input are computed once for each.
-_SHIFTS, _LARGEST_SHIFT = 8, 8  # the stride of the content
+_SHIFTS, _LARGEST_SHIFT = 16, 8  # the stride of the content
 
 
 def transfer(

@@ -49,7 +49,7 @@ def test_efficientnet_layers_are_those_of_its_blocks(name: str) -> None:
     wanted = {"stem": x}
     for i, block in enumerate(published._blocks[:9], 1):
         wide = x if i == 1 else block._swish(block._bn0(block._expand_conv(x)))  # the first does not expand
-        wanted[f"block{i}.wide"] = block._swish(block._bn1(block._depthwise_conv(wide)))
+        wanted[f"block{i}.wide"] = wide
         x = wanted[f"block{i}"] = block(x)
     layers = [content, "stem", "block1.wide", "block3.wide"]
     network = FeatureLayers(name, layers, CPU)

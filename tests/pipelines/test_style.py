@@ -17,7 +17,7 @@ from pipelines.style import main
 from tests.conftest import Answer, size_of, write_images
 from tests.service.running import make_snapshot
 
-QUICK = ("--steps", "2", "--size", "24", "--count", "2", "--style-layers", "stem", "block1.wide", "--content-layer")
+QUICK = ("--steps", "2", "--size", "24", "--count", "2", "--style-layers", "stem", "block2.wide", "--content-layer")
 LAYERS = ("block2",)
 KINDS = ("input", "style 1", "style 2", "collection", "translation")
 
@@ -66,7 +66,12 @@ def test_a_page_is_made_and_nothing_is_computed_again(
         assert distances["style"] < distances["style_before"] and distances["content"] > 0  # type: ignore[index]
     page = (out / "index.html").read_text()
     assert page.count("data:image/png;base64,") == page.count("<img ") == 2 * 5 + 6
-    assert "src=" not in page.replace('src="data:', "") and "http" not in page and "&lt;b&gt;tiny&lt;/b&gt;" in page
+    assert (
+        "src=" not in page.replace('src="data:', "")
+        and "http:" not in page
+        and "https:" not in page
+        and "&lt;b&gt;tiny&lt;/b&gt;" in page
+    )
 
     computed.clear()
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.*") if path.parent != out}
@@ -103,7 +108,7 @@ def test_styles_of_files_and_inputs_of_a_part(command: Callable[..., Answer], tm
     assert facts["data"] == f"{data}/test, B to A"
     (shown,) = found["style 1"]["styles"]  # type: ignore[misc]
     assert torch.equal(pixels(tmp_path / "style" / str(shown)), pixels(style))
-    code, _, err = command(main, *words[:4], *QUICK, *LAYERS)
+    code, _, err = command(main, *words[:5], *QUICK, *LAYERS)
     assert code == 2 and "direction BA: snapshot" in err
 
 

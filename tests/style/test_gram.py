@@ -67,7 +67,7 @@ def test_the_mean_style_is_the_mean_of_single_ones(network: FeatureLayers, batch
     mean = mean_style(network, LAYERS, IMAGES.split(batch_size))
     for layer in LAYERS:
         expected = torch.stack([each[layer] for each in single]).mean(0).float()
-        torch.testing.assert_close(mean[layer], expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(mean[layer], expected, rtol=1e-4, atol=1e-5)
     assert not any(torch.allclose(mean[layer], single[0][layer].float(), rtol=1e-2) for layer in LAYERS)
 
 
@@ -76,7 +76,7 @@ def test_every_image_counts_the_same_whatever_its_size(network: FeatureLayers) -
     mean = mean_style(network, LAYERS, [small, large])
     for layer in LAYERS:
         expected = (gram(network(small)[layer])[0] + gram(network(large)[layer])[0]) / 2
-        torch.testing.assert_close(mean[layer], expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(mean[layer], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_memory_is_that_of_one_batch(network: FeatureLayers) -> None:

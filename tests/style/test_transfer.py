@@ -11,11 +11,11 @@ from cyclegan_dist.style.options import StyleOptions
 from cyclegan_dist.style.transfer import total_variation, transfer
 
 SIDE = 32
-OPTIONS = StyleOptions(content_layer="block2", style_layers=("stem", "block1.wide", "block2.wide"), steps=30)
+OPTIONS = StyleOptions(style_layers=("stem", "block2.wide", "block3.wide"), steps=30, lr=0.1)
 _x = torch.linspace(0, 1, SIDE)
 _disc = ((_x[:, None] - 0.5) ** 2 + (_x - 0.5) ** 2 < 0.1).float() * 1.2 - 0.6
 INPUTS = torch.stack([torch.stack([_disc, _disc * 0.3, -_disc]), torch.stack([-_disc, _x.expand(SIDE, SIDE), _disc])])
-STRIPES = torch.sin(_x * 40).expand(1, 3, SIDE, SIDE).contiguous() * 0.9
+WAVES = torch.stack([torch.sin(_x * 25 + i) * torch.cos(_x * 19 * i)[:, None] for i in range(3)])[None]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def network() -> FeatureLayers:
 
 @pytest.fixture(scope="module")
 def style(network: FeatureLayers) -> dict[str, torch.Tensor]:
-    return mean_style(network, OPTIONS.style, [STRIPES])
+    return mean_style(network, OPTIONS.style, [WAVES])
 
 
 def test_pictures_take_the_style_and_keep_the_content(network: FeatureLayers, style: dict[str, torch.Tensor]) -> None:
@@ -34,9 +34,9 @@ def test_pictures_take_the_style_and_keep_the_content(network: FeatureLayers, st
     torch.manual_seed(0)
     with torch.no_grad():
         before, after, noise = network(INPUTS), network(made), network(torch.rand(2, 3, SIDE, SIDE) * 2 - 1)
-    assert (style_distance(after, style) < style_distance(before, style) / 4).all()
+    assert (style_distance(after, style) < style_distance(before, style) / 5).all()
     kept, lost = (content_distance(x[OPTIONS.content], before[OPTIONS.content]) for x in (after, noise))
-    assert (kept < lost / 2).all()
+    assert (kept < lost * 0.65).all()
 
 
 def test_an_image_is_the_same_whatever_is_computed_with_it(
