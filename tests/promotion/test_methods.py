@@ -53,7 +53,7 @@ def test_models_of_all_methods_are_promoted(tmp_path: Path, own_home: Path, monk
             go(run)
             if name == "cogan":  # whose translation no program can do
                 patch.setattr(evidence, "available_formats", lambda: ["safetensors", "pt2"])
-            promotion = Promotion(name, manifest, Gate(), EvaluationConfig(metrics=("distances",)), ALONE)
+            promotion = Promotion(name, manifest, Gate(veto=()), EvaluationConfig(metrics=("distances",)), ALONE)
             assert promotion(Setting(run, tmp_path / "pairs").candidate()).champion == "1", name
             loaded = cyclegan_dist.load(f"models:/{name}@champion", device="cpu").translate(image)
             assert loaded.tobytes() == cyclegan_dist.load(run.run_dir, device="cpu").translate(image).tobytes(), name
