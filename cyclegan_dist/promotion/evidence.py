@@ -99,7 +99,8 @@ def write_evidence(
     }
     files["config"].write_text(config)
     files["metrics"].write_text(evaluation.to_json() + "\n")
-    parity = export_generators(snapshot, out / "exports", available_formats())
+    formats = ["safetensors"] if snapshot.generator_config.procedure else available_formats()
+    parity = export_generators(snapshot, out / "exports", formats)
     files["exports"].write_text(json.dumps(parity, indent=1) + "\n")
     _draw_samples(evaluation, files["samples"])
     files["model_card"].write_text(describe(name, snapshot, evaluation, reason, with_state=with_state))
