@@ -69,7 +69,13 @@ def test_a_run_resumed_from_a_replayed_checkpoint_equals_an_uninterrupted_one_in
     """The checkpoint is of step 8; a graph replays from step 5 on."""
     # Reflection padding of plain layers has no deterministic backward on a GPU.
     padding = {"method__generator__padding": "zero"} if fast == "off" else {}
-    options = {**METHODS[name], **padding, "optim__fast": fast, "world__device": device.type, "optim__ema_decay": 0.9}
+    options = {
+        **METHODS[name],
+        **padding,
+        "optim__fast": fast,
+        "world__device": device.type,
+        "optim__ema_half_life_images": 20.0,
+    }
     options |= {"data__path": str(pairs), "every__checkpoint": 16}
     whole = tiny_run(name="whole", **options)
     assert go(whole, device) == "FINISHED"

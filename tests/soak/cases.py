@@ -91,7 +91,7 @@ def draw(ranks: int, seed: int) -> Case:
         options |= {"data__cache_gb": 0.001}
     options |= {"data__workers": int(chance(0.2))}
     options |= {"optim__precision": "bf16" if chance(0.15) else "fp32"}
-    options |= {"optim__ema_decay": rng.choice([0, 0, 0.9])}
+    options |= {"optim__ema_half_life_images": rng.choice([0, 0, 20.0])}
     options |= {"schedule__policy": rng.choice(["linear", "linear", "cosine", "plateau"])}
 
     # Hooks.

@@ -86,7 +86,7 @@ def _kinds(cases: Sequence[Case]) -> Counter[str]:
                 "loader processes": options["data__workers"] > 0,
                 "pixel cache": "data__cache_gb" in options,
                 "bf16": options["optim__precision"] == "bf16",
-                "averaged weights": options["optim__ema_decay"] > 0,
+                "averaged weights": options["optim__ema_half_life_images"] > 0,
                 "plateau schedule, which exchanges losses": options["schedule__policy"] == "plateau",
                 "a slowed rank": any(phase.slowed >= 0 for phase in phases),
                 "resumed with another number of ranks": len({phase.ranks for phase in phases}) > 1,

@@ -42,7 +42,7 @@ def test_resumed_equals_uninterrupted(tiny_run: MakeRun, ranks: int) -> None:
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_resumed_equals_uninterrupted_averaged_in_bf16_on(tiny_run: MakeRun, ranks: int) -> None:
-    options = {"optim__batch_size": 4, "optim__ema_decay": 0.9, "optim__precision": "bf16"}
+    options = {"optim__batch_size": 4, "optim__ema_half_life_images": 20.0, "optim__precision": "bf16"}
     whole = tiny_run(name="whole", **options)
     go_on(ranks, whole)
     go_on(ranks, tiny_run(name="cut", stop_after=12, **options))
@@ -54,13 +54,26 @@ def test_resumed_equals_uninterrupted_averaged_in_bf16_on(tiny_run: MakeRun, ran
 @pytest.mark.parametrize(
     "options",
     [
-        {"optim__ema_decay": 0.9},
+        {"optim__ema_half_life_images": 20.0},
+        {
+            "method__diff_augment": ["colour", "translation", "cutout"],
+            "method__discriminator__spectral_norm": True,
+            "method__gradient_penalty": {"at": "mix"},
+            "method__cycle_ramp_images": 30,
+            "method__lambda_cycle_end": 0.1,
+            "schedule__timing": "image",
+            "optim__beta1_D": 0.0,
+        },
         {"optim__precision": "bf16"},
         {"schedule__policy": "plateau"},
         {"method__generator__dropout": True},
         {"method__gan_mode": "wgangp"},
         {"optim__micro_batch": 1, "data__workers": 1},
-        {"method__generator__norm": "batch", "method__discriminator__norm": "batch", "optim__ema_decay": 0.9},
+        {
+            "method__generator__norm": "batch",
+            "method__discriminator__norm": "batch",
+            "optim__ema_half_life_images": 20.0,
+        },
         {"data__direction": "BtoA", "data__max_samples": 5, "data__pairing": "serial"},
     ],
     ids=lambda options: next(iter(options)).split("__")[-1],
