@@ -55,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """A statement of the paper about a row, true or false of the measured means."""
+    """A statement about a row, true or false of the measured means."""
 
     says: str
     """The statement."""
@@ -127,7 +127,7 @@ class Table:
     truth: Row | None = None
     """The row of real images, scored like translations."""
     checks: tuple[Check, ...] = ()
-    """What the paper found."""
+    """Statements about the rows: what the paper found, or what a table of one's own is for."""
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
