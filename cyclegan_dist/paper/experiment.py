@@ -147,7 +147,7 @@ def finish_experiment(experiment: Experiment, sweep: Sweep, command: str, report
         "features": experiment.config.features,
         "palette": experiment.config.palette or "none",
         "segmenter": experiment.config.segmenter or "none",
-        "scores_digest": scorer.protocol(),
+        "scores_digest": scorer.protocol,
         "seconds_of_training": round(sum(run.seconds for run in runs)),
         "seconds_of_evaluation_just_now": round(time.monotonic() - started),
         "left_out": experiment.plan.failed or "nothing",

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class Scorer:
         self.data, self.config, self.choose_by, self.world = data, config, choose_by, world
         self.computed = 0
 
+    @cached_property
     def protocol(self) -> str:
         """A short digest of everything that scores depend on but the snapshot."""
         palette = read_shipped(self.config.palette, "palette")[0] if self.config.palette else b""
@@ -107,7 +109,7 @@ class Scorer:
         return figures[key] if math.isfinite(figures[key]) else math.inf
 
     def _folder(self, snapshot: Path, part: str) -> Path:
-        return RunFolder(snapshot.parent.parent).evaluations / f"{part}-{self.protocol()}-{snapshot.name}"
+        return RunFolder(snapshot.parent.parent).evaluations / f"{part}-{self.protocol}-{snapshot.name}"
 
     def _figures(self, snapshot: Path, part: str, report: Callable[[str], object]) -> dict[str, float]:
         folder = self._folder(snapshot, part)
