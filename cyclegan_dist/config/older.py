@@ -45,6 +45,9 @@ def _with_half_life(tree: dict[str, Any], source: str) -> dict[str, Any]:
         decay = batch = -1
     if not 0 <= decay < 1:
         raise UsageError(f"{source}: optim.ema_decay: give optim.ema_half_life_images, images per domain, instead")
+    if decay and not optim.get("batch_size"):  # which the command line may still give
+        text = "is read as the half-life at batch_size 1: for another one, give optim.ema_half_life_images instead"
+        print(f"{source}: optim.ema_decay {decay:g} {text}", file=sys.stderr)
     if not decay:
         return {**tree, "optim": {**rest, "ema_half_life_images": 0.0}}
     return {**tree, "optim": {**rest, "ema_half_life_images": -batch * math.log(2) / math.log(decay), "ema_ramp": 0.0}}

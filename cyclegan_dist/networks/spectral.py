@@ -55,9 +55,11 @@ class SpectralConv2d(nn.Conv2d):
 
 
 def iterate_power(network: nn.Module) -> None:
-    """One power iteration of every convolution with spectral norm in `network`."""
+    """One power iteration of every convolution with spectral norm in `network` whose weight is trained: a frozen one
+    keeps the norm that it has, so that its outputs stay the same.
+    """
     for layer in network.modules():
-        if isinstance(layer, SpectralConv2d):
+        if isinstance(layer, SpectralConv2d) and layer.weight.requires_grad:
             layer.iterate()
 
 

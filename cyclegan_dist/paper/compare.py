@@ -19,7 +19,7 @@ class Verdict:
     """Whether a statement holds.
 
     Attributes:
-        outcome: `undecided` if the interval of a difference contains 0.
+        outcome: `undecided` if the interval of a difference contains 0, or there is no difference to take a share of.
         text: the figures, with the number of runs.
     """
 
@@ -48,8 +48,8 @@ def shown(figure: Figure, places: int) -> str:
     return f"{number(figure.value, places)}{half} (n={len(figure.parts)})"
 
 
-def judge(check: Check, cells: Cells, places: int = DIGITS) -> Verdict:
-    """Whether a statement holds of the means. The text has values with `places` decimals."""
+def judge(check: Check, cells: Cells, places: int = DIGITS, best: Literal["highest", "lowest"] = "highest") -> Verdict:
+    """Whether a statement holds of the means of a column whose `best` value is this one, as text with `places` decimals."""
     missing = [name for name in check.rows if (name, check.column) not in cells]
     if missing:
         return Verdict("not measured", f"no figure of {' and '.join(missing)}")
@@ -62,8 +62,11 @@ def judge(check: Check, cells: Cells, places: int = DIGITS) -> Verdict:
         outcome = "held" if low > 0 else "did not hold" if high < 0 else "undecided"
         return Verdict(outcome, f"{text}: difference {number(low, places)} to {number(high, places)} (95 %, Welch)")
     if check.between:
+        assert check.at_least is not None
         value, low, high = (figure.value for figure in figures)
-        share = (value - low) / (high - low) if high != low else math.nan
+        if (high - low if best == "highest" else low - high) <= 0:
+            return Verdict("undecided", f"{text}: {check.between[1]} is not better than {check.between[0]}")
+        share = (value - low) / (high - low)
         said = f"{text}: {share:.3f} of the way, wanted at least {check.at_least:g}"
         return Verdict("held" if share >= check.at_least else "did not hold", said)
     assert check.at_most is not None

@@ -66,7 +66,13 @@ def table_results(table: Table, plan: Plan, runs: Sequence[RunResult]) -> dict[s
         for name, row in table.rows.items()
     }
     checks = [
-        {"says": check.says, **{which: _verdict(judge(check, cells[which], places[check.column])) for which in WHICH}}
+        {
+            "says": check.says,
+            **{
+                which: _verdict(judge(check, cells[which], places[check.column], table.columns[check.column].best))
+                for which in WHICH
+            },
+        }
         for check in table.checks
     ]
     return {

@@ -71,16 +71,18 @@ class Check:
     """Name of the row that `at_most` is a share of."""
     between: tuple[str, ...] = ()
     """Names of two other rows: the row's mean is at least the share `at_least` of the way from the first one's mean to
-    the second one's."""
-    at_least: float = 0.5
+    the second one's. Undecided where the second one's is not better, by `best` of the column."""
+    at_least: float | None = None
     """Share of the way between two rows."""
 
     def __post_init__(self) -> None:
         kinds = bool(self.above) + (self.at_most is not None) + bool(self.between)
-        if kinds != 1 or (self.of and self.at_most is None) or len(self.between) not in (0, 2):
+        pair = len(self.between) == 2 and self.at_least is not None
+        alone = not self.between and self.at_least is None
+        if kinds != 1 or (self.of and self.at_most is None) or not (pair or alone):
             raise UsageError(
                 f"check {self.says!r}: give one of above: ROW, at_most: NUMBER, which may have of: ROW, and "
-                "between: [ROW, ROW]"
+                "between: [ROW, ROW] with at_least: SHARE"
             )
 
     @property

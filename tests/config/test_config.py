@@ -112,6 +112,8 @@ def test_every_field_can_be_changed_and_its_change_is_safe_or_refused(key: str) 
     node[leaf] = moved(FLAT[key], key)
     if key in ("method.input_nc", "method.output_nc"):
         tree["method"]["lambda_identity"] = 0
+    if key == "method.lambda_cycle_end":
+        tree["method"]["cycle_ramp_images"] = 1
     changed = check_config(tree, "test")
     assert flatten(dataclasses.asdict(changed))[key] == node[leaf]
     if any(key == safe or key.startswith(f"{safe}.") for safe in SAFE_TO_CHANGE):

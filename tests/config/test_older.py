@@ -13,6 +13,14 @@ def test_a_decay_per_update_is_read_as_the_half_life_with_that_decay(decay: floa
     assert optim.ema_ramp == 0  # the decay was constant
 
 
+def test_a_decay_without_the_batch_that_it_is_for_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """A batch of the command line comes later: the half-life in images would be too short for it."""
+    check_config({"optim": {"ema_decay": 0.9, "batch_size": 4}}, "mine.yaml")
+    assert capsys.readouterr().err == ""
+    check_config({"optim": {"ema_decay": 0.9}}, "mine.yaml")
+    assert "mine.yaml: optim.ema_decay 0.9 is read as the half-life at batch_size 1" in capsys.readouterr().err
+
+
 def test_no_decay_is_no_average() -> None:
     assert check_config({"optim": {"ema_decay": 0.0}}, "old.yaml") == Config()
     averaged = check_config({"optim": {"ema_decay": 0.9}}, "old.yaml")

@@ -51,3 +51,5 @@ def test_each_image_is_measured_on_an_axis_that_it_was_not_fitted_to() -> None:
 def test_separation_is_the_area_under_the_curve() -> None:
     low, high = torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.0, 3.0])
     assert separation(low, high) == pytest.approx((1 + 0.5 + 0 + 3) / 6)
+    many = torch.arange(400_000)  # all pairs would take 1.3 TB
+    assert separation(many, many) == pytest.approx(0.5) and separation(many, many + 400_000) == 1

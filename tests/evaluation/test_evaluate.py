@@ -1,6 +1,7 @@
 """The command, as typed."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,11 @@ def test_other_palettes_and_segmenters_have_other_names(tmp_path: Path) -> None:
     ]
     assert found[:2] == ["streets", "cityscapes"] and len(set(found)) == 4
     assert labels_name(EvaluationConfig()) == ""
+    own = set[str]()
+    for text in ("one", "two"):  # edited, or another file of the same name
+        (tmp_path / "my labels+.yaml").write_text(text)
+        own.add(labels_name(EvaluationConfig(palette=str(tmp_path / "my labels+.yaml"))))
+    assert len(own) == 2 and all(re.fullmatch("my_labels_-[0-9a-f]{8}", name) for name in own)
 
 
 @pytest.mark.filterwarnings("ignore::Warning")  # of MLflow's

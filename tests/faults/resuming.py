@@ -63,6 +63,8 @@ def config_changed(stage: Stage) -> Measured:
     del flat["method.name"]  # another method has other keys
     for key, value in flat.items():
         tree: dict[str, Any] = {"method": {"lambda_identity": 0}} if key.endswith("put_nc") else {}
+        if key == "method.lambda_cycle_end":
+            tree = {"method": {"cycle_ramp_images": 1}}
         start = check_config(tree, "start")
         *parents, leaf = key.split(".")
         node = tree

@@ -83,6 +83,11 @@ def test_each_can_replace_the_cycle(weights: dict[str, float]) -> None:
     CycleGANConfig(**SMALL, **alone, **weights)
 
 
+def test_an_end_of_the_ramp_without_a_ramp_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"lambda_cycle_end 0.1 is never reached: give method.cycle_ramp_images"):
+        CycleGANConfig(**SMALL, lambda_cycle_end=0.1)
+
+
 @pytest.mark.parametrize(("nimg", "factor"), [(0, 1.0), (30, 0.7), (100, 0.0), (150, 0.0)])
 def test_the_factor_of_the_cycle_weights_changes_in_a_straight_line(nimg: int, factor: float) -> None:
     torch.manual_seed(0)

@@ -12,6 +12,7 @@ from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, 
 from cyclegan_dist.networks.spectral import SpectralConv2d, iterate_power
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
+from cyclegan_dist.step.freeze import freeze
 from cyclegan_dist.step.update import Step
 
 SMALL = DiscriminatorConfig(ndf=4, n_layers_D=1, spectral_norm=True)
@@ -98,3 +99,14 @@ def test_an_update_makes_one_iteration_for_the_discriminators_and_none_for_the_g
         networks_before.load_state_dict(weights)
         iterate_power(networks_before)
         assert all(torch.equal(x, y) for x, y in zip(after, vectors(networks_before), strict=True))
+
+
+def test_a_frozen_discriminator_keeps_its_outputs() -> None:
+    torch.manual_seed(0)
+    method = CycleGAN(CycleGANConfig(generator=GeneratorConfig(ngf=2, n_blocks=0), discriminator=SMALL))
+    freeze(method, ["D_A.*"])  # the player trains D_B
+    step = Step(method, OptimConfig(precision="fp64"), World(0, 1, torch.device("cpu")))
+    before = {domain: vectors(method.networks[f"D_{domain}"]) for domain in "AB"}
+    step([{name: torch.rand(1, 3, 16, 16).double() for name in ("real_A", "real_B")}], lr=0.1)
+    moved = {d: not all(map(torch.equal, before[d], vectors(method.networks[f"D_{d}"]))) for d in "AB"}
+    assert moved == {"A": False, "B": True}

@@ -48,11 +48,22 @@ def test_one_run_has_no_interval() -> None:
         ({"row": "near", "at_most": 0.2}, "did not hold"),
         ({"row": "near", "between": ("far", "CycleGAN"), "at_least": 0.9}, "held"),  # 0.67 of 0.12 to 0.71: 0.932
         ({"row": "near", "between": ("far", "CycleGAN"), "at_least": 0.95}, "did not hold"),
-        ({"row": "near", "between": ("far", "far")}, "did not hold"),
-        ({"row": "near", "between": ("failed", "far")}, "not measured"),
+        ({"row": "near", "between": ("far", "far"), "at_least": 0.5}, "undecided"),
+        (
+            {"row": "once", "between": ("CycleGAN", "near"), "at_least": 0.5},
+            "undecided",
+        ),  # below both: 12 times the way
+        ({"row": "near", "between": ("failed", "far"), "at_least": 0.5}, "not measured"),
     ],
 )
 def test_statements(options: dict[str, object], outcome: str) -> None:
     verdict = judge(Check(says="as said", column="accuracy", **options), CELLS)  # type: ignore[arg-type]
     assert verdict.outcome == outcome
     assert "n=" in verdict.text or outcome == "not measured"
+
+
+def test_a_gap_is_one_to_the_better_row() -> None:
+    """Of a column whose lowest value is best."""
+    for between, outcome in ((("CycleGAN", "far"), "did not hold"), (("far", "CycleGAN"), "undecided")):
+        check = Check(says="as said", column="accuracy", row="near", between=between, at_least=0.5)
+        assert judge(check, CELLS, best="lowest").outcome == outcome

@@ -65,7 +65,14 @@ def test_domains_are_exchanged_together() -> None:
         ({"images": 0}, "images"),
         ({"checks": [{"says": "s", "row": "one", "column": "people", "at_most": 1}]}, "no column 'people'"),
         ({"checks": [{"says": "s", "row": "one", "column": "accuracy", "between": ["two"]}]}, "give one of above"),
-        ({"checks": [{"says": "s", "row": "one", "column": "accuracy", "between": ["two", "six"]}]}, "no row 'six'"),
+        (
+            {"checks": [{"says": "s", "row": "one", "column": "accuracy", "between": ["two", "six"], "at_least": 0.5}]},
+            "no row 'six'",
+        ),
+        (
+            {"checks": [{"says": "s", "row": "one", "column": "accuracy", "above": "two", "at_least": 1}]},
+            "give one of above",
+        ),
         ({"checks": [{"says": "s", "row": "one", "column": "accuracy"}]}, "give one of above"),
     ],
 )
