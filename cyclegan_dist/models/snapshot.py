@@ -140,10 +140,15 @@ class Snapshot:
         Raises:
             UsageError: if the snapshot lacks it, or is damaged.
         """
-        way = direction if self.data_direction == "AtoB" else direction[::-1]
-        self.channels(way)
+        exchanged = self.data_direction == "BtoA"
+        theirs = [way[::-1] if exchanged else way for way in self.directions]
+        if direction not in theirs:
+            raise UsageError(
+                f"direction {direction}: snapshot {self.folder} translates {describe_directions(*theirs)} only; choose "
+                f"direction {' or '.join(theirs)}"
+            )
         self.refuse_damaged()
-        return way
+        return direction[::-1] if exchanged else direction
 
     def values(self, domain: str) -> "ValueRange | None":
         """The value range of a domain, A or B, whose images have more than 8 bits; None if they have 8.

@@ -49,7 +49,9 @@ def shown(figure: Figure, places: int) -> str:
 
 
 def judge(check: Check, cells: Cells, places: int = DIGITS, best: Literal["highest", "lowest"] = "highest") -> Verdict:
-    """Whether a statement holds of the means. The text has values with `places` decimals; `best` is the column's."""
+    """Whether a statement holds of the means of a column, whose best value is the highest or the lowest. The text has
+    values with `places` decimals.
+    """
     missing = [name for name in check.rows if (name, check.column) not in cells]
     if missing:
         return Verdict("not measured", f"no figure of {' and '.join(missing)}")
