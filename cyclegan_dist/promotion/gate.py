@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
-from cyclegan_dist.config.yaml_tree import read_yaml
+from cyclegan_dist.config.yaml_tree import read_yaml, wording
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.detectors import VETOES
 from cyclegan_dist.evaluation.figures import Figure, difference
@@ -59,7 +59,8 @@ def read_gate(path: str) -> Gate:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"gate {path}: {where}: {first['msg']}; a gate has figure, better, margin, veto") from error
+        text = wording(first["msg"])
+        raise UsageError(f"gate {path}: {where}: {text}; a gate has figure, better, margin, veto") from error
 
 
 def decide(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> Verdict:
