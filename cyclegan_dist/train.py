@@ -21,7 +21,15 @@ except ModuleNotFoundError as error:
     sys.exit(2)
 
 from cyclegan_dist.config import command_line
-from cyclegan_dist.config.config import Config, check_config, dump_config, for_method, load_config
+from cyclegan_dist.config.config import (
+    Config,
+    check_config,
+    dump_config,
+    for_method,
+    load_config,
+    refuse_options_of_others,
+)
+from cyclegan_dist.config.older import refuse_older
 from cyclegan_dist.config.shipped import shipped
 from cyclegan_dist.config.yaml_tree import flatten
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command
@@ -89,6 +97,9 @@ def parse(arguments: list[str], program: str = PROGRAM, other_options: Iterable[
         )
     config = load_config(arguments[0]) if named else Config()
     known = (*flatten(asdict(config)), "launcher", "dry_run", "extend", *other_options)
+    keys = [a[2:].partition("=")[0].replace("-", "_") for a in arguments if a.startswith("--")]
+    refuse_older(keys)
+    refuse_options_of_others(keys, config.method.name, "unknown option --")
     command_line.refuse_unknown_option(arguments[named:], known)
     kind = for_method(config.method.name)  # the preset picks the method; its options alone are offered
     narrowed = kind(**{part.name: getattr(config, part.name) for part in fields(Config)})

@@ -75,6 +75,13 @@ def test_dashes_and_underscores_are_the_same(cli) -> None:
         (["nowhere.yaml"], "cannot read nowhere.yaml"),
         (["demo", "--ngf", "3"], "unknown option --ngf, did you mean --method.generator.ngf?"),
         (["demo", "--data.crop_sise", "3"], "did you mean --data.crop_size?"),
+        (
+            ["simgan", "--method.gradient_penalty.at", "real"],
+            "unknown option --method.gradient_penalty.at: method simgan does not have it; methods that do: cyclegan",
+        ),
+        (["demo", "--optim.ema_decay", "0.9"], "--optim.ema_decay: it was replaced by --optim.ema_half_life_images"),
+        (["demo", "--method.lambda_cycle_end", "0.5"], "has no effect: give method.cycle_ramp_images"),
+        (["demo", "--method.gradient_penalty.weight", "2"], "has no effect: give method.gradient_penalty.at"),
         (["demo", "--optim.lr", "-1"], "optim.lr: must be greater than 0"),
         (["horse2zebra", "--data.crop_size", "300"], "give load_size at least 300"),
         (

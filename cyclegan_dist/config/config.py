@@ -7,7 +7,7 @@ errors in it.
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 
 from cyclegan_dist.config.held_out import HeldOutConfig
-from cyclegan_dist.config.older import up_to_date
+from cyclegan_dist.config.older import up_to_date, without_overridden
 from cyclegan_dist.config.shipped import read_shipped, shipped
 from cyclegan_dist.config.yaml_tree import check_tree, flatten, read_tree, refuse_unknown
 from cyclegan_dist.data.config import DataConfig
@@ -178,7 +178,7 @@ def load_config(name: str) -> Config:
     trees = [read_tree(*read_shipped(part, "preset")) for part in parts]
     tree: dict[str, Any] = {}
     for above in trees:
-        tree = _merged(tree, above)
+        tree = _merged(without_overridden(tree, above), above)
     if len(parts) > 1 and (parts[-1] in shipped("preset") or "name" not in trees[-1]):
         tree["name"] = "-".join(Path(part).stem for part in parts)
     return check_config(tree, name)
@@ -222,12 +222,31 @@ def check_config(tree: dict[str, Any], source: str) -> Config:
     kind = for_method(str(options.get("name", DEFAULT)))
     defaults = dataclasses.asdict(kind())
     tree = up_to_date(tree, source)
+    refuse_options_of_others(flatten(tree), str(defaults["method"]["name"]), f"{source}: unknown key ")
     refuse_unknown(flatten(tree), flatten(defaults), source)
     # Merged here, not field by field: a method may have other defaults for a network than the network's own class.
     tree = _merged(defaults, {key: value for key, value in tree.items() if value is not None})
     del tree["method"]["name"]  # the class of the method stands for it
     checked = check_tree(tree, kind, source)
     return Config(**{part.name: getattr(checked, part.name) for part in dataclasses.fields(Config)})
+
+
+def refuse_options_of_others(keys: Iterable[str], method: str, before: str) -> None:
+    """Refuse keys `method.OPTION` that other methods have and `method` has not.
+
+    Args:
+        keys: dotted keys.
+        method: name of the method.
+        before: stands before the key in the error.
+
+    Raises:
+        UsageError: naming the first, and the methods that have it.
+    """
+    options = {name: {f"method.{key}" for key in flatten(dataclasses.asdict(kind()))} for name, kind in METHODS.items()}
+    for key in keys:
+        others = [name for name, known in options.items() if key in known]
+        if others and method not in others:
+            raise UsageError(f"{before}{key}: method {method} does not have it; methods that do: {', '.join(others)}")
 
 
 def with_values(config: Config, values: Mapping[str, Any], source: str) -> Config:

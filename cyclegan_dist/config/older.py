@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from cyclegan_dist.config.yaml_tree import flatten
@@ -9,8 +10,20 @@ from cyclegan_dist.errors import UsageError
 
 # In whose place the program chooses.
 DROPPED = ("optim.fused", "optim.channels_last", "optim.compile")
-# Replaced by others that mean the same.
-REPLACED = ("optim.ema_decay",)
+# Replaced by another that means the same.
+REPLACED = {"optim.ema_decay": "optim.ema_half_life_images"}
+
+
+def refuse_older(keys: Iterable[str]) -> None:
+    """Refuse options of older versions on the command line, with today's; only YAML is read as it was.
+
+    Raises:
+        UsageError: naming the first.
+    """
+    today = {**dict.fromkeys(DROPPED, "optim.fast"), **REPLACED}
+    for key in keys:
+        if key in today:
+            raise UsageError(f"unknown option --{key}: it was replaced by --{today[key]}")
 
 
 def up_to_date(tree: dict[str, Any], source: str) -> dict[str, Any]:
@@ -20,6 +33,16 @@ def up_to_date(tree: dict[str, Any], source: str) -> dict[str, Any]:
         UsageError: if the value of a replaced one does not fit.
     """
     return _with_half_life(_without_dropped(tree, source), source)
+
+
+def without_overridden(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """The tree `below` without the options of older versions whose successor the tree `above`, which wins, gives."""
+    gives = flatten(above)
+    names = {old.partition(".")[2] for old, new in REPLACED.items() if new in gives}
+    optim = below.get("optim")
+    if not names or not isinstance(optim, dict):
+        return below
+    return {**below, "optim": {name: value for name, value in optim.items() if name not in names}}
 
 
 def _without_dropped(tree: dict[str, Any], source: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def convert(value: Any, kind: Any, key: str = "") -> Any:
 
 def _dataclass(tree: Any, kind: Any, key: str) -> Any:
     if not isinstance(tree, dict):
-        raise _refusal(key, "a dictionary")
+        raise _refusal(key, "a mapping of options")
     hints = get_type_hints(kind, include_extras=True)
     values: dict[str, Any] = {}
     for part in (part for part in dataclasses.fields(kind) if part.init):

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -103,7 +104,8 @@ def _checked(tree: dict[str, Any], kind: type[T], source: str) -> T:
 
 def wording(message: str) -> str:
     """A message of pydantic without its own words for values and errors."""
-    return message.removeprefix("Value error, ").replace("Input should be", "must be", 1)
+    message = message.removeprefix("Value error, ").replace("Input should be", "must be", 1)
+    return re.sub(r"must be a dictionary( or an instance of \w+)?$", "must be a mapping of options", message)
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

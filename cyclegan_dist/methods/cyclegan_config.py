@@ -28,6 +28,13 @@ class GradientPenaltyConfig:
     weight: Annotated[float, Ge(0)] = 1.0
     """Weight in a discriminator's loss: half of gamma in the papers, whose discriminators have a single logit."""
 
+    def __post_init__(self) -> None:
+        if self.at == "none" and self.weight != 1.0:
+            raise UsageError(
+                f"method.gradient_penalty.weight {self.weight:g} has no effect: give method.gradient_penalty.at real, "
+                "fake, both or mix too, or leave the weight at 1"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class CycleGANConfig(MethodDefaults):
@@ -91,6 +98,11 @@ class CycleGANConfig(MethodDefaults):
             raise UsageError(
                 f"the identity loss needs as many channels in A as in B: make input_nc {self.input_nc} and output_nc "
                 f"{self.output_nc} equal, or lambda_identity 0"
+            )
+        if self.lambda_cycle_end != 1.0 and not self.cycle_ramp_images:
+            raise UsageError(
+                f"method.lambda_cycle_end {self.lambda_cycle_end:g} has no effect: give method.cycle_ramp_images, the "
+                "images over which the weights change to it"
             )
         cycle = self.lambda_cycle_A or self.lambda_cycle_B or self.lambda_GAN_cycle or self.lambda_pair
         for name, weight in (("AB", self.lambda_GAN_AB), ("BA", self.lambda_GAN_BA)):

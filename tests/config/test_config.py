@@ -43,6 +43,7 @@ def test_the_tree_stays_small() -> None:
     [
         ("metod: {}", "unknown key metod, did you mean method"),
         ("method: {generator: {nfg: 3}}", "unknown key method.generator.nfg, did you mean method.generator.ngf"),
+        ("method: {gradient_penalty: real}", "method.gradient_penalty: must be a mapping of options"),
         ("optim: {lr: fast}", "optim.lr"),
         ("optim: {lr: -1}", "optim.lr: must be greater than 0"),
         ("method: {gan_mode: lsgen}", "method.gan_mode"),
@@ -110,6 +111,10 @@ def test_every_field_can_be_changed_and_its_change_is_safe_or_refused(key: str) 
     for parent in parents:
         node = node.setdefault(parent, {})
     node[leaf] = moved(FLAT[key], key)
+    if key == "method.gradient_penalty.weight":
+        tree["method"]["gradient_penalty"]["at"] = "real"
+    if key == "method.lambda_cycle_end":
+        tree["method"]["cycle_ramp_images"] = 1
     if key in ("method.input_nc", "method.output_nc"):
         tree["method"]["lambda_identity"] = 0
     if key == "method.lambda_cycle_end":

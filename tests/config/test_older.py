@@ -1,8 +1,10 @@
 """Options of older versions: read as those of today."""
 
+from pathlib import Path
+
 import pytest
 
-from cyclegan_dist.config.config import Config, check_config, with_values
+from cyclegan_dist.config.config import Config, check_config, load_config, with_values
 from cyclegan_dist.errors import UsageError
 
 
@@ -31,3 +33,12 @@ def test_no_decay_is_no_average() -> None:
 def test_a_decay_that_is_none_is_refused_with_todays_option(decay: object) -> None:
     with pytest.raises(UsageError, match=r"^old.yaml: optim.ema_decay: give optim.ema_half_life_images"):
         check_config({"optim": {"ema_decay": decay}}, "old.yaml")
+
+
+def test_of_joined_files_the_later_one_wins_whichever_option_it_gives(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    old.write_text("optim: {ema_decay: 0.5, batch_size: 2}")
+    new.write_text("optim: {ema_half_life_images: 50, ema_ramp: 0.1}")
+    after, before = (load_config(name).optim for name in (f"{old}+{new}", f"{new}+{old}"))
+    assert (after.ema_half_life_images, after.ema_ramp) == (50, 0.1)
+    assert (before.ema_half_life_images, before.ema_ramp) == (2, 0)

@@ -66,7 +66,7 @@ def test_its_gradient_with_respect_to_weights_is_that_of_finite_differences() ->
         assert slope == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-5, abs=1e-8)
 
 
-@pytest.mark.parametrize(("at", "weight"), [("none", WEIGHT), ("real", 0.0)])
+@pytest.mark.parametrize(("at", "weight"), [("none", 1.0), ("real", 0.0)])
 def test_without_a_weight_it_is_not_computed(at: str, weight: float) -> None:
     method, images = made(at, weight=weight)
     assert set(method.players[1].module(**images).values) == {"D_A", "D_B"}
