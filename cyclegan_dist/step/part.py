@@ -93,6 +93,19 @@ class Part:
                 group["lr"] = lr
 
 
+def restore_strides(module: nn.Module) -> None:
+    """Let gradients have the strides that DistributedDataParallel compares, also in dimensions of one element, which
+    differ where gradients have been differentiated.
+    """
+    for parameter in module.parameters():
+        if parameter.requires_grad and 1 in parameter.shape:
+            parameter.register_hook(_with_default_strides)
+
+
+def _with_default_strides(gradient: Tensor) -> Tensor:
+    return gradient.flatten().view(gradient.shape)
+
+
 @contextmanager
 def frozen(networks: Sequence[nn.Module]) -> Generator[None]:
     """Disable gradients with respect to the weights of `networks`; gradients still flow through them."""

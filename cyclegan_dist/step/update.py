@@ -26,7 +26,7 @@ from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.exchange import GradientExchange, broadcast_weights
 from cyclegan_dist.step.finite import FiniteFlag, refuse_non_finite
 from cyclegan_dist.step.graph import GraphedUpdate, HostAction
-from cyclegan_dist.step.part import Part, RandomNumbers, frozen
+from cyclegan_dist.step.part import Part, RandomNumbers, frozen, restore_strides
 
 
 class Step:
@@ -273,6 +273,7 @@ class Step:
         elif exchanges:
             ids = [world.device.index] if on_gpu else None
             group = world.group
+            restore_strides(module)
             module = DistributedDataParallel(module, device_ids=ids, process_group=group, gradient_as_bucket_view=True)
         return Part(player, module, optimizer, exchange, RandomNumbers(world.device), tuple(player.draw(0)))
 
