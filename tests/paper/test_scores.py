@@ -22,6 +22,6 @@ def test_what_is_left_is_counted_without_reading_weights_for_each_snapshot(
     read_bytes = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or read_bytes(path))
     data: Any = SimpleNamespace(parts={})
-    scorer = Scorer(data, EvaluationConfig(segmenter=str(weights)), "kd/untrained", ALONE)
+    scorer = Scorer(data, EvaluationConfig(palette="streets", segmenter=str(weights)), "kd/untrained", ALONE)
     assert scorer.left(tmp_path) == 6  # each on the validation images, the last one on the test images too
     assert read.count(weights) == 1
