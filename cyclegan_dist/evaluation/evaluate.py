@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.config.shipped import shipped
 from cyclegan_dist.data.manifest import MANIFEST, READING, open_manifest
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 from cyclegan_dist.evaluation.command import Evaluate
@@ -98,14 +99,16 @@ def _report(command: Evaluate, evaluation: Evaluation, snapshot: Snapshot, run_d
 
 
 def labels_name(what: EvaluationConfig) -> str:
-    """What label maps are scored by, for names: the palette, and of a segmenter the beginning of its file's hash.
-    Figures of others cannot be compared, and must not replace each other. Empty without a palette.
+    """What label maps are scored by, for names: the palette, and of a palette of the user's own and of a segmenter the
+    beginning of its file's hash. Figures of others cannot be compared, and must not replace each other. Empty without a
+    palette.
     """
     if not what.palette:
         return ""
-    file = Path(what.segmenter.rpartition(":")[2])
-    digest = f"-{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}" if what.segmenter else ""
-    return f"{Path(what.palette).stem}{digest}"
+    files = [] if what.palette in shipped("palette") else [what.palette]
+    files += [what.segmenter.rpartition(":")[2]] if what.segmenter else []
+    digests = (hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8] for file in files)
+    return "-".join((Path(what.palette).stem, *digests))
 
 
 def _log_to_mlflow(run_dir: Path, evaluation: Evaluation, out: Path, labels: str) -> None:
