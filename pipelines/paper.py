@@ -2,9 +2,9 @@
 
     python -m pipelines.paper TABLE [--data DATA --palette PALETTE] [--dotted.key value ...]
 
-TABLE is a YAML file or a shipped table, table1 to table5 and figure8, or several joined by +, which then share runs and
-page: table2+table3+table4+table5. DATA is a data set with parts in DATA/test and DATA/val; without one, labelled street
-scenes are drawn. Options with a dot are values of the config of all runs.
+TABLE is a YAML file or a shipped table, table1 to table5, figure8 and facades, or several joined by +, which then share
+runs and page: table2+table3+table4+table5. DATA is a data set with parts in DATA/test and DATA/val; without one,
+labelled street scenes are drawn. Options with a dot are values of the config of all runs.
 
 The runs are a sweep in RUNS_DIR/NAME, on the Ray cluster of RAY_ADDRESS or on one of this machine's own. Stopped or
 killed, run the same command again: what is finished is not repeated. The page is RUNS_DIR/NAME/page/index.html, with
@@ -21,6 +21,7 @@ import tyro
 from rich.console import Console
 
 from cyclegan_dist.config.command_line import parse_with_overrides
+from cyclegan_dist.config.shipped import read_shipped
 from cyclegan_dist.errors import pipeline_command, run_command
 from cyclegan_dist.paper.options import Options
 from cyclegan_dist.sweep.progress import SweepProgress
@@ -45,6 +46,8 @@ def paper(command: Paper, overrides: Mapping[str, Any]) -> int:
     Raises:
         UsageError: for errors that the user can fix.
     """
+    for table in command.table.split("+"):
+        read_shipped(table, "table")  # refuses a wrong name before torch is loaded
     from cyclegan_dist.paper.experiment import finish_experiment, prepare_experiment  # loads torch
 
     report = Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print

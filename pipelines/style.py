@@ -110,6 +110,7 @@ def compare(command: StyleCommand) -> Path:
 def main() -> None:
     """Read the command line and compare."""
     command = parse_options(StyleCommand, "style", __doc__)
+    check_tree(dataclasses.asdict(command.how), StyleOptions, "the options")  # first: errors name options without how.
     print(f"page: {compare(check_tree(dataclasses.asdict(command), StyleCommand, 'the options'))}")
 
 

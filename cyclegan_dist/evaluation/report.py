@@ -41,7 +41,7 @@ def write_report(evaluation: Evaluation, out: Path) -> Path:
         facts={"images seen in training": str(facts["nimg"]), "data set": facts["source"], **data, **labels},
         sections=[Section(describe_directions(d.name), d.names, d.shown) for d in evaluation.directions],
         figures=table(evaluation.figures),
-        warnings=[finding.text for finding in evaluation.findings],
+        warnings=[f"{finding.name}: {finding.text}" for finding in evaluation.findings],
     )
     write_atomic(out / METRICS, evaluation.to_json() + "\n")
     return page

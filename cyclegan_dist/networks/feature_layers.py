@@ -57,8 +57,21 @@ class FeatureLayers:
                 module.register_forward_hook(partial(self._keep_output, layer))
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """N x C x H x W in [-1, 1], C 1 or 3, to N x D x h x w for each layer."""
-        self._network(self._prepare((images.expand(-1, 3, -1, -1) + 1) * 127.5))
+        """N x C x H x W in [-1, 1], C 1 or 3, to N x D x h x w for each layer.
+
+        Raises:
+            UsageError: if the images are too small for the layers.
+        """
+        try:
+            self._network(self._prepare((images.expand(-1, 3, -1, -1) + 1) * 127.5))
+        except RuntimeError as error:
+            if "Kernel size" not in str(error) and "too small" not in str(error):
+                raise
+            height, width = images.shape[2:]
+            raise UsageError(
+                f"images of {width} x {height} pixels are too small for {', '.join(self.layers)}: give a larger size, "
+                "or earlier layers"
+            ) from error
         found, self._found = self._found, {}
         return {layer: found[layer] for layer in self.layers}
 

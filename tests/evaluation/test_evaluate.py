@@ -33,13 +33,13 @@ def test_a_run_is_measured(run_dir: Path, dataset: Path, command: Command) -> No
 
 
 def test_other_palettes_and_segmenters_have_other_names(tmp_path: Path) -> None:
-    for name in ("one", "two"):
+    for name in ("one", "two", "own/streets.yaml", "other/streets.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
-    found = [
-        labels_name(EvaluationConfig(palette=palette, segmenter=segmenter and str(tmp_path / segmenter)))
-        for palette, segmenter in (("streets", ""), ("cityscapes", ""), ("streets", "one"), ("streets", "two"))
-    ]
-    assert found[:2] == ["streets", "cityscapes"] and len(set(found)) == 4
+    palettes = ["streets", "cityscapes", f"{tmp_path}/own/streets.yaml", f"{tmp_path}/other/streets.yaml"]
+    both = [(palette, "") for palette in palettes] + [("streets", f"{tmp_path}/one"), ("streets", f"{tmp_path}/two")]
+    found = [labels_name(EvaluationConfig(palette=palette, segmenter=segmenter)) for palette, segmenter in both]
+    assert found[:2] == ["streets", "cityscapes"] and len(set(found)) == 6
     assert labels_name(EvaluationConfig()) == ""
     own = set[str]()
     for text in ("one", "two"):  # edited, or another file of the same name
