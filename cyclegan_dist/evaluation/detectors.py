@@ -84,7 +84,7 @@ def minimal_change(direction: str, reached: float, correlation: float) -> list[D
         direction: AB or BA.
         reached: mean position of translations on the way from real images of their inputs' domain, 0, to those of the
             target, 1.
-        correlation: mean, between the grey values of input and translation.
+        correlation: mean, between the colours of input and translation.
     """
     if reached >= REACHED_SHARE or correlation < KEPT_CORRELATION:
         return []

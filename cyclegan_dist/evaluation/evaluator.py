@@ -166,9 +166,9 @@ class Evaluator:
 
     def _scores(self, name: str, pictures: Mapping[str, Tensor]) -> Scores:
         real, fake, rec = pictures["input"], pictures["translation"], pictures.get("reconstruction")
-        domain, wanted, found = name[0], self.config.metrics, {"correlation": correlation(real, fake)}
+        domain, wanted, found = name[0], self.config.metrics, {"correlation": correlation(grey(real), grey(fake))}
         if comparable(real.shape[1], fake.shape[1]):
-            found["change"] = l1(real, fake)
+            found |= {"change": l1(real, fake), "kept": correlation(real, fake)}
         if rec is not None and "cycle" in wanted:
             found |= {f"eval/cycle_l1_{domain}": l1(real, rec), f"eval/cycle_ssim_{domain}": ssim(real, rec)}
         if "identity" in pictures:

@@ -142,13 +142,12 @@ def _findings(
     direction: Direction, real: Tensor, figures: Mapping[str, Figure], classes: Sequence[str]
 ) -> list[Detection]:
     scores, name = direction.scores, direction.name
-    correlation = Figure.mean(scores["correlation"]).value
-    found = detectors.inverted(name, correlation)
-    nothing = detectors.do_nothing(name, Figure.mean(scores["change"]).value) if "change" in scores else []
-    found += nothing
-    reached = next((figure.value for key, figure in figures.items() if key.startswith(f"{_REACHED}/")), None)
-    if reached is not None and not nothing:
-        found += detectors.minimal_change(name, reached, correlation)
+    found = detectors.inverted(name, Figure.mean(scores["correlation"]).value)
+    if "change" in scores:
+        nothing = detectors.do_nothing(name, Figure.mean(scores["change"]).value)
+        reached = next((figure.value for key, figure in figures.items() if key.startswith(f"{_REACHED}/")), None)
+        little = reached is not None and not nothing
+        found += detectors.minimal_change(name, reached, Figure.mean(scores["kept"]).value) if little else nothing
     if real.shape[1] and min(len(real), len(direction.fake)) > 1:
         found += detectors.collapsed(name, direction.fake, real)
     if f"seg/exchanged_pixel_accuracy_{name}" in figures:

@@ -49,9 +49,11 @@ def grey(images: Tensor) -> Tensor:
 
 
 def correlation(one: Tensor, two: Tensor) -> list[float]:
-    """Pearson's, between the grey values of each image and its partner; 0 where one of them is of one grey."""
-    x, y = (grey(images).flatten(1) for images in (one, two))
-    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
+    """Pearson's, between the values of each image and its partner, each channel less its mean in the image; 0 where one
+    of them is of one colour. The scale of the values does not matter.
+    """
+    x, y = (images.float() for images in (one, two))
+    x, y = ((values - values.mean((2, 3), keepdim=True)).flatten(1) for values in (x, y))
     norm = x.norm(dim=1) * y.norm(dim=1)
     return torch.where(norm > 0, (x * y).sum(1) / norm.clamp(min=1e-9), 0.0).tolist()
 

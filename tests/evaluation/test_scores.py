@@ -39,6 +39,15 @@ def test_correlation_of_equal_opposite_and_constant_images() -> None:
     assert scores.correlation(grey, torch.full_like(grey, 7)) == [0]
 
 
+def test_correlation_is_of_colours_and_not_of_their_means() -> None:
+    darker = X // 2 + torch.tensor([10, 90, 50], dtype=torch.uint8).view(1, 3, 1, 1)
+    assert scores.correlation(X, darker) == pytest.approx([1, 1, 1], abs=1e-3)
+    assert max(scores.correlation(X, X.flip(1))) < 0.6  # of the same grey, but for the weights
+    x, y = X[:1].double(), Y[:1].double()
+    x, y = (z - z.mean((2, 3), keepdim=True) for z in (x, y))
+    assert scores.correlation(X, Y)[0] == pytest.approx(float((x * y).sum() / (x.norm() * y.norm())), abs=1e-6)
+
+
 def test_floats_are_compared_in_grey_levels_without_rounding() -> None:
     one, two = (torch.rand(2, 3, 16, 20, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in (0, 1))
     levels = [((x + 1) * 127.5).round().to(torch.uint8) for x in (one, two)]

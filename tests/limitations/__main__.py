@@ -33,7 +33,9 @@ def main(arguments: Sequence[str]) -> int:
             with TemporaryDirectory() as place:
                 found = measured(name, seed, Path(place))
             for one in found:
-                print(one.case, seed, {k: round(v, 3) for k, v in one.figures.items()}, one.findings, flush=True)
+                print(
+                    one.case, seed, one.nimg, {k: round(v, 3) for k, v in one.figures.items()}, one.findings, flush=True
+                )
             new = {(one.case, one.seed) for one in found}
             outcomes, real = read()
             write([one for one in outcomes if (one.case, one.seed) not in new] + found, real)

@@ -1,6 +1,5 @@
 """What is measured of a trained pair of generators, against the truth and by the evaluation."""
 
-import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from cyclegan_dist.evaluation.figures import Figure
 from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.models.translator import Translator, open_translators
+from cyclegan_dist.storage.layout import RunFolder
 from tests.limitations import drawing
 from tests.limitations.cases import CASES, EPOCHS, RIDER
 from tests.limitations.drawing import LABELS, TRAINING
@@ -31,6 +31,7 @@ class Outcome:
     Attributes:
         case: its name, or `rider`.
         seed: its seed.
+        nimg: images of each domain that the networks had seen.
         cpu_s: processor time of the training.
         figures: by name and direction.
         findings: `minimal-change AB`, and so on.
@@ -39,6 +40,7 @@ class Outcome:
 
     case: str
     seed: int
+    nimg: int
     cpu_s: float
     figures: dict[str, float]
     findings: list[str]
@@ -46,28 +48,28 @@ class Outcome:
 
 
 def measured(name: str, seed: int, place: Path, count: int = TRAINING, epochs: int = EPOCHS) -> list[Outcome]:
-    """Train one case and measure it; with `texture` come the figures of riders."""
+    """Train one case and measure its snapshots, the last one last; with `texture` come the figures of riders."""
     case, data = CASES[name], place / f"{name}-{seed}"
     drawing.write_data(data, case.draw, seed, count)
     drawing.write_test(data / "test", case.draw, seed)
     began = time.process_time()
     run_dir = trained(data, f"run-{seed}", seed, identity=case.identity, epochs=epochs, runs=place / name)
-    cpu_s, snapshot = time.process_time() - began, Snapshot.open(run_dir)
-    labels = name == "classes"
-    if labels:
-        (place / "palette.yaml").write_text(
-            yaml.safe_dump({"domain": LABELS.domain, "classes": _lists(LABELS.classes)})
-        )
-    found = _evaluated(snapshot, data / "test", str(place / "palette.yaml") if labels else "")
-    figures = _of_the_evaluation(found)
-    if not labels:
-        figures |= _errors(snapshot, name, seed)
-    outcomes = [Outcome(name, seed, cpu_s, figures, *_said(found))]
+    cpu_s, palette = time.process_time() - began, ""
+    if name == "classes":
+        palette = str(place / "palette.yaml")
+        Path(palette).write_text(yaml.safe_dump({"domain": LABELS.domain, "classes": _lists(LABELS.classes)}))
+    outcomes: list[Outcome] = []
+    for folder in sorted(RunFolder(run_dir).snapshots.glob("nimg-*")):
+        snapshot = Snapshot.open(folder)
+        nimg = int(folder.name.removeprefix("nimg-"))
+        found = _evaluated(snapshot, data / "test", palette)
+        figures = _of_the_evaluation(found) | ({} if palette else _errors(snapshot, name, seed))
+        outcomes.append(Outcome(name, seed, nimg, cpu_s, figures, *_said(found)))
     if name == "texture":
         drawing.write_test(data / RIDER, drawing.rider, seed)
         ridden = _evaluated(snapshot, data / RIDER, "")
         figures = _riders(snapshot, seed) | {"separation": _separation(found, ridden)} | _of_the_evaluation(ridden)
-        outcomes.append(Outcome(RIDER, seed, 0.0, figures, *_said(ridden)))
+        outcomes.append(Outcome(RIDER, seed, nimg, cpu_s, figures, *_said(ridden)))
     return outcomes
 
 
@@ -92,8 +94,7 @@ def _of_the_evaluation(found: Evaluation) -> dict[str, float]:
         for name, key in keys.items()
         if f"{key}_{way}" in found.figures
     }
-    correlations = {f"correlation_{d.name}": Figure.mean(d.scores["correlation"]).value for d in found.directions}
-    return figures | correlations
+    return figures | {f"kept_{d.name}": Figure.mean(d.scores["kept"]).value for d in found.directions}
 
 
 def _translated(translator: Translator, images: list[np.ndarray]) -> np.ndarray:
@@ -119,7 +120,7 @@ def _errors(snapshot: Snapshot, name: str, seed: int) -> dict[str, float]:
 
 
 def _riders(snapshot: Snapshot, seed: int) -> dict[str, float]:
-    """`kept`: the share of a rider's pixels whose colour is nearer to the rider's than to that of grass or a stripe;
+    """`spared`: the share of a rider's pixels whose colour is nearer to the rider's than to that of grass or a stripe;
     `striped`: nearer to that of a stripe. `error`: their mean absolute error, in grey levels, where a rider should stay
     as it is. `shape`, `shape_alone`: that of the rest of the shape, with the rider and in the same scene without it.
     """
@@ -132,7 +133,7 @@ def _riders(snapshot: Snapshot, seed: int) -> dict[str, float]:
     rest = ~marked & np.stack([np.abs(scene.A.astype(float) - scene.B).max(-1) > 0 for scene in alone])
     without = _translated(translator, [scene.A for scene in alone])
     return {
-        "kept_AB": float((nearest == 0).mean()),
+        "spared_AB": float((nearest == 0).mean()),
         "striped_AB": float((nearest >= 2).mean()),
         "error_AB": float(np.abs(fake - truth)[marked].mean()),
         "shape_AB": float(np.abs(fake - truth)[rest].mean()),
@@ -144,10 +145,3 @@ def _separation(without: Evaluation, ridden: Evaluation) -> float:
     """The probability that an image with a rider has a larger error of reconstruction than one without."""
     errors = [torch.tensor(found.figures["eval/cycle_l1_A"].parts) for found in (without, ridden)]
     return separation(*errors)
-
-
-def mean(outcomes: list[Outcome], figure: str) -> float:
-    """Of a figure, over both directions where there are two."""
-    return statistics.fmean(
-        o.figures[key] for o in outcomes for key in (f"{figure}_AB", f"{figure}_BA") if key in o.figures
-    )

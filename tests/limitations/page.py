@@ -31,21 +31,21 @@ weights: {size} x {size} pixels, {training} images of each domain, unpaired, {ep
   translation, 0 is no better than none.
 * *reached*: `discriminant/untrained` of the evaluation, which needs no truth: the share of the way to the real images of the
   target, on the line that separates the real images of the two domains best. 0 is where the inputs' domain is.
-* *correlation*: between the grey values of input and translation, as the evaluation has it.
+* *correlation*: between the colours of input and translation.
 * *finding*: whether the evaluation reports `minimal-change`: less than {reached:.0%} of the way, and a correlation of at least
   {kept}.
-
+{missing}
 ## Colour and texture
 
-| change | seed | direction | error removed | reached | correlation | kd/untrained | finding |
-|---|---|---|---|---|---|---|---|
+| change | seed | images seen | direction | error removed | reached | correlation | kd/untrained | finding |
+|---|---|---|---|---|---|---|---|---|
 """
 
 SHAPE = """
 ## Shape
 
-| change | seed | direction | error removed | reached | correlation | kd/untrained | finding |
-|---|---|---|---|---|---|---|---|
+| change | seed | images seen | direction | error removed | reached | correlation | kd/untrained | finding |
+|---|---|---|---|---|---|---|---|---|
 """
 
 RIDERS = """
@@ -65,8 +65,8 @@ without; 0.5 is chance. The evaluation does not know the training images, so it 
 
 Label maps of `tree` and `house`, which are alike in size, shape and place; nothing in unpaired images says which is which.
 
-| seed | pixel accuracy | exchanged back | finding |
-|---|---|---|---|
+| seed | images seen | pixel accuracy | exchanged back | finding |
+|---|---|---|---|---|
 """
 
 REAL = """
@@ -94,7 +94,7 @@ def write(outcomes: Sequence[Outcome], real: RealImages | None) -> None:
     """Write both files."""
     facts = {"date": datetime.date.today().isoformat(), "cores": os.cpu_count(), "torch": version("torch")}
     order = [*CASES, RIDER]
-    outcomes = sorted(outcomes, key=lambda o: (order.index(o.case), o.seed))
+    outcomes = sorted(outcomes, key=lambda o: (order.index(o.case), o.seed, o.nimg))
     content = {"facts": facts, "outcomes": [asdict(outcome) for outcome in outcomes]}
     content["real"] = asdict(real) if real else None
     FIGURES.write_text(json.dumps(content, indent=1) + "\n")
@@ -121,13 +121,14 @@ def render(outcomes: Sequence[Outcome], real: RealImages | None, facts: dict[str
         most=max(times, default=0),
         reached=REACHED_SHARE,
         kept=KEPT_CORRELATION,
+        missing=_missing(outcomes),
     )
     page += "".join(_ways(outcome) for outcome in outcomes if outcome.case in LEARNED)
     page += SHAPE + "".join(_ways(outcome) for outcome in outcomes if outcome.case in SHAPES)
     page += RIDERS + "".join(_rider(outcome) for outcome in outcomes if outcome.case == RIDER)
     page += AFTER_RIDERS + "".join(_classes(outcome) for outcome in outcomes if outcome.case == "classes")
     page += _real(real) if real else ""
-    said = {text: f"{o.case}, seed {o.seed}" for o in outcomes for text in o.texts}
+    said = {text: f"{o.case}, seed {o.seed}, {o.nimg:,} images" for o in outcomes for text in o.texts}
     return page + SAID + "\n".join(f"* {where}: {text}." for text, where in said.items()) + "\n"
 
 
@@ -135,15 +136,21 @@ def _row(*cells: object) -> str:
     return f"| {' | '.join(map(str, cells))} |\n"
 
 
+def _missing(outcomes: Sequence[Outcome]) -> str:
+    known = {(outcome.case, outcome.seed) for outcome in outcomes}
+    names = [f"{name} with seed {s}" for name, case in CASES.items() for s in case.seeds if (name, s) not in known]
+    return f"\nNot measured yet: {', '.join(names)}.\n" if names else ""
+
+
 def _ways(outcome: Outcome) -> str:
     rows = ""
     for way in ("AB", "BA"):
-        figures = {name: outcome.figures.get(f"{name}_{way}") for name in ("due", "reached", "correlation", "kd")}
+        figures = {name: outcome.figures.get(f"{name}_{way}") for name in ("due", "reached", "kept", "kd")}
         cells = ["none" if value is None else f"{value:.2f}" for value in list(figures.values())[:3]]
         finding = "**yes**" if f"minimal-change {way}" in outcome.findings else "no"
         others = [name.split()[0] for name in outcome.findings if name.endswith(way) and "minimal" not in name]
         rows += _row(
-            *(CASES[outcome.case].title, outcome.seed, way, *cells, f"{figures['kd']:.4f}"),
+            *(CASES[outcome.case].title, outcome.seed, f"{outcome.nimg:,}", way, *cells, f"{figures['kd']:.4f}"),
             ", ".join([finding, *others]),
         )
     return rows
@@ -152,7 +159,7 @@ def _ways(outcome: Outcome) -> str:
 def _rider(outcome: Outcome) -> str:
     figures = outcome.figures
     return _row(
-        *(outcome.seed, f"{figures['kept_AB']:.0%}", f"{figures['striped_AB']:.0%}", f"{figures['error_AB']:.0f}"),
+        *(outcome.seed, f"{figures['spared_AB']:.0%}", f"{figures['striped_AB']:.0%}", f"{figures['error_AB']:.0f}"),
         *(f"{figures['shape_AB']:.0f}", f"{figures['shape_alone_AB']:.0f}", f"{figures['separation']:.2f}"),
         ", ".join(outcome.findings) or "none",
     )
@@ -172,4 +179,4 @@ def _classes(outcome: Outcome) -> str:
     exchanged = outcome.figures.get("exchanged_AB")
     finding = "**tree and house are exchanged**" if "exchanged-classes AB" in outcome.findings else "none"
     cells = [f"{outcome.figures['accuracy_AB']:.3f}", "" if exchanged is None else f"{exchanged:.3f}"]
-    return _row(outcome.seed, *cells, finding)
+    return _row(outcome.seed, f"{outcome.nimg:,}", *cells, finding)
