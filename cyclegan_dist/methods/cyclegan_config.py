@@ -113,10 +113,6 @@ class CycleGANConfig(MethodDefaults):
                 "the gradient penalty is defined for single images, which batch norm joins: give "
                 "method.discriminator.norm instance, or the penalty the weight 0"
             )
-        if self.lambda_cycle_end != 1 and not self.cycle_ramp_images:
-            raise UsageError(
-                f"lambda_cycle_end {self.lambda_cycle_end:g} is never reached: give method.cycle_ramp_images above 0"
-            )
         if self.gan_mode == "wgangp" and self.lambda_gp and self.gradient_penalty.at != "none":
             raise UsageError(
                 "wgangp has a gradient penalty already: give method.lambda_gp 0 or gradient_penalty.at none"

@@ -84,7 +84,7 @@ def test_each_can_replace_the_cycle(weights: dict[str, float]) -> None:
 
 
 def test_an_end_of_the_ramp_without_a_ramp_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"lambda_cycle_end 0.1 is never reached: give method.cycle_ramp_images"):
+    with pytest.raises(UsageError, match=r"lambda_cycle_end 0.1 has no effect: give method.cycle_ramp_images"):
         CycleGANConfig(**SMALL, lambda_cycle_end=0.1)
 
 
