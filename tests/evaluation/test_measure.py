@@ -36,7 +36,7 @@ def opened(dataset: Path) -> Manifest:
 
 
 @pytest.fixture
-def snapshot(tiny_run: Callable[..., Config]) -> Path:
+def snapshot(tiny_run: Callable[..., Config]) -> Snapshot:
     config = tiny_run(stop_after=2)
     go(config)
     return Snapshot.open(config.run_dir)
