@@ -99,7 +99,7 @@ def restore_strides(module: nn.Module) -> None:
     """
     for parameter in module.parameters():
         if parameter.requires_grad and 1 in parameter.shape:
-            parameter.register_hook(_with_default_strides)
+            parameter.register_hook(_with_default_strides)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _with_default_strides(gradient: Tensor) -> Tensor:
