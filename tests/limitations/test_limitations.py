@@ -54,7 +54,7 @@ def test_two_classes_are_alike() -> None:
     assert np.mean(shares[0]) == pytest.approx(np.mean(shares[1]), rel=0.05)
     assert np.std(shares[0]) == pytest.approx(np.std(shares[1]), rel=0.15)
     rows = [(x.sum(2) * np.arange(drawing.SIZE)).sum() / x.sum() for x in (tree, house)]
-    assert rows[0] == pytest.approx(rows[1], abs=0.5)  # neither is above the other
+    assert rows[0] == pytest.approx(rows[1], abs=1.5)  # neither is above the other: a standard error is 0.5
 
 
 def test_the_page_is_what_the_figures_say() -> None:

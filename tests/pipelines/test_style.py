@@ -112,6 +112,11 @@ def test_styles_of_files_and_inputs_of_a_part(command: Callable[..., Answer], tm
     assert code == 2 and "translates B to A only; choose direction BA" in err  # in the domains of the data set
 
 
+def test_images_may_be_too_small(command: Callable[..., Answer], tmp_path: Path, dataset: Path) -> None:
+    code, _, err = command(main, str(make_snapshot(tmp_path / "tiny")), "--data", str(dataset), "--size", "4")
+    assert code == 2 and "images of 4 x 4 pixels are too small for block5, stem," in err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -124,7 +129,6 @@ def test_styles_of_files_and_inputs_of_a_part(command: Callable[..., Answer], tm
         (["tiny", "--data", "DATA", "--content-layer", "relu4_2"], "have no layer relu4_2: there are stem, block1,"),
         (["tiny", "--data", "DATA", "--styles", "no.png"], "--styles: there is no file no.png"),
         (["tiny", "--data", "DATA", "--styles", "tiny/card.json"], "style image tiny/card.json: "),
-        (["tiny", "--data", "DATA", "--size", "4"], "images of 4 x 4 pixels are too small for block5, stem,"),
         (["tiny", "--data", "DATA", "--steps", "0"], "the options: steps: must be greater than 0"),
         (["tiny", "--data", "DATA", "--lr", "nan"], "the options: lr: give a finite number"),
         (["tiny", "--data", "DATA", "--count", "-1"], "count: must be greater than or equal to 0"),
