@@ -146,8 +146,9 @@ def _findings(
     if "change" in scores:
         nothing = detectors.do_nothing(name, Figure.mean(scores["change"]).value)
         reached = next((figure.value for key, figure in figures.items() if key.startswith(f"{_REACHED}/")), None)
-        little = reached is not None and not nothing
-        found += detectors.minimal_change(name, reached, Figure.mean(scores["kept"]).value) if little else nothing
+        found += nothing
+        if reached is not None and not nothing:
+            found += detectors.minimal_change(name, reached, Figure.mean(scores["kept"]).value)
     if real.shape[1] and min(len(real), len(direction.fake)) > 1:
         found += detectors.collapsed(name, direction.fake, real)
     if f"seg/exchanged_pixel_accuracy_{name}" in figures:
