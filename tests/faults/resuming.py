@@ -65,6 +65,8 @@ def config_changed(stage: Stage) -> Measured:
         tree: dict[str, Any] = {"method": {"lambda_identity": 0}} if key.endswith("put_nc") else {}
         if key == "method.lambda_cycle_end":
             tree = {"method": {"cycle_ramp_images": 1}}
+        if key == "method.gradient_penalty.weight":
+            tree = {"method": {"gradient_penalty": {"at": "real"}}}
         start = check_config(tree, "start")
         *parents, leaf = key.split(".")
         node = tree
