@@ -56,13 +56,14 @@ CARDS: dict[Card, dict[str, Any]] = {
 
 def workload(config: Config) -> dict[str, Any]:
     """The keys of a config that decide the time and memory of a step: networks, images, arithmetic, and which losses
-    are computed at all.
+    are computed at all. Values are those that JSON has.
     """
     method = flatten({"method": asdict(config.method)})
     chosen = {key: value for key, value in method.items() if not key.startswith(("method.init", "method.pool_size"))}
     chosen = {key: bool(value) if ".lambda_" in key else value for key, value in chosen.items()}
     size = {"data.crop_size" if "crop" in config.data.preprocess else "data.load_size": image_side(config)}
-    return {**chosen, **size, "optim.precision": config.optim.precision}
+    found = {**chosen, **size, "optim.precision": config.optim.precision}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
 
 
 def image_side(config: Config) -> int:
