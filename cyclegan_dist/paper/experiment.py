@@ -17,7 +17,7 @@ from cyclegan_dist.paper.options import Options
 from cyclegan_dist.paper.page import write_page
 from cyclegan_dist.paper.results import RunResult, run_facts, table_results
 from cyclegan_dist.paper.runs import SNAPSHOTS, Plan, plan
-from cyclegan_dist.paper.scores import Scorer, Scores
+from cyclegan_dist.paper.scores import LAST, Scorer, Scores
 from cyclegan_dist.paper.tables import Table, load_tables
 from cyclegan_dist.step.distributed import join
 from cyclegan_dist.step.world_config import Device
@@ -133,6 +133,8 @@ def finish_experiment(experiment: Experiment, sweep: Sweep, command: str, report
     said = _Evaluations(scorer, [sweep.folder / trial.name for trial in trials if trial.status == "finished"], report)
     runs = [_result(experiment, sweep, trial, scorer, said) for trial in trials]
     base = sweep.base
+    seen = {row: max(found.nimg[LAST] for run in runs if run.row == row for found in run.scores.values()) for row in {run.row for run in runs if run.scores}}
+    others = {row: f"{n:,}" for row, n in seen.items() if n != base.schedule.total_epochs * experiment.data.images}
     protocol = {
         "command": command,
         "smoke": experiment.smoke,
@@ -140,6 +142,7 @@ def finish_experiment(experiment: Experiment, sweep: Sweep, command: str, report
         "seeds": list(experiment.plan.spec.space["seed"].grid),
         "images_that_a_run_sees": base.schedule.total_epochs * experiment.data.images,
         "epochs": base.schedule.total_epochs,
+        **({"images_that_rows_see": others} if others else {}),
         "batch_size": base.optim.batch_size,
         "size": f"{base.data.crop_size} x {base.data.crop_size} pixels ({base.data.preprocess})",
         "snapshots": SNAPSHOTS,

@@ -9,7 +9,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.config import DataDirection
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.paper.data import Parts
-from cyclegan_dist.paper.tables import Table
+from cyclegan_dist.paper.tables import Row, Table
 from cyclegan_dist.sweep.config import PRESET, VARIANT, SweepConfig, Values
 from cyclegan_dist.training.run_folder import check_run
 
@@ -71,13 +71,15 @@ def plan(
         UsageError: if no row can be trained.
     """
     one = next(iter(tables.values()))
-    budget = budget_of(images or one.images, data.images)
+    images = images or one.images
+    budget = budget_of(images, data.images)
     common = {**one.overrides, "data.path": data.path, "data.max_samples": data.max_samples, **budget, **overrides}
     variants: dict[str, Variant] = {}
     failed: dict[str, str] = {}
     for row in dict.fromkeys(row for table in tables.values() for row in table.rows):
         try:
-            variants |= _variants(row, tables, common)
+            values = _values(next(t.rows[row] for t in tables.values() if row in t.rows), images, data.images, overrides)
+            variants |= _variants(row, values, tables, common)
         except UsageError as error:
             failed[row] = str(error)
     if not variants:
@@ -95,7 +97,7 @@ def plan(
     return Plan(spec, variants, failed)
 
 
-def budget_of(images: int, epoch: int) -> dict[str, int]:
+def budget_of(images: float, epoch: int) -> dict[str, int]:
     """By dotted key, a schedule of so many images, in whole epochs of `epoch` images, and when snapshots are taken."""
     epochs = max(2, round(images / epoch))
     return {
@@ -105,7 +107,18 @@ def budget_of(images: int, epoch: int) -> dict[str, int]:
     }
 
 
-def _variants(row: str, tables: Mapping[str, Table], common: Mapping[str, Any]) -> dict[str, Variant]:
+def _values(row: Row, images: int, epoch: int, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a row by dotted key, with a schedule of its own if it sees other images or fewer of them than `images`
+    in epochs of `epoch`.
+    """
+    own_epoch = row.values.get("data.max_samples") or epoch
+    own = budget_of(images / row.cost, own_epoch) if row.cost != 1 or own_epoch != epoch else {}
+    return {PRESET: row.preset, **{key: n for key, n in own.items() if key not in overrides}, **row.values}
+
+
+def _variants(
+    row: str, values: Mapping[str, Any], tables: Mapping[str, Table], common: Mapping[str, Any]
+) -> dict[str, Variant]:
     """Those of one row, checked.
 
     Raises:
@@ -115,7 +128,6 @@ def _variants(row: str, tables: Mapping[str, Table], common: Mapping[str, Any]) 
     wanted: tuple[DataDirection, ...] = tuple(
         dict.fromkeys(direction for table in within for direction in table.directions)
     )
-    values = {PRESET: within[0].rows[row].preset, **within[0].rows[row].values}
     direction = within[0].direction
     config = _checked(within[0].base, values, common, direction)
     if len(config.method.directions) == 2:

@@ -20,6 +20,8 @@ SHARED = (
     "seeds",
     "choose_by",
     "features",
+    "class_rate",
+    "metrics",
     "maps",
     "direction",
 )  # alike in tables on one page
@@ -47,6 +49,9 @@ class Row:
     """Preset that is joined to the table's base."""
     values: dict[str, Any] = field(default_factory=dict)
     """Values that override those of both, by dotted key."""
+    cost: Annotated[float, Gt(0)] = 1.0
+    """Measured processor time of an image, as a multiple of that of a row of cost 1. The row sees so many times fewer
+    images, in whole epochs, so that all rows take equal time."""
     paper: tuple[float | None, ...] = ()
     """What the paper reports, by column."""
     status: str = ""
@@ -115,6 +120,10 @@ class Table:
     pairs is fair to methods that have none."""
     features: str = "untrained"
     """Network whose features distances are taken between, as of the pipeline `evaluate`."""
+    class_rate: tuple[str, ...] = ()
+    """ImageNet classes whose share is measured, as of the pipeline `evaluate`."""
+    metrics: tuple[str, ...] = ("distances", "paired", "segmentation")
+    """Groups of figures, as of the pipeline `evaluate`."""
     maps: Literal["", "A", "B"] = ""
     """Domain with label maps. Where the data set has them in the other one, directions are exchanged."""
     direction: DataDirection = "AtoB"
@@ -164,9 +173,13 @@ class Table:
 
     def measured(self, palette: str = "", segmenter: str = "") -> EvaluationConfig:
         """What is measured of each run."""
-        metrics = ("distances", "paired", "segmentation")
         return EvaluationConfig(
-            metrics=metrics, features=self.features, palette=palette, segmenter=segmenter, batch_size=BATCH
+            metrics=self.metrics,
+            features=self.features,
+            class_rate=self.class_rate,
+            palette=palette,
+            segmenter=segmenter,
+            batch_size=BATCH,
         )
 
 
@@ -191,7 +204,7 @@ def load_tables(names: str) -> dict[str, Table]:
     for name, table in tables.items():
         for row_name, row in table.rows.items():
             kept = rows.setdefault(row_name, row)
-            if (kept.preset, kept.values) != (row.preset, row.values):
+            if (kept.preset, kept.values, kept.cost) != (row.preset, row.values, row.cost):
                 raise UsageError(f"row {row_name} of {name} is trained otherwise in another table: name it differently")
     return tables
 
