@@ -34,6 +34,15 @@ def test_presets_join(tmp_path: Path) -> None:
     assert config.optim.lr == 1e-3  # YAML 1.1 reads it as a string
 
 
+def test_presets_beyond_the_paper_join_in_any_order() -> None:
+    both, other = (load_config(f"horse2zebra+{names}") for names in ("stable+few_images", "few_images+stable"))
+    assert dataclasses.replace(both, name="x") == dataclasses.replace(other, name="x")
+    method = both.method
+    assert (method.lambda_cycle_A, method.gradient_penalty.at, len(method.diff_augment)) == (5, "mix", 3)
+    assert method.discriminator.spectral_norm
+    assert both.optim.betas("discriminator") == (0.5, 0.99)
+
+
 def test_the_tree_stays_small() -> None:
     assert len(FLAT) <= 95
 
