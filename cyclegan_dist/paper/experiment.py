@@ -133,7 +133,10 @@ def finish_experiment(experiment: Experiment, sweep: Sweep, command: str, report
     said = _Evaluations(scorer, [sweep.folder / trial.name for trial in trials if trial.status == "finished"], report)
     runs = [_result(experiment, sweep, trial, scorer, said) for trial in trials]
     base = sweep.base
-    seen = {row: max(found.nimg[LAST] for run in runs if run.row == row for found in run.scores.values()) for row in {run.row for run in runs if run.scores}}
+    seen = {
+        row: max(found.nimg[LAST] for run in runs if run.row == row for found in run.scores.values())
+        for row in {run.row for run in runs if run.scores}
+    }
     others = {row: f"{n:,}" for row, n in seen.items() if n != base.schedule.total_epochs * experiment.data.images}
     protocol = {
         "command": command,

@@ -78,7 +78,9 @@ def plan(
     failed: dict[str, str] = {}
     for row in dict.fromkeys(row for table in tables.values() for row in table.rows):
         try:
-            values = _values(next(t.rows[row] for t in tables.values() if row in t.rows), images, data.images, overrides)
+            values = _values(
+                next(t.rows[row] for t in tables.values() if row in t.rows), images, data.images, overrides
+            )
             variants |= _variants(row, values, tables, common)
         except UsageError as error:
             failed[row] = str(error)

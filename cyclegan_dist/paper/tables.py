@@ -141,6 +141,7 @@ class Table:
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UsageError("seeds: give at least one, and none twice")
+        self.measured()  # refuses what cannot be measured
         for name, row in self._with_truth():
             if row.paper and len(row.paper) != len(self.columns):
                 raise UsageError(f"row {name}: paper: give one figure for each of the {len(self.columns)} columns")
