@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 
+from cyclegan_dist.config.yaml_tree import wording
 from cyclegan_dist.models.snapshot import describe_directions
 from cyclegan_dist.service.messages import Refusal, TranslationRequest
 
@@ -62,7 +63,9 @@ async def read_json_request(request: Request, directions: Sequence[str], max_byt
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise Refusal(422 if where else 400, f"{where}: {first['msg']}" if where else first["msg"]) from None
+        raise Refusal(
+            422 if where else 400, f"{where}: {wording(first['msg'])}" if where else wording(first["msg"])
+        ) from None
     except (binascii.Error, ValueError):
         raise Refusal(422, "image: this is not base64, or not only base64") from None
     if len(data) > max_bytes:
