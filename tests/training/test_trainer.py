@@ -24,6 +24,16 @@ from tests.ranks import run_ranks
 from tests.training.trainings import ALONE, differences, final_state, go, go_on, records
 
 MakeRun = Callable[..., Config]
+SWITCHES: dict[str, Any] = {
+    "method__diff_augment": ["colour", "translation", "cutout"],
+    "method__discriminator__spectral_norm": True,
+    "method__gradient_penalty": {"at": "mix"},
+    "method__cycle_ramp_images": 30,
+    "method__lambda_cycle_end": 0.1,
+    "schedule__timing": "image",
+    "optim__beta1_D": 0.0,
+    "optim__ema_half_life_images": 20.0,
+}
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
@@ -41,8 +51,8 @@ def test_resumed_equals_uninterrupted(tiny_run: MakeRun, ranks: int) -> None:
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_resumed_equals_uninterrupted_averaged_in_bf16_on(tiny_run: MakeRun, ranks: int) -> None:
-    options = {"optim__batch_size": 4, "optim__ema_half_life_images": 20.0, "optim__precision": "bf16"}
+def test_resumed_equals_uninterrupted_with_all_switches_in_bf16_on(tiny_run: MakeRun, ranks: int) -> None:
+    options = {"optim__batch_size": 4, "optim__precision": "bf16", **SWITCHES}
     whole = tiny_run(name="whole", **options)
     go_on(ranks, whole)
     go_on(ranks, tiny_run(name="cut", stop_after=12, **options))
@@ -54,16 +64,8 @@ def test_resumed_equals_uninterrupted_averaged_in_bf16_on(tiny_run: MakeRun, ran
 @pytest.mark.parametrize(
     "options",
     [
+        {**SWITCHES, "optim__ema_half_life_images": 0.0},
         {"optim__ema_half_life_images": 20.0},
-        {
-            "method__diff_augment": ["colour", "translation", "cutout"],
-            "method__discriminator__spectral_norm": True,
-            "method__gradient_penalty": {"at": "mix"},
-            "method__cycle_ramp_images": 30,
-            "method__lambda_cycle_end": 0.1,
-            "schedule__timing": "image",
-            "optim__beta1_D": 0.0,
-        },
         {"optim__precision": "bf16"},
         {"schedule__policy": "plateau"},
         {"method__generator__dropout": True},
