@@ -1,16 +1,17 @@
 """The paper's whole horse2zebra schedule on one GPU: its duration, its energy, and how good the result is.
 
-    python -m benchmarks.speedrun --data data/horse2zebra [--runs_dir runs] [--minutes 9] [--dotted.key value ...]
+    python -m benchmarks.speedrun --data data/horse2zebra [--preset speedrun+stable] [--runs_dir runs] [--minutes 9]
+        [--dotted.key value ...]
 
 DATA is a prepared data set, with the held-out images in its folder `test`:
 
     python -m pipelines.prepare horse2zebra/trainA horse2zebra/trainB data/horse2zebra --load-size 286
     python -m pipelines.prepare horse2zebra/testA horse2zebra/testB data/horse2zebra/test --load-size 286
 
-It trains the preset `speedrun` as `cyclegan_dist.train --launcher local` does, without MLflow. After any interruption
-the same command resumes; times and energy of all attempts are added up. With `--minutes`, it stops with a checkpoint
-when the time is up (exit code 143). At the end of the schedule, or of `--stop_after` images, it evaluates the held-out
-images and writes `speedrun.md`, `speedrun.json` and a page of images into the run folder. Needs
+It trains the preset `speedrun`, or another one, as `cyclegan_dist.train --launcher local` does, without MLflow. After
+any interruption the same command resumes; times and energy of all attempts are added up. With `--minutes`, it stops
+with a checkpoint when the time is up (exit code 143). At the end of the schedule, or of `--stop_after` images, it
+evaluates the held-out images and writes `speedrun.md`, `speedrun.json` and a page of images into the run folder. Needs
 `pip install 'cyclegan_dist[features]'`, or `--features untrained`, without class rates; `none` evaluates nothing.
 
 Little more than torch is needed: no Ray, MLflow, WebDataset, pydantic or tyro. Where data and packages have to be
@@ -49,6 +50,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
         "python -m benchmarks.speedrun", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="prepared data set, with held-out images in `test`")
+    parser.add_argument("--preset", default="speedrun", help="preset, YAML file, or several joined by +")
     parser.add_argument("--runs_dir", default="runs", help="folder of run folders (default runs)")
     parser.add_argument("--stop_after", type=int, default=0, help="images, for a trial; 0: the whole schedule")
     parser.add_argument("--minutes", type=float, default=0.0, help="stop after so many minutes; 0: do not")

@@ -76,7 +76,7 @@ def run(options: argparse.Namespace, values: dict[str, Any], started: float) -> 
         "tracking.mlflow": False,
         **values,
     }
-    config = with_values(load_config("speedrun"), chosen, "command line")
+    config = with_values(load_config(options.preset), chosen, "command line")
     if options.features != NO_EVALUATION:  # what is missing at the end is said at the beginning
         check_features(options.features)
         refuse_missing_weights(options.features)
@@ -98,8 +98,8 @@ def run(options: argparse.Namespace, values: dict[str, Any], started: float) -> 
 def _report(config: Config, options: argparse.Namespace, log: Path) -> None:
     """Evaluate the last snapshot, print everything and write it into the run folder."""
     journal = RunFolder(config.run_dir).journal
-    figures = speed(journal, attempts(journal, log))
-    text = f"{environment('torchvision')}\n{_speed_table(figures)}\n"
+    figures = {"preset": options.preset, **speed(journal, attempts(journal, log))}
+    text = f"{environment('torchvision')}\nPreset {options.preset}.\n\n{_speed_table(figures)}\n"
     if options.features != NO_EVALUATION:
         evaluation = _evaluated(config, options)
         page = write_report(evaluation, config.run_dir / "evaluations" / "speedrun")

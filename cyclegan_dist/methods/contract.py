@@ -173,7 +173,7 @@ class MethodConfig(Protocol):
         stored_images: maximum number of images of each domain that a rank keeps between steps and in checkpoints.
         trained_with: pretrained networks that take part in the training, `NAME` or `NAME:FILE`, in snapshots' cards and
             refused as evaluators of what they trained.
-        double_backward: whether gradients are differentiated, which the fused layers of `optim.fast` do not support.
+        double_backward: whether gradients are differentiated; `optim.fast auto` is then off, `on` remains on.
         batch_norm: whether a network has batch norm: it trains on one rank with one micro-batch per step, without
             `optim.fast`.
     """

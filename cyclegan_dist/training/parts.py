@@ -267,10 +267,11 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
 def _resolved(config: Config, world: World, journal: Journal | None) -> Config:
     """The config with `optim.fast` on or off and `optim.precision` chosen, also in the run's `config.yaml`."""
     fast = config.optim.is_fast(world.device.type)
-    if fast and (config.method.double_backward or config.method.batch_norm):
+    untried = config.method.double_backward and config.optim.fast == "auto"
+    if fast and (untried or config.method.batch_norm):
         fast = False
         if journal is not None:
-            why = "a gradient penalty differentiates gradients, which the fused layers cannot do"
+            why = "a gradient penalty in a CUDA graph is untried; optim.fast on tries it"
             journal.message(f"optim.fast is off: {'norm batch runs without it' if config.method.batch_norm else why}")
     precision = _precision(config, world, journal) if config.optim.precision == "auto" else config.optim.precision
     optim = dataclasses.replace(config.optim, fast="on" if fast else "off", precision=precision)

@@ -114,6 +114,7 @@ def test_it_stops_with_a_checkpoint_when_the_time_is_up(arguments: list[str], ow
     [
         (["--features", "nothing"], "features nothing: give untrained"),
         (["--optim.learning", "1"], "unknown key optim.learning"),
+        (["--preset", "speedrun+stabel"], "did you mean stable?"),
         (["--data", "elsewhere"], "elsewhere"),
         (["stray"], "give config values as"),
     ],

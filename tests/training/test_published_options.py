@@ -10,6 +10,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.training.parts import build
 from cyclegan_dist.training.run_folder import read_config
@@ -55,6 +56,17 @@ def test_batch_norm_in_parts_is_refused(tiny_run: MakeRun, options: dict[str, in
     with pytest.raises(UsageError, match=r"^norm batch computes a step's whole batch at once.*or norm instance$"):
         build(config, World(0, ranks, torch.device("cpu")), None)
     assert config.largest_world(8) == 1 and tiny_run(name="plain").largest_world(8) == 2
+
+
+@pytest.mark.parametrize("fast", ["auto", "on"])
+def test_a_gradient_penalty_is_recorded_only_where_it_is_asked_for(
+    tiny_run: MakeRun, fast: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OptimConfig, "is_fast", lambda config, device: config.fast != "off")  # as on a GPU
+    go(config := tiny_run(method__gradient_penalty__at="mix", optim__fast=fast, stop_after=4))
+    assert read_config(config.run_dir).optim.fast == ("off" if fast == "auto" else "on")
+    told = any("optim.fast is off: a gradient penalty" in record.get("text", "") for record in records(config))
+    assert told == (fast == "auto")
 
 
 def test_batch_norm_translates_with_running_statistics(tiny_run: MakeRun) -> None:
