@@ -81,7 +81,7 @@ class DiscriminatorConfig:
     """Strided layers of `patch`; 3 gives the 70x70 receptive field of the paper."""
     scales: Annotated[int, Ge(1)] = 1
     """Discriminators of this kind: the second judges the image at half of its height and width, the third at a quarter,
-    and so on (pix2pixHD, Wang et al. 2018, arXiv 1711.11585); their losses are averaged. For large images."""
+    and so on (Wang et al. 2018, arXiv 1711.11585); their losses are averaged. For large images."""
     norm: Norm = "instance"
     """As `norm` of the generators."""
     spectral_norm: bool = False

@@ -1,4 +1,4 @@
-"""Discriminators at several scales (Wang et al. 2018, pix2pixHD, arXiv 1711.11585, section 3.2)."""
+"""Discriminators at several scales (Wang et al. 2018, arXiv 1711.11585, section 3.2)."""
 
 from collections.abc import Sequence
 
