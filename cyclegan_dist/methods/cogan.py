@@ -19,6 +19,7 @@ from cyclegan_dist.methods.losses import generator_gan_loss
 from cyclegan_dist.networks.build import build_discriminator
 from cyclegan_dist.networks.coupled import CoupledGenerator, couple_discriminators, couple_generators
 from cyclegan_dist.networks.init import init_weights
+from cyclegan_dist.networks.multi_scale import MultiScaleDiscriminator
 
 SEEDS = 2**63  # z of image i of a batch has the step's seed plus i
 
@@ -58,6 +59,7 @@ class CoGAN:
         init_weights(self.pair, config.init)
         couple_generators(self.pair, back)
         D_A, D_B = (build_discriminator(nc[domain], config.discriminator, config.init) for domain in "AB")
+        assert not isinstance(D_A, MultiScaleDiscriminator) and not isinstance(D_B, MultiScaleDiscriminator)
         couple_discriminators(D_A, D_B)
         self.networks = nn.ModuleDict({"G_AB": self.pair, "G_BA": back, "D_A": D_A, "D_B": D_B})
         generators = CoGANGenerators(self.pair, self.networks, config)

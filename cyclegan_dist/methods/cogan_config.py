@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.defaults import MethodDefaults
 from cyclegan_dist.networks.bounds import Ge
 from cyclegan_dist.networks.config import CoupledConfig, DiscriminatorConfig, InitConfig
@@ -29,6 +30,10 @@ class CoGANConfig(MethodDefaults):
     """Both discriminators, which share all layers from the third convolution on."""
     init: InitConfig = field(default_factory=InitConfig)
     """Initial weights of all networks."""
+
+    def __post_init__(self) -> None:
+        if self.discriminator.scales > 1:
+            raise UsageError("cogan joins the layers of one discriminator of each domain: give discriminator.scales 1")
 
     @property
     def directions(self) -> tuple[str, ...]:

@@ -11,8 +11,7 @@
 Images are N x C x H x W in [-1, 1].
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -25,90 +24,22 @@ from cyclegan_dist.methods.contract import (
     PlayerOutput,
     Term,
     constant,
-    nothing_chosen,
     pick,
     weighted_sum,
 )
+from cyclegan_dist.methods.cycle import Cycle
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
+from cyclegan_dist.methods.cyclegan_discriminators import PROJECTED, Discriminators, judged, numbers_of
 from cyclegan_dist.methods.diff_augment import augment, draw_numbers
 from cyclegan_dist.methods.history import Histories
-from cyclegan_dist.methods.losses import (
-    GanMode,
-    discriminator_gan_loss,
-    generator_gan_loss,
-    gradient_penalty,
-    l1,
-    mixed,
-    zero_centred_penalty,
-)
-from cyclegan_dist.networks.build import Discriminator, build_discriminator, build_generator
+from cyclegan_dist.methods.losses import feature_distance, generator_gan_loss, l1
+from cyclegan_dist.methods.patch_nce import DualContrast, PatchHeads, choose_patches, contrast_layers, patch_names
+from cyclegan_dist.networks.build import build_discriminator, build_generator
+from cyclegan_dist.networks.frozen_features import FrozenFeatures
+from cyclegan_dist.networks.pretrained import COMPARED_LAYERS
+from cyclegan_dist.networks.projected import ProjectedDiscriminator
 
-
-class Cycle:
-    """The images of one micro-batch, each computed at most once and only if a term needs it.
-
-    With `joined`, identity images, where they are asked for, are computed in one call with translations. `given` has
-    what some terms need besides: pairs, numbers of DiffAugment, the factor of the cycle weights.
-    """
-
-    def __init__(
-        self,
-        real_A: Tensor,
-        real_B: Tensor,
-        G_AB: nn.Module,
-        G_BA: nn.Module,
-        identity: tuple[bool, bool],
-        joined: bool = True,
-        given: Mapping[str, Tensor] | None = None,
-    ):
-        self.given = given or {}
-        self.real_A, self.real_B, self.G_AB, self.G_BA = real_A, real_B, G_AB, G_BA
-        self._joins_idt_A, self._joins_idt_B = (joined and asked for asked in identity)
-        self._made: dict[str, list[Tensor]] = {}
-
-    def _once(self, key: str, network: nn.Module, *inputs: Tensor) -> list[Tensor]:
-        if key not in self._made:
-            self._made[key] = _together(network, list(inputs))
-        return self._made[key]
-
-    def _of_domain_B(self) -> list[Tensor]:
-        return self._once("B", self.G_AB, self.real_A, *([self.real_B] if self._joins_idt_B else []))
-
-    def _of_domain_A(self) -> list[Tensor]:
-        return self._once("A", self.G_BA, self.real_B, *([self.real_A] if self._joins_idt_A else []))
-
-    @property
-    def fake_B(self) -> Tensor:
-        return self._of_domain_B()[0]
-
-    @property
-    def fake_A(self) -> Tensor:
-        return self._of_domain_A()[0]
-
-    @property
-    def idt_B(self) -> Tensor:
-        return self._of_domain_B()[1] if self._joins_idt_B else self._once("idt_B", self.G_AB, self.real_B)[0]
-
-    @property
-    def idt_A(self) -> Tensor:
-        return self._of_domain_A()[1] if self._joins_idt_A else self._once("idt_A", self.G_BA, self.real_A)[0]
-
-    @property
-    def rec_A(self) -> Tensor:
-        return self._once("rec_A", self.G_BA, self.fake_B)[0]
-
-    @property
-    def rec_B(self) -> Tensor:
-        return self._once("rec_B", self.G_AB, self.fake_A)[0]
-
-
-def _together(network: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
-    """Apply a network to several inputs, in one call if their shapes agree: without batch norm each sample is treated
-    separately, so the outputs are the same.
-    """
-    if len({x.shape for x in inputs}) > 1:
-        return [network(x) for x in inputs]
-    return list(network(torch.cat(inputs)).split([len(x) for x in inputs]))
+NCE_TAU, NCE_PATCHES = 0.07, 256  # the defaults of `dual_cut`
 
 
 class Generators(nn.Module):
@@ -118,17 +49,37 @@ class Generators(nn.Module):
         super().__init__()
         self.G_AB, self.G_BA = networks["G_AB"], networks["G_BA"]
         mode = config.gan_mode
-        self._passes_on = [fake for _, fake in _judged(config).values()]
+        self._passes_on = sorted({fake for _, fake in judged(config).values()})
         weight_idt_A = config.lambda_cycle_A * config.lambda_identity
         weight_idt_B = config.lambda_cycle_B * config.lambda_identity
         self._identity = (bool(weight_idt_A), bool(weight_idt_B))
+        pixels = float(config.cycle_distance != "features")
+        features = config.lambda_cycle_features if config.cycle_distance != "l1" else 0.0
+        self._features: FrozenFeatures | None = None
+        if features:
+            layers = COMPARED_LAYERS[config.cycle_features.partition(":")[0]]
+            self._features = FrozenFeatures(config.cycle_features, layers)
+        self._layers, contrast = (), None
+        if config.lambda_NCE:
+            self.F_A, self.F_B = networks["F_A"], networks["F_B"]
+            self._layers = contrast_layers(config.generator.n_blocks, pixels=False)
+            encoders, heads = {"A": networks["G_AB"], "B": networks["G_BA"]}, {"A": self.F_A, "B": self.F_B}
+            contrast = DualContrast(encoders, heads, self._layers, NCE_TAU)
         self._joined = config.generator.norm != "batch"
-        policy = config.diff_augment
+        policy, projected = config.diff_augment, config.projected.weight
         # The discriminators are referenced only in these functions, because this module does not train them.
 
         def gan_loss(name: str, made: Tensor, cycle: Cycle) -> Tensor:
-            seen = augment(made, cycle.given[_numbers("G", name)], policy) if policy else made
+            seen = augment(made, cycle.given[numbers_of("G", name)], policy) if policy else made
             return generator_gan_loss(networks[f"D_{name}"](seen), mode)
+
+        def changed(x: Cycle, made: str, domain: str) -> Tensor:
+            return feature_distance(x.features_of(f"{made}_{domain}"), x.features_of(f"real_{domain}"))
+
+        def contrasted(x: Cycle, domain: str) -> Tensor:
+            assert contrast is not None
+            made = x.fake_B if domain == "A" else x.fake_A
+            return contrast(domain, x.encoded(domain), made, x.given)
 
         ramp: Callable[[Cycle], Tensor] | None = None
         if config.cycle_ramp_images:
@@ -136,78 +87,33 @@ class Generators(nn.Module):
         self._terms = (
             Term("G_AB", config.lambda_GAN_AB, lambda x: gan_loss("B", x.fake_B, x)),
             Term("G_BA", config.lambda_GAN_BA, lambda x: gan_loss("A", x.fake_A, x)),
-            Term("cycle_A", config.lambda_cycle_A, lambda x: l1(x.rec_A, x.real_A), ramp),
-            Term("cycle_B", config.lambda_cycle_B, lambda x: l1(x.rec_B, x.real_B), ramp),
-            Term("idt_A", weight_idt_A, lambda x: l1(x.idt_A, x.real_A), ramp),
-            Term("idt_B", weight_idt_B, lambda x: l1(x.idt_B, x.real_B), ramp),
+            Term("cycle_A", pixels * config.lambda_cycle_A, lambda x: l1(x.rec_A, x.real_A), ramp),
+            Term("cycle_B", pixels * config.lambda_cycle_B, lambda x: l1(x.rec_B, x.real_B), ramp),
+            Term("idt_A", pixels * weight_idt_A, lambda x: l1(x.idt_A, x.real_A), ramp),
+            Term("idt_B", pixels * weight_idt_B, lambda x: l1(x.idt_B, x.real_B), ramp),
             Term("GAN_cycle_A", config.lambda_GAN_cycle, lambda x: gan_loss("cycle_A", x.rec_A, x)),
             Term("GAN_cycle_B", config.lambda_GAN_cycle, lambda x: gan_loss("cycle_B", x.rec_B, x)),
             Term("pair_A", config.lambda_pair, lambda x: l1(x.G_BA(x.given["pair_B"]), x.given["pair_A"])),
             Term("pair_B", config.lambda_pair, lambda x: l1(x.G_AB(x.given["pair_A"]), x.given["pair_B"])),
+            Term("cycle_features_A", features * config.lambda_cycle_A, lambda x: changed(x, "rec", "A"), ramp),
+            Term("cycle_features_B", features * config.lambda_cycle_B, lambda x: changed(x, "rec", "B"), ramp),
+            Term("idt_features_A", features * weight_idt_A, lambda x: changed(x, "idt", "A"), ramp),
+            Term("idt_features_B", features * weight_idt_B, lambda x: changed(x, "idt", "B"), ramp),
+            Term("GAN_projected_B", projected * config.lambda_GAN_AB, lambda x: gan_loss("projected_B", x.fake_B, x)),
+            Term("GAN_projected_A", projected * config.lambda_GAN_BA, lambda x: gan_loss("projected_A", x.fake_A, x)),
+            Term("NCE_A", config.lambda_NCE, lambda x: contrasted(x, "A")),
+            Term("NCE_B", config.lambda_NCE, lambda x: contrasted(x, "B")),
         )
 
     def forward(self, real_A: Tensor, real_B: Tensor, **given: Tensor) -> PlayerOutput:
         """Takes what `Cycle.given` has too."""
-        cycle = Cycle(real_A, real_B, self.G_AB, self.G_BA, self._identity, self._joined, given)
+        cycle = Cycle(
+            *(real_A, real_B, self.G_AB, self.G_BA, self._identity, self._joined, given),
+            layers=self._layers,
+            network=self._features,
+        )
         loss, values = weighted_sum(self._terms, cycle)
         return PlayerOutput(loss, values, {name: getattr(cycle, name).detach() for name in self._passes_on})
-
-
-class Discriminators(nn.Module):
-    """Module of the discriminators' player, without those whose generator has no adversarial weight."""
-
-    def __init__(self, networks: nn.ModuleDict, config: CycleGANConfig):
-        super().__init__()
-        self.mode: GanMode = config.gan_mode
-        self.scale = config.lambda_critic if self.mode == "wgangp" else 0.5
-        self._penalty, self._penalised = config.penalty, config.gradient_penalty.at
-        self._joined = config.discriminator.norm != "batch"
-        self._judged, self._policy = _judged(config), config.diff_augment
-        self.networks = nn.ModuleDict({name: networks[f"D_{name}"] for name in self._judged})
-
-    def forward(self, **images: Tensor) -> PlayerOutput:
-        terms: list[Term] = []
-        for name, D in self.networks.items():
-            both = [images[image] for image in self._judged[name]]
-            if self._policy:
-                numbers = (images[_numbers(kind, name)] for kind in ("real", "fake"))
-                both = [augment(x, one, self._policy) for x, one in zip(both, numbers, strict=True)]
-            terms.append(Term(f"D_{name}", 1.0, lambda _, D=D, both=both: self._loss(D, *both)))
-            terms.append(Term(f"gp_{name}", self._penalty, lambda _, D=D, both=both: self._gradient_penalty(D, *both)))
-        loss, values = weighted_sum(terms, images)
-        return PlayerOutput(loss, values, {})
-
-    def _loss(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        logits_real, logits_fake = _together(D, [real, fake]) if self._joined else (D(real), D(fake))
-        return discriminator_gan_loss(logits_real, logits_fake, self.mode, self.scale)
-
-    def _gradient_penalty(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        assert isinstance(D, Discriminator)
-        fake, device = fake.to(real.dtype), real.device.type
-        # Layer by layer also where the rest runs fused, and not in bf16.
-        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
-            if self._penalised == "none":
-                return gradient_penalty(D.layer_by_layer, mixed(real, fake))
-            if self._penalised == "mix":
-                return zero_centred_penalty(D.layer_by_layer, mixed(real, fake))
-            points = {"real": (real,), "fake": (fake,), "both": (real, fake)}[self._penalised]
-            return torch.stack([zero_centred_penalty(D.layer_by_layer, x) for x in points]).sum()
-
-
-def _judged(config: CycleGANConfig) -> dict[str, tuple[str, str]]:
-    """For each discriminator that is trained, by its name without D_, the real and the generated images it judges."""
-    weights = {"A": config.lambda_GAN_BA, "B": config.lambda_GAN_AB}
-    judged = {domain: (f"real_{domain}", f"fake_{domain}") for domain, weight in weights.items() if weight}
-    if config.lambda_GAN_cycle:
-        judged |= {f"cycle_{domain}": (f"real_{domain}", f"rec_{domain}") for domain in "AB"}
-    return judged
-
-
-def _numbers(use: str, judged: str) -> str:
-    """The name of the random numbers of DiffAugment for the images that the discriminator D_`judged` gets: `real` and
-    `fake` ones in its own update, generated ones in that of `G`.
-    """
-    return f"augment_{use}_{judged}"
 
 
 def _cycle_factor(config: CycleGANConfig, nimg: int) -> Images:
@@ -240,30 +146,51 @@ class CycleGAN:
         if config.lambda_GAN_cycle:
             for domain, channels in zip("AB", nc, strict=True):
                 self.networks[f"D_cycle_{domain}"] = build_discriminator(channels, d, init)
+        trained = judged(config)
+        for domain, channels in zip("AB", nc, strict=True):
+            if f"{PROJECTED}{domain}" in trained:
+                chosen = config.projected
+                self.networks[f"D_{PROJECTED}{domain}"] = ProjectedDiscriminator(chosen.features, chosen.size, init)
+            if config.lambda_NCE:
+                layers = contrast_layers(g.n_blocks, pixels=False)
+                self.networks[f"F_{domain}"] = PatchHeads(channels, g, layers, init)
         self.history = Histories(config.pool_size, {"A": "fake_A", "B": "fake_B"}, rank_seed=rank_seed)
-        judged = _judged(config)
-        generators = Generators(self.networks, config)
-        opponents = tuple(network for name, network in self.networks.items() if name.startswith("D_"))
-        uses = ("G", "real", "fake") if config.diff_augment else ()
-        numbers = {use: [_numbers(use, name) for name in judged] for use in uses}
+        players = [self._generators(config)]
+        if trained:
+            needed = [image for both in trained.values() for image in both]
+            numbers = [numbers_of(kind, name) for kind in ("real", "fake") for name in trained]
+            seen = pick(*needed, *(numbers if config.diff_augment else ()))
+            discriminators = Discriminators(self.networks, config)
+            draw = partial(self.history.draw, keys=[domain for domain in "AB" if domain in trained])
+            players.append(Player("D", "discriminator", discriminators, seen, recall=self.history.recall, draw=draw))
+        self.players = tuple(players)
+
+    def _generators(self, config: CycleGANConfig) -> Player:
+        """The generators' player, which makes the random choices of both."""
+        chooses = list[Callable[[Images, int, int], Images]]()
+        own = list[str]()  # of what is chosen, what this player takes
+        if config.diff_augment:
+            # For both players, so that they do not draw the same.
+            chooses.append(draw_numbers([numbers_of(u, n) for u in ("G", "real", "fake") for n in judged(config)]))
+            own += [numbers_of("G", name) for name in judged(config)]
+        if config.lambda_NCE:
+            layers = contrast_layers(config.generator.n_blocks, pixels=False)
+            chooses.append(choose_patches("AB", layers, NCE_PATCHES))
+            own += [name for domain in "AB" for name in patch_names(domain, layers)]
+
+        def choose(images: Images, seed: int, first: int) -> Images:
+            return {name: x for one in chooses for name, x in one(images, seed, first).items()}
+
         seen = pick(
             *("real_A", "real_B"),
             *(("pair_A", "pair_B") if config.lambda_pair else ()),
             *(("cycle_factor",) if config.cycle_ramp_images else ()),
-            *numbers.get("G", ()),
+            *own,
         )
         weigh = partial(_cycle_factor, config) if config.cycle_ramp_images else constant
-        # For both players, so that they do not draw the same.
-        choose = draw_numbers([name for names in numbers.values() for name in names]) if numbers else nothing_chosen
-        generator = Player("G", "generator", generators, seen, choose=choose, weigh=weigh, opponents=opponents)
-        players = [generator]
-        if judged:
-            needed = [image for both in judged.values() for image in both]
-            seen = pick(*needed, *numbers.get("real", ()), *numbers.get("fake", ()))
-            discriminators = Discriminators(self.networks, config)
-            draw = partial(self.history.draw, keys=[domain for domain in "AB" if domain in judged])
-            players.append(Player("D", "discriminator", discriminators, seen, recall=self.history.recall, draw=draw))
-        self.players = tuple(players)
+        opponents = tuple(network for name, network in self.networks.items() if name.startswith("D_"))
+        generators = Generators(self.networks, config)
+        return Player("G", "generator", generators, seen, choose=choose, weigh=weigh, opponents=opponents)
 
     @property
     def translators(self) -> dict[str, nn.Module]:

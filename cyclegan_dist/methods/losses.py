@@ -1,10 +1,11 @@
 """Losses as pure functions of tensors (paper, section 3).
 
-`logits` are a discriminator's raw outputs, N x 1 x h x w; every loss is a mean over all their entries and is returned
-as a scalar in at least float32, also for networks in lower precision.
+`logits` are a discriminator's raw outputs, N x 1 x h x w, or several such tensors of one that judges at several scales;
+every loss is a mean over all entries of each tensor, and the mean over tensors, and is returned as a scalar in at least
+float32, also for networks in lower precision.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 GanMode = Literal["lsgan", "vanilla", "wgangp"]
+Logits = Tensor | Sequence[Tensor]
 
 
 def _full(x: Tensor) -> Tensor:
@@ -23,17 +25,40 @@ def l1(x: Tensor, y: Tensor) -> Tensor:
     return F.l1_loss(_full(x), _full(y))
 
 
-def generator_gan_loss(logits_fake: Tensor, mode: GanMode, *, real: bool = True) -> Tensor:
+def feature_distance(x: Sequence[Tensor], y: Sequence[Tensor]) -> Tensor:
+    """|x / |x| - y / |y||^2, the mean over positions and images, then over layers: from 0 to 4, of features after a
+    ReLU to 2 (Zhang et al. 2018, arXiv 1801.03924, Eq. 1, whose learned weights of channels are all 1 here).
+
+    Args:
+        x: N x C x h x w for each layer. A vector of C features has its length only where that is well above 0.1.
+        y: of the same shapes.
+    """
+    both = zip(x, y, strict=True)
+    return torch.stack([(_unit(one) - _unit(other)).square().sum(dim=1).mean() for one, other in both]).mean()
+
+
+def _unit(features: Tensor) -> Tensor:
+    features = _full(features)
+    # Added, so that the gradient stays finite where all features of a position are 0.
+    return features * (features.square().sum(dim=1, keepdim=True) + 0.01).rsqrt()
+
+
+def generator_gan_loss(logits_fake: Logits, mode: GanMode, *, real: bool = True) -> Tensor:
     """A generator's adversarial loss: (D(G(x)) - 1)^2 for `lsgan` (section 4), non-saturating BCE for `vanilla`
     (Eq. 1), -D for `wgangp`; without `real` the same towards the label 0.
     """
+    if not isinstance(logits_fake, Tensor):
+        return torch.stack([generator_gan_loss(one, mode, real=real) for one in logits_fake]).mean()
     return _toward(_full(logits_fake), real=real, mode=mode)
 
 
-def discriminator_gan_loss(logits_real: Tensor, logits_fake: Tensor, mode: GanMode, scale: float = 0.5) -> Tensor:
+def discriminator_gan_loss(logits_real: Logits, logits_fake: Logits, mode: GanMode, scale: float = 0.5) -> Tensor:
     """A discriminator's loss; `scale` halves it to slow it down, as in section 7.1, and in the published code with
     `wgangp` too.
     """
+    if not isinstance(logits_real, Tensor) or not isinstance(logits_fake, Tensor):
+        both = zip(logits_real, logits_fake, strict=True)
+        return torch.stack([discriminator_gan_loss(real, fake, mode, scale) for real, fake in both]).mean()
     return scale * (
         _toward(_full(logits_real), real=True, mode=mode) + _toward(_full(logits_fake), real=False, mode=mode)
     )

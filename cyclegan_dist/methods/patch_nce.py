@@ -66,6 +66,43 @@ def patch_nce(queries: Sequence[Tensor], keys: Sequence[Tensor], tau: float) -> 
     return torch.stack(losses).mean()
 
 
+class DualContrast:
+    """PatchNCE between images and their translations, where each domain has an encoder and heads of its own: the first
+    half of the generator that takes its images (Han et al. 2021, arXiv 2104.07689). A translation is encoded as an
+    image of the domain it was made for.
+
+    It is no module, so that a module that uses it has the networks once.
+
+    Args:
+        encoders: the generator that takes the images of each domain.
+        heads: of each domain.
+        layers: positions of layers, as `contrast_layers` returns them.
+        tau: temperature.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        heads: Mapping[str, nn.Module],
+        layers: Sequence[int],
+        tau: float,
+    ):
+        self.layers = tuple(layers)
+        self._encoders, self._heads, self._tau = encoders, heads, tau
+
+    def __call__(self, domain: str, features: Sequence[Tensor], made: Tensor, choices: Mapping[str, Tensor]) -> Tensor:
+        """The loss of the translation `made` of an image of `domain`, whose encoder has made `features` of that image;
+        `choices` has the positions of `choose_patches`.
+        """
+        positions, other = chosen_patches(domain, self.layers, choices), "B" if domain == "A" else "A"
+        encoder = self._encoders[other]
+        assert isinstance(encoder, ResnetGenerator)
+        queries = self._heads[other](encoder.features(made, self.layers), positions)
+        with torch.no_grad():  # keys are targets
+            keys = self._heads[domain](features, positions)
+        return patch_nce(queries, keys, self._tau)
+
+
 def choose_patches(domains: Sequence[str], layers: Sequence[int], count: int) -> Callable[[Images, int, int], Images]:
     """The `choose` of a player: for each domain's input images and each layer `count` positions, or all if there are
     fewer, without repetition and equal for all images of an update.

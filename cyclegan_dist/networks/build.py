@@ -6,6 +6,7 @@ from cyclegan_dist.networks.config import AnyGeneratorConfig, DiscriminatorConfi
 from cyclegan_dist.networks.coupled import CoupledGenerator
 from cyclegan_dist.networks.discriminator import PatchDiscriminator, PixelDiscriminator
 from cyclegan_dist.networks.init import init_weights
+from cyclegan_dist.networks.multi_scale import MultiScaleDiscriminator
 from cyclegan_dist.networks.resnet import ResnetGenerator
 from cyclegan_dist.networks.spectral import start_iteration
 from cyclegan_dist.networks.unet import UnetGenerator
@@ -24,12 +25,17 @@ def build_generator(in_channels: int, out_channels: int, config: AnyGeneratorCon
     return network
 
 
-def build_discriminator(in_channels: int, config: DiscriminatorConfig, init: InitConfig) -> Discriminator:
+def build_discriminator(
+    in_channels: int, config: DiscriminatorConfig, init: InitConfig
+) -> Discriminator | MultiScaleDiscriminator:
     """A discriminator of `in_channels` with weights drawn from torch's global random generator."""
-    network = {"patch": PatchDiscriminator, "pixel": PixelDiscriminator}[config.arch](in_channels, config)
-    init_weights(network, init)
-    start_iteration(network)
-    return network
+    scales = list[Discriminator]()
+    for _ in range(config.scales):
+        network = {"patch": PatchDiscriminator, "pixel": PixelDiscriminator}[config.arch](in_channels, config)
+        init_weights(network, init)
+        start_iteration(network)
+        scales.append(network)
+    return scales[0] if len(scales) == 1 else MultiScaleDiscriminator(scales)
 
 
 def count_parameters(network: nn.Module) -> int:

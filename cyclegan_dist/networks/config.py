@@ -79,6 +79,9 @@ class DiscriminatorConfig:
     """Channels of the first convolution."""
     n_layers_D: Annotated[int, Ge(1)] = 3
     """Strided layers of `patch`; 3 gives the 70x70 receptive field of the paper."""
+    scales: Annotated[int, Ge(1)] = 1
+    """Discriminators of this kind: the second judges the image at half of its height and width, the third at a quarter,
+    and so on (Wang et al. 2018, arXiv 1711.11585); their losses are averaged. For large images."""
     norm: Norm = "instance"
     """As `norm` of the generators."""
     spectral_norm: bool = False
@@ -89,7 +92,8 @@ class DiscriminatorConfig:
     @property
     def smallest_side(self) -> int:
         """Smallest image side, in pixels, for which instance norm and the head have more than one value per channel."""
-        return 2 if self.arch == "pixel" else 3 * 2**self.n_layers_D
+        smallest = 2 if self.arch == "pixel" else 3 * 2**self.n_layers_D
+        return smallest * 2 ** (self.scales - 1)
 
 
 @dataclass(frozen=True, kw_only=True)

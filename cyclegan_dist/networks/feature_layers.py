@@ -35,6 +35,7 @@ class FeatureLayers:
         layers: names of those that are wanted.
         device: where it is computed.
         sha256: what FILE must hash to.
+        dtype: in which it is computed; None: that of the weights.
 
     Attributes:
         name: unique to network and weights.
@@ -43,10 +44,17 @@ class FeatureLayers:
         UsageError: if the weights cannot be read, are not those of the network, or it has no such layer.
     """
 
-    def __init__(self, features: str, layers: Sequence[str], device: torch.device, sha256: str = ""):
+    def __init__(
+        self,
+        features: str,
+        layers: Sequence[str],
+        device: torch.device,
+        sha256: str = "",
+        dtype: torch.dtype | None = None,
+    ):
         self.name, network = read_layers(features, layers, sha256)
         self.layers = tuple(layers)
-        self._network = network.to(device).eval().requires_grad_(False)
+        self._network = network.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self._prepare = normalised if features.startswith(PACKAGED) else for_imagenet
         self._found: dict[str, Tensor] = {}
         for layer in layers:

@@ -13,6 +13,29 @@ CONTENT_LAYERS = {  # the last layer of stride 8 of a packaged network; of VGG, 
     "efficientnet_lite2": "block7",
 }
 
+# Of packaged networks, the features that a loss compares: after a ReLU, the last ones of strides 2, 4, 8 and 16.
+COMPARED_LAYERS = {
+    "efficientnet_lite0": ("block2.wide", "block4.wide", "block6.wide", "block12.wide"),
+    "efficientnet_lite2": ("block2.wide", "block5.wide", "block8.wide", "block16.wide"),
+}
+# Of packaged networks, the last blocks of strides 4, 8, 16 and 32, and their channels.
+PYRAMIDS = {
+    "efficientnet_lite0": {"block3": 24, "block5": 40, "block11": 112, "block16": 320},
+    "efficientnet_lite2": {"block4": 24, "block7": 48, "block15": 120, "block21": 352},
+}
+
+
+def absolute(features: str, option: str) -> str:
+    """A packaged network, `NAME` or `NAME:FILE`, with FILE as an absolute path: ranks may have another current folder.
+
+    Raises:
+        UsageError: for another network, naming the option.
+    """
+    name, _, file = features.partition(":")
+    if name not in PACKAGED:
+        raise UsageError(f"{option} {features}: give {' or '.join(PACKAGED)}")
+    return f"{name}:{Path(file).absolute()}" if file else name
+
 
 def refuse_missing_weights(features: str) -> None:
     """Refuse a network whose file of weights does not exist, or whose packages are not installed.

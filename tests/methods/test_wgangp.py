@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cyclegan_dist.methods import cyclegan
+from cyclegan_dist.methods import cyclegan_discriminators
 from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.methods.losses import gradient_penalty, mixed
@@ -19,7 +19,9 @@ def judged(
     small = {"generator": GeneratorConfig(ngf=2, n_blocks=0), "discriminator": DiscriminatorConfig(ndf=2, n_layers_D=1)}
     method = CycleGAN(CycleGANConfig(gan_mode="wgangp", **small, **options))  # pyright: ignore[reportArgumentType]
     computed = []
-    monkeypatch.setattr(cyclegan, "gradient_penalty", lambda *args: computed.append(1) or gradient_penalty(*args))
+    monkeypatch.setattr(
+        cyclegan_discriminators, "gradient_penalty", lambda *args: computed.append(1) or gradient_penalty(*args)
+    )
     images = {name: torch.rand(2, 3, 16, 16) for name in ("real_A", "fake_A", "real_B", "fake_B")}
     torch.manual_seed(1)
     output = method.players[1].module(**images)
