@@ -64,6 +64,11 @@ def test_resumed_equals_uninterrupted_averaged_in_bf16_on(tiny_run: MakeRun, ran
             "schedule__timing": "image",
             "optim__beta1_D": 0.0,
         },
+        {
+            "method__projected": {"weight": 1.0, "size": 32},
+            "method__lambda_NCE": 1.0,
+            "method__discriminator__scales": 2,
+        },
         {"optim__precision": "bf16"},
         {"schedule__policy": "plateau"},
         {"method__generator__dropout": True},
