@@ -26,6 +26,7 @@ SAFE_TO_CHANGE = (
         "data.workers",
         "data.cache_gb",
         "optim.micro_batch",
+        "optim.activation_checkpointing",
         "optim.fast",
     ),
     *("every", "world", "tracking", "held_out"),

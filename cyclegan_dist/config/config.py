@@ -107,10 +107,21 @@ class Config:
                 f"best_loss {self.best_loss}: method {self.method.name} reports {', '.join(self.method.losses)}; "
                 "name one of them"
             )
+        if self.optim.activation_checkpointing:
+            self._refuse_recomputing()
         if self.method.double_backward and "crop" not in self.data.preprocess:
             raise UsageError("the gradient penalty needs images of one size: give a data.preprocess that crops")
         if "crop" in self.data.preprocess:
             self._refuse_crop()
+
+    def _refuse_recomputing(self) -> None:
+        generator, option = self.method.generator, "optim.activation_checkpointing computes residual blocks"
+        if generator.arch == "unet":
+            raise UsageError(f"{option}, which method.generator.arch unet has not: leave it out")
+        if getattr(generator, "norm", "") == "batch":
+            raise UsageError(f"{option} twice, which batch norm would count: give method.generator.norm instance")
+        if getattr(generator, "dropout", False) and self.optim.fast != "off":
+            raise UsageError(f"{option} twice, with the same dropout only if optim.fast is off: give optim.fast off")
 
     def _refuse_crop(self) -> None:
         size, multiple = self.data.crop_size, self.method.multiple

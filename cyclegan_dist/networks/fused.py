@@ -7,8 +7,9 @@ adds none; that bias gets no gradient.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
+from functools import partial
 from types import UnionType
 from typing import Literal
 
@@ -64,6 +65,28 @@ def run(layers: nn.Module, x: Tensor) -> Tensor:
     """`layers(x)`, fused where it can be; `layers` is an nn.Sequential of a generator or discriminator."""
     if x.device.type not in DEVICES or x.dtype not in DTYPES or torch.compiler.is_exporting():
         return layers(x)
+    for piece, block in _pieces(layers):
+        compute = partial(_run, piece)
+        x = compute(x) if block is None else block.in_less_memory(compute, x)
+    return x
+
+
+def _pieces(layers: nn.Module) -> Iterator[tuple[Sequence[nn.Module], ResidualBlock | None]]:
+    """Successive layers that run together: single residual blocks where they are recomputed, and what is between."""
+    piece = list[nn.Module]()
+    for layer in layers.children():
+        if isinstance(layer, ResidualBlock) and layer.recomputed:
+            if piece:
+                yield piece, None
+            yield [layer], layer
+            piece = []
+        else:
+            piece.append(layer)
+    if piece:
+        yield piece, None
+
+
+def _run(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
     from cyclegan_dist.networks import pad_ops  # imports Triton, which there is only for GPUs
 
     queue, kept, columns = Queue(_flat(layers)), x, 1
@@ -84,8 +107,8 @@ def run(layers: nn.Module, x: Tensor) -> Tensor:
     return x
 
 
-def _flat(layers: nn.Module) -> Iterator[nn.Module | Mark]:
-    for layer in layers.children():
+def _flat(layers: Iterable[nn.Module]) -> Iterator[nn.Module | Mark]:
+    for layer in layers:
         if isinstance(layer, ResidualBlock):
             yield Mark.BRANCH
             yield from layer.conv_block

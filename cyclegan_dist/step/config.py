@@ -18,6 +18,9 @@ class OptimConfig:
     micro_batch: Annotated[int, Ge(0)] = 0
     """Images per domain that one rank computes at once; it accumulates gradients until its share of batch_size is done.
     0: the whole share."""
+    activation_checkpointing: bool = False
+    """The backward pass computes the generators' residual blocks again, instead of keeping what is within them: less
+    memory for large images, more computing, the same losses."""
     lr: Annotated[float, Gt(0)] = 2e-4
     """Adam's learning rate for generators, and for discriminators unless lr_D says otherwise."""
     lr_D: Annotated[float, Ge(0)] = 0.0

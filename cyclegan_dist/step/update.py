@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cyclegan_dist.methods.contract import Images, Method, Player
 from cyclegan_dist.networks.fused import use_fused_layers
+from cyclegan_dist.networks.resnet import recompute_blocks
 from cyclegan_dist.networks.spectral import iterate_power
 from cyclegan_dist.step.average import MovingAverage
 from cyclegan_dist.step.config import OptimConfig
@@ -46,6 +47,8 @@ class Step:
         self.dtype = torch.float64 if config.precision == "fp64" else torch.float32
         self.memory_format = torch.channels_last if on_gpu else torch.contiguous_format
         method.networks.to(device=world.device, dtype=self.dtype)
+        if config.activation_checkpointing:
+            recompute_blocks(method.networks)
         if on_gpu:
             use_fused_layers(method.networks)
             # Benchmarks may choose other kernels, with other bits, in each process.

@@ -43,6 +43,19 @@ def test_presets_beyond_the_paper_join_in_any_order() -> None:
     assert both.optim.betas("discriminator") == (0.5, 0.99)
 
 
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [
+        ({"generator": {"arch": "unet"}}, "which method.generator.arch unet has not"),
+        ({"generator": {"norm": "batch"}}, "which batch norm would count"),
+        ({"generator": {"dropout": True}}, "give optim.fast off"),
+    ],
+)
+def test_what_cannot_be_computed_again_is_refused(method: dict, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        check_config({"method": method, "optim": {"activation_checkpointing": True}}, "test")
+
+
 def test_the_tree_stays_small() -> None:
     assert len(FLAT) <= 104
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.cut_config import CUTConfig
+from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.methods.dual_cut_config import DualCUTConfig
 from cyclegan_dist.methods.losses import info_nce
 from cyclegan_dist.methods.patch_nce import choose_patches, contrast_layers
@@ -74,6 +75,30 @@ def contrast(
         logits = torch.cat([positive, negative], 2).flatten(0, 1) / 0.07
         total = total + F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
     return total / len(positions)  # pyright: ignore
+
+
+def test_cyclegan_adds_the_contrast_of_both_directions() -> None:
+    torch.manual_seed(0)
+    small = {name: SMALL[name] for name in ("generator", "discriminator", "init")}
+    method = CycleGANConfig(**small, lambda_NCE=3.0).build(rank_seed=0)
+    method.networks.double()
+    real = dict(zip("AB", images(0), strict=True))
+    player = method.players[0]
+    batch = {f"real_{domain}": x for domain, x in real.items()}
+    batch |= player.choose(batch, 7, 0)
+    loss, values, _ = player.module(**player.inputs(batch))
+    n, layers = method.networks, LAYERS["dual_cut"]
+    for domain, other in ("AB", "BA"):
+        at = [batch[f"patches_{domain}_{layer}"] for layer in layers]
+        encoders = n[f"G_{domain}{other}"], n[f"G_{other}{domain}"]
+        made = encoders[0](real[domain])
+        expected = contrast(encoders, (n[f"F_{domain}"], n[f"F_{other}"]), (real[domain], made), layers, at)
+        torch.testing.assert_close(values[f"NCE_{domain}"], expected.detach())
+    cycle = 10 * (values["cycle_A"] + values["cycle_B"]) + 5 * (values["idt_A"] + values["idt_B"])
+    rest = values["G_AB"] + values["G_BA"] + cycle
+    torch.testing.assert_close(loss.detach(), rest + 3 * (values["NCE_A"] + values["NCE_B"]))
+    loss.backward()
+    assert all(p.grad is not None for name in ("F_A", "F_B") for p in n[name].parameters())
 
 
 def against(D: nn.Module, fake: Tensor) -> Tensor:

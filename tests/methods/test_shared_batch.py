@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cyclegan_dist.methods.available import METHODS
+from cyclegan_dist.methods.cyclegan_config import ProjectedConfig
 from cyclegan_dist.networks.config import DiscriminatorConfig, InitConfig
 from cyclegan_dist.step import graph
 from cyclegan_dist.step.config import OptimConfig
@@ -21,8 +22,21 @@ from tests.step.recorder import CpuRecording, DeviceCheck
 ALONE = World(0, 1, torch.device("cpu"))
 BATCH, SIDE = 4, 16
 LR = 2.0**-12  # exact in fp32, in which the graph keeps it
-CHOOSING = ["cut", "dual_cut", "cogan"]
-RECORDED = ["cut", "cogan"]  # dual_cut chooses and compares as cut does
+CHOOSING = ["cut", "dual_cut", "cogan", "cyclegan"]
+RECORDED = ["cut", "cogan", "cyclegan"]  # dual_cut chooses and compares as cut does
+OPTIONS = {
+    "cut": {"nce_patches": 8},
+    "dual_cut": {"nce_patches": 8},
+    "cogan": {},
+    "cyclegan": {  # all that it can have beyond the paper, but what tests/step has
+        "pool_size": 0,
+        "cycle_distance": "both",
+        "cycle_features": "efficientnet_lite2",  # which takes images of 16 pixels
+        "discriminator": DiscriminatorConfig(ndf=2, n_layers_D=1, scales=2, spectral_norm=True),
+        "lambda_NCE": 1.0,
+        "projected": ProjectedConfig(weight=1.0, size=32),
+    },
+}
 
 
 def build(world: World, name: str, optim: OptimConfig) -> Step:
@@ -31,7 +45,7 @@ def build(world: World, name: str, optim: OptimConfig) -> Step:
         "generator": small_generator(name),
         "discriminator": DiscriminatorConfig(ndf=2, n_layers_D=1),
         "init": InitConfig(kind="xavier", gain=1.0),
-        **({"nce_patches": 8} if "cut" in name else {}),
+        **OPTIONS[name],
     }
     return Step(METHODS[name](**options).build(rank_seed=world.rank), optim, world)  # pyright: ignore
 

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cyclegan_dist.networks import fused
 from cyclegan_dist.networks.build import build_discriminator, build_generator
 from cyclegan_dist.networks.config import CoupledConfig, DiscriminatorConfig, GeneratorConfig, InitConfig
+from cyclegan_dist.networks.resnet import recompute_blocks
 from cyclegan_dist.networks.spectral import start_iteration
 from tests.networks.kernels import imported, relative, values_and_gradients
 
@@ -93,6 +94,23 @@ def test_values_and_gradients_equal_those_layer_by_layer_in_nhwc_only(name, monk
     assert len(without) == sum(isinstance(layer, nn.InstanceNorm2d) for layer in network.modules())
     assert not layouts.wrong
     assert layouts.convolutions == 2 * sum(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in ours.modules())
+
+
+def test_blocks_that_are_computed_again_have_the_same_gradients() -> None:
+    torch.manual_seed(0)
+    plain, x = generator(ngf=4, n_blocks=2), torch.randn(1, 3, 8, 8).contiguous(memory_format=NHWC)
+    again = copy.deepcopy(plain)
+    recompute_blocks(again)
+    for network in (plain, again):
+        fused.use_fused_layers(network)
+    with Layouts(1) as both:
+        expected = values_and_gradients(plain, x)
+        before = both.convolutions
+        found = values_and_gradients(again, x)
+    assert max(relative(found[name], expected[name]) for name in expected) < 1e-5
+    assert found.keys() == expected.keys()
+    assert both.convolutions - before == before + 2 * 2  # two blocks of two convolutions, once more
+    assert not both.wrong
 
 
 class Parts(nn.Module):

@@ -58,7 +58,7 @@ def test_a_plan_equals_a_count_by_hand(cli: Callable[..., Answer], figures: Path
     assert found["4"] == "4 x 4 2e+03 8 0.125 0.313 0.52"
     assert found["layout"].startswith("4 GPUs x 2 trainings at once, 1 unused computed")
     assert found["options"] == "--optim.batch_size 16 --world.num_workers 4 computed"
-    assert found["memory"] == "not known not measured"
+    assert found["memory"] == "10.1 GiB a GPU computed: 4 images at once, without optim.fast"
     assert "18.8 min, 9,000 images" in found["same quality"]
     assert (
         found["failures"] == "one in 25 h of a training given: one in 100 h of a GPU"

@@ -89,7 +89,7 @@ CASES = [
     {"pool_size": 0},
     {"lambda_GAN_BA": 0.0, "lambda_identity": 0.0},
     {"gan_mode": "vanilla", "generator": DROPOUT["generator"]},
-    REGULARISED,
+    {**REGULARISED, "optim": {"activation_checkpointing": True}},
 ]
 
 

@@ -66,6 +66,11 @@ def test_resumed_equals_uninterrupted_with_all_switches_in_bf16_on(tiny_run: Mak
     [
         {**SWITCHES, "optim__ema_half_life_images": 0.0},
         {"optim__ema_half_life_images": 20.0},
+        {
+            "method__projected": {"weight": 1.0, "size": 32},
+            "method__lambda_NCE": 1.0,
+            "method__discriminator__scales": 2,
+        },
         {"optim__precision": "bf16"},
         {"schedule__policy": "plateau"},
         {"method__generator__dropout": True},

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.config import PREFETCH
 from cyclegan_dist.data.values import ValueRange
+from cyclegan_dist.networks.resnet import ResidualBlock
 from cyclegan_dist.operations.sizing.figures import image_shapes, image_side
 
 PROCESS = 780_000_000  # a rank with all libraries, after its first step
@@ -82,6 +83,9 @@ def footprint(config: Config, ranks: int, values: Values, *, on_gpu: bool, stand
 def saved_bytes(config: Config, images: int, device: str) -> int:
     """Bytes that autograd keeps for the backward pass of the player for which it keeps most.
 
+    Where residual blocks are recomputed, this is the inputs of all blocks, what is kept outside of them, and what one
+    block keeps while it is computed again.
+
     Args:
         config: of the training.
         images: of each domain, at once.
@@ -104,21 +108,49 @@ def saved_bytes(config: Config, images: int, device: str) -> int:
         torch.set_autocast_dtype(device, torch.bfloat16)
         try:
             for player in method.players:
-                kept: dict[int, Any] = {}
+                kept, in_block = dict[int, Any](), dict[int, Any]()
+                blocks = _Blocks(player.module, kept, in_block) if config.optim.activation_checkpointing else None
 
-                def keep(tensor: Tensor, kept: dict[int, Any] = kept) -> Tensor:
+                def keep(tensor: Tensor, kept: Any = kept, in_block: Any = in_block, blocks: Any = blocks) -> Tensor:
                     if id_of(tensor) not in weights:
-                        kept[id_of(tensor)] = tensor.untyped_storage()
+                        into = in_block if blocks is not None and blocks.inside else kept
+                        into[id_of(tensor)] = tensor.untyped_storage()
                     return tensor
 
                 with saved_tensors_hooks(keep, lambda tensor: tensor):
                     output = player.module(**player.inputs(batch))
-                most = max(most, sum(storage.nbytes() for storage in kept.values()))
+                within = 0 if blocks is None else blocks.most
+                most = max(most, _bytes(kept) + within)
                 batch |= output.images
         finally:
             torch.set_autocast_enabled(device, before[0])
             torch.set_autocast_dtype(device, before[1])
     return most * (2 if config.optim.precision == "fp64" else 1)
+
+
+class _Blocks:
+    """Hooks of a module's residual blocks that put their inputs into `kept`, and find how much one block keeps."""
+
+    def __init__(self, module: nn.Module, kept: dict[int, Any], in_block: dict[int, Any]):
+        self.inside, self.most = False, 0
+        self._kept, self._in_block = kept, in_block
+        for block in module.modules():
+            if isinstance(block, ResidualBlock):
+                block.register_forward_pre_hook(self._enter)
+                block.register_forward_hook(self._leave)
+
+    def _enter(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._kept[id_of(inputs[0])] = inputs[0].untyped_storage()
+        self._in_block.clear()
+        self.inside = True
+
+    def _leave(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self.inside = False
+        self.most = max(self.most, _bytes(self._in_block))
+
+
+def _bytes(storages: Mapping[int, Any]) -> int:
+    return sum(storage.nbytes() for storage in storages.values())
 
 
 def id_of(tensor: Tensor) -> int:

@@ -1,5 +1,6 @@
 """The plan of a training on a number of GPUs, as lines that each say where their figure comes from."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,7 +130,7 @@ def size_training(config: Config, measured: Measured, options: Options) -> Sizin
         inputs=inputs,
         rows=list(zip(found, efficiencies(found), strict=True)),
         chosen=chosen,
-        results=[*_layout(chosen, measured, options, link), *_running(chosen, config, measured, options)],
+        results=[*_layout(chosen, config, measured, options, link), *_running(chosen, config, measured, options)],
     )
 
 
@@ -146,7 +147,19 @@ def _epoch(config: Config, options: Options) -> tuple[int, str]:
     return PAPER_IMAGES, f"assumed: the paper's horse2zebra; {path or 'data.path'} is not here, give --images"
 
 
-def _layout(chosen: Layout, measured: Measured, options: Options, link: Link | None) -> Iterator[Line]:
+def _memory(chosen: Layout, config: Config, measured: Measured) -> Line:
+    """Memory of a GPU for its images at once: measured, or else what the doctor's estimate says."""
+    from cyclegan_dist.operations.doctor.footprint import footprint  # torch
+
+    if memory := measured.memory_gib.get(chosen.images_per_gpu):
+        return Line("memory", f"{memory:.3g} GiB a GPU", "measured")
+    images = config.optim.micro_batch or chosen.images_per_gpu
+    optim = dataclasses.replace(config.optim, batch_size=chosen.images_per_gpu * chosen.gpus)
+    need = footprint(dataclasses.replace(config, optim=optim), chosen.gpus, {}, on_gpu=True).card
+    return Line("memory", f"{need / 2**30:.3g} GiB a GPU", f"computed: {images} images at once, without optim.fast")
+
+
+def _layout(chosen: Layout, config: Config, measured: Measured, options: Options, link: Link | None) -> Iterator[Line]:
     trials, rest = divmod(options.gpus, chosen.gpus)
     unused = f", {rest} unused" if rest else ""
     yield Line(
@@ -155,8 +168,7 @@ def _layout(chosen: Layout, measured: Measured, options: Options, link: Link | N
         f"computed: the most GPUs with an efficiency of at least {options.efficiency:g}",
     )
     yield Line("options", f"--optim.batch_size {chosen.batch} --world.num_workers {chosen.gpus}", "computed")
-    memory = measured.memory_gib.get(chosen.images_per_gpu)
-    yield Line("memory", f"{memory:.3g} GiB a GPU" if memory else "not known", "measured" if memory else "not measured")
+    yield _memory(chosen, config, measured)
     if link is None and chosen.gpus > 1:
         value = f"{chosen.needed_bytes_per_s * 8e-9:.3g} Gbit/s a GPU or more"
         yield Line("bandwidth needed", value, "computed: the exchange takes a tenth of a step")

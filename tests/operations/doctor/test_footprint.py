@@ -1,9 +1,11 @@
 import dataclasses
+import re
 
 import pytest
 import torch
 
 from cyclegan_dist.config.config import Config, check_config, load_config, with_values
+from cyclegan_dist.config.shipped import read_shipped
 from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.methods.available import METHODS
@@ -46,6 +48,30 @@ def really_saved(config: Config, images: int) -> int:
 def test_what_is_kept_for_the_backward_pass_is_what_real_images_keep(changes: dict[str, str]) -> None:
     config = with_values(check_config(TINY, "test"), changes, "test")
     assert saved_bytes(config, 2, "cpu") == pytest.approx(really_saved(config, 2), rel=0.02)
+
+
+def test_blocks_that_are_computed_again_keep_their_inputs() -> None:
+    config = with_values(check_config(TINY, "test"), {"method.generator.n_blocks": 4}, "test")
+    again = with_values(config, {"optim.activation_checkpointing": True}, "test")
+    side, width = config.data.crop_size // 4, 4 * config.method.generator.ngf
+    feature_map = 4 * width * side * side  # bytes of an image
+    # Six calls of generators, of two images each: translation, identity and reconstruction in two directions.
+    inputs = 6 * 2 * 4 * feature_map
+    plain, found = saved_bytes(config, 2, "cpu"), saved_bytes(again, 2, "cpu")
+    none = saved_bytes(with_values(config, {"method.generator.n_blocks": 0}, "test"), 2, "cpu")
+    a_block = 4 * 10 * feature_map  # at most ten of each of four images, computed together
+    assert none + inputs < found < none + inputs + a_block < plain
+
+
+@pytest.mark.parametrize("name", ["high_512", "high_1024"])
+def test_presets_for_large_images_fit_80_gigabytes(name: str) -> None:
+    """With the figures of their comments."""
+    config = load_config(name)
+    written = re.search(r"([\d.]+) GiB of a GPU", read_shipped(name, "preset")[0].decode())
+    assert written is not None
+    need = footprint(config, 1, {}, on_gpu=True).card
+    assert need / 2**30 == pytest.approx(float(written.group(1)), abs=0.06)
+    assert need < 80e9
 
 
 @pytest.mark.parametrize("name", [*METHODS, "few_pairs"])
