@@ -83,7 +83,7 @@ class SnapshotEvaluations:
             str(self._snapshot),
         ]
         command += ["--data", how.data, "--no-mlflow", "--device", "cpu", "--limit-s", str(TIMEOUT_S)]
-        command += ["--features", how.features, "--features-sha256", how.features_sha256]
+        command += ["--features", *how.features, "--features-sha256", how.features_sha256]
         environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
         environment["OMP_NUM_THREADS"] = "1"
         with RunFolder(self.run_dir).evaluation_log.open("wb") as log:

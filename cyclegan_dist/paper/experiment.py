@@ -144,7 +144,7 @@ def finish_experiment(experiment: Experiment, sweep: Sweep, command: str, report
         "size": f"{base.data.crop_size} x {base.data.crop_size} pixels ({base.data.preprocess})",
         "snapshots": SNAPSHOTS,
         "choose_by": f"{one.choose_by}, lowest, of each direction",
-        "features": experiment.config.features,
+        "features": " ".join(experiment.config.features),
         "palette": experiment.config.palette or "none",
         "segmenter": experiment.config.segmenter or "none",
         "scores_digest": scorer.protocol,

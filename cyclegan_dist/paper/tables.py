@@ -113,8 +113,8 @@ class Table:
     choose_by: str = "kd/untrained"
     """Figure without its direction whose lowest value on the validation images chooses a checkpoint. One that takes no
     pairs is fair to methods that have none."""
-    features: str = "untrained"
-    """Network whose features distances are taken between, as of the pipeline `evaluate`."""
+    features: str | tuple[str, ...] = "untrained"
+    """Network whose features distances are taken between, as of the pipeline `evaluate`, or several."""
     maps: Literal["", "A", "B"] = ""
     """Domain with label maps. Where the data set has them in the other one, directions are exchanged."""
     direction: DataDirection = "AtoB"
@@ -165,8 +165,9 @@ class Table:
     def measured(self, palette: str = "", segmenter: str = "") -> EvaluationConfig:
         """What is measured of each run."""
         metrics = ("distances", "paired", "segmentation")
+        features = (self.features,) if isinstance(self.features, str) else self.features
         return EvaluationConfig(
-            metrics=metrics, features=self.features, palette=palette, segmenter=segmenter, batch_size=BATCH
+            metrics=metrics, features=features, palette=palette, segmenter=segmenter, batch_size=BATCH
         )
 
 
