@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.networks.pretrained import PACKAGED
 
+_MEASURED_WITH = ("kd", "fd", "diversity", "discriminant", "class_rate", "structure")  # kinds of figures
+
 
 def check_features(features: str) -> None:
     """Refuse an unknown network.
@@ -61,9 +63,7 @@ def network_of(figure: str) -> str:
     if figure in ("kid", "fid"):
         return "inception"
     kind, _, rest = figure.partition("/")
-    network = (
-        rest.partition("/")[0] if kind in ("kd", "fd", "diversity", "discriminant", "class_rate", "structure") else ""
-    )
+    network = rest.partition("/")[0] if kind in _MEASURED_WITH else ""
     return re.sub("-[0-9a-f]{8}$", "", network)  # the hash of a torchvision network's weights
 
 

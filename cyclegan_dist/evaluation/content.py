@@ -17,8 +17,8 @@ SIDE = 224  # pixels of a side that images are resized to, so that any have 28 x
 
 
 def edges(images: Tensor) -> Tensor:
-    """The magnitude of the gradient of the grey values, n x 1 x H x W in grey levels per pixel; the image goes on beyond
-    its border as it ends there.
+    """The magnitude of the gradient of the grey values, n x 1 x H x W in grey levels per pixel. Beyond its border an
+    image has the values that it has there.
     """
     around = F.pad(grey(images), (1, 1, 1, 1), mode="replicate")
     right, down = around[:, :, 1:-1, 2:] - around[:, :, 1:-1, :-2], around[:, :, 2:, 1:-1] - around[:, :, :-2, 1:-1]
@@ -27,7 +27,7 @@ def edges(images: Tensor) -> Tensor:
 
 def edge_correlation(one: Tensor, two: Tensor) -> list[float]:
     """Pearson's correlation of the edges of each image and its partner, 1 for the same edges; their strength does not
-    matter. Images without any have the same edges, one image without any has no edge of the other.
+    matter. It is 1 for two images without edges, and 0 if only one has none.
 
     Args:
         one: n x C x H x W, uint8 or float32 in [-1, 1].
