@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.data.config import MANIFEST, VALIDATION
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.errors import pipeline_command, run_command
 
@@ -33,9 +34,8 @@ def main() -> None:
     config.refuse_paths()
     # These load torch.
     from cyclegan_dist.config.palettes import open_palette
-    from cyclegan_dist.data.manifest import MANIFEST, Manifest, open_manifest
+    from cyclegan_dist.data.manifest import Manifest, open_manifest
     from cyclegan_dist.data.prepare import prepare
-    from cyclegan_dist.data.validation import VALIDATION
     from cyclegan_dist.data.verify import identical, shared
 
     console = Console(stderr=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from cyclegan_dist.data.config import VALIDATION
 from cyclegan_dist.data.encode import EncodedImage, Half, Reading, encode_file
 from cyclegan_dist.data.files import list_files, list_images, printable
 from cyclegan_dist.data.palette import Palette
@@ -21,7 +22,7 @@ from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.ranges import FoundValues, choose_range, find_values, samples_of_each
 from cyclegan_dist.data.shards import shuffled, write_dataset
 from cyclegan_dist.data.summary import Summary
-from cyclegan_dist.data.validation import VALIDATION, content_hash, held_out
+from cyclegan_dist.data.validation import content_hash, held_out
 from cyclegan_dist.errors import UsageError
 
 CITYSCAPES = {"A": "_leftImg8bit.png", "B": "_gtFine_color.png"}  # ends of the names of its photos and colour maps

@@ -9,7 +9,6 @@ from cyclegan_dist.data.encode import Reading, read_half
 from cyclegan_dist.data.picture import UnreadableImageError
 from cyclegan_dist.errors import UsageError
 
-VALIDATION = "val"  # folder of the part, in that of the data set
 FEWEST = 4  # images of a domain, of which distances can be measured
 Image = tuple[str, str]
 """Domain, and name of the file."""

@@ -14,6 +14,7 @@ or stop a run, and both can catch up later. Records have a `kind`:
 | image | step, key, path (PNG, relative to the run's folder) |
 | snapshot | step, path (folder, relative), final (whether it is the run's last) |
 | message | text, for the user |
+| early_end | nimg, patience (images): the run ends before its schedule does, because its evaluations do not improve |
 | failure | text, ranks (that died); written by the launcher's side |
 | end | status: FINISHED, KILLED or FAILED |
 
@@ -49,6 +50,7 @@ _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "snapshot": {"step": int, "path": str, "final": bool},
     "message": {"text": str},
     "failure": {"text": str},
+    "early_end": {"nimg": int, "patience": int},
     "end": {"status": str},
 }
 

@@ -1,7 +1,7 @@
 """The parts of a training on one rank, built from its config."""
 
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +67,8 @@ class Parts:
     accumulate: int
     unchecked: list[tuple[int, list[str]]] = field(default_factory=list[tuple[int, list[str]]])
     """Steps whose gradients have not been found finite yet, and the keys of this rank's images in each."""
+    end_early: Callable[[], None] = lambda: None
+    """End the run as finished before its schedule ends. Called on rank 0."""
 
     def message(self, text: str) -> None:
         """Write a line to the journal, once for all ranks."""
