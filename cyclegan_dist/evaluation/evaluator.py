@@ -16,7 +16,7 @@ from cyclegan_dist.evaluation.class_rate import class_index
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.content import Structure, edge_correlation
 from cyclegan_dist.evaluation.features import FeatureNetwork, feature_network
-from cyclegan_dist.evaluation.images import DomainImages, whole_images
+from cyclegan_dist.evaluation.images import DomainImages, describe_size, whole_images
 from cyclegan_dist.evaluation.scores import Scores, comparable, correlation, grey, l1, paired, ssim
 from cyclegan_dist.evaluation.segmentation import LabelMaps, Segmentation, summed
 from cyclegan_dist.evaluation.segmenter import open_segmenter
@@ -68,6 +68,7 @@ class Evaluator:
     Attributes:
         networks: whose features are compared, in the order of the config.
         left_out: those of the config that took part in the training.
+        size: how images are brought to the generators' size, in words.
     """
 
     def __init__(self, snapshot: Snapshot, manifest: Manifest, config: EvaluationConfig, world: World):
@@ -96,6 +97,7 @@ class Evaluator:
             self.segmentation = _segmentation(snapshot, manifest, config, world)
         self.translators = open_translators(snapshot, world.device)
         geometry, multiple = whole_images(snapshot.preprocess, config.size), snapshot.generator_config.multiple
+        self.size = describe_size(geometry)
         direction = snapshot.directions[0]
         self.channels = dict(zip(direction, snapshot.channels(direction), strict=True))
         self.images = {d: DomainImages(manifest, d, self.channels[d], geometry, multiple) for d in "AB"}

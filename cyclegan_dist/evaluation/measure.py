@@ -107,7 +107,8 @@ def evaluate(
         "data": {d: {"digest": manifest.domain_digest(d), "samples": manifest.samples[d]} for d in "AB"},
         "source": manifest.root,
         "images": {d: evaluator.count(d) for d in sorted(real) if real[d] or d in {one.name[0] for one in directions}},
-        "features": [network.name for network in evaluator.networks],
+        "features": {network.name: network.sha256 for network in evaluator.networks},
+        "size": evaluator.size,
         "left_out": list(evaluator.left_out),
     }
     if (segmentation := evaluator.segmentation) is not None:

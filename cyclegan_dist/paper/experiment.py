@@ -25,7 +25,7 @@ from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.sweep.progress import time_left
 from cyclegan_dist.sweep.record import Trial
 from cyclegan_dist.sweep.state import Sweep
-from cyclegan_dist.tracking.journal import read_records
+from cyclegan_dist.tracking.journal import training_seconds
 
 Report = Callable[[str], object]
 # A smoke test: everything runs, nothing is learned.
@@ -193,17 +193,12 @@ def _result(experiment: Experiment, sweep: Sweep, trial: Trial, scorer: Scorer, 
             scores = scorer.score(run_dir, variant, report)
         except UsageError as error:
             status, text = "not evaluated", str(error)
-    return RunResult(trial.name, variant.row, trial.values["seed"], status, text, _seconds(run_dir), scores)
-
-
-def _seconds(run_dir: Path) -> float:
-    """From the start of each attempt to its last record."""
-    total, start, last = 0.0, None, 0.0
-    journal = RunFolder(run_dir).journal
-    for record, _ in read_records(journal, 0) if journal.exists() else ():
-        if record["kind"] == "run":
-            total += last - start if start is not None else 0.0
-            start = record["time"]
-        if record["kind"] in ("run", "metrics", "snapshot", "end"):
-            last = record["time"]
-    return (total + (last - start if start is not None else 0.0)) / 1000
+    return RunResult(
+        trial.name,
+        variant.row,
+        trial.values["seed"],
+        status,
+        text,
+        training_seconds(RunFolder(run_dir).journal),
+        scores,
+    )

@@ -23,6 +23,7 @@ from cyclegan_dist.data.plan import DOMAINS, Plan
 from cyclegan_dist.methods.contract import Method
 from cyclegan_dist.models.training_state import TrainingState
 from cyclegan_dist.step.config import Precision
+from cyclegan_dist.step.device_name import device_name
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.freeze import freeze
 from cyclegan_dist.step.precision import has_bf16
@@ -121,7 +122,7 @@ class Parts:
         at = self.window.resumed(dataclasses.replace(at, bad_samples=len(self.quarantine.known)))
         if self.journal is not None:
             facts = {"world_size": self.world.size, "hosts": hosts, "attempt": self.fence.attempt}
-            facts["commit"] = source_commit()
+            facts["commit"], facts["device"] = source_commit(), device_name(self.world.device)
             facts |= {"manifest": self.manifest.digest, "identity": self.identity.run, **self._origin()}
             values = flatten(dataclasses.asdict(config))
             self.journal.write("run", config=values, data=self._data_facts(), nimg=at.nimg, total=total, **facts)
