@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 FEWEST = 3  # models, of which fewer have hardly an order
 
@@ -37,7 +38,7 @@ def agreements(values: Mapping[str, Sequence[float]]) -> dict[tuple[str, str], A
         both = [pair for pair in zip(values[one], values[two], strict=True) if all(map(math.isfinite, pair))]
         if len(both) < FEWEST:
             continue
-        result = kendalltau(*zip(*both, strict=True))
+        result: Any = kendalltau(*zip(*both, strict=True))
         if math.isfinite(result.statistic):
             found[one, two] = Agreement(float(result.statistic), float(result.pvalue), len(both))
     return found

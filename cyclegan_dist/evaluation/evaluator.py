@@ -113,7 +113,8 @@ class Evaluator:
         return Direction(
             name,
             {key: [result.scores[key] for result in found] for key in found[0].scores},
-            *(_stacked([result.features[which] for result in found]) for which in (0, 1)),
+            _stacked([result.features[0] for result in found]),
+            _stacked([result.features[1] for result in found]),
             summed([result.confusions for result in found]),
             [self.images[name[0]].name(i) for i in range(len(pictures))],
             {kind: [shown[kind] for shown in pictures] for kind in pictures[0]},
