@@ -117,7 +117,7 @@ def _report(config: Config, options: argparse.Namespace, log: Path) -> None:
 def _evaluated(config: Config, options: argparse.Namespace) -> Evaluation:
     what = EvaluationConfig(
         metrics=("distances", "cycle", "identity"),
-        features=options.features,
+        features=(options.features,),
         class_rate=CLASSES if options.features.partition(":")[0] in PACKAGED else (),
         batch_size=10,
     )

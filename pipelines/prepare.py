@@ -1,11 +1,13 @@
 """Turn two folders of images into a data set for training: WebDataset tars and a Parquet manifest.
 
-    python -m pipelines.prepare A_DIR B_DIR OUT [--load-size 286] [--quality 95] [--pairs halves]
+    python -m pipelines.prepare A_DIR B_DIR OUT [--load-size 286] [--quality 95] [--validation 0.1] [--pairs halves]
 
 Folders are searched recursively for JPEG, PNG, WebP, BMP, TIFF, GIF and PNM files, and for `.npy` files of height x
 width x channels. TIFF and `.npy` may have any number of channels. Images become upright, opaque and sRGB, or keep their
 bytes if they are; `--load-size` makes them smaller first, so that training decodes less. The same folders give the same
 bytes.
+
+`--validation 0.1` holds out a tenth of the images as OUT/val, on which training then evaluates its snapshots.
 
 Values of more than 8 bits (integers of 16 or 32 bits, floats) are kept and get a range: `--white 4095` or `--white
 p99.8` is what becomes 1 in training, `--black` what becomes -1.
@@ -13,6 +15,7 @@ p99.8` is what becomes 1 in training, `--black` what becomes -1.
 `prepare leftImg8bit/train gtFine/train OUT --pairs cityscapes` prepares Cityscapes as the published script does.
 """
 
+import sys
 from functools import partial
 
 import tyro
@@ -20,6 +23,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.data.config import MANIFEST, VALIDATION
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.errors import pipeline_command, run_command
 
@@ -30,9 +34,9 @@ def main() -> None:
     config.refuse_paths()
     # These load torch.
     from cyclegan_dist.config.palettes import open_palette
-    from cyclegan_dist.data.manifest import open_manifest
+    from cyclegan_dist.data.manifest import Manifest, open_manifest
     from cyclegan_dist.data.prepare import prepare
-    from cyclegan_dist.data.verify import identical
+    from cyclegan_dist.data.verify import identical, shared
 
     console = Console(stderr=True)
     path = prepare(
@@ -41,12 +45,22 @@ def main() -> None:
         progress=partial(track, console=console, disable=not console.is_terminal),
         palette=open_palette(config.palette_name) if config.palette_name else None,
     )
-    manifest = open_manifest(str(path.parent), ("sha256", "name"))
-    sizes = ", ".join(f"{n} images of {domain}" for domain, n in manifest.samples.items())
-    pairs = f", {len(manifest.pairs())} pairs" if manifest.partly_paired else ""
-    print(f"{sizes}{pairs} in {len(manifest.shards)} shards: {path}")
-    if duplicates := sum(len(names) - 1 for names in identical([manifest])):
-        print(f"{duplicates} images are byte for byte copies: {pipeline_command('verify')} {path.parent} lists them")
+    found: list[Manifest] = []
+    for part in (path, path.parent / VALIDATION / MANIFEST):
+        if part.exists():
+            found.append(manifest := open_manifest(str(part.parent), ("sha256", "name")))
+            sizes = ", ".join(f"{n} images of {domain}" for domain, n in manifest.samples.items())
+            pairs = f", {len(manifest.pairs())} pairs" if manifest.partly_paired else ""
+            print(f"{sizes}{pairs} in {len(manifest.shards)} shards: {part}")
+    verify = f"{pipeline_command('verify')} {path.parent}"
+    if duplicates := sum(len(names) - 1 for names in identical(found[:1])):
+        print(f"{duplicates} images are byte for byte copies: {verify} lists them")
+    if len(found) == 2 and (both := shared(*found)):
+        print(
+            f"{len(both)} images of {found[1].root} are in {found[0].root} too, so that figures measured on them "
+            f"flatter: {verify} --against {found[1].root} lists them",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

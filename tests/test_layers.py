@@ -16,6 +16,7 @@ ROOMS = [
     ["train"],
     ["orchestration"],
     ["operations"],
+    ["leaderboard"],
     ["promotion", "paper"],
     ["sweep", "study", "style"],
     ["evaluation"],

@@ -103,7 +103,8 @@ def test_it_is_evaluated_without_reconstructions(snapshot: Path, pairs: Path, tm
     code, _, err = command(evaluate.main, snapshot, "--data", pairs, "--device", "cpu")
     assert code == 0, err
     found = json.loads(Path("evaluation/metrics.json").read_text())
-    names = {"kd/untrained_AB", "fd/untrained_AB", "diversity/untrained_AB", "eval/content_ssim_AB"}
+    names = {"kd/untrained_AB", "fd/untrained_AB", "diversity/untrained_AB"}
+    names |= {"eval/content_ssim_AB", "eval/content_edges_AB"}
     assert set(found["figures"]) == names | {
         f"paired/{score}_AB" for score in ("l1", "psnr", "ssim", "accuracy_5", "accuracy_10")
     }
@@ -224,7 +225,7 @@ class TestMlflow:
 
         with promoting(run, pairs, own_home) as setting:
             manifest, gate = open_manifest(str(pairs), (*READING, "name")), Gate(figure="kd/efficientnet_lite0")
-            judge = EvaluationConfig(features="efficientnet_lite0")
+            judge = EvaluationConfig(features=("efficientnet_lite0",))
             with pytest.raises(UsageError, match="was trained with efficientnet_lite0, which cannot evaluate it"):
                 Promotion("horses", manifest, gate, judge, ALONE)(setting.candidate())
             assert setting.promote(setting.candidate(), dry_run=True).verdict.passed

@@ -42,18 +42,18 @@ Changes = dict[str, tuple[Any, Any]]
 
 def changes(old: Config, new: Config) -> Changes:
     """The keys that are not safe to change and differ between two configs."""
-    before, after = _learned(old), _learned(new)
+    before, after = learned_values(old), learned_values(new)
     # Another method has other keys, and its name is compared.
     return {key: (before[key], after[key]) for key in before if key in after and before[key] != after[key]}
 
 
 def learned_digest(config: Config) -> str:
     """sha256 of the values that are not safe to change."""
-    return hashlib.sha256(json.dumps(_learned(config), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(learned_values(config), sort_keys=True).encode()).hexdigest()
 
 
-def _learned(config: Config) -> dict[str, Any]:
-    """The values that affect what is learned."""
+def learned_values(config: Config) -> dict[str, Any]:
+    """The values that affect what is learned, by dotted key."""
     values = flatten(dataclasses.asdict(config))
     safe = lambda key: any(key == s or key.startswith(f"{s}.") for s in SAFE_TO_CHANGE)  # noqa: E731
     return {key: value for key, value in values.items() if not safe(key)}

@@ -1,10 +1,12 @@
 """Names of feature networks, and of the figures that are measured with them. Does not import torch."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.networks.pretrained import PACKAGED
+
+_MEASURED_WITH = ("kd", "fd", "diversity", "discriminant", "class_rate", "structure")  # kinds of figures
 
 
 def check_features(features: str) -> None:
@@ -19,21 +21,40 @@ def check_features(features: str) -> None:
         raise UsageError(f"features {features}: give {known}")
 
 
-def refuse_trained_with(features: str, trained_with: Iterable[str], what: str) -> None:
-    """Refuse to evaluate with a network that took part in the training: translations that were made to please it say
-    nothing by it.
+def check_all_features(features: Sequence[str]) -> None:
+    """Refuse an unknown network, one that is given twice, and none at all.
+
+    Raises:
+        UsageError: saying what can be given.
+    """
+    if not features:
+        raise UsageError("features: give at least one network, such as untrained")
+    for one in features:
+        check_features(one)
+        if features.count(one) > 1:
+            raise UsageError(f"features {one} is given twice: give each network once")
+
+
+def not_trained_with(features: Sequence[str], trained_with: Iterable[str], what: str) -> tuple[str, ...]:
+    """The networks of an evaluation that took no part in the training: translations that were made to please a network
+    say nothing by it.
 
     Args:
-        features: the network of the evaluation, `NAME` or `NAME:FILE`.
+        features: the networks of the evaluation, `NAME` or `NAME:FILE`.
         trained_with: networks of the training, in the same form.
         what: was trained with them, for the message.
 
     Raises:
-        UsageError: with the network.
+        UsageError: if none remains.
     """
-    name = features.partition(":")[0]
-    if name in {network.partition(":")[0] for network in trained_with}:
-        raise UsageError(f"features {features}: {what} was trained with {name}, which cannot evaluate it: give another")
+    names = {network.partition(":")[0] for network in trained_with}
+    kept = tuple(one for one in features if one.partition(":")[0] not in names)
+    if kept:
+        return kept
+    found = " and ".join(one.partition(":")[0] for one in features)
+    raise UsageError(
+        f"features {' '.join(features)}: {what} was trained with {found}, which cannot evaluate it: give another"
+    )
 
 
 def network_of(figure: str) -> str:
@@ -42,25 +63,32 @@ def network_of(figure: str) -> str:
     if figure in ("kid", "fid"):
         return "inception"
     kind, _, rest = figure.partition("/")
-    network = rest.partition("/")[0] if kind in ("kd", "fd", "diversity", "discriminant", "class_rate") else ""
+    network = rest.partition("/")[0] if kind in _MEASURED_WITH else ""
     return re.sub("-[0-9a-f]{8}$", "", network)  # the hash of a torchvision network's weights
 
 
-def refuse_other_features(figure: str, features: str, option: str) -> None:
+def refuse_other_features(figure: str, features: Sequence[str], option: str) -> None:
     """Refuse a figure of another network than `features`, because figures of two networks cannot be compared.
 
     Args:
         figure: name, with or without a direction.
-        features: the network that is in use.
+        features: the networks that are in use.
         option: where the figure was given, for the message.
 
     Raises:
         UsageError: with a figure that fits.
     """
-    name, _, file = features.partition(":")
-    if network_of(figure) in ("", name):
+    if network_of(figure) in ("", *(one.partition(":")[0] for one in features)):
         return
-    fitting = "kid" if name == "inception" else f"kd/{name}"
-    if file and name not in ("inception", *PACKAGED):
-        fitting += "-HASH"
-    raise UsageError(f"{option} {figure} is not measured with features {features}: give {fitting}, or other features")
+    fitting = " or ".join(map(kernel_distance_of, features))
+    given = " ".join(features)
+    raise UsageError(f"{option} {figure} is not measured with features {given}: give {fitting}, or other features")
+
+
+def kernel_distance_of(features: str) -> str:
+    """What the kernel distance with a network is called, as far as its name says: a torchvision network's has the
+    beginning of its file's hash where this has HASH.
+    """
+    name, _, file = features.partition(":")
+    hashed = "-HASH" if file and name not in ("inception", *PACKAGED) else ""
+    return "kid" if name == "inception" else f"kd/{name}{hashed}"

@@ -32,7 +32,7 @@ def up_to_date(tree: dict[str, Any], source: str) -> dict[str, Any]:
     Raises:
         UsageError: if the value of a replaced one does not fit.
     """
-    return _with_half_life(_without_dropped(tree, source), source)
+    return _with_half_life(_without_dropped(_with_several_features(tree), source), source)
 
 
 def without_overridden(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -52,6 +52,14 @@ def _without_dropped(tree: dict[str, Any], source: str) -> dict[str, Any]:
     print(f"{source}: {', '.join(found)} no longer exist and are ignored: optim.fast decides", file=sys.stderr)
     names = {key.partition(".")[2] for key in found}
     return {**tree, "optim": {name: value for name, value in tree["optim"].items() if name not in names}}
+
+
+def _with_several_features(tree: dict[str, Any]) -> dict[str, Any]:
+    """`held_out.features` as a list, which was one name."""
+    held_out = tree.get("held_out")
+    if not isinstance(held_out, dict) or not isinstance(held_out.get("features"), str):
+        return tree
+    return {**tree, "held_out": {**held_out, "features": [held_out["features"]]}}
 
 
 def _with_half_life(tree: dict[str, Any], source: str) -> dict[str, Any]:

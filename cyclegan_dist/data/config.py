@@ -7,6 +7,7 @@ from cyclegan_dist.errors import UsageError, refuse_password
 from cyclegan_dist.networks.bounds import Ge, Gt, Le
 
 MANIFEST = "manifest.parquet"  # the file that makes a folder a data set
+VALIDATION = "val"  # a data set in a folder of that name, in another's: images to choose snapshots by
 CHECKSUM = f"{MANIFEST}.sha256"  # beside it, as sha256sum writes and checks it
 MAX_PIXELS = 50_000_000  # above this an image file is more likely a decompression bomb than a picture
 MAX_FILE_BYTES = 256 << 20

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from cyclegan_dist.data.config import VALIDATION
 from cyclegan_dist.data.encode import EncodedImage, Half, Reading, encode_file
 from cyclegan_dist.data.files import list_files, list_images, printable
 from cyclegan_dist.data.palette import Palette
@@ -21,6 +22,7 @@ from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.ranges import FoundValues, choose_range, find_values, samples_of_each
 from cyclegan_dist.data.shards import shuffled, write_dataset
 from cyclegan_dist.data.summary import Summary
+from cyclegan_dist.data.validation import content_hash, held_out
 from cyclegan_dist.errors import UsageError
 
 CITYSCAPES = {"A": "_leftImg8bit.png", "B": "_gtFine_color.png"}  # ends of the names of its photos and colour maps
@@ -67,15 +69,24 @@ def prepare(
         for options in config.unused_levels([d for d in DOMAINS if readings[d].values is None]):
             report(f"{options} does not count: no readable image there has more than 8 bits")
         summaries = {domain: Summary(domain, reading) for domain, reading in readings.items()}
-        encoded = {
-            domain: summaries[domain].of(
-                _encoded(pool, config, readings[domain], domain, names[domain], report, progress)
-            )
-            for domain in folders
-        }
+
+        def encoded(names: Mapping[str, list[str]]) -> dict[str, Iterator[EncodedImage]]:
+            return {
+                domain: summaries[domain].of(
+                    _encoded(pool, config, readings[domain], domain, names[domain], report, progress)
+                )
+                for domain in folders
+            }
+
+        parts: dict[str, dict[str, list[str]]] = {}
+        if config.validation:
+            taken = _held_out(pool, config, readings, names, progress)
+            parts[VALIDATION] = {domain: sorted(taken[domain]) for domain in folders}
+            names = {domain: [name for name in names[domain] if name not in taken[domain]] for domain in folders}
         path = write_dataset(
-            encoded,
+            encoded(names),
             config.out,
+            parts={part: encoded(held) for part, held in parts.items()},
             samples_per_shard=config.samples_per_shard,
             overwrite=config.overwrite,
             paired="some" if config.pairs == "some" else config.pairs != "none",
@@ -86,6 +97,28 @@ def prepare(
         for line in summary.lines():
             report(line)
     return path
+
+
+def _held_out(
+    pool: ProcessPoolExecutor,
+    config: PrepareConfig,
+    readings: Mapping[str, Reading],
+    names: Mapping[str, list[str]],
+    progress: Progress,
+) -> dict[str, set[str]]:
+    """The names of each domain that are held out for validation."""
+    hashes: dict[str, dict[str, bytes | None]] = {}
+    for domain, folder in (("A", config.a_dir), ("B", config.b_dir)):
+        work = partial(content_hash, folder, readings[domain])
+        found = progress(pool.map(work, names[domain], chunksize=8), f"contents of {folder}", len(names[domain]))
+        hashes[domain] = dict(zip(names[domain], found, strict=True))
+    pairs = {
+        (domain, name): str(Path(_stored_name(config, domain, name)).with_suffix(""))
+        for domain in names
+        for name in names[domain]
+        if config.pairs != "none"
+    }
+    return held_out(hashes, pairs, config.validation, config.seed)
 
 
 def _reading(

@@ -43,6 +43,10 @@ class PrepareConfig:
     """Processes that read and encode. 0: one per core."""
     overwrite: bool = False
     """Replace another data set at OUT."""
+    validation: float = 0.0
+    """Images that are held out of both domains and prepared as a data set of their own, OUT/val: a share below 1, or a
+    number of each domain. Training evaluates its snapshots on them. They are chosen by the hashes of all pixels and
+    the seed; partners, and copies of one image, are never in different parts. 0: none."""
     pairs: Literal["none", "names", "halves", "some", "cityscapes"] = "none"
     """`names`: files with the same name, except for its extension, are pairs. `halves`: each file of A_DIR, which is
     also given as B_DIR, holds a pair side by side, A on the left. `some`: as `names`, but files
@@ -86,6 +90,10 @@ class PrepareConfig:
             raise UsageError(f"--quality {self.quality}: give 1 to 100")
         if self.samples_per_shard < 1 or (self.load_size is not None and self.load_size < 1):
             raise UsageError("--samples-per-shard and --load-size must be at least 1")
+        if self.validation < 0 or (self.validation > 1 and self.validation % 1) or not math.isfinite(self.validation):
+            raise UsageError(
+                f"--validation {self.validation:g}: give a share, as 0.1, or a number of images of each domain, as 50"
+            )
         if not 0 < self.max_megapixels < math.inf:
             raise UsageError(f"--max-megapixels {self.max_megapixels}: give a number above 0")
         _ = (

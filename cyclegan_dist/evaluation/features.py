@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cyclegan_dist.config.features import check_features
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.download import downloaded
-from cyclegan_dist.networks.efficientnet_lite import efficientnet_lite
+from cyclegan_dist.networks.efficientnet_lite import VARIANTS, efficientnet_lite
 from cyclegan_dist.networks.feature_layers import for_imagenet
 from cyclegan_dist.networks.pretrained import PACKAGED, refuse_missing_weights
 from cyclegan_dist.networks.weights import read_weights
@@ -34,11 +34,13 @@ class FeatureNetwork:
         name: unique to network and weights; figures of different names cannot be compared.
         of: n x C x H x W uint8 images, C 1 or 3, on the network's device, to n x D float32 features on the CPU.
         head: n x D features to n x 1000 logits of ImageNet's classes, on the CPU; None if they are not known.
+        sha256: of the file of weights; empty if there is none.
     """
 
     name: str
     of: Callable[[Tensor], Tensor]
     head: nn.Module | None = None
+    sha256: str = ""
 
     @property
     def kernel(self) -> str:
@@ -71,11 +73,11 @@ def feature_network(features: str, device: torch.device, sha256: str = "") -> Fe
         return FeatureNetwork(name, _evaluating(_untrained(), device))
     if name in PACKAGED:
         network, head = efficientnet_lite(name, file)
-        return FeatureNetwork(name, _evaluating(network, device), head.eval().requires_grad_(False))
+        return FeatureNetwork(name, _evaluating(network, device), head.eval().requires_grad_(False), VARIANTS[name][1])
     if name == "inception":
-        return FeatureNetwork(name, _evaluating(_inception(file, sha256), device))
+        return FeatureNetwork(name, _evaluating(_inception(file, sha256), device), sha256=sha256 or INCEPTION[1])
     digest, weights = read_weights(Path(file), sha256)
-    return FeatureNetwork(f"{name}-{digest[:8]}", _evaluating(_backbone(name, weights), device))
+    return FeatureNetwork(f"{name}-{digest[:8]}", _evaluating(_backbone(name, weights), device), sha256=digest)
 
 
 def _evaluating(network: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:

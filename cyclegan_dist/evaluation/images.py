@@ -57,4 +57,13 @@ def whole_images(preprocess: dict[str, Any], size: int) -> DataConfig:
     return dataclasses.replace(config, preprocess=whole, flip=False)
 
 
+def describe_size(config: DataConfig) -> str:
+    """What `Augment` does with images without a crop, in words."""
+    sizes = {
+        "resize_and_crop": f"resized to {config.load_size} x {config.load_size} pixels",
+        "scale_width": f"resized to a width of {config.load_size} pixels",
+    }
+    return f"{sizes.get(config.preprocess, 'of their own sizes')} (bicubic, antialiased)"
+
+
 _GEOMETRY = ("preprocess", "load_size", "crop_size")

@@ -70,7 +70,8 @@ def evaluate(
         config: what to measure.
         world: this rank among all.
         limit_s: seconds that it may take, by an estimate that is made of slow models only; 0: no limit.
-        report: called with a line about the cost of one translation if the model is slow.
+        report: called with a line about the cost of one translation if the model is slow, and about networks that are
+            left out because they took part in the training.
 
     Raises:
         UsageError: if an image is damaged, a weights file is not what it should be, there are too few images, or it
@@ -80,6 +81,8 @@ def evaluate(
     wanted = {domain: snapshot.values(domain) for domain in "AB"}
     refuse_other_values(manifest.root, manifest.values, f"snapshot {snapshot.folder}", wanted)
     evaluator = Evaluator(snapshot, manifest, config, world)
+    for name in evaluator.left_out:
+        report(f"features {name} are left out: the network took part in the training")
     if text := cost_of_slow(evaluator, snapshot, limit_s):
         report(text)
     directions = [evaluator.direction(name) for name in snapshot.directions]
@@ -89,21 +92,24 @@ def evaluate(
     findings: list[Detection] = []
     classes = () if evaluator.segmentation is None else tuple(evaluator.segmentation.palette.classes)
     for direction in directions:
-        found = _figures(direction, real[direction.name[1]], evaluator.features, config)
-        findings += _findings(direction, real[direction.name[1]], found, classes)
+        found = _figures(direction, real[direction.name[1]], evaluator.networks, config)
+        findings += _findings(direction, real[direction.name[1]], evaluator.networks, found, classes)
         figures |= found
-    if evaluator.features is not None:
+    if (classifier := evaluator.classifier) is not None:
         for name in config.class_rate:
-            key = class_rate_key(evaluator.features, name)
-            shown = {f"real_{domain}": images for domain, images in real.items()}
-            shown |= {direction.name: direction.fake for direction in directions}
-            figures |= {f"{key}_{where}": class_rate(evaluator.features, x, name) for where, x in shown.items()}
+            key = class_rate_key(classifier, name)
+            shown = {f"real_{domain}": images[classifier.name] for domain, images in real.items()}
+            shown |= {direction.name: direction.fake[classifier.name] for direction in directions}
+            figures |= {f"{key}_{where}": class_rate(classifier, x, name) for where, x in shown.items()}
     facts = {
         **{key: snapshot.card.get(key) for key in ("run", "step", "nimg")},
         "snapshot": str(snapshot.folder),
         "data": {d: {"digest": manifest.domain_digest(d), "samples": manifest.samples[d]} for d in "AB"},
         "source": manifest.root,
-        "images": {domain: len(features) for domain, features in sorted(real.items()) if len(features)},
+        "images": {d: evaluator.count(d) for d in sorted(real) if real[d] or d in {one.name[0] for one in directions}},
+        "features": {network.name: network.sha256 for network in evaluator.networks},
+        "size": evaluator.size,
+        "left_out": list(evaluator.left_out),
     }
     if (segmentation := evaluator.segmentation) is not None:
         counts = next((counts for direction in directions for counts in direction.confusions.values()), None)
@@ -117,30 +123,37 @@ def evaluate(
 
 
 def _figures(
-    direction: Direction, real: Tensor, network: FeatureNetwork | None, config: EvaluationConfig
+    direction: Direction, real: Mapping[str, Tensor], networks: Sequence[FeatureNetwork], config: EvaluationConfig
 ) -> dict[str, Figure]:
     """What is reported of a direction; `real` are features of the domain that it leads to."""
     found = {key: Figure.mean(values) for key, values in direction.scores.items() if "/" in key}
-    if network is not None and "distances" in config.metrics:
-        found[f"{network.kernel}_{direction.name}"] = kernel_distance(real, direction.fake, config.subsets)
-        found[f"{network.frechet}_{direction.name}"] = frechet_distance(real, direction.fake)
-        if min(len(real), len(direction.fake)) > 1:
-            share = detectors.diversity(direction.fake, real)
-            found[f"diversity/{network.name}_{direction.name}"] = Figure(share, n=len(direction.fake))
-        if (at := positions(direction.real, real, direction.fake)) is not None:
+    for network in networks if "distances" in config.metrics else ():
+        own, target, fake = (features[network.name] for features in (direction.real, real, direction.fake))
+        found[f"{network.kernel}_{direction.name}"] = kernel_distance(target, fake, config.subsets)
+        found[f"{network.frechet}_{direction.name}"] = frechet_distance(target, fake)
+        if min(len(target), len(fake)) > 1:
+            share = detectors.diversity(fake, target)
+            found[f"diversity/{network.name}_{direction.name}"] = Figure(share, n=len(fake))
+        if (at := positions(own, target, fake)) is not None:
             found[f"{_REACHED}/{network.name}_{direction.name}"] = Figure.mean(at.translations.tolist())
+    count = len(direction.scores["correlation"])
     for where, counts in direction.confusions.items():
-        scores = scores_of(counts, len(direction.fake))
+        scores = scores_of(counts, count)
         if where == direction.name and (groups := exchanged(counts)):
-            back = scores_of(exchanged_back(counts, groups), len(direction.fake))
+            back = scores_of(exchanged_back(counts, groups), count)
             scores = {**scores, **{f"exchanged_{key}": figure for key, figure in back.items()}}
         found |= {f"seg/{key}_{where}": figure for key, figure in scores.items()}
     return found
 
 
 def _findings(
-    direction: Direction, real: Tensor, figures: Mapping[str, Figure], classes: Sequence[str]
+    direction: Direction,
+    real: Mapping[str, Tensor],
+    networks: Sequence[FeatureNetwork],
+    figures: Mapping[str, Figure],
+    classes: Sequence[str],
 ) -> list[Detection]:
+    """What looks wrong, by the first network."""
     scores, name = direction.scores, direction.name
     found = detectors.inverted(name, Figure.mean(scores["correlation"]).value)
     if "change" in scores:
@@ -149,8 +162,10 @@ def _findings(
         found += nothing
         if reached is not None and not nothing:
             found += detectors.minimal_change(name, reached, Figure.mean(scores["kept"]).value)
-    if real.shape[1] and min(len(real), len(direction.fake)) > 1:
-        found += detectors.collapsed(name, direction.fake, real)
+    for network in networks[:1]:
+        target, fake = real[network.name], direction.fake[network.name]
+        if min(len(target), len(fake)) > 1:
+            found += detectors.collapsed(name, fake, target)
     if f"seg/exchanged_pixel_accuracy_{name}" in figures:
         groups = [[classes[label] for label in group] for group in exchanged(direction.confusions[name])]
         accuracies = (figures[f"seg/{key}_{name}"].value for key in ("pixel_accuracy", "exchanged_pixel_accuracy"))

@@ -25,7 +25,7 @@ from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.sweep.progress import time_left
 from cyclegan_dist.sweep.record import Trial
 from cyclegan_dist.sweep.state import Sweep
-from cyclegan_dist.tracking.journal import read_records
+from cyclegan_dist.tracking.journal import training_seconds
 
 Report = Callable[[str], object]
 # A smoke test: everything runs, nothing is learned.
@@ -150,7 +150,7 @@ def finish_experiment(experiment: Experiment, sweep: Sweep, command: str, report
         "size": f"{base.data.crop_size} x {base.data.crop_size} pixels ({base.data.preprocess})",
         "snapshots": SNAPSHOTS,
         "choose_by": f"{one.choose_by}, lowest, of each direction",
-        "features": experiment.config.features,
+        "features": " ".join(experiment.config.features),
         "palette": experiment.config.palette or "none",
         "segmenter": experiment.config.segmenter or "none",
         "scores_digest": scorer.protocol,
@@ -199,17 +199,12 @@ def _result(experiment: Experiment, sweep: Sweep, trial: Trial, scorer: Scorer, 
             scores = scorer.score(run_dir, variant, report)
         except UsageError as error:
             status, text = "not evaluated", str(error)
-    return RunResult(trial.name, variant.row, trial.values["seed"], status, text, _seconds(run_dir), scores)
-
-
-def _seconds(run_dir: Path) -> float:
-    """From the start of each attempt to its last record."""
-    total, start, last = 0.0, None, 0.0
-    journal = RunFolder(run_dir).journal
-    for record, _ in read_records(journal, 0) if journal.exists() else ():
-        if record["kind"] == "run":
-            total += last - start if start is not None else 0.0
-            start = record["time"]
-        if record["kind"] in ("run", "metrics", "snapshot", "end"):
-            last = record["time"]
-    return (total + (last - start if start is not None else 0.0)) / 1000
+    return RunResult(
+        trial.name,
+        variant.row,
+        trial.values["seed"],
+        status,
+        text,
+        training_seconds(RunFolder(run_dir).journal),
+        scores,
+    )

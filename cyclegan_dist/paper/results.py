@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from cyclegan_dist.data.config import DataDirection
+from cyclegan_dist.evaluation.cached import CHOSEN, LAST
 from cyclegan_dist.evaluation.figures import Figure
 from cyclegan_dist.paper.compare import judge, welch
 from cyclegan_dist.paper.formats import decimals, printed_decimals
 from cyclegan_dist.paper.runs import Plan
-from cyclegan_dist.paper.scores import CHOSEN, LAST, Scores
+from cyclegan_dist.paper.scores import Scores
 from cyclegan_dist.paper.tables import Column, Row, Table
 
 WHICH = (LAST, CHOSEN)

@@ -73,7 +73,15 @@ def plan(
     one = next(iter(tables.values()))
     images = images or one.images
     budget = budget_of(images, data.images)
-    common = {**one.overrides, "data.path": data.path, "data.max_samples": data.max_samples, **budget, **overrides}
+    # Snapshots are measured when all runs have ended; beside them it would take their cores.
+    common = {
+        "held_out.data": "",
+        **one.overrides,
+        "data.path": data.path,
+        "data.max_samples": data.max_samples,
+        **budget,
+        **overrides,
+    }
     variants: dict[str, Variant] = {}
     failed: dict[str, str] = {}
     for row in dict.fromkeys(row for table in tables.values() for row in table.rows):

@@ -118,8 +118,8 @@ class Table:
     choose_by: str = "kd/untrained"
     """Figure without its direction whose lowest value on the validation images chooses a checkpoint. One that takes no
     pairs is fair to methods that have none."""
-    features: str = "untrained"
-    """Network whose features distances are taken between, as of the pipeline `evaluate`."""
+    features: str | tuple[str, ...] = "untrained"
+    """Network whose features distances are taken between, as of the pipeline `evaluate`, or several."""
     class_rate: tuple[str, ...] = ()
     """ImageNet classes whose share is measured, as of the pipeline `evaluate`."""
     metrics: tuple[str, ...] = ("distances", "paired", "segmentation")
@@ -176,7 +176,7 @@ class Table:
         """What is measured of each run."""
         return EvaluationConfig(
             metrics=self.metrics,
-            features=self.features,
+            features=(self.features,) if isinstance(self.features, str) else self.features,
             class_rate=self.class_rate,
             palette=palette,
             segmenter=segmenter,

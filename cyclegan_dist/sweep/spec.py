@@ -7,9 +7,11 @@ from typing import Any
 
 from cyclegan_dist.config.config import Config, load_config
 from cyclegan_dist.config.features import refuse_other_features
+from cyclegan_dist.config.held_out import held_out_data
 from cyclegan_dist.config.shipped import read_shipped
 from cyclegan_dist.config.yaml_tree import check_tree, flatten, read_tree, refuse_unknown
-from cyclegan_dist.errors import UsageError, suggestion
+from cyclegan_dist.data.config import MANIFEST
+from cyclegan_dist.errors import UsageError, pipeline_command, suggestion
 from cyclegan_dist.sweep.config import PRESET, VARIANT, SweepConfig, Values
 
 
@@ -52,9 +54,13 @@ def _refuse_metric(metric: str, config: Config, source: str) -> None:
     if not metric:
         return
     if "/" in metric and not metric.startswith("loss/"):
-        if not (config.held_out.data and config.every.snapshot):
+        data = config.data.path
+        missing = data != "synthetic" and "://" not in data and not Path(data, MANIFEST).exists()  # which is said later
+        held_out = held_out_data(config.held_out, data) or (missing and config.held_out.data)
+        if not (held_out and config.every.snapshot):
             raise UsageError(
-                f"{source}: metric {metric} comes from evaluations: set held_out.data to a data set, and every.snapshot"
+                f"{source}: metric {metric} comes from evaluations: set held_out.data to a data set, or prepare one "
+                f"with {pipeline_command('prepare')} --validation, and set every.snapshot"
             )
         for option, figure in (("metric", metric), ("held_out.best", config.held_out.best)):
             refuse_other_features(figure, config.held_out.features, f"{source}: {option}")

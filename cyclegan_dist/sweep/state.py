@@ -2,9 +2,10 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -122,6 +123,14 @@ def _last_status(run: RunFolder) -> str:
     return ([record["status"] for record, _ in records if record["kind"] == "end"] or [""])[-1]
 
 
+def _compared(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A sweep without the options of evaluations beside its trials, if it does not compare these by them."""
+    overrides = spec.get("overrides")
+    if spec.get("metric") or not isinstance(overrides, dict):
+        return dict(spec)
+    return {**spec, "overrides": {key: v for key, v in overrides.items() if not key.startswith("held_out.")}}
+
+
 @contextlib.contextmanager
 def open_sweep(spec: SweepConfig) -> Iterator[Sweep]:
     """Start or resume a sweep, holding its lock on this machine.
@@ -139,7 +148,8 @@ def open_sweep(spec: SweepConfig) -> Iterator[Sweep]:
         if (folder / SPEC_NAME).exists():
             before = read_tree((folder / SPEC_NAME).read_bytes(), str(folder / SPEC_NAME))
             before = {"variants": {}, **before}  # sweeps of older versions have none
-            changed = [key for key in plain if key not in SAFE_TO_CHANGE and plain[key] != before.get(key)]
+            old, new = _compared(before), _compared(plain)
+            changed = [key for key in new if key not in SAFE_TO_CHANGE and new[key] != old.get(key)]
             if changed:
                 raise UsageError(
                     f"{folder} holds a sweep of another {', '.join(changed)}: choose another --name, or undo the change"

@@ -8,12 +8,14 @@ or stop a run, and both can catch up later. Records have a `kind`:
 | run | config (dotted keys), data (name, digest, source, samples of each domain), nimg, total (images), attempt |
 | | segments (nimg at its start and changed keys of each extension), initialised_from (source, sha256, parts), |
 | | world_size, hosts (each rank's address), manifest (its digest), commit (of the source, where it is in git), |
+| | device (name of rank 0's card or processor), |
 | | identity (the run's) |
 | metrics | step, nimg, values (by name) |
 | evaluation | step, nimg, values (by name) of the snapshot of that step |
 | image | step, key, path (PNG, relative to the run's folder) |
 | snapshot | step, path (folder, relative), final (whether it is the run's last) |
 | message | text, for the user |
+| early_end | nimg, patience (images): the run ends before its schedule does, because its evaluations do not improve |
 | failure | text, ranks (that died); written by the launcher's side |
 | end | status: FINISHED, KILLED or FAILED |
 
@@ -49,6 +51,7 @@ _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "snapshot": {"step": int, "path": str, "final": bool},
     "message": {"text": str},
     "failure": {"text": str},
+    "early_end": {"nimg": int, "patience": int},
     "end": {"status": str},
 }
 
@@ -189,6 +192,20 @@ def recorded_identity(run_dir: Path) -> str | None:
     records = (record for record, _ in read_records(path, 0)) if path.exists() else ()
     found = [str(record.get("identity", "")) for record in records if record["kind"] == "run"]
     return next(filter(None, reversed(found)), "") if found else None
+
+
+def training_seconds(path: Path) -> float:
+    """Seconds of training by a run's journal: from the start of each attempt to the last losses or snapshot that it has
+    recorded, without the wait for evaluations at the end. 0 without a journal.
+    """
+    total, start, last = 0, None, 0
+    for record, _ in read_records(path, 0) if path.exists() else ():
+        if record["kind"] == "run":
+            total += last - start if start is not None else 0
+            start = record["time"]
+        if record["kind"] in ("run", "metrics", "snapshot"):
+            last = record["time"]
+    return (total + (last - start if start is not None else 0)) / 1000
 
 
 def follow(path: Path, offset: int, done: threading.Event, poll_s: float = 0.2) -> Iterator[tuple[dict[str, Any], int]]:

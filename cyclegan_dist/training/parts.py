@@ -1,7 +1,7 @@
 """The parts of a training on one rank, built from its config."""
 
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from cyclegan_dist.data.plan import DOMAINS, Plan
 from cyclegan_dist.methods.contract import Method
 from cyclegan_dist.models.training_state import TrainingState
 from cyclegan_dist.step.config import Precision
+from cyclegan_dist.step.device_name import device_name
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.freeze import freeze
 from cyclegan_dist.step.precision import has_bf16
@@ -67,6 +68,8 @@ class Parts:
     accumulate: int
     unchecked: list[tuple[int, list[str]]] = field(default_factory=list[tuple[int, list[str]]])
     """Steps whose gradients have not been found finite yet, and the keys of this rank's images in each."""
+    end_early: Callable[[], None] = lambda: None
+    """End the run as finished before its schedule ends. Called on rank 0."""
 
     def message(self, text: str) -> None:
         """Write a line to the journal, once for all ranks."""
@@ -119,7 +122,7 @@ class Parts:
         at = self.window.resumed(dataclasses.replace(at, bad_samples=len(self.quarantine.known)))
         if self.journal is not None:
             facts = {"world_size": self.world.size, "hosts": hosts, "attempt": self.fence.attempt}
-            facts["commit"] = source_commit()
+            facts["commit"], facts["device"] = source_commit(), device_name(self.world.device)
             facts |= {"manifest": self.manifest.digest, "identity": self.identity.run, **self._origin()}
             values = flatten(dataclasses.asdict(config))
             self.journal.write("run", config=values, data=self._data_facts(), nimg=at.nimg, total=total, **facts)

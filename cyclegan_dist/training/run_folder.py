@@ -10,7 +10,8 @@ from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.config.begun import as_begun, read_begun
 from cyclegan_dist.config.changes import refuse_changes
 from cyclegan_dist.config.config import Config, dump_config, home, with_values
-from cyclegan_dist.config.features import refuse_other_features, refuse_trained_with
+from cyclegan_dist.config.features import not_trained_with, refuse_other_features
+from cyclegan_dist.config.held_out import held_out_data
 from cyclegan_dist.config.yaml_tree import read_tree
 from cyclegan_dist.data.manifest import MANIFEST, Manifest, open_manifest
 from cyclegan_dist.data.values import ValueRange, refuse_other_values
@@ -86,14 +87,23 @@ def check_run(config: Config, extend: int = 0) -> Config:
         if config.method.pairing != "none":
             refuse_pairs(manifest, config.data, config.method.pairing)
         _refuse_other_data(manifest, config)
-    if config.held_out.data:
-        held_out = dataclasses.replace(config.held_out, data=_absolute(config.held_out.data))
+    data = "" if config.data.path == str(run_dir / "data") else held_out_data(config.held_out, config.data.path)
+    config = dataclasses.replace(config, held_out=dataclasses.replace(config.held_out, data=data))
+    if config.held_out.patience and not (data and config.every.snapshot):
+        raise UsageError(
+            "held_out.patience ends a training by evaluations of its snapshots: set held_out.data to a data set (or "
+            f"prepare one with {pipeline_command('prepare')} --validation), and every.snapshot"
+        )
+    if data:
+        held_out = dataclasses.replace(config.held_out, data=_absolute(data))
         other = open_manifest(held_out.data, ()).selected(config.data.direction)
         refuse_other_values(held_out.data, other.values, config.data.path, values)
         # Not in the config's own checks: older runs with such a config can still be read.
         refuse_other_features(held_out.best, held_out.features, "held_out.best")
-        refuse_trained_with(held_out.features, config.method.trained_with, f"run {config.name}")
-        refuse_missing_weights(held_out.features)
+        kept = not_trained_with(held_out.features, config.method.trained_with, f"run {config.name}")
+        refuse_other_features(held_out.best, kept, f"run {config.name} was trained with others: held_out.best")
+        for features in kept:
+            refuse_missing_weights(features)
         config = dataclasses.replace(config, held_out=held_out)
     for features in config.method.trained_with:
         refuse_missing_weights(features)

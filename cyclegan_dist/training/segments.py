@@ -95,14 +95,14 @@ def new_segment(number: int, kept: Config, config: Config, known: Sequence[Segme
     manifest = open_manifest(config.data.path, ()).selected(config.data.direction, config.data.max_samples)
     epoch_size = max(manifest.samples.values())
     total = end_of(kept, known, epoch_size)
-    if nimg < total:
+    records = [record for record, _ in read_records(RunFolder(config.run_dir).journal, 0)]
+    early = {record["nimg"] for record in records if record["kind"] == "early_end"}
+    if nimg < total and nimg not in early:
         raise UsageError(
             f"run {config.name} has been trained for {nimg} of {total} images: finish it before --extend {number}, "
             "with the command that it was started with and without stop_after"
         )
-    ends = [
-        record for record, _ in read_records(RunFolder(config.run_dir).journal, 0) if record["kind"] in ("run", "end")
-    ]
+    ends = [record for record in records if record["kind"] in ("run", "end")]
     if ends[-1].get("status") != "FINISHED":  # its last records and its snapshot may be missing
         raise UsageError(
             f"run {config.name} was ended before it had recorded its last step: repeat the command that it was started "

@@ -17,15 +17,21 @@ if TYPE_CHECKING:
 
 class StopRequest:
     """Set by one of `STOP_SIGNALS` to this process, or by the file `STOP` in the run folder, which the launcher writes
-    for remote ranks.
+    for remote ranks. An early end, which rank 0 may decide on, is agreed in the same way.
 
     The ranks exchange it about once every `interval_s` seconds, so that short steps are not slowed: each exchange also
     carries the number of steps until the next one, which rank 0 derives from its clock.
+
+    Attributes:
+        signal: that was received, or 0.
+        ends_early: whether all ranks have agreed to end the run here as finished, before its schedule ends.
     """
 
     def __init__(self, run_dir: Path, world: "World", *, interval_s: float = 1.0):
         self._file, self._world, self._interval_s = RunFolder(run_dir).stop, world, interval_s
         self.signal = 0
+        self.ends_early = False
+        self._wants_end = False
         self._next_step, self._last = 0, (-1, 0.0)
         self._arrived: int | None = None  # the end of a pipe
 
@@ -51,6 +57,10 @@ class StopRequest:
             self.signal = numbers[0] if numbers else 0
         return self.signal
 
+    def end_early(self) -> None:
+        """End the run as finished after one of the next steps. Rank 0 calls it."""
+        self._wants_end = True
+
     def requested(self) -> bool:
         """Whether this rank knows of a stop request, which the others may not know yet."""
         return bool(self.signal) or self._file_exists()
@@ -59,7 +69,7 @@ class StopRequest:
         return os.path.exists(self._file)  # False where `Path.exists` raises: a folder that cannot be read now
 
     def agreed(self, step: int, fence: Fence | None = None) -> bool:
-        """Whether all ranks must stop after `step`. Every rank must call it after every step.
+        """Whether all ranks must stop after `step`, or end early there. Every rank must call it after every step.
 
         Raises:
             SupersededError: on all ranks, if another attempt has taken over the run.
@@ -72,9 +82,10 @@ class StopRequest:
             steps = max(1, min(1000, round(self._interval_s * (step - last_step) / max(1e-6, now - last_time))))
         requested = self.signal or (self._world.is_first and self._file_exists())
         lost = self._world.is_first and fence is not None and fence.lost()
-        mine = [float(bool(requested)), float(lost), float(steps * self._world.is_first)]
-        stop, superseded, ahead = self._world.max(mine)
+        mine = [float(bool(requested)), float(lost), float(steps * self._world.is_first), float(self._wants_end)]
+        stop, superseded, ahead, end = self._world.max(mine)
         if superseded:
             raise SupersededError("another attempt has taken over the run")
         self._next_step, self._last = step + int(ahead), (step, now)
-        return bool(stop)
+        self.ends_early = bool(end) and not stop
+        return bool(stop or end)

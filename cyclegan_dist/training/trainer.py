@@ -82,6 +82,7 @@ def loop(parts: Parts, stop: StopRequest, plugins: Sequence[Plugin] = ()) -> Sta
     watchdog = Watchdog(parts.config.run_dir, parts.world, limits.timeout_s, limits.save_timeout_s, stop.arrived)
     source = parts.loader(first_step=at.step, waiting=WaitLimit(stop, watchdog))
     loader: Loader = source
+    parts.end_early = stop.end_early
     for plugin in plugins:
         loader = plugin(parts, hooks, at, loader)
     loader = watched(loader, watchdog)
@@ -109,6 +110,8 @@ def loop(parts: Parts, stop: StopRequest, plugins: Sequence[Plugin] = ()) -> Sta
                         with watchdog.saving():
                             hook(at)
             check(parts)
+            if stop.ends_early:
+                at = dataclasses.replace(at, total=at.nimg)
             for hook in hooks:
                 with contextlib.nullcontext() if hook in hooks.waiting else watchdog.saving():
                     hook.end(at)

@@ -120,7 +120,7 @@ def moved(value: object, key: str) -> object:
         "method.output_nc": 1,
         "optim.beta1": 0.9,
         "optim.beta2": 0.9,
-        "held_out.features": "efficientnet_lite0",
+        "held_out.features": ("efficientnet_lite0",),
         "init_parts": "all",
         "freeze": ("D_*",),
     }

@@ -38,7 +38,7 @@ def test_a_figure_of_another_network_is_refused_with_one_that_fits() -> None:
         ("class_rate/efficientnet_lite0/zebra_AB", "efficientnet_lite0:weights.pth"),
         ("eval/content_ssim", "efficientnet_lite0"),
     ):
-        refuse_other_features(figure, features, "gate")
+        refuse_other_features(figure, [features], "gate")
     for figure, features, fitting in (
         ("kd/untrained", "efficientnet_lite0", "kd/efficientnet_lite0"),
         ("kd/efficientnet_lite0", "efficientnet_lite2:weights.pth", "kd/efficientnet_lite2"),
@@ -47,7 +47,7 @@ def test_a_figure_of_another_network_is_refused_with_one_that_fits() -> None:
         ("kd/untrained", "resnet18:weights.pth", "kd/resnet18-HASH"),
     ):
         with pytest.raises(UsageError) as caught:
-            refuse_other_features(figure, features, "gate")
+            refuse_other_features(figure, [features], "gate")
         text = f"gate {figure} is not measured with features {features}: give {fitting}, or other features"
         assert str(caught.value) == text
 

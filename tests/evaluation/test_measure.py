@@ -286,3 +286,35 @@ def test_users_are_told_what_a_slow_model_costs(
     assert said == ["a translation of 16x16 takes about 2.0 s, and 16 of them 32 s"]  # 4 images, twice, both directions
     with pytest.raises(UsageError, match="16 of them 32 s, more than the 30 s that there are: evaluate fewer images"):
         evaluate(snapshot, opened, config, ALONE, limit_s=30)
+
+
+def test_several_networks_see_the_same_translations(measured: Measure, opened: Manifest) -> None:
+    one, two = ("untrained", "efficientnet_lite0")
+    both = measured(INVERT, IDENTITY, features=(one, two), class_rate=("zebra",), metrics=("distances", "content"))
+    assert list(both.facts["features"]) == [one, two] and both.facts["left_out"] == []
+    for name in (one, two):
+        alone = measured(INVERT, IDENTITY, features=(name,), metrics=("distances",))
+        assert {key: both.figures[key] for key in alone.figures} == alone.figures
+        assert alone.figures[f"kd/{name}_AB"].n == 7
+    assert both.findings == measured(INVERT, IDENTITY, features=(one,), metrics=("distances",)).findings
+    assert both.figures["class_rate/efficientnet_lite0/zebra_AB"].n == 7  # by the network that has classes
+    assert both.figures["eval/content_edges_AB"].value == pytest.approx(1, abs=1e-3)
+    assert (
+        both.figures["structure/efficientnet_lite0_BA"].value
+        == 0
+        < both.figures["structure/efficientnet_lite0_AB"].value
+    )
+
+
+def test_a_network_that_took_part_in_the_training_is_left_out(snapshot: Snapshot, opened: Manifest) -> None:
+    helped = dataclasses.replace(snapshot, trained_with=("efficientnet_lite0",))
+    said: list[str] = []
+    what = EvaluationConfig(features=("efficientnet_lite0", "untrained"), metrics=("distances", "content"))
+    found = evaluate(helped, opened, what, ALONE, report=said.append)
+    assert said == ["features efficientnet_lite0 are left out: the network took part in the training"]
+    assert found.facts["features"] == {"untrained": ""} and found.facts["left_out"] == ["efficientnet_lite0"]
+    assert not any("efficientnet" in key for key in found.figures)
+    with pytest.raises(UsageError, match="class_rate: efficientnet_lite0 took part in the training"):
+        evaluate(helped, opened, dataclasses.replace(what, class_rate=("zebra",)), ALONE)
+    with pytest.raises(UsageError, match="was trained with efficientnet_lite0, which cannot evaluate it"):
+        evaluate(helped, opened, dataclasses.replace(what, features=("efficientnet_lite0",)), ALONE)

@@ -159,6 +159,6 @@ def test_a_gate_of_another_network_is_refused_before_anything_is_evaluated(datas
     from cyclegan_dist.promotion.gate import Gate
     from cyclegan_dist.promotion.promote import Promotion
 
-    config = EvaluationConfig(features="efficientnet_lite0")
+    config = EvaluationConfig(features=("efficientnet_lite0",))
     with pytest.raises(UsageError, match="gate: figure kd/untrained is not measured with features efficientnet_lite0"):
         Promotion("horses", open_manifest(str(dataset), ()), Gate(), config, ALONE)

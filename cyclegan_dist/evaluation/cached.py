@@ -1,0 +1,124 @@
+"""Evaluations of snapshots that are kept, so that each is computed once: in their run's folder, or in a folder of the
+user's home for what is not of a run.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cyclegan_dist.config.config import home
+from cyclegan_dist.config.features import network_of
+from cyclegan_dist.config.shipped import read_shipped
+from cyclegan_dist.data.manifest import Manifest
+from cyclegan_dist.evaluation.config import EvaluationConfig
+from cyclegan_dist.evaluation.measure import evaluate
+from cyclegan_dist.evaluation.report import METRICS, write_report
+from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.step.distributed import World
+from cyclegan_dist.storage.files import write_atomic
+from cyclegan_dist.storage.layout import RunFolder
+
+LAST, CHOSEN = "last", "chosen"
+DISTANCES = ("kd", "kid", "fd", "fid", "diversity")
+Report = Callable[[str], object]
+
+
+def protocol_digest(config: EvaluationConfig, parts: Mapping[str, Manifest]) -> str:
+    """A short digest of everything that figures depend on but the snapshot: what is measured, with which files, and on
+    which images.
+    """
+    palette = read_shipped(config.palette, "palette")[0] if config.palette else b""
+    files = [Path(text.rpartition(":")[2]) for text in (config.segmenter, *config.features)]
+    content = b"".join(file.read_bytes() for file in files if file.is_file())
+    what = dataclasses.asdict(config)
+    if len(config.features) == 1:
+        what["features"] = config.features[0]  # as it was when there was one: what was computed then is still good
+    facts = json.dumps([what, {part: manifest.digest for part, manifest in parts.items()}], sort_keys=True)
+    return hashlib.sha256(facts.encode() + palette + content).hexdigest()[:12]
+
+
+def choosing(config: EvaluationConfig, figure: str) -> EvaluationConfig:
+    """The part of an evaluation that measures a figure, for choosing among snapshots: of a distance that is the
+    translations and one network.
+    """
+    if figure.partition("/")[0] not in DISTANCES:
+        return config
+    network = network_of(figure)
+    features = tuple(one for one in config.features if one.partition(":")[0] == network) or config.features
+    return dataclasses.replace(
+        config, metrics=("distances",), features=features, class_rate=(), palette="", segmenter=""
+    )
+
+
+class EvaluationCache:
+    """Evaluates snapshots on parts of a data set, unless that was done.
+
+    Attributes:
+        computed: how many evaluations were done, and not found.
+    """
+
+    def __init__(
+        self,
+        parts: Mapping[str, Manifest],
+        configs: Mapping[str, EvaluationConfig],
+        protocol: Callable[[], str],
+        world: World,
+        pages: str,
+    ):
+        """Args:
+        parts: images, by name.
+        configs: what is measured on each part.
+        protocol: gives the digest that distinguishes its results from others.
+        world: this rank among all.
+        pages: part whose evaluations get a page with images.
+        """
+        self.parts, self.configs, self.world = parts, configs, world
+        self._protocol, self._pages = protocol, pages
+        self.computed = 0
+
+    def folder(self, snapshot: Path, part: str) -> Path:
+        """Where the evaluation of a snapshot is kept."""
+        run = RunFolder(snapshot.absolute().parent.parent)
+        if run.config.exists() or snapshot.parent.name == run.snapshots.name:
+            return run.evaluations / f"{part}-{self._protocol()}-{snapshot.name}"
+        return home() / "evaluations" / f"{part}-{self._protocol()}-{Snapshot.open(snapshot).digest()[:12]}"
+
+    def has(self, snapshot: Path, part: str) -> bool:
+        """Whether a snapshot was evaluated."""
+        return (self.folder(snapshot, part) / METRICS).exists()
+
+    def figures(self, snapshot: Path, part: str, report: Report = lambda line: None) -> dict[str, float]:
+        """Values by key, as `tree`."""
+        return {key: figure["value"] for key, figure in self.tree(snapshot, part, report)["figures"].items()}
+
+    def tree(self, snapshot: Path, part: str, report: Report = lambda line: None) -> dict[str, Any]:
+        """An evaluation as it is in metrics.json. All ranks call it.
+
+        Args:
+            snapshot: its folder.
+            part: of the data set.
+            report: called with a line when one is computed.
+
+        Raises:
+            UsageError: as `evaluate`.
+        """
+        folder = self.folder(snapshot, part)
+        try:
+            tree = json.loads((folder / METRICS).read_text())
+            _ = [float(figure["value"]) for figure in tree["figures"].values()]
+            return tree
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not computed yet, or damaged
+            pass
+        evaluation = evaluate(Snapshot.open(snapshot), self.parts[part], self.configs[part], self.world, report=report)
+        self.computed += 1
+        report(f"evaluated {snapshot.parent.parent.name}/{snapshot.name} on {part}")
+        if self.world.is_first:
+            if part == self._pages:
+                write_report(evaluation, folder)
+            else:
+                folder.mkdir(parents=True, exist_ok=True)
+                write_atomic(folder / METRICS, evaluation.to_json() + "\n")
+        return json.loads(evaluation.to_json())
