@@ -6,8 +6,9 @@
     python -m pipelines.promote --name NAME --list
 
 Candidate and champion are evaluated on the same images. Users then name the generators models:/NAME@champion. With
---with-state others can train them further, with their discriminators: --init_from models:/NAME@champion. Exit code 1 if
-the candidate is refused.
+--with-state others can train them further, with their discriminators: --init_from models:/NAME@champion. What
+pipelines.distill has trained must also be nearly as good as its teacher, and small. Exit code 1 if the candidate is
+refused.
 """
 
 from dataclasses import dataclass, field
@@ -33,13 +34,13 @@ class Promote:
     run: tyro.conf.Positional[str] = ""
     """Folder of the run, whose best snapshot is taken, or else the newest; or the id of its MLflow run."""
     name: str = ""
-    """Name under which they are registered."""
+    """Name under which they are registered. By default that of a student's teacher, with -small."""
     data: str = ""
     """Data set of images that were not trained on."""
     split: str = ""
     """Subfolder of it to use, itself a data set."""
     gate: str = ""
-    """YAML file: figure, better (lower or higher), margin, veto (findings)."""
+    """YAML file: figure, better (lower or higher), margin, veto (findings), teacher_ratio and most_gmac."""
     dry_run: bool = False
     """Evaluate, and change nothing."""
     with_state: bool = False
@@ -59,7 +60,7 @@ CONSOLE = Console()
 
 def run(command: Promote) -> int:
     """Promote, roll back or list. Returns 1 if the candidate was refused."""
-    if not command.name:
+    if not command.name and (command.list or command.rollback or not command.run):
         raise UsageError("give --name, under which the generators are registered")
     if not (command.list or command.rollback):
         if not (command.run and command.data):
@@ -88,25 +89,29 @@ def _promote(command: Promote) -> int:
     from cyclegan_dist.evaluation.evaluate import data_path
     from cyclegan_dist.promotion.gate import read_gate
     from cyclegan_dist.promotion.promote import Promotion, find_candidate
+    from cyclegan_dist.promotion.student import name_of
     from cyclegan_dist.step import distributed
 
     gate = read_gate(command.gate)
     manifest = open_manifest(data_path(command.data, command.split), (*READING, "name"))
-    promotion = Promotion(
-        command.name, manifest, gate, command.what, distributed.join(command.device), with_state=command.with_state
-    )
     candidate = find_candidate(command.run)
+    name = command.name or name_of(candidate.snapshot)
+    if not name:
+        raise UsageError("give --name, under which the generators are registered")
+    promotion = Promotion(
+        name, manifest, gate, command.what, distributed.join(command.device), with_state=command.with_state
+    )
     outcome = promotion(candidate, dry_run=command.dry_run)
     if outcome.candidate is not None:
         _compare(outcome.candidate.figures, outcome.before.figures if outcome.before else {})
     if not outcome.verdict.passed:
-        print(f"refused for {command.name} of {store_in_use()}: {outcome.verdict.reason}")
+        print(f"refused for {name} of {store_in_use()}: {outcome.verdict.reason}")
         return 1
     if outcome.state_bytes:
         generators = sum(path.stat().st_size for path in candidate.snapshot.folder.glob("*.safetensors"))
         print(f"training state: {outcome.state_bytes / 1e6:.1f} MB beside {generators / 1e6:.1f} MB of generators")
     would = "would be promoted" if command.dry_run else f"version {outcome.champion} is champion"
-    print(f"{command.name} of {store_in_use()}: {would}: {outcome.verdict.reason}")
+    print(f"{name} of {store_in_use()}: {would}: {outcome.verdict.reason}")
     return 0
 
 

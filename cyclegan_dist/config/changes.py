@@ -22,6 +22,7 @@ SAFE_TO_CHANGE = (
         "best_loss",
         "checkpoints",
         "data.path",
+        "method.teacher",  # where it is; its digest is compared
         "data.max_bad_fraction",
         "data.workers",
         "data.cache_gb",

@@ -173,6 +173,8 @@ class MethodConfig(Protocol):
         stored_images: maximum number of images of each domain that a rank keeps between steps and in checkpoints.
         trained_with: pretrained networks that take part in the training, `NAME` or `NAME:FILE`, in snapshots' cards and
             refused as evaluators of what they trained.
+        taught_by: the snapshot that the method learns from: its `folder`, its digest as `sha256`, its name as `source`,
+            and the pretrained networks that it was trained with as `trained_with`; empty for methods without one.
         double_backward: whether gradients are differentiated; `optim.fast auto` is then off, `on` remains on.
         batch_norm: whether a network has batch norm: it trains on one rank with one micro-batch per step, without
             `optim.fast`.
@@ -202,6 +204,8 @@ class MethodConfig(Protocol):
     def stored_images(self) -> Mapping[str, int]: ...
     @property
     def trained_with(self) -> tuple[str, ...]: ...
+    @property
+    def taught_by(self) -> Mapping[str, Any]: ...
     @property
     def double_backward(self) -> bool: ...
     @property

@@ -44,6 +44,10 @@ class MethodDefaults:
         return ()
 
     @property
+    def taught_by(self) -> dict[str, Any]:
+        return {}
+
+    @property
     def double_backward(self) -> bool:
         return False
 

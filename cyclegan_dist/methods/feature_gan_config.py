@@ -1,14 +1,13 @@
 """Options of feature loss + GAN: weights, losses, networks. Does not import torch, so that `--help` answers quickly."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.defaults import MethodDefaults
 from cyclegan_dist.networks.bounds import Ge
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig, InitConfig
-from cyclegan_dist.networks.pretrained import PACKAGED
+from cyclegan_dist.networks.pretrained import checked_content_features
 
 if TYPE_CHECKING:
     from cyclegan_dist.methods.feature_gan import FeatureGAN
@@ -49,11 +48,7 @@ class FeatureGANConfig(MethodDefaults):
     """Initial weights of both networks."""
 
     def __post_init__(self) -> None:
-        name, _, file = self.features.partition(":")
-        if name not in PACKAGED and not (name == "vgg16" and file):
-            raise UsageError(f"method.features {self.features}: give vgg16:FILE or {' or '.join(PACKAGED)}")
-        if file:  # ranks may have another current folder
-            object.__setattr__(self, "features", f"{name}:{Path(file).absolute()}")
+        object.__setattr__(self, "features", checked_content_features(self.features))
         if {self.input_nc, self.output_nc} - {1, 3}:
             raise UsageError(
                 f"feature_gan compares pictures by a network for 1 or 3 channels, not input_nc {self.input_nc} and "

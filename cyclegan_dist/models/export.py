@@ -10,7 +10,7 @@ import importlib.util
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ FORMATS = ("safetensors", "pt2", "onnx")
 EXPORTS = "exports.json"
 TOLERANCE = 1e-4  # of values in [-1, 1]: an eightieth of a grey level
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
-_INPUT, _OUTPUT = "image", "translation"
+INPUT, OUTPUT = "image", "translation"
 _REPEATS = 3  # of timed calls, of which the fastest counts
 Network = Callable[[Tensor], Tensor]
 
@@ -110,6 +110,7 @@ def _export(snapshot: Snapshot, direction: str, kind: str, out: Path) -> dict[st
         exported = _to_pt2(network, path)
     else:
         exported = _to_onnx(network, path)
+        describe_onnx(path, _facts(snapshot, direction))
     return {
         "file": path.name,
         "direction": direction,
@@ -118,6 +119,19 @@ def _export(snapshot: Snapshot, direction: str, kind: str, out: Path) -> dict[st
         "bytes": path.stat().st_size,
         "max_difference": _differences(network, exported),
         "ms_per_image": _milliseconds(exported, _images(network, 1, *_sizes(network)[0])),
+    }
+
+
+def _facts(snapshot: Snapshot, direction: str) -> dict[str, str]:
+    """What an ONNX file says of itself."""
+    taught, multiple = snapshot.card.get("teacher", {}), snapshot.generator_config.multiple
+    return {
+        "program": f"cyclegan_dist {__version__}",
+        "translates": f"{direction[0]} to {direction[1]} of run {snapshot.card.get('run', 'unknown')}",
+        "values": f"{INPUT} N x C x H x W in [-1, 1], {OUTPUT} alike; sides multiples of {multiple}",
+        "precision": "fp32",
+        "snapshot": snapshot.digest(),
+        **({"teacher": f"{taught['source']}, {taught['sha256']}"} if taught else {}),
     }
 
 
@@ -134,8 +148,8 @@ def _to_onnx(network: Generator, path: Path) -> Network:
         (_example(network),),
         dynamo=True,
         dynamic_shapes=_free(),
-        input_names=[_INPUT],
-        output_names=[_OUTPUT],
+        input_names=[INPUT],
+        output_names=[OUTPUT],
         verbose=False,
     )
     assert program is not None  # None comes from dynamo=False alone
@@ -143,7 +157,17 @@ def _to_onnx(network: Generator, path: Path) -> Network:
     import onnxruntime  # an optional library
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda x: torch.from_numpy(session.run([_OUTPUT], {_INPUT: x.numpy()})[0])
+    return lambda x: torch.from_numpy(session.run([OUTPUT], {INPUT: x.numpy()})[0])
+
+
+def describe_onnx(path: Path, facts: Mapping[str, str]) -> None:
+    """Add facts to the metadata of an ONNX file, where viewers and `InferenceSession.get_modelmeta` show them."""
+    import onnx  # an optional library
+
+    model = onnx.load(path)
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, {**kept, **facts})
+    onnx.save(model, path)
 
 
 def _free() -> tuple[dict[int, Any]]:

@@ -2,7 +2,6 @@
 to use them. Loads torch only where weights are read or written.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,7 +18,8 @@ from cyclegan_dist.data.config import DataDirection
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.available import DEFAULT
 from cyclegan_dist.networks.bounds import Ge
-from cyclegan_dist.networks.config import AnyGeneratorConfig, CoupledConfig, GeneratorConfig, InitConfig
+from cyclegan_dist.networks.config import AnyGeneratorConfig, CoupledConfig, GeneratorConfig
+from cyclegan_dist.networks.stored import CARD, read_generator, snapshot_digest, weights_name
 from cyclegan_dist.storage.files import hidden, sync
 
 if TYPE_CHECKING:
@@ -30,13 +30,7 @@ if TYPE_CHECKING:
     from cyclegan_dist.methods.contract import MethodConfig
     from cyclegan_dist.networks.build import Generator
 
-CARD = "card.json"
 FORMAT = 1  # of the card; the first cards, which do not say so, have format 0
-
-
-def weights_name(direction: str) -> str:
-    """The file name of a direction's weights."""
-    return f"G_{direction}.safetensors"
 
 
 def describe_directions(*directions: str) -> str:
@@ -173,25 +167,12 @@ class Snapshot:
         Raises:
             UsageError: if the snapshot lacks that direction, or its weights are damaged.
         """
-        import torch
-        from safetensors.torch import load_file
-
-        from cyclegan_dist.networks.build import build_generator
-
-        channels, config = self.channels(direction), self.generator_config
-        name = weights_name(direction)
+        channels = self.channels(direction)
         try:
-            weights = load_file(self.folder / name)
-            if len(weights) < (config.n_downs if config.arch == "unet" else config.n_blocks):
-                raise RuntimeError(f"{CARD} promises more layers than {name} holds")
-            with torch.device("meta"):  # it may promise wider ones as well: no memory is taken for what the file lacks
-                network = build_generator(*channels, config, InitConfig())
-            network.load_state_dict(weights, assign=True)
-            if bad := [key for key, value in weights.items() if not torch.isfinite(value).all()]:
-                raise RuntimeError(f"{bad[0]} in {name} has values that are not finite")
+            network = read_generator(self.folder / weights_name(direction), channels, self.generator_config)
         except (OSError, SafetensorError, RuntimeError) as error:
             raise UsageError(f"snapshot {self.folder} is damaged: {str(error).splitlines()[0]}") from error
-        return network.to(device).eval().requires_grad_(False)
+        return network.to(device)
 
     def refuse_damaged(self) -> None:
         """Raise UsageError for weights that are missing, cut off or no safetensors. Reads headers, without torch."""
@@ -206,10 +187,7 @@ class Snapshot:
         """sha256 over the weights and the card: equal for equal snapshots in different folders. It is a tag of
         registered models, so what it is computed from must not change.
         """
-        together = hashlib.sha256()
-        for name in (*map(weights_name, sorted(self.directions)), CARD):
-            together.update(hashlib.sha256((self.folder / name).read_bytes()).digest())
-        return together.hexdigest()
+        return snapshot_digest(self.folder, self.directions)
 
 
 def _newest(path: Path) -> Path:
@@ -257,7 +235,12 @@ def save_snapshot(
         except SafetensorError as error:  # how it reports a full disk
             shutil.rmtree(draft, ignore_errors=True)
             raise OSError(str(error)) from error
-    helpers = (*config.trained_with, *facts.get("initialised_from", {}).get("trained_with", []))
+    taught = config.taught_by
+    helpers = (
+        *config.trained_with,
+        *taught.get("trained_with", ()),
+        *facts.get("initialised_from", {}).get("trained_with", []),
+    )
     card = {
         "what": "generators: images N x C x H x W in [-1, 1] in and out",
         "format": FORMAT,
@@ -269,6 +252,7 @@ def save_snapshot(
         **({"translation": config.generator.procedure} if config.generator.procedure else {}),
         "directions": list(translators),
         **({"trained_with": names} if (names := sorted({name.partition(":")[0] for name in helpers})) else {}),
+        **({"teacher": {name: taught[name] for name in ("source", "sha256")}} if taught else {}),
         **facts,
     }
     (draft / CARD).write_text(json.dumps(card, indent=1) + "\n")

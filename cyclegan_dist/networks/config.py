@@ -28,6 +28,9 @@ class GeneratorConfig:
     norm: Norm = "instance"
     """`instance`: the paper's. `batch`: batch norm with weights, one rank and no accumulation; translation uses its
     running statistics. `none`. With the last two, convolutions before a norm have no bias, as in the published code."""
+    separable: bool = False
+    """Each 3x3 convolution of the residual blocks of `resnet` is a depthwise and a pointwise one: an eighth of the
+    multiplications, for small generators (Howard et al. 2017, arXiv 1704.04861)."""
 
     @property
     def multiple(self) -> int:

@@ -147,6 +147,8 @@ def _convolve(conv: Conv, x: Tensor, columns: int, queue: Queue) -> Tensor:
     """The convolution, with a following tanh if its output channels are padded. Its input has `columns` of them."""
     from cyclegan_dist.networks import pad_ops
 
+    if conv.groups > 1:  # depthwise: no tensor core computes it, whatever its width
+        return conv(x)
     normed = bool(queue) and isinstance(queue[0], nn.InstanceNorm2d)
     weight = conv.normalised_weight() if isinstance(conv, SpectralConv2d) else conv.weight
     bias = None if normed else conv.bias

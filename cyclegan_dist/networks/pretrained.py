@@ -37,6 +37,19 @@ def absolute(features: str, option: str) -> str:
     return f"{name}:{Path(file).absolute()}" if file else name
 
 
+def checked_content_features(features: str) -> str:
+    """The network of a loss between features, `NAME` or `NAME:FILE`, with an absolute path: ranks may have another
+    current folder.
+
+    Raises:
+        UsageError: if `DeepFeatures` has no such network.
+    """
+    name, _, file = features.partition(":")
+    if name not in PACKAGED and not (name == "vgg16" and file):
+        raise UsageError(f"method.features {features}: give vgg16:FILE or {' or '.join(PACKAGED)}")
+    return f"{name}:{Path(file).absolute()}" if file else name
+
+
 def refuse_missing_weights(features: str) -> None:
     """Refuse a network whose file of weights does not exist, or whose packages are not installed.
 

@@ -31,6 +31,10 @@ Trained by {{ card.program }} as run {{ card.run }}, for {{ card.nimg }} images 
 Initialised from {{ card.initialised_from.source }}: {{ card.initialised_from.parts | join(", ") }}.
 
 {% endif %}
+{% if card.teacher %}
+Distilled from {{ card.teacher.source }}, sha256 `{{ card.teacher.sha256 }}`.
+
+{% endif %}
 {% if card.trained_with %}
 Features of {{ card.trained_with | join(", ") }} took part in the training; it cannot evaluate this model.
 

@@ -13,7 +13,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.detectors import VETOES
 from cyclegan_dist.evaluation.figures import Figure, difference
 from cyclegan_dist.evaluation.measure import Evaluation
-from cyclegan_dist.networks.bounds import Ge
+from cyclegan_dist.networks.bounds import Ge, Gt
 
 Detector = Literal["do-nothing", "collapsed", "inverted", "discriminator-won", "minimal-change", "exchanged-classes"]
 
@@ -27,12 +27,16 @@ class Gate:
         better: whether a lower or a higher figure is better.
         margin: by how much it must be better, beyond the 95 % interval of the difference.
         veto: findings that keep a candidate out, whatever its figure.
+        teacher_ratio: of a distilled candidate, how many times its teacher's each kernel distance may be.
+        most_gmac: of a distilled candidate, most billions of multiply-adds for 256 x 256 pixels; 0: any number.
     """
 
     figure: str = "kd/untrained"
     better: Literal["lower", "higher"] = "lower"
     margin: Annotated[float, Ge(0)] = 0.0
     veto: tuple[Detector, ...] = VETOES
+    teacher_ratio: Annotated[float, Gt(0)] = 1.1
+    most_gmac: Annotated[float, Ge(0)] = 3.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,9 @@ def read_gate(path: str) -> Gate:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         text = wording(first["msg"])
-        raise UsageError(f"gate {path}: {where}: {text}; a gate has figure, better, margin, veto") from error
+        raise UsageError(
+            f"gate {path}: {where}: {text}; a gate has figure, better, margin, veto, teacher_ratio, most_gmac"
+        ) from error
 
 
 def decide(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> Verdict:

@@ -19,6 +19,7 @@ from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.models.training_state import STATE, TrainingState
 from cyclegan_dist.promotion.evidence import write_evidence
 from cyclegan_dist.promotion.gate import Gate, Verdict, decide
+from cyclegan_dist.promotion.student import compare_with_teacher, teacher_of
 from cyclegan_dist.registry.download import fetch_snapshot
 from cyclegan_dist.registry.models import STATE_SHA256, log_generators
 from cyclegan_dist.registry.sources import open_source, store_in_use
@@ -130,13 +131,22 @@ class Promotion:
             if any(CHAMPION in v.aliases for v in same):
                 verdict = Verdict(True, "it is champion already, and now has its training state")
             else:
-                verdict = decide(self.gate, evaluation, before)
+                verdict = self._decide(candidate.snapshot, evaluation, before)
             champion = aliases.get(CHAMPION, "")
             if verdict.passed and not dry_run:
                 reason = verdict.reason
                 number = known.number if known else self._register(candidate, digest, evaluation, reason, state)
                 champion = self._make_champion(number, champion)
             return PromotionResult(champion, verdict, evaluation, before, state.nbytes if state else 0)
+
+    def _decide(self, snapshot: Snapshot, evaluation: Evaluation, before: Evaluation | None) -> Verdict:
+        """As `decide`; a student must also be nearly as good as its teacher, on the same images."""
+        verdict = decide(self.gate, evaluation, before)
+        teacher = teacher_of(snapshot) if verdict.passed else None
+        if teacher is None:
+            return verdict
+        near = compare_with_teacher(self.gate, snapshot, evaluation, self._evaluated(teacher, None))
+        return Verdict(near.passed, f"{near.reason}; {verdict.reason}" if near.passed else near.reason)
 
     def _evaluated(self, snapshot: Snapshot, run_dir: Path | None) -> Evaluation:
         evaluation = evaluate(snapshot, self.manifest, self.config, self.world)

@@ -60,6 +60,19 @@ def download(uri: str, cache: Path, *, with_state: bool = False) -> Path:
     return folder
 
 
+def exact_uri(uri: str) -> str:
+    """`models:/NAME/VERSION` of a registered model, whose alias may move.
+
+    Raises:
+        UsageError: if there is no such model, or MLflow cannot be reached.
+    """
+    try:
+        version = _version(MlflowClient(), uri.removeprefix(REGISTRY))
+    except (MlflowException, OSError) as error:
+        raise UsageError(f"{uri} cannot be loaded from {store_in_use()}: {first_line(error)}") from error
+    return f"{REGISTRY}{version.name}/{version.version}"
+
+
 def fetch_snapshot(run_id: str, cache: Path) -> tuple[Path, str]:
     """The newest snapshot that an MLflow run has, kept in `cache`, and the run's configuration as YAML.
 

@@ -63,6 +63,10 @@ def check_run(config: Config, extend: int = 0) -> Config:
     run_dir, folder = config.run_dir, RunFolder(config.run_dir)
     if extend < 0:
         raise UsageError(f"--extend {extend}: give 1 for the run's first extension, 2 for the next")
+    if config.method.taught_by:
+        from cyclegan_dist.training.teacher import with_teacher  # loads what reads snapshots
+
+        config = with_teacher(config, _kept_config(run_dir) if folder.config.exists() else None)
     if folder.config.exists():
         kept, segments = _kept_config(run_dir), read_segments(run_dir)
         config = as_begun(config, kept)
@@ -100,7 +104,8 @@ def check_run(config: Config, extend: int = 0) -> Config:
         refuse_other_values(held_out.data, other.values, config.data.path, values)
         # Not in the config's own checks: older runs with such a config can still be read.
         refuse_other_features(held_out.best, held_out.features, "held_out.best")
-        kept = not_trained_with(held_out.features, config.method.trained_with, f"run {config.name}")
+        helpers = (*config.method.trained_with, *config.method.taught_by.get("trained_with", ()))
+        kept = not_trained_with(held_out.features, helpers, f"run {config.name}")
         refuse_other_features(held_out.best, kept, f"run {config.name} was trained with others: held_out.best")
         for features in kept:
             refuse_missing_weights(features)

@@ -1,6 +1,7 @@
 """What a method's configuration promises about the method, for every method that there is."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +12,15 @@ from cyclegan_dist.networks.config import AnyGeneratorConfig, CoupledConfig, Dis
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.update import Step
+from tests.methods.teachers import needed_options
 
 STEPS, BATCH = 3, 2
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_configuration_agrees_with_its_method(name: str) -> None:
+def test_a_configuration_agrees_with_its_method(name: str, tmp_path: Path) -> None:
     small = {"generator": small_generator(name), "discriminator": DiscriminatorConfig(ndf=4, n_layers_D=1)}
-    config = METHODS[name](**small)  # pyright: ignore[reportCallIssue] - all methods have these two
+    config = METHODS[name](**small, **needed_options(name, tmp_path))  # pyright: ignore[reportCallIssue] - all methods have these two
     smaller = {"pool_size": 2, "features_size": 16}  # a history that is full at the end
     config = replace(config, **{key: value for key, value in smaller.items() if hasattr(config, key)})
     assert config.name == name

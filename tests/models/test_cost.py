@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from cyclegan_dist.models import cost
-from cyclegan_dist.models.cost import duration, slow_seconds_per_pixel
+from cyclegan_dist.models.cost import duration, multiply_adds, slow_seconds_per_pixel
+from cyclegan_dist.networks.config import GeneratorConfig
 
 
 def translator(seconds: float, worked: float, clock: dict[str, float], device: str = "cpu") -> Any:
@@ -39,3 +40,12 @@ def test_a_slow_translation_is_timed_once(
 @pytest.mark.parametrize(("seconds", "text"), [(3.14, "3.1 s"), (80, "80 s"), (150, "2.5 min"), (9e4, "25 h")])
 def test_durations_have_a_fitting_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_multiply_adds_are_those_of_the_literature() -> None:
+    """56.8 G for the paper's generator (Li et al. 2020, table 1); one residual block by hand."""
+    assert multiply_adds((3, 3), GeneratorConfig()) / 1e9 == pytest.approx(56.8, abs=0.05)
+    one, two = (multiply_adds((3, 3), GeneratorConfig(ngf=4, n_blocks=n), side=32) for n in (1, 2))
+    assert two - one == 2 * 8 * 8 * 16 * 16 * 9
+    one, two = (multiply_adds((3, 1), GeneratorConfig(ngf=4, n_blocks=n, separable=True), side=32) for n in (1, 2))
+    assert two - one == 2 * 8 * 8 * 16 * (9 + 16)

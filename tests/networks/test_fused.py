@@ -39,6 +39,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int, int], bo
     "resnet, by rows": (lambda: generator(2, 3, ngf=4, n_blocks=0), (1, 2, 8, 12), True),
     "resnet, replicate": (lambda: generator(9, 2, ngf=3, n_blocks=1, padding="replicate"), (1, 9, 8, 8), True),
     "resnet, zero": (lambda: generator(1, 8, ngf=4, n_blocks=1, padding="zero"), (1, 1, 8, 8), False),
+    "resnet, separable": (lambda: generator(ngf=4, n_blocks=2, separable=True), (2, 3, 8, 8), False),
     "resnet, dropout": (lambda: generator(8, 3, ngf=4, n_blocks=1, dropout=True), (1, 8, 8, 8), False),
     "unet": (lambda: generator(arch="unet", ngf=2, n_downs=5, dropout=True), (1, 3, 32, 64), False),
     "patch": (lambda: discriminator(ndf=8, n_layers_D=2), (1, 3, 19, 18), False),

@@ -10,6 +10,7 @@ from cyclegan_dist.networks.config import GeneratorConfig, InitConfig
     [
         (GeneratorConfig(n_blocks=9), 11_378_179),
         (GeneratorConfig(n_blocks=6), 7_837_699),
+        (GeneratorConfig(ngf=24, separable=True), 294_147),
         (GeneratorConfig(arch="unet", n_downs=8), 54_409_603),
         (GeneratorConfig(arch="unet", n_downs=7), 41_825_667),
     ],
@@ -85,3 +86,13 @@ def test_initial_weights_have_the_expected_deviation(kind) -> None:
     if kind == "orthogonal":
         rows = weight.flatten(1)
         assert torch.allclose(rows @ rows.T, 0.02**2 * torch.eye(len(rows)), atol=1e-6)
+
+
+def test_a_separable_block_is_a_depthwise_and_a_pointwise_convolution() -> None:
+    """Equal to one convolution whose kernel is the product of both."""
+    block = build_generator(3, 3, GeneratorConfig(ngf=2, n_blocks=1, separable=True), InitConfig(gain=0.5)).model[10]
+    pad, depthwise, pointwise, norm = (block.conv_block[i] for i in range(4))
+    x = torch.rand(1, 8, 6, 6)
+    together = torch.einsum("oi,ikl->oikl", pointwise.weight[:, :, 0, 0], depthwise.weight[:, 0])
+    expected = torch.nn.functional.conv2d(pad(x), together, pointwise.bias)
+    assert torch.allclose(norm(pointwise(depthwise(pad(x)))), norm(expected), atol=1e-5)

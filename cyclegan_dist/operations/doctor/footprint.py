@@ -92,7 +92,7 @@ def saved_bytes(config: Config, images: int, device: str) -> int:
         device: `cpu` or `cuda`, which need not be there; the fused layers of `optim.fast` are not used.
     """
     most = 0
-    if config.method.double_backward or config.method.trained_with:
+    if config.method.double_backward or config.method.trained_with or config.method.taught_by:
         device = "cpu"  # where there is no GPU, gradients cannot be differentiated, and real weights not moved to one
     before = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
     # A pretrained network that the method reads brings real tensors.

@@ -1,5 +1,6 @@
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from cyclegan_dist.operations.doctor.footprint import footprint, loader_bytes, s
 from cyclegan_dist.operations.sizing.figures import image_shapes
 from cyclegan_dist.step.config import OptimConfig
 from tests.conftest import TINY
+from tests.methods.teachers import needed_options
 from tests.methods.test_available import small_generator
 
 DEEP = ValueRange("uint16", 0, 4095)
@@ -75,11 +77,12 @@ def test_presets_for_large_images_fit_80_gigabytes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*METHODS, "few_pairs"])
-def test_every_method_can_be_estimated(name: str) -> None:
+def test_every_method_can_be_estimated(name: str, tmp_path: Path) -> None:
     """With the choices, pairs and pretrained networks that its losses take."""
     kind, options = ("cyclegan", {"lambda_pair": 1.0}) if name == "few_pairs" else (name, {})
     method = {"name": kind, "generator": dataclasses.asdict(small_generator(kind)), **options}
     method |= {"features_size": 16} if name == "feature_gan" else {}
+    method |= needed_options(kind, tmp_path)
     tree = {**TINY, "method": {**method, "discriminator": {"ndf": 4, "n_layers_D": 1}}}
     config = check_config(tree, "test")
     assert saved_bytes(config, 2, "cpu") == pytest.approx(really_saved(config, 2), rel=0.1)
