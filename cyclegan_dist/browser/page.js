@@ -4,6 +4,7 @@ const main = document.querySelector("main"), multiple = Number(main.dataset.mult
 const input = element("input"), output = element("translation"), video = element("video");
 const sessions = new Map(); // of models that have been loaded, by file name
 let picture = null, camera = null, backend = null, busy = false, again = false;
+let last = Promise.resolve(); // translation: a model computes one at a time
 
 function report(text, bad = false) {
   const status = element("status");
@@ -103,7 +104,12 @@ function draw(source, width, height) {
   return context.getImageData(0, 0, input.width, input.height);
 }
 
-async function translate(source, width, height) {
+function translate(source, width, height) {
+  last = last.catch(() => {}).then(() => translateNow(source, width, height));
+  return last;
+}
+
+async function translateNow(source, width, height) {
   const chosen = document.querySelector("input[name=direction]:checked");
   const loaded = await session(chosen.value);
   const pixels = draw(source, width, height);
@@ -170,12 +176,15 @@ function stopCamera() {
 
 async function startCamera() {
   const button = element("camera");
+  button.disabled = true; // until the permission is given
   try {
     if (!navigator.mediaDevices) throw new Error("open the page over https or from localhost");
     camera = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
     picture = null;
     video.srcObject = camera;
     await video.play();
+    button.disabled = false;
+    button.focus();
     button.textContent = "Stop the camera";
     button.setAttribute("aria-pressed", "true");
     report("Translating what the camera sees …");
@@ -186,9 +195,10 @@ async function startCamera() {
       element("time").textContent = `${smooth.toFixed(0)} ms, ${(1000 / smooth).toFixed(1)} images/s`;
       await new Promise(requestAnimationFrame);
     }
-    report("The camera is off.");
+    if (!picture) report("The camera is off.");
   } catch (error) {
     stopCamera();
+    button.disabled = false;
     report(`The camera cannot be used: ${error.message}`, true);
   }
 }
