@@ -29,7 +29,8 @@ function bytesFromDisk(name) {
 
 async function withGpu() {
   if (location.protocol === "file:" || !navigator.gpu) return false;
-  return Boolean(await navigator.gpu.requestAdapter().catch(() => null));
+  const adapter = await navigator.gpu.requestAdapter().catch(() => null);
+  return Boolean(adapter) && !adapter.info?.isFallbackAdapter; // a GPU in software is slower than WebAssembly
 }
 
 /** Load the runtime: with WebGPU where the browser has it. A page from disk has all files in a script. */
@@ -52,7 +53,7 @@ async function loadRuntime() {
 async function session(name) {
   if (!sessions.has(name)) {
     const model = location.protocol === "file:" ? bytesFromDisk(name) : name;
-    sessions.set(name, ort.InferenceSession.create(model, { executionProviders: [backend] }));
+    sessions.set(name, ort.InferenceSession.create(model, { executionProviders: [...new Set([backend, "wasm"])] }));
   }
   return sessions.get(name);
 }

@@ -1,16 +1,12 @@
 """The flicker figure: exact for copies, noise and movement of the input do not count, flicker does."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from cyclegan_dist.models.translator import Translator
 from cyclegan_dist.translation.flicker import Flicker, FlickerMeter
-from tests.translation.videos import write_video
 
 Frames = np.ndarray  # count x height x width x 3, uint8
 
