@@ -7,6 +7,11 @@ become PNG, and what no PNG holds TIFF or .npy: `--format` asks for another. Of 
 INPUT is a data set of `pipelines.prepare`, its domain A (or B) is translated, and OUTPUT gets WebDataset tars of the
 same names and keys.
 
+INPUT may also be a video, or hold videos beside images (`pip install 'cyclegan_dist[video]'`): frame rate, size, sound
+and colour range stay the same. OUTPUT's suffix says the container: .mp4, .mov, .mkv or .webm. A line says how much more
+the translated frames change than the input where nothing moves, and whether that flickers; the same for numbered frames
+in a folder.
+
 A model that was trained on images of more than 8 bits takes and writes these. `--tile 1024 --max-megapixels 1000`
 translates large images in little memory: TIFF to TIFF is not even read whole.
 
@@ -14,8 +19,9 @@ translates large images in little memory: TIFF to TIFF is not even read whole.
 the same for any number. Run the same command again to resume an interrupted translation.
 """
 
+import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +29,15 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, ProgressColumn
+from rich.progress import Task as Bar
+from rich.text import Text
 
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.data.config import MANIFEST
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.registry.sources import open_source, refuse_missing_source
+from cyclegan_dist.translation.video_kinds import LARGEST_CRF, is_video
 
 if TYPE_CHECKING:
     from cyclegan_dist.models.snapshot import Snapshot
@@ -44,9 +53,9 @@ class Translate:
     model: tyro.conf.Positional[str]
     """Folder of a run or of a snapshot, or models:/NAME@ALIAS."""
     input: tyro.conf.Positional[str]
-    """An image, a folder of images, searched recursively, or folder or URL of a data set."""
+    """An image, a video, a folder of images and videos, searched recursively, or folder or URL of a data set."""
     output: tyro.conf.Positional[str]
-    """Folder to make or to fill; for an image also a file, of which the ending says the type."""
+    """Folder to make or to fill; for an image or a video also a file, of which the ending says the type."""
     direction: Literal["AB", "BA"] = "AB"
     """AB: from domain A to domain B."""
     batch_size: int = 1
@@ -71,6 +80,10 @@ class Translate:
     """Side in pixels of the crop of `--preprocess`. 0: that of training."""
     max_megapixels: float = 50
     """Largest size of an image that is read, in millions of pixels: a limit for files that unpack to gigabytes."""
+    codec: Literal["auto", "h264", "h265", "vp9", "av1", "ffv1"] = "auto"
+    """Of videos to write; ffv1 is lossless and needs .mkv. auto: vp9 for .webm, else h264."""
+    crf: int = 18
+    """Quality of videos to write: 0 is the best; 18 can hardly be told from it, 28 is visibly worse and far smaller."""
     workers: int = 0
     """Processes on a Ray cluster, with one core or GPU each. 0: this process does it."""
 
@@ -98,12 +111,14 @@ def run(command: Translate) -> int:
         preprocess=command.preprocess,
         load_size=sizes.load_size,
         crop_size=sizes.crop_size,
+        codec=command.codec,
+        crf=command.crf,
     )
     tasks = _tasks(command, job, snapshot)
     if not job.dataset and Path(command.input).is_file():
-        return _do(command, job, tasks, done_before=0)
+        return _do(command, job, tasks, tasks)
     with unfinished(Path(command.output), job, command.input, tasks) as left:
-        return _do(command, job, left, done_before=len(tasks) - len(left))
+        return _do(command, job, tasks, left)
 
 
 def _check(command: Translate) -> None:
@@ -116,9 +131,14 @@ def _check(command: Translate) -> None:
         raise UsageError(f"--white {command.white:g} must be above --black {command.black or 0:g}")
     if command.format != "auto" and _is_dataset(command.input):
         raise UsageError(f"--format {command.format} is for files: shards hold PNG, or .npy where that cannot be")
+    if command.format != "auto" and is_video(command.input):
+        raise UsageError(f"--format {command.format} is for images: a video gets --codec, and its kind from its suffix")
+    largest = LARGEST_CRF.get(command.codec, min(LARGEST_CRF.values()))
+    if not 0 <= command.crf <= largest:
+        raise UsageError(f"--crf {command.crf}: give 0 to {largest}")
     refuse_missing_source(command.model)
     if not _is_dataset(command.input) and not Path(command.input).exists():
-        raise UsageError(f"{command.input} is neither an image nor a folder: it does not exist; give one")
+        raise UsageError(f"{command.input} is neither an image, a video nor a folder: it does not exist; give one")
 
 
 def _is_dataset(source: str) -> bool:
@@ -133,34 +153,79 @@ def _tasks(command: Translate, job: "Job", snapshot: "Snapshot") -> "list[Task]"
     if job.dataset:
         manifest = open_manifest(job.dataset).selected(snapshot.data_direction)
         return shard_tasks(manifest, job.domain, Path(command.output))
-    result = Result(channels=channels, values=snapshot.values(job.direction[1]), extension=job.extension)
+    values = snapshot.values(job.direction[1])
+    result = Result(channels=channels, values=values, extension=job.extension, codec=job.codec)
     return file_tasks(Path(command.input), command.output, result)
 
 
-def _do(command: Translate, job: "Job", tasks: "list[Task]", done_before: int) -> int:
-    """Do tasks and print their results. Returns the number of images that could not be read."""
-    written = left_out = 0
+class _Speed(ProgressColumn):
+    """Images, or shards, per second."""
+
+    def render(self, task: Bar) -> Text:
+        return Text(f"{task.speed:.1f} {task.fields['unit']}/s" if task.speed else "")
+
+
+def _do(command: Translate, job: "Job", every: "list[Task]", tasks: "list[Task]") -> int:
+    """Do `tasks`, those of `every` that are not done, and print their results. Returns the number of images and videos
+    that could not be read.
+    """
+    written = left_out = videos = frames = done = 0
     counts: Counter[str] = Counter()
-    progress = Progress(console=CONSOLE, disable=not CONSOLE.is_terminal)
-    with progress as bar, closing(_outcomes(command, job, tasks)) as outcomes:
-        task = bar.add_task(f"{Path(job.snapshot).name} {job.direction}", total=len(tasks))
-        for count, outcome in outcomes:
-            for line in (*outcome.left_out, *outcome.notes):
-                CONSOLE.print(line, soft_wrap=True, markup=False, highlight=False)
-            counts.update(outcome.counts)
-            written, left_out = written + outcome.written, left_out + len(outcome.left_out)
+    columns = (*Progress.get_default_columns(), _Speed())
+    progress = Progress(*columns, console=CONSOLE, disable=not CONSOLE.is_terminal)
+    began = time.perf_counter()
+    with progress as bar:
+        name, unit = f"{Path(job.snapshot).name} {job.direction}", "shards" if job.dataset else "images"
+        task = bar.add_task(name, total=_length(tasks) if CONSOLE.is_terminal else None, unit=unit)
+
+        def advance(count: int) -> None:
             bar.update(task, advance=count)
+
+        with closing(_outcomes(command, job, tasks, advance)) as outcomes:
+            for count, outcome in outcomes:
+                for line in (*outcome.left_out, *outcome.notes):
+                    _print(line)
+                counts.update(outcome.counts)
+                written, left_out = written + outcome.written, left_out + len(outcome.left_out)
+                videos, frames = videos + outcome.videos, frames + outcome.frames
+                done += count - outcome.videos + outcome.frames
+                bar.update(task, completed=done)
     for remark, count in counts.items():
-        line = f"{count} image{'s' * (count != 1)}: {remark}"
-        CONSOLE.print(line, soft_wrap=True, markup=False, highlight=False)
-    kind = "shards" if job.dataset else "images"
-    print(
-        f"{written} images translated to {command.output}" + f", {done_before} {kind} done before" * bool(done_before)
-    )
+        _print(f"{count} image{'s' * (count != 1)}: {remark}")
+    if not job.dataset:
+        _print_flicker(job, every)
+    made = f"{written} images" * bool(written or not videos) + " and " * bool(written and videos)
+    made += f"{videos} video{'s' * (videos != 1)} of {frames} frames" * bool(videos)
+    speed = f" ({(written + frames) / (time.perf_counter() - began):.1f} images/s)" * bool(videos)
+    done_before = len(every) - len(tasks)
+    kind = "shards" if job.dataset else "files" if any(is_video(task.source) for task in every) else "images"
+    print(f"{made} translated to {command.output}{speed}" + f", {done_before} {kind} done before" * bool(done_before))
     return left_out
 
 
-def _outcomes(command: Translate, job: "Job", tasks: "list[Task]") -> "Generator[tuple[int, TranslationResult]]":
+def _length(tasks: "list[Task]") -> int:
+    """Images and frames, as far as videos say how many they have."""
+    from cyclegan_dist.translation.video_reading import count_frames
+
+    return sum(count_frames(Path(task.source)) if is_video(task.source) else 1 for task in tasks)
+
+
+def _print_flicker(job: "Job", tasks: "list[Task]") -> None:
+    from cyclegan_dist.translation.sequences import frame_sequences, sequence_flicker, sequence_name
+
+    for frames in frame_sequences([task for task in tasks if not is_video(task.source)]):
+        if (flicker := sequence_flicker(frames, job)) is not None:
+            for line in flicker.lines(sequence_name(frames)):
+                _print(line)
+
+
+def _print(line: str) -> None:
+    CONSOLE.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def _outcomes(
+    command: Translate, job: "Job", tasks: "list[Task]", advance: Callable[[int], None]
+) -> "Generator[tuple[int, TranslationResult]]":
     """Yield the number of tasks that were done together, and their result."""
     if command.workers:
         from cyclegan_dist.orchestration.translating import translate_on_ray  # loads ray
@@ -169,7 +234,7 @@ def _outcomes(command: Translate, job: "Job", tasks: "list[Task]") -> "Generator
         return
     from cyclegan_dist.translation.work import JobWorker
 
-    worker = JobWorker(job)
+    worker = JobWorker(job, advance)
     together = 1 if job.dataset else job.batch_size
     for start in range(0, len(tasks), together):
         part = tasks[start : start + together]

@@ -21,7 +21,7 @@ ROOMS = [
     ["sweep", "study", "style"],
     ["evaluation"],
     ["training"],
-    ["registry", "service", "translation"],
+    ["browser", "registry", "service", "translation"],
     ["models"],
     ["checkpoint"],
     ["config"],

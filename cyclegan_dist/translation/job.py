@@ -5,6 +5,8 @@ from typing import Literal
 
 from cyclegan_dist.data.config import MAX_PIXELS, Preprocess
 
+Codec = Literal["auto", "h264", "h265", "vp9", "av1", "ffv1"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -24,6 +26,8 @@ class Job:
         preprocess: how images are resized or cropped before; none: not at all.
         load_size: pixels that `preprocess` resizes to.
         crop_size: side of the crop in pixels, from the centre.
+        codec: of video files that are written; auto: the usual one of the container.
+        crf: their constant rate factor; 0 is the best quality.
     """
 
     snapshot: str
@@ -39,6 +43,8 @@ class Job:
     preprocess: Preprocess = "none"
     load_size: int = 256
     crop_size: int = 256
+    codec: Codec = "auto"
+    crf: int = 18
 
     @property
     def domain(self) -> str:
@@ -48,7 +54,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One image file, or one shard.
+    """One image or video file, or one shard.
 
     Attributes:
         source: the file; or the shard's name in the manifest.
@@ -65,12 +71,16 @@ class TranslationResult:
 
     Attributes:
         written: number of images.
-        left_out: a line for each image that could not be read, with the reason.
+        left_out: a line for each image or video that could not be read, with the reason.
         notes: a line for each image that was read in part, a first frame for one.
         counts: how many images a remark applies to, by the remark.
+        videos: number of videos.
+        frames: of these.
     """
 
     written: int
     left_out: list[str]
     notes: list[str]
     counts: dict[str, int] = field(default_factory=dict)
+    videos: int = 0
+    frames: int = 0

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cyclegan_dist.data.encode import holds
-from cyclegan_dist.data.files import EXTENSIONS, list_images, printable
+from cyclegan_dist.data.files import EXTENSIONS, list_files, list_images, printable
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.data.verify import samples_by_shard
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.translation.job import Task
+from cyclegan_dist.translation.job import Codec, Task
+from cyclegan_dist.translation.video_kinds import CONTAINERS, codec_of, is_video, refuse_missing_av
 
 FORMATS = ("png", "jpg", "webp", "bmp", "gif", "tif", "npy")  # that can be asked for
 KEPT = ("png", "bmp", "ppm", "pgm", "pnm", "tif", "tiff", "npy")  # lossless; other kinds of files become PNG
@@ -24,11 +25,13 @@ class Result:
         values: of the translations; None for 8 bits.
         extension: of the file type that was asked for; empty: that of the input, where it is lossless and can hold the
             translation, else png, else npy.
+        codec: of videos.
     """
 
     channels: int
     values: ValueRange | None = None
     extension: str = ""
+    codec: Codec = "auto"
 
     def can_be(self, extension: str) -> bool:
         """Whether files of a type can hold it."""
@@ -42,7 +45,7 @@ class Result:
 
 
 def file_tasks(source: Path, output: str, result: Result) -> list[Task]:
-    """A task for each image of the folder `source`, below `output`; or for the one file `source`.
+    """A task for each image and video of the folder `source`, below `output`; or for the one file `source`.
 
     Args:
         source: a folder, which is searched recursively, or a file.
@@ -51,29 +54,37 @@ def file_tasks(source: Path, output: str, result: Result) -> list[Task]:
         result: what is written.
 
     Raises:
-        UsageError: if there are no images; if the file type cannot hold the translations; or if one would overwrite an
-            input or another, or lie outside `output`.
+        UsageError: if there are no images or videos; if the file type cannot hold the translations; or if one would
+            overwrite an input or another, or lie outside `output`; or if there are videos and PyAV is missing.
     """
     if result.extension and not result.can_be(result.extension):
         raise UsageError(f"--format {result.extension}: {result.what}: {_HELD}")
     folder = Path(output)
     if source.is_dir():
-        names = list_images(source)
+        names = sorted([*list_images(source), *(path.as_posix() for path in list_files(source) if is_video(path))])
         if not names:
-            raise UsageError(f"{source} holds no images")
+            raise UsageError(f"{source} holds no images and no videos")
         targets = {source / name: folder / _written_name(name, result) for name in names}
         _refuse_outside(folder, targets)
     elif not source.is_file():
-        raise UsageError(f"{source} is neither an image nor a folder")
+        raise UsageError(f"{source} is neither an image, a video nor a folder")
     elif folder.is_dir() or output.endswith("/") or not folder.suffix:
         if folder.is_file():
             raise UsageError(f"{folder} is a file without a suffix: choose another OUTPUT")
         targets = {source: folder / _written_name(source.name, result)}
         _refuse_outside(folder, targets)
     else:
-        _refuse_suffix(folder, result)
+        if is_video(source):
+            _refuse_container(folder)
+        else:
+            _refuse_suffix(folder, result)
         targets = {source: folder}
     _refuse_collisions(targets)
+    videos = [target for path, target in targets.items() if is_video(path)]
+    if videos:
+        refuse_missing_av()
+    for target in videos:
+        codec_of(target, result.codec)
     return [Task(source=str(path), target=str(target)) for path, target in targets.items()]
 
 
@@ -95,11 +106,19 @@ _HELD = "give tif or npy, which hold all; png holds 8 or 16 bits with 1 or 3 cha
 
 def _written_name(name: str, result: Result) -> str:
     path = Path(name)
+    if is_video(path):
+        return name if path.suffix.lower() in CONTAINERS else str(path.with_suffix(".mkv"))
     own = path.suffix.lower().removeprefix(".")
     if own in KEPT and result.can_be(own) and result.extension in ("", own):
         return name
     extension = result.extension or ("png" if result.can_be("png") else "npy")
     return str(path.with_suffix(f".{extension}")) if path.suffix.lower() in EXTENSIONS else f"{name}.{extension}"
+
+
+def _refuse_container(path: Path) -> None:
+    if path.suffix.lower() not in CONTAINERS:
+        kinds = ", ".join(CONTAINERS)
+        raise UsageError(f"{printable(path)}: no video that can be written ends so; give {kinds}, or a folder: {path}/")
 
 
 def _refuse_suffix(path: Path, result: Result) -> None:

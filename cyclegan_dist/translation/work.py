@@ -1,7 +1,7 @@
 """One process of a translation job: read images, translate them, write each file atomically."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -23,17 +23,23 @@ from cyclegan_dist.storage.files import atomic
 from cyclegan_dist.translation.job import Job, Task, TranslationResult
 from cyclegan_dist.translation.large_tiff import open_large_tiff, translate_large
 from cyclegan_dist.translation.sizes import Sizes
+from cyclegan_dist.translation.video import translate_video
+from cyclegan_dist.translation.video_kinds import is_video
 
 
 class JobWorker:
     """Does tasks of a job, with the generator loaded once.
 
+    Args:
+        job: what is done.
+        progress: called while a video is translated, with the number of its frames since the last call.
+
     Raises:
         UsageError: for a snapshot, device or tile that cannot be used, and when called, if nothing can be written.
     """
 
-    def __init__(self, job: Job):
-        self.job = job
+    def __init__(self, job: Job, progress: Callable[[int], None] = lambda _: None):
+        self.job, self._progress = job, progress
         snapshot = Snapshot.open(job.snapshot)
         self._translator = Translator(
             snapshot, job.direction, job.device, tile=job.tile, black=job.black, white=job.white
@@ -47,14 +53,26 @@ class JobWorker:
         self._left_out: list[str] = []
         self._notes: list[str] = []
         self._counts: Counter[str] = Counter()
+        self._frames: list[int] = []  # of each video
 
     def __call__(self, tasks: Sequence[Task]) -> TranslationResult:
         """Do them: files together, shards one after another."""
-        self._left_out, self._notes, self._counts = [], [], Counter()
+        self._left_out, self._notes, self._counts, self._frames = [], [], Counter(), []
         written = sum(map(self._shard, tasks)) if self.job.dataset else self._files(tasks)
-        return TranslationResult(written=written, left_out=self._left_out, notes=self._notes, counts=self._counts)
+        return TranslationResult(
+            written=written,
+            left_out=self._left_out,
+            notes=self._notes,
+            counts=self._counts,
+            videos=len(self._frames),
+            frames=sum(self._frames),
+        )
 
     def _files(self, tasks: Sequence[Task]) -> int:
+        videos = [task for task in tasks if is_video(task.source)]
+        for task in videos:
+            self._video(task)
+        tasks = [task for task in tasks if task not in videos]
         large = {task: self._large_tiff(task) for task in tasks}
         found = {task: self._read(Path(task.source), task.source) for task in tasks if large[task] is None}
         images = {task: image for task, image in found.items() if image is not None}
@@ -84,6 +102,19 @@ class JobWorker:
                 self._notes.append(f"first of several frames taken: {printable(source)}")
             self._remark(tiff.eight_bits, *tiff.shape[1:])
         return True
+
+    def _video(self, task: Task) -> None:
+        source, target = Path(task.source), Path(task.target)
+        try:
+            made = translate_video(self._translator, self._sizes, self.job, source, target, self._progress)
+        except UnreadableImageError as error:
+            self._left_out.append(f"left out {printable(source)}: {error}")
+            return
+        self._frames.append(made.frames)
+        self._notes += [f"{note}: {printable(source)}" for note in made.notes]
+        if made.flicker is not None:
+            self._notes += made.flicker.lines(printable(source))
+        self._remark(True, *made.size)
 
     def _shard(self, task: Task) -> int:
         try:

@@ -149,7 +149,7 @@ def test_other_channel_counts_come_and_go_as_arrays(cli, four_to_two: Path, tmp_
     ("case", "says"),
     [
         ("no model", "neither a snapshot nor a run"),
-        ("no input", "neither an image nor a folder"),
+        ("no input", "neither an image, a video nor a folder"),
         ("empty input", "holds no images"),
         ("onto itself", "overwrite the input"),
         ("no device", "device warp cannot be used here"),

@@ -1,0 +1,195 @@
+"""Video files through `translate`: what a generator that changes nothing gives back, and what is refused."""
+
+import tracemalloc
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.models.translator import Translator
+from cyclegan_dist.translation import video_kinds
+from tests.conftest import write_images
+from tests.translation.conftest import make_snapshot
+from tests.translation.test_more_bits import Identity
+from tests.translation.videos import packets, read_video, smooth, write_video
+
+
+@pytest.fixture
+def identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A snapshot of a generator that changes nothing."""
+    monkeypatch.setattr(Snapshot, "generator", lambda *_: Identity())
+    return make_snapshot(tmp_path / "model")
+
+
+def differences(one: np.ndarray, other: np.ndarray) -> tuple[float, int]:
+    """Mean and largest absolute difference."""
+    assert one.shape == other.shape
+    found = np.abs(one.astype(int) - other)
+    return float(found.mean()), int(found.max())
+
+
+@pytest.mark.parametrize("matrix", [1, 6, 9])
+@pytest.mark.parametrize("full", [False, True])
+def test_colours_times_and_sound_come_back(cli, identity: Path, tmp_path: Path, matrix: int, full: bool) -> None:
+    times = [0, 40, 80, 200, 210, 500, 1000]
+    video = write_video(tmp_path / "in.mp4", smooth(7), matrix=matrix, full=full, times=times, sound="aac")
+    code, out, _ = cli(identity, video, tmp_path / "out" / "x.mp4", "--crf", 0, "--batch-size", 3)
+    assert code == 0 and "1 video of 7 frames translated" in out
+    before, now = read_video(video), read_video(tmp_path / "out" / "x.mp4")
+    assert now[1] == before[1] == [Fraction(time, 1000) for time in times]
+    mean, largest = differences(now[0], before[0])
+    assert (mean < 0.9 and largest <= 4) if full else (mean < 0.1 and largest <= 2)  # FFmpeg's scaler is less exact
+    assert differences(before[0], smooth(7))[0] < 1.5  # read with the right matrix and range
+    assert packets(tmp_path / "out" / "x.mp4") == packets(video) != []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["x.mp4"]  # no draft
+    with av.open(str(tmp_path / "out" / "x.mp4")) as made:
+        context = made.streams.video[0].codec_context
+        assert (context.color_range, context.colorspace) == (1 + full, matrix)
+        assert context.color_primaries == context.color_trc == 1
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "worst"), [(".webm", "auto", 3), (".mkv", "ffv1", 0), (".mkv", "h265", 2), (".mp4", "av1", 3)]
+)
+def test_other_codecs(cli, identity: Path, tmp_path: Path, suffix: str, codec: str, worst: float) -> None:
+    video = write_video(tmp_path / "in.mkv", smooth(3), codec="ffv1", pixels="bgr0")
+    made = tmp_path / f"out{suffix}"
+    code, _, err = cli(identity, video, made, "--codec", codec, "--crf", 0 if codec == "ffv1" else 5)
+    assert code == 0, err
+    assert differences(read_video(made)[0], smooth(3))[0] <= worst
+
+
+@pytest.mark.parametrize(("codec", "pixels"), [("ffv1", "bgr0"), ("ffv1", "yuv420p"), ("libvpx-vp9", "yuv420p")])
+def test_an_odd_size_is_kept(cli, identity: Path, tmp_path: Path, codec: str, pixels: str) -> None:
+    video = write_video(tmp_path / "in.mkv", smooth(3, 45, 61), codec=codec, pixels=pixels)
+    code, _, err = cli(identity, video, tmp_path / "x.mp4", "--crf", 0)
+    assert code == 0 and "odd height or width" in err
+    mean, largest = differences(read_video(tmp_path / "x.mp4")[0], read_video(video)[0])
+    assert mean < 0.8 and largest <= 3
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_frames_are_upright(cli, identity: Path, tmp_path: Path, rotation: int) -> None:
+    """Generators are trained on upright images; the result needs no rotation."""
+    frames = smooth(2)
+    video = write_video(tmp_path / "in.mp4", frames, rotation=rotation)
+    assert cli(identity, video, tmp_path / "x.mp4", "--crf", 0)[0] == 0
+    with av.open(str(tmp_path / "x.mp4")) as made:
+        shown = [(frame.rotation, frame.to_ndarray(format="rgb24")) for frame in made.decode(video=0)]
+    assert [turn for turn, _ in shown] == [0, 0]
+    upright = np.rot90(frames, rotation // 90, axes=(1, 2))
+    assert differences(np.stack([pixels for _, pixels in shown]), upright)[0] < 4
+
+
+def test_a_size_that_is_no_multiple_of_four_and_a_network(cli, tmp_path: Path) -> None:
+    """With a real generator: each frame is the translation of that frame as an image."""
+    video = write_video(tmp_path / "in.mkv", smooth(3, 46, 62), codec="ffv1", pixels="bgr0")
+    model = make_snapshot(tmp_path / "model")
+    assert cli(model, video, tmp_path / "x.mkv", "--codec", "ffv1")[0] == 0
+    translator = Translator(Snapshot.open(model), "AB", "cpu")
+    assert np.array_equal(
+        read_video(tmp_path / "x.mkv")[0], [translator.translate(frame) for frame in smooth(3, 46, 62)]
+    )
+
+
+def test_frames_are_resized_as_images_are(cli, identity: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "in.mp4", smooth(2))
+    code, _, _ = cli(identity, video, tmp_path / "x.mp4", "--preprocess", "resize_and_crop", "--crop-size", 32)
+    assert code == 0 and read_video(tmp_path / "x.mp4")[0].shape == (2, 32, 32, 3)
+
+
+def test_a_folder_of_images_and_videos(cli, identity: Path, tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "in", 2)
+    write_video(folder / "a.mp4", smooth(3))
+    (folder / "deep").mkdir()
+    write_video(folder / "deep" / "b.avi", smooth(4), codec="mpeg4", sound="pcm_s16le")
+    code, out, err = cli(identity, folder, tmp_path / "out", "--batch-size", 2)
+    assert code == 0, err
+    assert "2 images and 2 videos of 7 frames translated" in out
+    found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*"))
+    assert found == ["0000.png", "0001.png", "a.mp4", "deep/b.mkv"]
+    assert b"".join(packets(tmp_path / "out" / "deep" / "b.mkv")) == b"".join(packets(folder / "deep" / "b.avi"))
+    assert len(read_video(tmp_path / "out" / "deep" / "b.mkv")[0]) == 4
+
+
+def test_an_interrupted_folder_is_resumed_by_video(
+    cli, identity: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", "b"):
+        write_video(folder / f"{name}.mp4", smooth(4))
+    translate, calls = Translator.translate_batch, list[int]()
+
+    def interrupted(self: Translator, images: list) -> list:
+        calls.append(len(images))
+        if len(calls) == 6:  # in the middle of the second
+            raise KeyboardInterrupt
+        return translate(self, images)
+
+    monkeypatch.setattr(Translator, "translate_batch", interrupted)
+    assert cli(identity, folder, tmp_path / "out")[0] == 130
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".translation.json", "a.mp4"]
+    code, out, _ = cli(identity, folder, tmp_path / "out")
+    assert code == 0 and "1 video of 4 frames translated" in out and "1 files done before" in out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.mp4", "b.mp4"]
+
+
+def test_a_damaged_video_is_left_out_and_the_old_result_stays(cli, identity: Path, tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "in", 1)
+    (folder / "no.mp4").write_bytes(b"#EXTM3U\nhttp://127.0.0.1/x.ts\n")
+    (folder / "sound.mkv").write_bytes(b"")
+    write_video(folder / "large.mp4", smooth(2, 64, 64))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "no.mp4").write_bytes(b"old")
+    code, said, err = cli(identity, folder, out, "--max-megapixels", 0.004)
+    assert code == 1 and "1 images translated" in said
+    assert "no.mp4: no video that can be read" in err and "sound.mkv: no video" in err
+    assert "large.mp4: its frames have 0.0 megapixels, above the limit of 0.004: raise --max-megapixels" in err
+    assert (out / "no.mp4").read_bytes() == b"old" and not (out / "large.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("x.avi", [], "x.avi: no video that can be written ends so; give .mp4, .m4v, .mov, .mkv, .webm, or a folder"),
+        ("x.webm", ["--codec", "h264"], "--codec h264: a .webm file holds vp9, av1"),
+        ("x.mp4", ["--codec", "ffv1"], "--codec ffv1: a .mp4 file holds h264, h265, av1, vp9"),
+        ("x.mp4", ["--crf", 52], "--crf 52: give 0 to 51"),
+        ("x.mp4", ["--format", "png"], "--format png is for images"),
+        ("x.webm", [], "a .webm file cannot hold the sound (aac) of the input as it is: name a .mkv file"),
+        ("/proc/x.mp4", [], "cannot write /proc/x.mp4"),
+        ("in.mp4", [], "would overwrite the input"),
+    ],
+)
+def test_what_cannot_be_written_is_one_line(
+    cli, identity: Path, tmp_path: Path, name: str, arguments: list, says: str
+) -> None:
+    video = write_video(tmp_path / "in.mp4", smooth(2), sound="aac")
+    before = sorted(tmp_path.rglob("*"))
+    code, _, err = cli(identity, video, tmp_path / name, *arguments)
+    assert code == 2 and says in err and err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_missing_package_is_one_line(cli, identity: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in.mp4").write_bytes(b"")
+    monkeypatch.setattr(video_kinds.importlib.util, "find_spec", lambda name: None)
+    code, _, err = cli(identity, tmp_path / "in.mp4", tmp_path / "x.mp4")
+    assert code == 2 and err == "error: video files need the package av: pip install 'cyclegan_dist[video]'\n"
+
+
+def test_memory_does_not_grow_with_the_length(cli, identity: Path, tmp_path: Path) -> None:
+    """What Python and numpy hold at most; what FFmpeg holds is bounded by its own buffers."""
+    peaks = []
+    for count in (8, 60):
+        video = write_video(tmp_path / f"{count}.mp4", smooth(count))
+        tracemalloc.start()
+        assert cli(identity, video, tmp_path / f"{count}.mkv")[0] == 0
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
