@@ -23,7 +23,6 @@ _PADS = {"reflect": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d, "zero"
 class ResidualBlock(nn.Module):
     """Rk: two 3x3 convolutions, each with a norm, ReLU after the first only, added to the input.
 
-
     With `separable`, each convolution is a depthwise one and a pointwise one after it (Howard et al. 2017, arXiv
     1704.04861), without a norm between them.
 
