@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 from cyclegan_dist.networks.config import GeneratorConfig, Norm
 from cyclegan_dist.networks.norm import has_bias, norm_layer
