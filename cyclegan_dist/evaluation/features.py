@@ -80,6 +80,14 @@ def feature_network(features: str, device: torch.device, sha256: str = "") -> Fe
     return FeatureNetwork(f"{name}-{digest[:8]}", _evaluating(_backbone(name, weights), device), sha256=digest)
 
 
+def resizing(name: str) -> str:
+    """How a `FeatureNetwork` of that name resizes the images that it gets, in words."""
+    if name in VARIANTS:
+        return f"which resizes to {VARIANTS[name][0]} pixels (bicubic, antialiased)"
+    known = {"untrained": "which does not resize", "inception": "which resizes to 299 pixels (bilinear, TensorFlow's)"}
+    return known.get(name, "which resizes to 224 pixels (bilinear, antialiased)")
+
+
 def _evaluating(network: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
     network.to(device).eval().requires_grad_(False)
 

@@ -1,6 +1,5 @@
 """Everything between the command line of the leaderboard and its page."""
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from cyclegan_dist.data.manifest import READING, Manifest, open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.cached import EvaluationCache, choosing, protocol_digest
 from cyclegan_dist.evaluation.evaluate import data_path
+from cyclegan_dist.evaluation.features import resizing
 from cyclegan_dist.leaderboard.entries import grouped, open_entries
 from cyclegan_dist.leaderboard.measure import TEST, VALIDATION, Measured, measured
 from cyclegan_dist.leaderboard.options import Leaderboard
@@ -85,17 +85,17 @@ def _protocol(
     protocol: str,
 ) -> dict[str, Any]:
     """What the figures depend on, without paths of this machine."""
-    trees = [tree for one in results for tree in one.trees.values()]
+    what, trees = command.what, [tree for one in results for tree in one.trees.values()]
     networks = {name: digest for tree in trees for name, digest in tree.get("features", {}).items()}
     chosen = f"{choose_by}, lowest mean over directions on the part {VALIDATION}" if VALIDATION in parts else "none"
     return {
         "command": f"`{said}`",
-        "images measured": _images(parts[TEST], command.what.count),
-        "images chosen by": _images(parts[VALIDATION], command.what.count) if VALIDATION in parts else "none",
+        "images measured": _images(parts[TEST], what.count),
+        "images chosen by": _images(parts[VALIDATION], what.count) if VALIDATION in parts else "none",
         "choice": chosen,
         "size": ", ".join(sorted({tree["size"] for tree in trees if "size" in tree})),
         "evaluators": "; ".join(
-            f"{name} (sha256 {digest or 'none, it has no file'})" for name, digest in networks.items()
+            f"{name}, {resizing(name)} (sha256 {digest or 'none, it has no file'})" for name, digest in networks.items()
         ),
         "left out because they took part in a training": ", ".join(
             sorted({name for tree in trees for name in tree.get("left_out", ())})
@@ -105,7 +105,8 @@ def _protocol(
         "evaluated on": device_name(world.device),
         "commit of the evaluation": source_commit() or "unknown",
         "digest of the protocol": protocol,
-        "options": f"`{json.dumps({**dataclasses.asdict(command.what), 'features': len(command.what.features)})}`",
+        "metrics": ", ".join(what.metrics),
+        "parts of the images for the interval of a kernel distance within a run": what.subsets,
     }
 
 

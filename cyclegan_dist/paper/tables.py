@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from cyclegan_dist.config.features import refuse_other_features
 from cyclegan_dist.config.shipped import read_shipped
 from cyclegan_dist.config.yaml_tree import check_tree, read_tree, refuse_unknown
 from cyclegan_dist.data.config import DataDirection
@@ -141,6 +142,7 @@ class Table:
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UsageError("seeds: give at least one, and none twice")
+        refuse_other_features(self.choose_by, self.networks, "choose_by")
         self.measured()  # refuses what cannot be measured
         for name, row in self._with_truth():
             if row.paper and len(row.paper) != len(self.columns):
@@ -162,6 +164,11 @@ class Table:
         """Those that are measured, each once."""
         return tuple(dict.fromkeys(column.direction for column in self.columns.values() if column.metric))
 
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The networks of `features`."""
+        return (self.features,) if isinstance(self.features, str) else self.features
+
     def exchanged(self) -> "Table":
         """The same table for a data set with exchanged domains."""
         other: Mapping[DataDirection, DataDirection] = {"AtoB": "BtoA", "BtoA": "AtoB"}
@@ -176,7 +183,7 @@ class Table:
         """What is measured of each run."""
         return EvaluationConfig(
             metrics=self.metrics,
-            features=(self.features,) if isinstance(self.features, str) else self.features,
+            features=self.networks,
             class_rate=self.class_rate,
             palette=palette,
             segmenter=segmenter,

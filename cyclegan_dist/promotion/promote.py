@@ -1,5 +1,6 @@
 """Promotion of generators. Every step leaves the registry consistent, and rerunning completes a killed promotion."""
 
+import sys
 import tempfile
 import threading
 import time
@@ -149,7 +150,7 @@ class Promotion:
         return Verdict(near.passed, f"{near.reason}; {verdict.reason}" if near.passed else near.reason)
 
     def _evaluated(self, snapshot: Snapshot, run_dir: Path | None) -> Evaluation:
-        evaluation = evaluate(snapshot, self.manifest, self.config, self.world)
+        evaluation = evaluate(snapshot, self.manifest, self.config, self.world, report=_say)
         if run_dir is not None:
             records = (record for record, _ in read_records(run_dir / JOURNAL, 0))
             evaluation.findings.extend(discriminator_won(records, read_config(run_dir).method.least_squares))
@@ -198,6 +199,10 @@ class Promotion:
         self.registered.point(CHAMPION, number)
         self.registered.drop(CANDIDATE)
         return number
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def read_state(candidate: Candidate) -> TrainingState:

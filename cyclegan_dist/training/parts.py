@@ -13,7 +13,7 @@ from cyclegan_dist.checkpoint.identity import Identity, run_id
 from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.checkpoint.store import CheckpointStore, new_attempt
 from cyclegan_dist.config.changes import learned_digest
-from cyclegan_dist.config.config import Config, dump_config
+from cyclegan_dist.config.config import Config
 from cyclegan_dist.config.yaml_tree import flatten
 from cyclegan_dist.data.images import to_unit_range
 from cyclegan_dist.data.loader import Batch, RankSlice, batches, fixed_images
@@ -22,16 +22,14 @@ from cyclegan_dist.data.manifest import READING, Manifest, open_manifest
 from cyclegan_dist.data.plan import DOMAINS, Plan
 from cyclegan_dist.methods.contract import Method
 from cyclegan_dist.models.training_state import TrainingState
-from cyclegan_dist.step.config import Precision
 from cyclegan_dist.step.device_name import device_name
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.freeze import freeze
-from cyclegan_dist.step.precision import has_bf16
 from cyclegan_dist.step.schedule import Schedule
 from cyclegan_dist.step.update import Step
-from cyclegan_dist.storage.files import write_atomic
 from cyclegan_dist.storage.layout import RunFolder
-from cyclegan_dist.tracking.journal import Journal, read_records, recorded_identity, source_commit
+from cyclegan_dist.tracking.journal import Journal, recorded_identity, source_commit
+from cyclegan_dist.training.auto_options import resolved
 from cyclegan_dist.training.data_checks import refuse_unequal_data
 from cyclegan_dist.training.hooks.log import Log, LogWindow
 from cyclegan_dist.training.hooks.progress import Hooks, Progress
@@ -200,7 +198,7 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
     """
     if config.world.threads:
         torch.set_num_threads(config.world.threads)
-    config = _resolved(config, world, journal)
+    config = resolved(config, world, journal)
     micro_batch, accumulate = config.micro_batches(world.size, config.world.most_workers)
 
     # Data: the order of the images.
@@ -265,38 +263,6 @@ def build(config: Config, world: World, journal: Journal | None) -> Parts:
         micro_batch=micro_batch,
         accumulate=accumulate,
     )
-
-
-def _resolved(config: Config, world: World, journal: Journal | None) -> Config:
-    """The config with `optim.fast` on or off and `optim.precision` chosen, also in the run's `config.yaml`."""
-    fast = config.optim.is_fast(world.device.type)
-    untried = config.method.double_backward and config.optim.fast == "auto"
-    if fast and (untried or config.method.batch_norm):
-        fast = False
-        if journal is not None:
-            why = "a gradient penalty in a CUDA graph is untried; optim.fast on tries it"
-            journal.message(f"optim.fast is off: {'norm batch runs without it' if config.method.batch_norm else why}")
-    precision = _precision(config, world, journal) if config.optim.precision == "auto" else config.optim.precision
-    optim = dataclasses.replace(config.optim, fast="on" if fast else "off", precision=precision)
-    resolved = dataclasses.replace(config, optim=optim)
-    if journal is not None and resolved != config:
-        with limited_writes(config.run_dir, config.world.save_timeout_s):
-            write_atomic(RunFolder(config.run_dir).config, dump_config(resolved))
-    return resolved
-
-
-def _precision(config: Config, world: World, journal: Journal | None) -> Precision:
-    """The choice of `optim.precision auto`, which a restarted run keeps, perhaps on other processors."""
-    chosen: Precision = "bf16" if all(world.gather(has_bf16(world.device))) else "fp32"
-    if journal is not None:
-        records = read_records(RunFolder(config.run_dir).journal, 0)
-        kept: Precision = next((r["config"]["optim.precision"] for r, _ in records if r["kind"] == "run"), "auto")
-        if kept == "auto":
-            has = "has" if chosen == "bf16" else "lacks"
-            journal.message(f"optim.precision auto: {chosen}, because the {world.device.type} {has} bf16 instructions")
-        else:
-            chosen = kept
-    return world.broadcast(chosen)
 
 
 def _seed(*parts: int) -> int:

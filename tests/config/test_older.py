@@ -42,3 +42,11 @@ def test_of_joined_files_the_later_one_wins_whichever_option_it_gives(tmp_path: 
     after, before = (load_config(name).optim for name in (f"{old}+{new}", f"{new}+{old}"))
     assert (after.ema_half_life_images, after.ema_ramp) == (50, 0.1)
     assert (before.ema_half_life_images, before.ema_ramp) == (2, 0)
+
+
+def test_one_feature_network_is_a_list_of_one() -> None:
+    for given in ("efficientnet_lite0", ["efficientnet_lite0"]):
+        tree = {"held_out": {"features": given, "best": "kd/efficientnet_lite0", "data": ""}}
+        assert check_config(tree, "old.yaml").held_out.features == ("efficientnet_lite0",)
+    with pytest.raises(UsageError, match="features efficientnet_lite1: give untrained"):
+        check_config({"held_out": {"features": "efficientnet_lite1"}}, "old.yaml")

@@ -66,7 +66,7 @@ def test_one_command_makes_both_parts_and_leaves_the_test_part(folders, tmp_path
     for i in range(3):  # the same pixels in another format
         Image.open(folders[1] / f"000{i}.png").save(folders[1] / f"copy{i}.bmp")
     out = tmp_path / "out"
-    config = PrepareConfig(*folders, out, validation=4, workers=1, samples_per_shard=3)
+    config = PrepareConfig(folders[0], folders[1], out, validation=4, workers=1, samples_per_shard=3)
     prepare(config)
     train, validation = names(out), names(out / "val")
     for domain, folder in zip("AB", folders, strict=True):
@@ -79,11 +79,12 @@ def test_one_command_makes_both_parts_and_leaves_the_test_part(folders, tmp_path
     prepare(config)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     with pytest.raises(UsageError, match="holds another data set"):
-        prepare(PrepareConfig(*folders, out, validation=5, workers=1))
+        prepare(PrepareConfig(folders[0], folders[1], out, validation=5, workers=1))
 
 
 def test_an_unreadable_image_is_never_held_out(tmp_path: Path) -> None:
     folders = write_images(tmp_path / "A", 8), write_images(tmp_path / "B", 8, seed=2)
     (folders[0] / "bad.png").write_text("nothing")
-    prepare(PrepareConfig(*folders, tmp_path / "out", validation=4, workers=1, max_bad_fraction=0.5))
+    config = PrepareConfig(folders[0], folders[1], tmp_path / "out", validation=4, workers=1, max_bad_fraction=0.5)
+    prepare(config)
     assert len(names(tmp_path / "out")["A"]) == len(names(tmp_path / "out/val")["A"]) == 4
