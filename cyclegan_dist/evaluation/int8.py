@@ -123,7 +123,7 @@ def _session(path: Path) -> Run:
     import onnxruntime  # an optional library
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda x: session.run([OUTPUT], {INPUT: x})[0]
+    return lambda x: np.asarray(session.run([OUTPUT], {INPUT: x})[0])
 
 
 def _milliseconds(run: Run, x: np.ndarray) -> float:

@@ -57,7 +57,7 @@ class DistillConfig(MethodDefaults):
     """Channels of domain A, as the teacher's."""
     output_nc: Annotated[int, Ge(1)] = 3
     """Channels of domain B, as the teacher's."""
-    generator: GeneratorConfig = field(default_factory=lambda: GeneratorConfig(ngf=24, separable=True))
+    generator: GeneratorConfig = field(default_factory=lambda: GeneratorConfig(ngf=16, n_blocks=6))
     """The student of each direction."""
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     """The discriminators."""

@@ -51,7 +51,7 @@ def read_generator(path: Path, channels: tuple[int, int], config: AnyGeneratorCo
         RuntimeError: if the weights are not those of the architecture, or are not finite.
     """
     import torch
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 
     from cyclegan_dist.networks.build import build_generator
 
@@ -111,10 +111,11 @@ class StoredGenerators:
                     f"teacher {self._folder} has the digest {found[:16]}, not {self._sha256[:16]}: it was replaced; "
                     "restore it, or give another --name"
                 )
-            channels = (int(card["input_nc"]), int(card["output_nc"]))
+            a, b = int(card["input_nc"]), int(card["output_nc"])
             config = GeneratorConfig(**card["generator"])
-            ordered = channels if direction == "AB" else channels[::-1]
-            return read_generator(self._folder / weights_name(direction), ordered, config)
+            return read_generator(
+                self._folder / weights_name(direction), (a, b) if direction == "AB" else (b, a), config
+            )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UsageError(f"teacher {self._folder} cannot be read: {reason}") from error

@@ -23,6 +23,7 @@ from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import read_records
 from cyclegan_dist.training.data_checks import refuse_channels, refuse_max_pairs, refuse_pairs, refuse_small_images
 from cyclegan_dist.training.segments import new_segment, read_segments, write_segments
+from cyclegan_dist.training.teacher import refuse_other_ranges, with_teacher
 from cyclegan_dist.training.write_limit import limited_writes
 
 if TYPE_CHECKING:
@@ -64,8 +65,6 @@ def check_run(config: Config, extend: int = 0) -> Config:
     if extend < 0:
         raise UsageError(f"--extend {extend}: give 1 for the run's first extension, 2 for the next")
     if config.method.taught_by:
-        from cyclegan_dist.training.teacher import with_teacher  # loads what reads snapshots
-
         config = with_teacher(config, _kept_config(run_dir) if folder.config.exists() else None)
     if folder.config.exists():
         kept, segments = _kept_config(run_dir), read_segments(run_dir)
@@ -91,6 +90,8 @@ def check_run(config: Config, extend: int = 0) -> Config:
         if config.method.pairing != "none":
             refuse_pairs(manifest, config.data, config.method.pairing)
         _refuse_other_data(manifest, config)
+        if config.method.taught_by:
+            refuse_other_ranges(config, values)
     data = "" if config.data.path == str(run_dir / "data") else held_out_data(config.held_out, config.data.path)
     config = dataclasses.replace(config, held_out=dataclasses.replace(config.held_out, data=data))
     if config.held_out.patience and not (data and config.every.snapshot):

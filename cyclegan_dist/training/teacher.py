@@ -1,8 +1,10 @@
 """The snapshot that a method learns from (`method.teacher`): found and checked by the launcher."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from cyclegan_dist.config.config import Config, with_values
+from cyclegan_dist.data.values import ValueRange, refuse_other_values
 from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.models.snapshot import Snapshot, describe_directions
 from cyclegan_dist.registry.sources import REGISTRY, open_source, read_store
@@ -61,6 +63,21 @@ def open_teacher(source: str) -> Snapshot:
     if procedure := snapshot.generator_config.procedure:
         raise UsageError(f"{source} cannot be a teacher: its images are {procedure}")
     return snapshot
+
+
+def refuse_other_ranges(config: Config, values: Mapping[str, ValueRange | None]) -> None:
+    """Refuse a data set whose values mean something else than those that the teacher was trained on.
+
+    Args:
+        config: with the teacher's folder.
+        values: the value range of each domain of its data set.
+
+    Raises:
+        UsageError: if a domain differs.
+    """
+    teacher = Snapshot.open(config.method.taught_by["folder"])
+    wanted = {domain: teacher.values(domain) for domain in "AB"}
+    refuse_other_values(config.data.path, values, f"teacher {teacher.folder}", wanted)
 
 
 def _named(config: Config, source: str, snapshot: Snapshot) -> str | Path:

@@ -33,6 +33,7 @@ def test_files_are_kept_where_translations_stay_as_good(
     out = exported.folder.parent / "out"
     manifest = open_manifest(str(make_dataset(tmp_path)), (*READING, "name"))
     monkeypatch.setattr(int8, "LARGEST_RATIO", 1e9)
+    monkeypatch.setattr(int8, "LARGEST_CHANGE", 255.0)
     (entry,) = export_int8(exported, out, manifest)
     assert entry["kept"] and entry["images"] == 5 and entry["last_convolution"] == "int8"
     assert 0 < entry["grey_levels"]["mean"] <= entry["grey_levels"]["max"]

@@ -92,6 +92,9 @@ def test_teachers_that_do_not_fit_are_refused(distilled: Distilled, teacher: Sna
         distilled(method__teacher=str(one.folder))
     with pytest.raises(UsageError, match="was trained with BtoA"):
         distilled(method__teacher=str(one.folder), method__directions=["BA"])
+    deep = write_teacher(tmp_path / "deep", values={"A": {"dtype": "uint16", "black": 0, "white": 4095}})
+    with pytest.raises(UsageError, match="domain A has 8 bits, and that of teacher"):
+        distilled(method__teacher=str(deep.folder))
 
 
 def test_what_the_teacher_was_trained_with_cannot_evaluate_the_student(distilled: Distilled, dataset: Path) -> None:

@@ -16,7 +16,7 @@ from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.update import Step
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import Journal
-from cyclegan_dist.training import parts
+from cyclegan_dist.training import auto_options
 from cyclegan_dist.training.run_folder import open_run, read_config
 from cyclegan_dist.training.stop import StopRequest
 from cyclegan_dist.training.trainer import build, loop
@@ -325,12 +325,12 @@ def test_the_saved_config_is_a_preset(tiny_run: MakeRun) -> None:
 def test_the_precision_is_chosen_once(
     tiny_run: MakeRun, monkeypatch: pytest.MonkeyPatch, first: bool, then: bool, chosen: str
 ) -> None:
-    monkeypatch.setattr(parts, "has_bf16", lambda device: first)
+    monkeypatch.setattr(auto_options, "has_bf16", lambda device: first)
     config = tiny_run(optim__precision="auto", stop_after=8)
     go(config)
     assert read_config(config.run_dir).optim.precision == chosen
     assert tiny_run(optim__precision="auto").optim.precision == chosen  # a resumed run's
-    monkeypatch.setattr(parts, "has_bf16", lambda device: then)
+    monkeypatch.setattr(auto_options, "has_bf16", lambda device: then)
     assert build(config, ALONE, None).config.optim.precision == ("fp32" if first else "bf16")
     with Journal(config.run_dir) as journal:  # a restarted rank, which was given `auto`, perhaps on another node
         assert build(config, ALONE, journal).config.optim.precision == chosen
@@ -344,7 +344,7 @@ def test_a_rank_without_bf16_decides_for_all(tiny_run: MakeRun) -> None:
     config = tiny_run(optim__precision="auto", optim__batch_size=4)
 
     def work(world: World) -> str:
-        with mock.patch.object(parts, "has_bf16", return_value=world.is_first):
+        with mock.patch.object(auto_options, "has_bf16", return_value=world.is_first):
             return build(config, world, None).config.optim.precision
 
     assert run_ranks(work, 2) == ["fp32", "fp32"]
