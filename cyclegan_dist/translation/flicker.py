@@ -56,7 +56,7 @@ class Flicker:
     def lines(self, name: str) -> list[str]:
         """For people: the figure, and a warning if it flickers."""
         figure = (
-            f"{name}: where {self.unchanged:.0%} of the input stays the same from frame to frame, it changes by "
+            f"{name}: in what successive frames both show ({self.unchanged:.0%}), the input changes by "
             f"{self.input_change:.2f} grey levels and the translation by {self.translation_change:.2f} "
             f"({self.ratio:.1f} times)"
         )

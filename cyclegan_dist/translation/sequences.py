@@ -54,7 +54,8 @@ def sequence_flicker(frames: Sequence[Task], job: Job) -> Flicker | None:
             try:
                 image, made = (read_image(Path(path)).pixels for path in (task.source, task.target))
             except (UnreadableImageError, OSError):
-                return None
+                meter.restart()
+                continue
             if {image.dtype, made.dtype} != {torch.uint8} or image.shape[1:] != made.shape[1:]:
                 return None
             meter.add(image, made)
