@@ -51,7 +51,7 @@ def build(world: World, name: str, optim: OptimConfig) -> Step:
 
 
 def train(
-    world: World, name: str, micro_batch: int = BATCH, fast: Literal["on", "off"] = "off", steps: int = 3
+    world: World, name: str, micro_batch: int = BATCH, fast: Literal["on", "off"] = "off", steps: int = 2
 ) -> tuple[Tensor, dict[str, float]]:
     """All weights but biases, and the last losses, averaged over ranks."""
     step = build(world, name, OptimConfig(precision="fp64", fast=fast))
@@ -80,6 +80,7 @@ def test_ranks_and_micro_batches_equal_one_batch(name: str) -> None:
 def test_recorded_updates_equal_plain_ones(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Choices are inputs of a recording: one that were made in it would be the same in every step."""
     monkeypatch.setattr(graph, "recordings", lambda stream: CpuRecording)
+    monkeypatch.setattr(graph, "WARM_UP", 1)
     steps = graph.WARM_UP + 2
     weights, losses = train(ALONE, name, steps=steps)
     found, values = train(ALONE, name, micro_batch=2, fast="on", steps=steps)
@@ -90,6 +91,7 @@ def test_recorded_updates_equal_plain_ones(name: str, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_recorded_update_works_on_the_device_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph, "recordings", lambda stream: DeviceCheck)
+    monkeypatch.setattr(graph, "WARM_UP", 1)
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: None)  # fused Adam has no kernel for this device
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())  # nor is there autocast for it
     step = build(World(0, 1, torch.device("meta")), name, OptimConfig(fast="on"))
