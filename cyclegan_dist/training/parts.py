@@ -66,8 +66,7 @@ class Parts:
     accumulate: int
     unchecked: list[tuple[int, list[str]]] = field(default_factory=list[tuple[int, list[str]]])
     """Steps whose gradients have not been found finite yet, and the keys of this rank's images in each."""
-    end_early: Callable[[], None] = lambda: None
-    """End the run as finished before its schedule ends. Called on rank 0."""
+    end_early: Callable[[], None] = lambda: None  # ends the run as finished before its schedule does; for rank 0
 
     def message(self, text: str) -> None:
         """Write a line to the journal, once for all ranks."""
@@ -106,8 +105,7 @@ class Parts:
             self.state.begin(TrainingState.read(RunFolder(config.run_dir).start))
         segments = self.state.segments
         total = end_of(config, segments, self.plan.epoch_size)
-        if config.stop_after:
-            total = min(total, config.stop_after)
+        total = min(total, config.stop_after or total)
         hosts = self.world.gather(self.world.address())
         at = Progress(
             step=step,
@@ -178,13 +176,12 @@ class Parts:
         return {"multiple": self.config.method.multiple, "channels": dict(self.config.method.channels)}
 
     def _data_facts(self) -> list[dict[str, Any]]:
-        manifest = self.manifest
         return [
             {
                 "name": domain,
-                "digest": manifest.domain_digest(domain),
-                "source": manifest.root,
-                "samples": manifest.samples[domain],
+                "digest": self.manifest.domain_digest(domain),
+                "source": self.manifest.root,
+                "samples": self.manifest.samples[domain],
             }
             for domain in DOMAINS
         ]
