@@ -17,6 +17,7 @@ from torch import Tensor
 UNCHANGED = 4.0  # grey levels: input that differs by no more, averaged over 5 x 5 pixels, counts as unchanged
 ENOUGH = 0.02  # share of the pixels that must be unchanged for a pair of frames to count
 MOST_PIXELS = 1_000_000  # larger frames are averaged over squares of pixels first
+PIXELS_EACH = 250_000  # pairs of larger frames are compared so seldom that a frame costs as much as one of this size
 FLICKERS = 2.0  # grey levels above the input's own change, and
 FLICKERS_RATIO = 1.5  # times the input's own change: beyond both, people see it
 _HALF_LEVEL = 0.5  # rounding to whole grey levels; keeps ratios of nearly unchanged input finite
@@ -77,15 +78,19 @@ class FlickerMeter:
     def __init__(self, enough: float = ENOUGH) -> None:
         self._enough = enough
         self._before: tuple[Tensor, Tensor] | None = None
-        self.pairs = self._pixels = self._unchanged = 0
+        self.pairs = self._pixels = self._unchanged = self._since = 0
         self._changes = torch.zeros(2, dtype=torch.float64)
 
     def add(self, image: Tensor, translation: Tensor) -> None:
         """The next frame, C x H x W, and its translation, C' x H x W: uint8, or float32 in [-1, 1]. A frame of another
         size starts anew.
         """
+        every, turn = -(-image[0].numel() // PIXELS_EACH), self._since
+        self._since = (turn + 1) % every
+        if turn > 1:  # the first two of so many frames are a pair
+            return
         now = _smaller(_grey_levels(image)), _smaller(_grey_levels(translation))
-        before, self._before = self._before, now
+        before, self._before = (self._before if turn or every == 1 else None), now
         if before is None or before[0].shape != now[0].shape or before[1].shape != now[1].shape:
             return
         change, source = _explained(before[0], now[0])
@@ -100,7 +105,7 @@ class FlickerMeter:
 
     def restart(self) -> None:
         """The next frame is not compared with the last one."""
-        self._before = None
+        self._before, self._since = None, 0
 
     def result(self) -> Flicker | None:
         """Of all frames; None if no two of them show the same thing anywhere."""

@@ -25,6 +25,7 @@ _UNSPECIFIED = 2  # of matrix, primaries and transfer, in the codes of ITU-T H.2
 _BT709, _BT601 = 1, 6  # matrices
 _SWSCALE = {4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # H.273 matrix: swscale's number; BT.709 is 1 for others
 _FULL = 2  # of ranges: 0 is unspecified, 1 limited
+_WHOLE = 0.9  # of the frames that a file says it has; where they are estimated, a few may be missing
 _HDR = {16: "PQ", 18: "HLG"}
 
 
@@ -101,7 +102,7 @@ class VideoSource:
         Raises:
             UnreadableImageError: if it is damaged, or holds no frame.
         """
-        last, shape = None, None
+        last, shape, count = None, None, 0
         for item in self._items():
             if not isinstance(item, tuple):
                 yield item
@@ -116,9 +117,12 @@ class VideoSource:
             step = max(1, round(1 / (self.rate * self.time_base)))
             pts = frame.pts if frame.pts is not None else 0 if last is None else last + step
             last = pts if last is None else max(pts, last + 1)  # encoders refuse times that do not rise
+            count += 1
             yield Frame(pixels, last)
         if last is None:
             raise UnreadableImageError("it holds no frames")
+        if count < _WHOLE * self.frames:
+            self.notes.append(f"ends after {count} of about {self.frames} frames: it may be cut off")
 
     def _items(self) -> "Iterator[Packet | tuple[VideoFrame, Any]]":
         """Packets of other streams, and frames with their display matrix."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from cyclegan_dist.translation import flicker
 from cyclegan_dist.translation.flicker import Flicker, FlickerMeter
 
 Frames = np.ndarray  # count x height x width x 3, uint8
@@ -53,7 +54,7 @@ SCENES = {
     "still": scene(6),
     "noise": scene(6, noise=2),
     "pan": scene(6, step=5),
-    "pan with noise": scene(6, step=-0 + 3, noise=2),
+    "pan with noise": scene(6, step=3, noise=2),
 }
 
 
@@ -67,8 +68,29 @@ def test_a_copy_has_ratio_1(name: str) -> None:
 @pytest.mark.parametrize(("translate", "flickers"), [(brighter, False), (blinking, True), (restless, True)])
 def test_flicker_is_told_from_noise_and_movement(name: str, translate: Callable, flickers: bool) -> None:
     found = measured(SCENES[name], translate)
-    print(name, translate.__name__, found)
     assert found.flickers == flickers
     if translate is blinking and "noise" not in name:
         assert found.excess == pytest.approx(12, abs=1.5)  # 2 x 6, less what is clipped
     assert ("flickers: the translation changes by" in found.lines("x")[-1]) == flickers
+
+
+def test_large_frames_are_compared_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flicker, "PIXELS_EACH", 96 * 128 // 3)
+    found = measured(scene(10), blinking)
+    assert found.pairs == 3 and found.translation_change == pytest.approx(
+        12, abs=1.5
+    )  # frames 0 and 1, 3 and 4, 6 and 7
+
+
+def test_frames_above_a_megapixel_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flicker, "MOST_PIXELS", 96 * 128 // 4)
+    assert measured(scene(4, step=4), copy).ratio == 1
+    assert measured(scene(4, step=4), blinking).excess == pytest.approx(12, abs=1.5)
+
+
+def test_unrelated_frames_have_no_figure() -> None:
+    meter = FlickerMeter()
+    for seed in range(3):
+        frame = torch.randint(0, 256, (3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+        meter.add(frame, frame)
+    assert meter.result() is None

@@ -1,16 +1,22 @@
 """Video files through `translate`: what a generator that changes nothing gives back, and what is refused."""
 
+import io
+import json
+import re
 import tracemalloc
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from rich.console import Console
 
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.models.translator import Translator
 from cyclegan_dist.translation import video_kinds
+from pipelines import translate
 from tests.conftest import write_images
 from tests.translation.conftest import make_snapshot
 from tests.translation.test_more_bits import Identity
@@ -122,13 +128,13 @@ def test_an_interrupted_folder_is_resumed_by_video(
     folder.mkdir()
     for name in ("a", "b"):
         write_video(folder / f"{name}.mp4", smooth(4))
-    translate, calls = Translator.translate_batch, list[int]()
+    translated, calls = Translator.translate_batch, list[int]()
 
     def interrupted(self: Translator, images: list) -> list:
         calls.append(len(images))
         if len(calls) == 6:  # in the middle of the second
             raise KeyboardInterrupt
-        return translate(self, images)
+        return translated(self, images)
 
     monkeypatch.setattr(Translator, "translate_batch", interrupted)
     assert cli(identity, folder, tmp_path / "out")[0] == 130
@@ -193,3 +199,97 @@ def test_memory_does_not_grow_with_the_length(cli, identity: Path, tmp_path: Pat
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
+
+
+def with_more_streams(path: Path, source: Path, delay: Fraction = Fraction(0)) -> Path:
+    """The streams of `source`, its sound once more in another language and `delay` seconds later, and a subtitle."""
+    with av.open(str(source)) as base, av.open(str(path), "w") as out:
+        video, audio = base.streams.video[0], base.streams.audio[0]
+        copies = {video: [out.add_stream_from_template(video, opaque=True)]}
+        copies[audio] = [out.add_stream_from_template(audio), out.add_stream_from_template(audio)]
+        for stream, language in zip(copies[audio], ("ger", "fre"), strict=True):
+            stream.metadata["language"] = language
+        text: Any = out.add_mux_stream("subrip")
+        for packet in base.demux(video, audio):
+            for later, stream in enumerate(copies[packet.stream]):
+                copied = av.Packet(bytes(packet))
+                if packet.size and packet.pts is not None and packet.dts is not None and packet.time_base:
+                    ticks = round(later * delay / packet.time_base)
+                    copied.pts, copied.dts, copied.time_base = packet.pts + ticks, packet.dts + ticks, packet.time_base
+                    copied.is_keyframe, copied.stream = packet.is_keyframe, stream
+                    copied.duration = packet.duration
+                    out.mux(copied)
+        line = av.Packet(b"Hello")
+        line.pts = line.dts = 0
+        line.duration, line.time_base, line.stream = 100, Fraction(1, 1000), text
+        out.mux(line)
+    return path
+
+
+def start_times(path: Path) -> list[float]:
+    """Of the first packet of each stream, relative to the first of all."""
+    with av.open(str(path)) as container:
+        first: dict[int, float] = {}
+        for packet in container.demux():
+            if packet.pts is not None and packet.time_base is not None:
+                first.setdefault(packet.stream.index, float(packet.pts * packet.time_base))
+    return [round(first[index] - min(first.values()), 2) for index in sorted(first)]
+
+
+def test_all_sound_tracks_and_subtitles(cli, identity: Path, tmp_path: Path) -> None:
+    base = write_video(tmp_path / "base.mkv", smooth(10), sound="aac")
+    video = with_more_streams(tmp_path / "in.mkv", base, delay=Fraction(1, 10))
+    code, _, err = cli(identity, video, tmp_path / "x.mkv")
+    assert code == 0 and "subtitles" not in err
+    with av.open(str(tmp_path / "x.mkv")) as made:
+        assert [stream.metadata.get("language") for stream in made.streams.audio] == ["ger", "fre"]
+    assert packets(tmp_path / "x.mkv", "subtitles") == packets(video, "subtitles") == [b"Hello"]
+    assert packets(tmp_path / "x.mkv") == packets(video)
+    assert start_times(tmp_path / "x.mkv") == start_times(video)
+    assert start_times(video)[2] - start_times(video)[1] == pytest.approx(0.1, abs=0.02)
+    code, _, err = cli(identity, video, tmp_path / "x.mp4")
+    assert code == 0 and "subtitles (srt) left out: a .mp4 file cannot hold them" in err
+
+
+@pytest.mark.parametrize("rotation", [None, 90])
+def test_pixels_that_are_not_square(cli, identity: Path, tmp_path: Path, rotation: int | None) -> None:
+    video = write_video(tmp_path / "in.mp4", smooth(2), rotation=rotation, aspect=Fraction(4, 3))
+    assert cli(identity, video, tmp_path / "x.mp4")[0] == 0
+    with av.open(str(tmp_path / "x.mp4")) as made:
+        assert made.streams.video[0].sample_aspect_ratio == (Fraction(3, 4) if rotation else Fraction(4, 3))
+
+
+def test_more_bits_and_high_dynamic_range_are_noted(cli, identity: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "in.mkv", smooth(2), codec="ffv1", pixels="yuv420p10le", transfer=18)
+    code, _, err = cli(identity, video, tmp_path / "x.mp4", "--crf", 0)
+    assert code == 0 and "more than 8 bits: written with 8" in err and "high dynamic range (HLG)" in err
+    assert differences(read_video(tmp_path / "x.mp4")[0], read_video(video)[0])[0] < 0.8
+
+
+def test_a_model_of_other_images_is_refused(cli, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "in.mp4", smooth(2))
+    card = make_snapshot(tmp_path / "model") / "card.json"
+    values = {"B": {"dtype": "uint16", "black": 0, "white": 4095}}
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"values": values}))
+    code, _, err = cli(tmp_path / "model", video, tmp_path / "x.mp4")
+    assert code == 2 and "videos hold colour or grey of 8 bits, which this model does not" in err
+    assert not (tmp_path / "x.mp4").exists()
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_video_that_is_cut_off_is_noted(cli, identity: Path, tmp_path: Path, suffix: str) -> None:
+    """FFmpeg takes the end of such a file for the end of the video."""
+    video = write_video(tmp_path / f"in{suffix}", smooth(40), fast_start=True)
+    video.write_bytes(video.read_bytes()[: -video.stat().st_size // 3])
+    code, _, err = cli(identity, video, tmp_path / "x.mp4")
+    assert (code == 0 and "of about 40 frames: it may be cut off" in err) or (code == 1 and "damaged after" in err)
+
+
+def test_progress_counts_frames(cli, identity: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    monkeypatch.setattr(translate, "CONSOLE", console)
+    folder = write_images(tmp_path / "in", 2)
+    write_video(folder / "a.mp4", smooth(5))
+    assert cli(identity, folder, tmp_path / "out")[0] == 0
+    shown = console.file.getvalue()
+    assert "100%" in shown and "images/s" in shown and re.search(r"\d:\d\d:\d\d", shown)

@@ -36,21 +36,27 @@ def write_video(
     rate: int = 25,
     rotation: int | None = None,
     sound: str = "",
+    aspect: Fraction | None = None,
+    transfer: int = 1,
+    fast_start: bool = False,
     options: dict[str, str] | None = None,
 ) -> Path:
     """A lossless video; `times` in units of `base`, `matrix` in the codes of H.273."""
     flags = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-    with av.open(str(path), "w") as out:
+    fast = {"movflags": "faststart"} if fast_start and path.suffix == ".mp4" else {}
+    with av.open(str(path), "w", container_options=fast) as out:
         lossless = {"libx264": {"crf": "0", "preset": "ultrafast"}, "libvpx-vp9": {"lossless": "1", "cpu-used": "8"}}
         kind: Any = {"rate": rate, "width": frames.shape[2], "height": frames.shape[1]}
         stream: Any = out.add_stream(codec, **kind, **({"time_base": base} if times is not None else {}))
         stream.options = options if options is not None else lossless.get(codec, {})
         stream.pix_fmt = pixels
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
         if rotation is not None:
             stream.set_display_rotation(rotation)
         if tags and pixels != "bgr0":
             stream.codec_context.color_range, stream.codec_context.colorspace = 1 + full, matrix
-            stream.codec_context.color_primaries = stream.codec_context.color_trc = 1
+            stream.codec_context.color_primaries, stream.codec_context.color_trc = 1, transfer
         audio: Any = out.add_stream(sound, rate=48000) if sound else None
         if audio is not None:
             audio.layout = "mono"
