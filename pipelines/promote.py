@@ -87,6 +87,7 @@ def _promote(command: Promote) -> int:
     # These load torch and mlflow.
     from cyclegan_dist.data.manifest import READING, open_manifest
     from cyclegan_dist.evaluation.evaluate import data_path
+    from cyclegan_dist.models.snapshot import Snapshot
     from cyclegan_dist.promotion.gate import read_gate
     from cyclegan_dist.promotion.promote import Promotion, find_candidate
     from cyclegan_dist.promotion.student import name_of
@@ -94,13 +95,15 @@ def _promote(command: Promote) -> int:
 
     gate = read_gate(command.gate)
     manifest = open_manifest(data_path(command.data, command.split), (*READING, "name"))
-    candidate = find_candidate(command.run)
-    name = command.name or name_of(candidate.snapshot)
+    folder = Path(command.run)
+    candidate = None if command.name or folder.exists() else find_candidate(command.run)  # an MLflow run's id
+    name = command.name or name_of(candidate.snapshot if candidate is not None else Snapshot.open(folder))
     if not name:
         raise UsageError("give --name, under which the generators are registered")
     promotion = Promotion(
         name, manifest, gate, command.what, distributed.join(command.device), with_state=command.with_state
     )
+    candidate = candidate or find_candidate(command.run)  # which creates a folder's run in MLflow, if it is not there
     outcome = promotion(candidate, dry_run=command.dry_run)
     if outcome.candidate is not None:
         _compare(outcome.candidate.figures, outcome.before.figures if outcome.before else {})

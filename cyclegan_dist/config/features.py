@@ -21,8 +21,8 @@ def check_features(features: str) -> None:
         raise UsageError(f"features {features}: give {known}")
 
 
-def check_all_features(features: Sequence[str]) -> None:
-    """Refuse an unknown network, one that is given twice, and none at all.
+def check_all_features(features: Sequence[str], sha256: str = "") -> None:
+    """Refuse an unknown network, one that is given twice, none at all, and one `sha256` for several files.
 
     Raises:
         UsageError: saying what can be given.
@@ -33,6 +33,8 @@ def check_all_features(features: Sequence[str]) -> None:
         check_features(one)
         if features.count(one) > 1:
             raise UsageError(f"features {one} is given twice: give each network once")
+    if sha256 and len([one for one in features if ":" in one or one == "inception"]) > 1:
+        raise UsageError("features_sha256 is that of one file, and several of features have one: leave it out")
 
 
 def not_trained_with(features: Sequence[str], trained_with: Iterable[str], what: str) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ class HeldOutConfig:
 
     def __post_init__(self) -> None:
         refuse_password(self.data, "held_out.data")
-        check_all_features(self.features)
+        check_all_features(self.features, self.features_sha256)
 
 
 def held_out_data(config: HeldOutConfig, trained_on: str) -> str:

@@ -59,9 +59,7 @@ class EvaluationConfig:
         for name in self.metrics:
             if name not in METRICS:
                 raise UsageError(f"unknown metric {name!r}: {suggestion(name, METRICS)}there are {', '.join(METRICS)}")
-        check_all_features(self.features)
-        if self.features_sha256 and len([one for one in self.features if ":" in one or one == "inception"]) > 1:
-            raise UsageError("features_sha256 is that of one file, and several of features have one: leave it out")
+        check_all_features(self.features, self.features_sha256)
         if self.class_rate and not any(one.partition(":")[0] in PACKAGED for one in self.features):
             raise UsageError(f"class_rate needs a classifier: give features {' or '.join(PACKAGED)}")
         if self.segmenter and not self.palette:

@@ -1,7 +1,7 @@
 """Everything between the command line of the leaderboard and its page."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.cached import EvaluationCache, choosing, protocol_digest
 from cyclegan_dist.evaluation.evaluate import data_path
 from cyclegan_dist.evaluation.features import resizing
-from cyclegan_dist.leaderboard.entries import grouped, open_entries
+from cyclegan_dist.leaderboard.entries import Entry, grouped, open_entries
 from cyclegan_dist.leaderboard.measure import TEST, VALIDATION, Measured, measured
 from cyclegan_dist.leaderboard.options import Leaderboard
 from cyclegan_dist.leaderboard.page import as_results, markdown
@@ -34,9 +34,10 @@ def run(command: Leaderboard, said: str, report: Callable[[str], object]) -> dic
     """
     if not command.sources:
         raise UsageError("give the folders of runs or snapshots, or models:/NAME@ALIAS")
-    choose_by = command.choose_by or kernel_distance_of(command.what.features[0])
-    refuse_other_features(choose_by, command.what.features, "--choose-by")
+    if command.choose_by:
+        refuse_other_features(command.choose_by, command.what.features, "--choose-by")
     entries, parts = open_entries(command.sources), _parts(command, report)
+    choose_by = command.choose_by or _fair_to_all(command.what.features, entries)
     # What the page says of the images is of the domains as the data set has them.
     protocol = protocol_digest(command.what, parts)
     configs = {TEST: command.what, VALIDATION: choosing(command.what, choose_by)}
@@ -60,6 +61,13 @@ def run(command: Leaderboard, said: str, report: Callable[[str], object]) -> dic
         except OSError as error:
             raise UsageError(f"cannot write {command.out}: {error.strerror}; choose another --out") from error
     return found
+
+
+def _fair_to_all(features: Sequence[str], entries: Sequence[Entry]) -> str:
+    """The kernel distance with the first network that has trained no entry, or else with the first one."""
+    helpers = {name for entry in entries for name in entry.last.trained_with}
+    fair = (one for one in features if one.partition(":")[0] not in helpers)
+    return kernel_distance_of(next(fair, features[0]))
 
 
 def _parts(command: Leaderboard, report: Callable[[str], object]) -> dict[str, Manifest]:

@@ -23,7 +23,7 @@ class Leaderboard:
     """Its part that is measured on. Empty: the data set itself."""
     choose_by: str = ""
     """Figure without its direction whose lowest mean over directions, on the validation images, chooses a snapshot.
-    Default: the kernel distance of the first of `features`."""
+    Default: the kernel distance of the first of `features` that took no part in the training of any source."""
     out: Path = Path("leaderboard.md")
     """File for the page; the same name with .json has all figures."""
     device: Device = "auto"

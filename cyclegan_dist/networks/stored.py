@@ -104,6 +104,8 @@ class StoredGenerators:
     def _read(self, direction: str) -> "Generator":
         from safetensors import SafetensorError
 
+        if not self._sha256:  # of a config that no launcher has completed
+            raise UsageError("distillation needs a teacher: give --method.teacher, and --method.teacher_sha256")
         try:
             card: dict[str, Any] = json.loads((self._folder / CARD).read_text())
             if (found := snapshot_digest(self._folder, card["directions"])) != self._sha256:

@@ -11,7 +11,7 @@ from cyclegan_dist.config.begun import as_begun, read_begun
 from cyclegan_dist.config.changes import refuse_changes
 from cyclegan_dist.config.config import Config, dump_config, home, with_values
 from cyclegan_dist.config.features import not_trained_with, refuse_other_features
-from cyclegan_dist.config.held_out import held_out_data
+from cyclegan_dist.config.held_out import AUTO, held_out_data
 from cyclegan_dist.config.yaml_tree import read_tree
 from cyclegan_dist.data.manifest import MANIFEST, Manifest, open_manifest
 from cyclegan_dist.data.values import ValueRange, refuse_other_values
@@ -69,6 +69,8 @@ def check_run(config: Config, extend: int = 0) -> Config:
     if folder.config.exists():
         kept, segments = _kept_config(run_dir), read_segments(run_dir)
         config = as_begun(config, kept)
+        if config.held_out.data == AUTO and not kept.held_out.data:  # a run without evaluations stays one
+            config = dataclasses.replace(config, held_out=dataclasses.replace(config.held_out, data=""))
         if config.optim.precision == "auto":
             config = dataclasses.replace(
                 config, optim=dataclasses.replace(config.optim, precision=kept.optim.precision)
@@ -92,7 +94,9 @@ def check_run(config: Config, extend: int = 0) -> Config:
         _refuse_other_data(manifest, config)
         if config.method.taught_by:
             refuse_other_ranges(config, values)
-    data = "" if config.data.path == str(run_dir / "data") else held_out_data(config.held_out, config.data.path)
+    data = held_out_data(
+        config.held_out, "synthetic" if config.data.path == str(run_dir / "data") else config.data.path
+    )
     config = dataclasses.replace(config, held_out=dataclasses.replace(config.held_out, data=data))
     if config.held_out.patience and not (data and config.every.snapshot):
         raise UsageError(

@@ -22,6 +22,7 @@ from cyclegan_dist.translation.job import Job, Task
 
 MARK = ".translation.json"
 BEFORE = "before"  # in it: the targets that were there, and when they were modified
+OLDER = {"codec": "auto", "crf": 18}  # options that jobs of older versions did not have
 
 
 @contextmanager
@@ -76,6 +77,8 @@ def _read(mark: Path, facts: dict[str, Any]) -> dict[str, int]:
         before = found.pop(BEFORE)
     except (ValueError, AttributeError, KeyError):
         found = before = None
+    if found is not None:
+        found = {**OLDER, **found}
     if found != facts or not isinstance(before, dict):
         raise UsageError(
             f"{mark.parent} holds an interrupted translation of other images or with another model or options: "

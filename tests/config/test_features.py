@@ -11,6 +11,7 @@ from cyclegan_dist.config.features import (
     not_trained_with,
     refuse_other_features,
 )
+from cyclegan_dist.config.held_out import HeldOutConfig
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.networks.pretrained import refuse_missing_weights
 
@@ -93,3 +94,8 @@ def test_figures_of_any_of_several_networks_fit() -> None:
 def test_none_and_the_same_twice_are_refused(features: tuple[str, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         check_all_features(features)
+
+
+def test_one_hash_for_several_files_is_refused_before_training() -> None:
+    with pytest.raises(UsageError, match="features_sha256 is that of one file"):
+        HeldOutConfig(features=("resnet18:a.pth", "resnet50:b.pth"), features_sha256="0" * 64)

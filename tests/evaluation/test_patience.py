@@ -14,7 +14,7 @@ from cyclegan_dist.evaluation.during_training import SnapshotEvaluations
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.hooks.progress import Progress
-from cyclegan_dist.training.run_folder import open_run
+from cyclegan_dist.training.run_folder import draw_synthetic, open_run
 from tests.ranks import run_ranks
 from tests.training.trainings import ALONE, go, records
 
@@ -154,3 +154,19 @@ def test_a_run_evaluates_on_the_validation_part_by_default(tiny_run: MakeRun, da
     assert config.held_out.data == f"{tmp_path}/data/val"
     assert go(config, ALONE) == "FINISHED"
     assert any(record["kind"] == "evaluation" for record in records(config))
+
+
+def test_a_run_without_evaluations_is_resumed_without(tiny_run: MakeRun, dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path / "data")
+    config = tiny_run(data__path=str(tmp_path / "data"), stop_after=4)
+    shutil.copytree(dataset, tmp_path / "data" / "val")
+    auto = with_values(config, {"held_out.data": "auto"}, "test")
+    assert open_run(auto).held_out.data == ""
+    given = with_values(config, {"held_out.data": str(dataset)}, "test")
+    assert open_run(given).held_out.data == str(dataset)
+
+
+def test_held_out_images_count_for_drawn_data_too(tiny_run: MakeRun, tmp_path: Path) -> None:
+    draw_synthetic(tmp_path / "drawn", size=24, seed=1, count=8)
+    config = tiny_run(data__path="synthetic", held_out__data=str(tmp_path / "drawn"))
+    assert config.held_out.data == str(tmp_path / "drawn")

@@ -145,3 +145,16 @@ def test_without_a_validation_part_the_last_snapshot_is_measured(
     (entry,) = found["entries"]
     assert "chosen" not in entry and entry["seed"] is None and "Snapshot chosen" not in out.read_text()
     assert measure.WHICH == ("last", "chosen")
+
+
+def test_no_entry_is_chosen_by_a_network_that_has_trained_it(
+    one: Path, data: Path, command: Callable[..., Answer]
+) -> None:
+    for card in one.glob("snapshots/*/card.json"):
+        card.write_text(json.dumps({**json.loads(card.read_text()), "trained_with": ["efficientnet_lite0"]}))
+    features = ("--features", "efficientnet_lite0", "untrained", "--metrics", "distances", "--count", 4)
+    code, _, err = command(leaderboard.main, one, "--data", data, *features, "--device", "cpu")
+    found = json.loads(Path("leaderboard.json").read_text())
+    assert code == 0 and found["protocol"]["choice"].startswith("kd/untrained,") and "chosen" in found["entries"][0], (
+        err
+    )

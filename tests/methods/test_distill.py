@@ -11,6 +11,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.distill_config import DistillConfig
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
+from cyclegan_dist.networks.stored import StoredGenerators
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.update import Step
@@ -162,3 +163,8 @@ def test_a_teacher_that_is_missing_or_was_replaced_is_refused(tmp_path: Path) ->
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         DistillConfig(**options)
+
+
+def test_a_missing_teacher_is_said_where_no_launcher_has_completed_the_config() -> None:
+    with pytest.raises(UsageError, match="needs a teacher"):
+        StoredGenerators("", "")("AB", torch.zeros(1, 3, 8, 8))

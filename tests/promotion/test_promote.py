@@ -10,6 +10,8 @@ import torch
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
+from pipelines import promote
+from tests.conftest import Answer
 from tests.promotion.setting import Setting, promoting
 from tests.training.trainings import ALONE, differences, final_state, go
 
@@ -162,3 +164,13 @@ def test_a_gate_of_another_network_is_refused_before_anything_is_evaluated(datas
     config = EvaluationConfig(features=("efficientnet_lite0",))
     with pytest.raises(UsageError, match="gate: figure kd/untrained is not measured with features efficientnet_lite0"):
         Promotion("horses", open_manifest(str(dataset), ()), Gate(), config, ALONE)
+
+
+def test_a_missing_name_is_refused_before_anything_is_recorded(
+    tiny_run: Callable[..., Config], dataset: Path, command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_run(stop_after=4)
+    go(config)
+    monkeypatch.setattr("cyclegan_dist.promotion.promote.find_candidate", lambda run: pytest.fail("it was synced"))
+    code, _, err = command(promote.main, config.run_dir, "--data", dataset)
+    assert code == 2 and "give --name" in err

@@ -1,3 +1,4 @@
+import json
 import os
 import time
 from pathlib import Path
@@ -5,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cyclegan_dist.translation import work
+from cyclegan_dist.translation.resume import MARK
 from tests.conftest import write_images
 from tests.translation.conftest import contents, make_snapshot
 
@@ -79,3 +81,11 @@ def test_files_that_were_there_before_are_not_done_whatever_their_time(
         patch.setattr(work, "save_image", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert cli(snapshot, images, out)[0] == 130
     assert "5 images translated" in cli(snapshot, images, out)[1]
+
+
+def test_what_a_version_without_videos_began_is_resumed(cli, interrupted: Path, snapshot: Path, tmp_path: Path) -> None:
+    mark = interrupted / MARK
+    facts = json.loads(mark.read_text())
+    mark.write_text(json.dumps({key: value for key, value in facts.items() if key not in ("codec", "crf")}))
+    code, out, err = cli(snapshot, tmp_path / "in", interrupted)
+    assert code == 0 and "2 images done before" in out, err
