@@ -1,4 +1,6 @@
-"""Tables as Markdown, for documentation: for each row a line for the last checkpoint, the chosen one, and the paper."""
+"""Tables as Markdown, for documentation: for each row a line for the last checkpoint, the chosen one, and the paper, if
+it has figures of the table.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,19 +16,27 @@ def markdown(results: Mapping[str, Any], warning: str = "") -> str:
         columns = table["columns"]
         lines += [f"### {table['title']}", "", *([table["note"], ""] if table["note"] else [])]
         lines += [f"| | | {' | '.join(columns)} | |", f"|---|---|{'---:|' * len(columns)}---|"]
+        printed = (PAPER,) if _has_printed(table) else ()
         for name, row in table["rows"].items():
-            for which in (*WHICH, PAPER):
+            for which in (*WHICH, *printed):
                 texts = [_cell(row["cells"][column], which, about) for column, about in columns.items()]
                 end = row["status"] if which == PAPER else _measured(row) if which == WHICH[0] else ""
                 lines.append(f"| {name} | {which} | {' | '.join(texts)} | {end} |")
         if table["truth"]:
             cells = table["truth"]["cells"]
             real = [formats.mean(cells[column], about["decimals"]) for column, about in columns.items()]
-            paper = [formats.number(cells[column][PAPER], about["paper_decimals"]) for column, about in columns.items()]
             lines.append(f"| Ground truth | real | {' | '.join(real)} | |")
+        if table["truth"] and printed:
+            cells = table["truth"]["cells"]
+            paper = [formats.number(cells[column][PAPER], about["paper_decimals"]) for column, about in columns.items()]
             lines.append(f"| Ground truth | {PAPER} | {' | '.join(paper)} | {table['truth']['status']} |")
         lines += ["", *(f"* {_sentence(check)}" for check in table["checks"]), ""]
     return "\n".join(lines)
+
+
+def _has_printed(table: Mapping[str, Any]) -> bool:
+    rows = [*table["rows"].values(), *([table["truth"]] if table["truth"] else [])]
+    return any(cell[PAPER] is not None for row in rows for cell in row["cells"].values())
 
 
 def _cell(cells: Mapping[str, Any], which: str, about: Mapping[str, Any]) -> str:
