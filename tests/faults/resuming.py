@@ -1,5 +1,6 @@
 """Drills B3 and B7 to B12: resuming with other options, data, versions or a modified checkpoint."""
 
+import copy
 import dataclasses
 import hashlib
 import io
@@ -27,6 +28,15 @@ from tests.faults.forked_processes import in_fork
 from tests.faults.matrix import Measured, Stage, row
 from tests.faults.storage import store
 from tests.training.trainings import final_state, go, records
+
+# Options of a method without which another one cannot be changed.
+NEEDED: dict[str, dict[str, Any]] = {
+    "method.input_nc": {"lambda_identity": 0},
+    "method.output_nc": {"lambda_identity": 0},
+    "method.lambda_cycle_end": {"cycle_ramp_images": 1},
+    "method.lambda_cycle_features": {"cycle_distance": "features"},
+    "method.gradient_penalty.weight": {"gradient_penalty": {"at": "real"}},
+}
 
 
 @row("B7", "two trainings with the same name", "the second is refused; the lock of a dead process is free")
@@ -62,11 +72,7 @@ def config_changed(stage: Stage) -> Measured:
     flat, right = flatten(dataclasses.asdict(Config())), 0
     del flat["method.name"]  # another method has other keys
     for key, value in flat.items():
-        tree: dict[str, Any] = {"method": {"lambda_identity": 0}} if key.endswith("put_nc") else {}
-        if key == "method.lambda_cycle_end":
-            tree = {"method": {"cycle_ramp_images": 1}}
-        if key == "method.gradient_penalty.weight":
-            tree = {"method": {"gradient_penalty": {"at": "real"}}}
+        tree: dict[str, Any] = {"method": copy.deepcopy(NEEDED[key])} if key in NEEDED else {}
         start = check_config(tree, "start")
         *parents, leaf = key.split(".")
         node = tree
