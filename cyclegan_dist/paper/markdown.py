@@ -30,8 +30,30 @@ def markdown(results: Mapping[str, Any], warning: str = "") -> str:
             cells = table["truth"]["cells"]
             paper = [formats.number(cells[column][PAPER], about["paper_decimals"]) for column, about in columns.items()]
             lines.append(f"| Ground truth | {PAPER} | {' | '.join(paper)} | {table['truth']['status']} |")
+        lines += _differences(table)
         lines += ["", *(f"* {_sentence(check)}" for check in table["checks"]), ""]
     return "\n".join(lines)
+
+
+def _differences(table: Mapping[str, Any]) -> list[str]:
+    """A table of differences from baselines, where rows have one; bold where the interval does not contain 0."""
+    rows = {name: row for name, row in table["rows"].items() if row["differences"]}
+    if not rows:
+        return []
+    columns = table["columns"]
+    lines = ["", "Differences, seed by seed, with 95 % intervals; bold where these do not contain 0:", ""]
+    lines += [f"| | | {' | '.join(columns)} |", f"|---|---|{'---:|' * len(columns)}"]
+    for name, row in rows.items():
+        for which in WHICH:
+            cells = [_difference(row["differences"].get(column, {}).get(which), columns[column]) for column in columns]
+            lines.append(f"| {name} - {row['baseline']} | {which} | {' | '.join(cells)} |")
+    return lines
+
+
+def _difference(cell: Mapping[str, Any] | None, about: Mapping[str, Any]) -> str:
+    text = " ".join(filter(None, (formats.mean(cell, about["decimals"]), formats.margin(cell, about["decimals"]))))
+    sure = cell is not None and cell["interval"] and not cell["interval"][0] <= 0 <= cell["interval"][1]
+    return f"**{text}**" if sure else text
 
 
 def _has_printed(table: Mapping[str, Any]) -> bool:

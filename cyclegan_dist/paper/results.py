@@ -61,6 +61,8 @@ def table_results(table: Table, plan: Plan, runs: Sequence[RunResult]) -> dict[s
                 | {"paper": row.paper[i] if row.paper else None}
                 for i, column in enumerate(table.columns)
             },
+            "baseline": row.baseline,
+            "differences": _differences(table, runs, name) if row.baseline else {},
             "status": row.status,
             "reason": _reason(name, plan, runs),
         }
@@ -121,6 +123,22 @@ def _values(column: Column, runs: Sequence[RunResult], which: str, suffix: str =
     key = column.metric + suffix
     scores = [run.scores[column.direction].figures[which] for run in runs if column.direction in run.scores]
     return [found[key] for found in scores if key in found and math.isfinite(found[key])]
+
+
+def _differences(table: Table, runs: Sequence[RunResult], row: str) -> dict[str, dict[str, Any]]:
+    """By column and snapshot, the mean over seeds of a row's value less its baseline's, and its 95 % interval."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, column in table.columns.items():
+        for which in WHICH:
+            both = [
+                {run.seed: value for run in runs if run.row == one for value in _values(column, [run], which)}
+                for one in (row, table.rows[row].baseline)
+            ]
+            if seeds := sorted(both[0].keys() & both[1].keys()):
+                figure = Figure.mean([both[0][seed] - both[1][seed] for seed in seeds])
+                interval = list(figure.interval) if len(seeds) > 1 else None
+                found.setdefault(name, {})[which] = {"mean": figure.value, "interval": interval, "n": len(seeds)}
+    return found
 
 
 def _cell(table: Table, cells: Mapping[tuple[str, str], Figure], row: str, column: str) -> dict[str, Any] | None:

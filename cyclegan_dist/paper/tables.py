@@ -53,6 +53,9 @@ class Row:
     cost: Annotated[float, Gt(0)] = 1.0
     """Measured processor time of an image, as a multiple of that of a row of cost 1. The row sees so many times fewer
     images, in whole epochs, so that all rows take equal time."""
+    baseline: str = ""
+    """Name of a row whose values are subtracted, seed by seed. Runs of one seed share the order of images and the draws
+    of initial weights, so that this tells more than two intervals."""
     paper: tuple[float | None, ...] = ()
     """What the paper reports, by column."""
     status: str = ""
@@ -147,6 +150,8 @@ class Table:
         for name, row in self._with_truth():
             if row.paper and len(row.paper) != len(self.columns):
                 raise UsageError(f"row {name}: paper: give one figure for each of the {len(self.columns)} columns")
+            if row.baseline and (row.baseline not in self.rows or row.baseline == name):
+                raise UsageError(f"row {name}: no other row {row.baseline!r}: {suggestion(row.baseline, self.rows)}")
         for check in self.checks:
             for name in check.rows:
                 if name not in self.rows:

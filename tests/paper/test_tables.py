@@ -65,6 +65,7 @@ def test_domains_are_exchanged_together() -> None:
         ({"seeds": [1, 1]}, "none twice"),
         ({"images": 0}, "images"),
         ({"rows": {"one": {"cost": 0}}}, "cost"),
+        ({"rows": {"one": {}, "two": {"baseline": "on"}}}, "no other row 'on': did you mean one?"),
         ({"class_rate": ["zebra"]}, "class_rate needs a classifier"),
         ({"checks": [{"says": "s", "row": "one", "column": "people", "at_most": 1}]}, "no column 'people'"),
         ({"checks": [{"says": "s", "row": "one", "column": "accuracy", "between": ["two"]}]}, "give one of above"),
