@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cyclegan_dist.data.config import MANIFEST, MAX_PIXELS
+from cyclegan_dist.data.config import MANIFEST, MAX_PIXELS, VALIDATION
 from cyclegan_dist.errors import UsageError
 
 
@@ -163,7 +163,8 @@ class PrepareConfig:
         return [f"--{name.replace('_', '-')} {getattr(self, name)}" for name in names if getattr(self, name)]
 
     def refuse_paths(self) -> None:
-        """Check before any work is done that the folders exist and `out` can be written.
+        """Check before any work is done that the folders exist and `out` can be written, and that no part for
+        validation would stay there whose images may now be trained on.
 
         Raises:
             UsageError: naming the first path that does not fit.
@@ -172,6 +173,12 @@ class PrepareConfig:
             if not folder.is_dir():
                 raise UsageError(f"{folder} is not a folder: give a folder of images")
         refuse_target(self.out, overwrite=self.overwrite)
+        held_out = self.out / VALIDATION
+        if self.overwrite and not self.validation and (held_out / MANIFEST).exists():
+            raise UsageError(
+                f"{held_out} would stay, and its images may be among those to train on: give --validation, which "
+                f"replaces it, or remove {held_out}"
+            )
 
 
 def refuse_target(out: Path, *, overwrite: bool) -> None:

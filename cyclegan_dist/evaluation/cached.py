@@ -23,6 +23,7 @@ from cyclegan_dist.storage.layout import RunFolder
 
 LAST, CHOSEN = "last", "chosen"
 DISTANCES = ("kd", "kid", "fd", "fid", "diversity")
+CONTENT_VERSION = 2  # of the figures of the metric group: 1 had the grey values alone, not edges and structure
 Report = Callable[[str], object]
 
 
@@ -36,6 +37,8 @@ def protocol_digest(config: EvaluationConfig, parts: Mapping[str, Manifest]) -> 
     what = dataclasses.asdict(config)
     if len(config.features) == 1:
         what["features"] = config.features[0]  # as it was when there was one: what was computed then is still good
+    if "content" in config.metrics:  # an evaluation without this group has all its figures, of any version
+        what["content"] = CONTENT_VERSION
     facts = json.dumps([what, {part: manifest.digest for part, manifest in parts.items()}], sort_keys=True)
     return hashlib.sha256(facts.encode() + palette + content).hexdigest()[:12]
 

@@ -71,13 +71,23 @@ def _fair_to_all(features: Sequence[str], entries: Sequence[Entry]) -> str:
 
 
 def _parts(command: Leaderboard, report: Callable[[str], object]) -> dict[str, Manifest]:
-    """The images that are measured on, and those that are chosen by, if there are any."""
+    """The images that are measured on, and those that are chosen by, if there are any.
+
+    Raises:
+        UsageError: if there are none to measure on, or both are the same.
+    """
     columns = (*READING, "name")
     parts = {TEST: open_manifest(data_path(command.data, command.split), columns)}
     try:
         parts[VALIDATION] = open_manifest(f"{command.data.rstrip('/')}/{VALIDATION}", columns)
     except UsageError:
         report(f"{command.data} has no part {VALIDATION}, so only last snapshots are measured")
+    else:
+        if parts[TEST].digest == parts[VALIDATION].digest:
+            raise UsageError(
+                f"--split {command.split}: snapshots are chosen by these images, the part {VALIDATION}, so figures of "
+                "them would be too good: give a part with others"
+            )
     if command.what.count:
         report(f"only the first {command.what.count} images of each domain are measured")
     return parts

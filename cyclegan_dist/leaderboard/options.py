@@ -20,7 +20,7 @@ class Leaderboard:
     data: str
     """Data set with parts `test`, which is measured on, and `val`, by which one snapshot of each run is chosen."""
     split: str = "test"
-    """Its part that is measured on. Empty: the data set itself."""
+    """Its part that is measured on, not `val`. Empty: the data set itself."""
     choose_by: str = ""
     """Figure without its direction whose lowest mean over directions, on the validation images, chooses a snapshot.
     Default: the kernel distance of the first of `features` that took no part in the training of any source."""

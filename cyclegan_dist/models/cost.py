@@ -11,10 +11,8 @@ from cyclegan_dist.models.translator import Translator
 from cyclegan_dist.networks.build import build_generator
 from cyclegan_dist.networks.config import AnyGeneratorConfig, InitConfig
 
-_SIDE = 32  # pixels
+_TIMED_SIDE = 32  # pixels, of the image that is timed
 SLOW_S = 1.0  # for which an image of 32 x 32 is slow: those that networks compute at once take less on any processor
-
-
 SIDE = 256  # pixels, for which multiply-adds are compared
 
 
@@ -50,7 +48,7 @@ def slow_seconds_per_pixel(translator: Translator) -> float | None:
 
     Where other processes keep the processor busy, the time that it works is nearer to the truth.
     """
-    side = max(_SIDE, translator.multiple)
+    side = max(_TIMED_SIDE, translator.multiple)
     noise = torch.randint(0, 256, (translator.in_channels, side, side), dtype=torch.uint8)
     began, worked = time.perf_counter(), time.process_time()
     translator.translate_batch([noise])

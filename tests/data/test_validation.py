@@ -1,6 +1,7 @@
 """Images that are held out for validation when a data set is prepared."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,11 @@ def test_one_command_makes_both_parts_and_leaves_the_test_part(folders, tmp_path
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     with pytest.raises(UsageError, match="holds another data set"):
         prepare(PrepareConfig(folders[0], folders[1], out, validation=5, workers=1))
+    with pytest.raises(UsageError, match=f"{out / 'val'} would stay.*: give --validation.* or remove {out / 'val'}"):
+        prepare(PrepareConfig(folders[0], folders[1], out, overwrite=True, workers=1))
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    prepare(replace(config, validation=5, overwrite=True))
+    assert len(names(out / "val")["A"]) == 5
 
 
 def test_an_unreadable_image_is_never_held_out(tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ def test_images_that_were_trained_on_are_not_measured(
     ("arguments", "message"),
     [
         (("--split", "none"), "has no part none"),
+        (("--split", "val"), "--split val: snapshots are chosen by these images"),
         (("--choose-by", "kd/efficientnet_lite2"), "--choose-by kd/efficientnet_lite2 is not measured with"),
     ],
 )

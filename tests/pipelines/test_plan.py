@@ -116,6 +116,10 @@ def test_images_are_those_of_the_data_set(cli: Callable[..., Answer], figures: P
             ["horse2zebra", "--gpus", 2, "--card", "h100", "--method.generator.ngf", 32],
             "method.generator.ngf 64, not 32",
         ),
+        (
+            ["distill", "--method.teacher", "SNAPSHOT", "--gpus", 2, "--card", "h100"],
+            "--card h100 was measured with method cyclegan, not distill: measure anew",
+        ),
         (["demo", "--gpus", 2, "--measured", "figures.json"], "figures.json was measured with"),
         (["horse2zebra", "--gpus", 2, "--card", "h100", "--save", "a.json"], "leave out --measured and --card"),
         (["demo", "--gpus", 2, "--save", "/not/there/a.json"], "make the folder /not/there"),

@@ -93,6 +93,9 @@ def refuse_other_workload(measured: Measured, config: Config, source: str) -> No
         UsageError: naming the first difference.
     """
     wanted = workload(config)
+    method, now = measured.workload.get("method.name"), wanted["method.name"]
+    if method != now:  # first, because the other keys of a method are no options of another
+        raise UsageError(f"{source} was measured with method {method}, not {now}: measure anew")
     for key in sorted(wanted.keys() | measured.workload.keys()):
         was, now = measured.workload.get(key), wanted.get(key)
         if was != now:
