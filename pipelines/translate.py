@@ -37,7 +37,7 @@ from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.data.config import MANIFEST
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.registry.sources import open_source, refuse_missing_source
-from cyclegan_dist.translation.video_kinds import LARGEST_CRF, is_video
+from cyclegan_dist.translation.video_kinds import LARGEST_CRF, is_video, refuse_unfit
 
 if TYPE_CHECKING:
     from cyclegan_dist.models.snapshot import Snapshot
@@ -155,7 +155,10 @@ def _tasks(command: Translate, job: "Job", snapshot: "Snapshot") -> "list[Task]"
         return shard_tasks(manifest, job.domain, Path(command.output))
     values = snapshot.values(job.direction[1])
     result = Result(channels=channels, values=values, extension=job.extension, codec=job.codec)
-    return file_tasks(Path(command.input), command.output, result)
+    tasks = file_tasks(Path(command.input), command.output, result, _print)
+    if any(is_video(task.source) for task in tasks):
+        refuse_unfit(snapshot, job.direction)
+    return tasks
 
 
 class _Speed(ProgressColumn):

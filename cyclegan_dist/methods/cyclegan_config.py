@@ -154,6 +154,11 @@ class CycleGANConfig(MethodDefaults):
                 f"{self.trained_with[0]} takes pictures of 1 or 3 channels, not input_nc {self.input_nc} and output_nc "
                 f"{self.output_nc}: give method.cycle_distance l1 and method.projected.weight 0"
             )
+        if self.projected.weight and not (self.lambda_GAN_AB or self.lambda_GAN_BA):
+            raise UsageError(
+                f"method.projected.weight {self.projected.weight:g} has no effect: it is relative to lambda_GAN_AB and "
+                "lambda_GAN_BA, which are 0"
+            )
         if self.projected.weight and self.gan_mode == "wgangp":
             raise UsageError("projected discriminators have no gradient penalty: give method.gan_mode lsgan or vanilla")
         if self.lambda_NCE and self.generator.arch != "resnet":

@@ -143,7 +143,7 @@ class Promotion:
     def _decide(self, snapshot: Snapshot, evaluation: Evaluation, before: Evaluation | None) -> Verdict:
         """As `decide`; a student must also be nearly as good as its teacher, on the same images."""
         verdict = decide(self.gate, evaluation, before)
-        teacher = teacher_of(snapshot) if verdict.passed else None
+        teacher = teacher_of(snapshot, self.config.size) if verdict.passed else None
         if teacher is None:
             return verdict
         near = compare_with_teacher(self.gate, snapshot, evaluation, self._evaluated(teacher, None))

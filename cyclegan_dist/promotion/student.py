@@ -3,6 +3,7 @@
 import math
 
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.evaluation.images import describe_size, whole_images
 from cyclegan_dist.evaluation.measure import Evaluation
 from cyclegan_dist.models.cost import SIDE, multiply_adds
 from cyclegan_dist.models.snapshot import Snapshot
@@ -10,11 +11,15 @@ from cyclegan_dist.promotion.gate import Gate, Verdict
 from cyclegan_dist.registry.sources import open_source
 
 
-def teacher_of(student: Snapshot) -> Snapshot | None:
+def teacher_of(student: Snapshot, size: int) -> Snapshot | None:
     """The snapshot that a card names as teacher; None for what was not distilled.
 
+    Args:
+        student: snapshot of the small generators.
+        size: pixels of a side that both are evaluated at; 0: what each was trained on.
+
     Raises:
-        UsageError: if it is gone, or another one.
+        UsageError: if it is gone, another one, or evaluated at another size, where distances cannot be compared.
     """
     taught = student.card.get("teacher")
     if not taught:
@@ -27,6 +32,12 @@ def teacher_of(student: Snapshot) -> Snapshot | None:
         raise UsageError(
             f"the teacher of {student.folder}, {taught['source']}, was replaced: its digest is {digest[:16]}, not "
             f"{taught['sha256'][:16]}"
+        )
+    own, other = (describe_size(whole_images(one.preprocess, size)) for one in (student, teacher))
+    if own != other:
+        raise UsageError(
+            f"{student.folder} is evaluated on images {own}, and its teacher on images {other}, so that their "
+            "distances cannot be compared: give --size, in pixels"
         )
     return teacher
 

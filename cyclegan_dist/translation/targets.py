@@ -1,5 +1,6 @@
 """Tasks of a job: the file or shard that each input is written to."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.data.verify import samples_by_shard
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.translation.job import Codec, Task
-from cyclegan_dist.translation.video_kinds import CONTAINERS, codec_of, is_video, refuse_missing_av
+from cyclegan_dist.translation.video_kinds import CONTAINERS, codec_of, has_av, is_video, refuse_missing_av
 
 FORMATS = ("png", "jpg", "webp", "bmp", "gif", "tif", "npy")  # that can be asked for
 KEPT = ("png", "bmp", "ppm", "pgm", "pnm", "tif", "tiff", "npy")  # lossless; other kinds of files become PNG
@@ -44,7 +45,9 @@ class Result:
         return f"the translation has {bits} and {self.channels} channels"
 
 
-def file_tasks(source: Path, output: str, result: Result) -> list[Task]:
+def file_tasks(
+    source: Path, output: str, result: Result, report: Callable[[str], object] = lambda line: None
+) -> list[Task]:
     """A task for each image and video of the folder `source`, below `output`; or for the one file `source`.
 
     Args:
@@ -52,16 +55,25 @@ def file_tasks(source: Path, output: str, result: Result) -> list[Task]:
         output: a folder for a folder; for a file a file with a suffix, or a folder: one that exists, or a name that has
             no suffix or ends with a slash.
         result: what is written.
+        report: called with a line if videos among images are left out because PyAV is missing.
 
     Raises:
         UsageError: if there are no images or videos; if the file type cannot hold the translations; or if one would
-            overwrite an input or another, or lie outside `output`; or if there are videos and PyAV is missing.
+            overwrite an input or another, or lie outside `output`; or if there are only videos and PyAV is missing.
     """
     if result.extension and not result.can_be(result.extension):
         raise UsageError(f"--format {result.extension}: {result.what}: {_HELD}")
     folder = Path(output)
     if source.is_dir():
-        names = sorted([*list_images(source), *(path.as_posix() for path in list_files(source) if is_video(path))])
+        images = list_images(source)
+        videos = [path.as_posix() for path in list_files(source) if is_video(path)]
+        if images and videos and not has_av():
+            report(
+                f"left out {len(videos)} video{'s' * (len(videos) != 1)} of {printable(source)}: video files need the "
+                "package av: pip install 'cyclegan_dist[video]'"
+            )
+            videos = []
+        names = sorted([*images, *videos])
         if not names:
             raise UsageError(f"{source} holds no images and no videos")
         targets = {source / name: folder / _written_name(name, result) for name in names}
@@ -80,10 +92,10 @@ def file_tasks(source: Path, output: str, result: Result) -> list[Task]:
             _refuse_suffix(folder, result)
         targets = {source: folder}
     _refuse_collisions(targets)
-    videos = [target for path, target in targets.items() if is_video(path)]
-    if videos:
+    written = [target for path, target in targets.items() if is_video(path)]
+    if written:
         refuse_missing_av()
-    for target in videos:
+    for target in written:
         codec_of(target, result.codec)
     return [Task(source=str(path), target=str(target)) for path, target in targets.items()]
 

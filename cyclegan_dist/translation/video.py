@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclegan_dist.data.files import printable
-from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.translator import Translator
 from cyclegan_dist.storage.files import atomic
 from cyclegan_dist.translation.flicker import Flicker, FlickerMeter
@@ -59,10 +58,8 @@ def translate_video(
 
     Raises:
         UnreadableImageError: if the source is no video or damaged; `target` is then left as it was.
-        UsageError: if the translations are no colour or grey images of 8 bits, or `target` cannot be written or cannot
-            hold the sound.
+        UsageError: if `target` cannot be written or cannot hold the sound.
     """
-    refuse_unfit(translator)
     codec = codec_of(target, job.codec)
     with open_video(source, job.max_pixels) as video, writing_errors(printable(target)):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -93,13 +90,6 @@ def translate_video(
             finally:
                 if writer is not None:
                     writer.close()
-
-
-def refuse_unfit(translator: Translator) -> None:
-    """Raise a UsageError if the translations, or what they are made from, are not what videos hold."""
-    channels = {translator.in_channels, translator.out_channels}
-    if not channels <= {1, 3} or translator.values_out is not None or translator.bands is not None:
-        raise UsageError("videos hold colour or grey of 8 bits, which this model does not: give image files")
 
 
 def _batches(video: VideoSource, count: int) -> "Iterator[list[Frame | Packet]]":

@@ -2,9 +2,13 @@
 
 import importlib.util
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.translation.job import Codec
+
+if TYPE_CHECKING:
+    from cyclegan_dist.models.snapshot import Snapshot
 
 _SUFFIXES = {
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
@@ -39,7 +43,20 @@ def codec_of(path: Path, codec: Codec) -> Codec:
     return codec
 
 
+def has_av() -> bool:
+    """Whether PyAV is installed."""
+    return importlib.util.find_spec("av") is not None
+
+
 def refuse_missing_av() -> None:
     """Raise a UsageError if PyAV is not installed."""
-    if importlib.util.find_spec("av") is None:
+    if not has_av():
         raise UsageError("video files need the package av: pip install 'cyclegan_dist[video]'")
+
+
+def refuse_unfit(snapshot: "Snapshot", direction: str) -> None:
+    """Raise a UsageError if the translations, or what they are made from, are not what videos hold."""
+    taken, made = direction
+    eight_bits = snapshot.values(made) is None
+    if not (eight_bits and {*snapshot.channels(direction)} <= {1, 3} and snapshot.bands(taken) is None):
+        raise UsageError("videos hold colour or grey of 8 bits, which this model does not: give image files")

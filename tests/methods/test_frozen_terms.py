@@ -144,6 +144,8 @@ def test_the_configuration_names_the_network_and_refuses_what_cannot_be(monkeypa
         CycleGANConfig(input_nc=4, output_nc=4, cycle_distance="both")
     with pytest.raises(UsageError, match="have no gradient penalty"):
         CycleGANConfig(gan_mode="wgangp", projected=ProjectedConfig(weight=1.0))
+    with pytest.raises(UsageError, match=r"projected\.weight 0\.5 has no effect: it is relative to lambda_GAN_AB and"):
+        CycleGANConfig(projected=ProjectedConfig(weight=0.5), lambda_GAN_AB=0.0, lambda_GAN_BA=0.0)
     with pytest.raises(UsageError, match="features of a ResNet"):
         CycleGANConfig(generator=GeneratorConfig(arch="unet"), lambda_NCE=1.0)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

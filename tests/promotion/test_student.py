@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,8 +25,9 @@ def teacher(tmp_path: Path) -> Snapshot:
     return write_teacher(tmp_path / "teacher")
 
 
-def student(teacher: Snapshot, folder: Path, source: str = "") -> Snapshot:
-    return write_teacher(folder, teacher={"source": source or str(teacher.folder), "sha256": teacher.digest()})
+def student(teacher: Snapshot, folder: Path, source: str = "", **facts: Any) -> Snapshot:
+    taught = {"source": source or str(teacher.folder), "sha256": teacher.digest()}
+    return write_teacher(folder, teacher=taught, **facts)
 
 
 @pytest.mark.parametrize(
@@ -56,14 +58,24 @@ def test_large_students_are_refused_and_the_limits_can_be_changed(teacher: Snaps
 
 
 def test_a_card_names_its_teacher_which_must_be_the_same(teacher: Snapshot, tmp_path: Path) -> None:
-    assert teacher_of(teacher) is None and name_of(teacher) == ""
+    assert teacher_of(teacher, 0) is None and name_of(teacher) == ""
     small = student(teacher, tmp_path / "small")
-    found = teacher_of(small)
+    found = teacher_of(small, 0)
     assert found is not None and found.folder == teacher.folder and name_of(small) == ""
     assert name_of(student(teacher, tmp_path / "registered", "models:/horse2zebra/3")) == "horse2zebra-small"
     card = teacher.folder / "card.json"
     card.write_text(json.dumps({**json.loads(card.read_text()), "nimg": 2}))
     with pytest.raises(UsageError, match="was replaced"):
-        teacher_of(small)
+        teacher_of(small, 0)
     with pytest.raises(UsageError, match="is needed for comparison"):
-        teacher_of(student(teacher, tmp_path / "gone", str(tmp_path / "nowhere")))
+        teacher_of(student(teacher, tmp_path / "gone", str(tmp_path / "nowhere")), 0)
+
+
+def test_a_student_of_another_size_is_compared_at_one_that_is_given(tmp_path: Path) -> None:
+    teacher = write_teacher(tmp_path / "teacher", preprocess={"load_size": 286, "crop_size": 256})
+    alike = student(teacher, tmp_path / "alike", preprocess={"load_size": 256, "crop_size": 256})
+    assert teacher_of(alike, 0) is not None
+    smaller = student(teacher, tmp_path / "smaller", preprocess={"load_size": 143, "crop_size": 128})
+    with pytest.raises(UsageError, match=r"resized to 128 x 128 pixels.* to 256 x 256 pixels.*give --size"):
+        teacher_of(smaller, 0)
+    assert teacher_of(smaller, 128) is not None

@@ -189,6 +189,20 @@ def test_a_missing_package_is_one_line(cli, identity: Path, tmp_path: Path, monk
     assert code == 2 and err == "error: video files need the package av: pip install 'cyclegan_dist[video]'\n"
 
 
+def test_without_the_package_the_images_beside_videos_are_translated(
+    cli, identity: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = write_images(tmp_path / "in", 1)
+    (images / "ride.mp4").write_bytes(b"")
+    monkeypatch.setattr(video_kinds.importlib.util, "find_spec", lambda name: None)
+    code, _, err = cli(identity, images, tmp_path / "out")
+    assert code == 0 and re.search(r"left out 1 video of .*in: video files need the package av: pip install", err)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["0000.png"]
+    (images / "0000.png").unlink()
+    code, _, err = cli(identity, images, tmp_path / "none")
+    assert code == 2 and err.startswith("error: video files need the package av")
+
+
 def test_memory_does_not_grow_with_the_length(cli, identity: Path, tmp_path: Path) -> None:
     """What Python and numpy hold at most; what FFmpeg holds is bounded by its own buffers."""
     peaks = []
@@ -274,6 +288,10 @@ def test_a_model_of_other_images_is_refused(cli, tmp_path: Path) -> None:
     code, _, err = cli(tmp_path / "model", video, tmp_path / "x.mp4")
     assert code == 2 and "videos hold colour or grey of 8 bits, which this model does not" in err
     assert not (tmp_path / "x.mp4").exists()
+    video.rename(write_images(tmp_path / "in", 1) / "in.mp4")
+    code, _, err = cli(tmp_path / "model", tmp_path / "in", tmp_path / "out")
+    assert code == 2 and "videos hold colour or grey of 8 bits, which this model does not" in err
+    assert not (tmp_path / "out").exists()  # refused before any image was translated
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
