@@ -48,6 +48,15 @@ def kernel_distance(real: Tensor, fake: Tensor, subsets: int, seed: int = 0) -> 
     return Figure.mean(estimates, n)
 
 
+def nearly_equal(ours: Figure, theirs: Figure, ratio: float) -> bool:
+    """Whether a kernel distance is at most `ratio` times another. One of 0 or less, of images that cannot be told from
+    real ones, is equalled by a distance that is not above 0 beyond its interval.
+    """
+    if theirs.value > 0:
+        return ours.value <= ratio * theirs.value
+    return ours.value <= 0 or (not math.isnan(ours.margin) and ours.value - ours.margin <= 0)
+
+
 def _squared_mmd(x: Tensor, y: Tensor) -> float:
     """The unbiased estimate from n x D features of each: means over all pairs of two different images."""
     n = len(x)

@@ -15,7 +15,7 @@ from torch import Tensor
 from cyclegan_dist.data.images import to_bytes, to_unit_range, visible, windowed
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.evaluation.distances import kernel_distance
+from cyclegan_dist.evaluation.distances import kernel_distance, nearly_equal
 from cyclegan_dist.evaluation.features import FeatureNetwork, feature_network
 from cyclegan_dist.evaluation.images import DomainImages, whole_images
 from cyclegan_dist.models.export import EXPORTS, INPUT, OUTPUT
@@ -32,8 +32,9 @@ Run = Callable[[np.ndarray], np.ndarray]
 
 def export_int8(snapshot: Snapshot, out: Path, manifest: Manifest, features: str = "untrained") -> list[dict[str, Any]]:
     """For each direction write `G_AB.int8.onnx` beside `G_AB.onnx` in `out`, compare both, and keep it if translations
-    stay as good: a kernel distance to real images of at most `LARGEST_RATIO` times that of 32 bits, and a mean change
-    of at most `LARGEST_CHANGE` grey levels. If they do not, the same with the last convolution in 32 bits.
+    stay as good: a kernel distance to real images of at most `LARGEST_RATIO` times that of 32 bits, as `nearly_equal`
+    says, and a mean change of at most `LARGEST_CHANGE` grey levels. If they do not, the same with the last convolution
+    in 32 bits.
 
     Args:
         snapshot: that was exported to `out` as ONNX.
@@ -75,7 +76,7 @@ class _Comparison:
         self.real = self._features([targets[i][None] for i in range(min(len(targets), COMPARED))])
         self.run = _session(self.original)
         self.made = self._translated(self.run)
-        self.distance = kernel_distance(self.real, self._features(self.made), SUBSETS).value
+        self.distance = kernel_distance(self.real, self._features(self.made), SUBSETS)
 
     def attempt(self, *, all_but_last: bool) -> dict[str, Any]:
         """Write the file, compare it, and delete it if it is worse. Returns its entry in exports.json."""
@@ -84,11 +85,11 @@ class _Comparison:
         quantise(self.original, draft, calibration, all_but_last=all_but_last)
         run = _session(draft)
         made = self._translated(run)
-        distance = kernel_distance(self.real, self._features(made), SUBSETS).value
+        distance = kernel_distance(self.real, self._features(made), SUBSETS)
         changes = [(x.int() - y.int()).abs() for x, y in zip(made, self.made, strict=True)]
         mean = float(torch.stack([change.float().mean() for change in changes]).mean())
         example = self._image(0).numpy()
-        kept = distance <= max(LARGEST_RATIO * self.distance, self.distance) and mean <= LARGEST_CHANGE
+        kept = nearly_equal(distance, self.distance, LARGEST_RATIO) and mean <= LARGEST_CHANGE
         entry = {
             "file": path.name,
             "direction": self.direction,
@@ -98,7 +99,7 @@ class _Comparison:
             "bytes": draft.stat().st_size,
             "images": len(self.compared),
             "grey_levels": {"mean": round(mean, 3), "max": int(max(change.max() for change in changes))},
-            self.network.kernel: {"fp32": self.distance, "int8": distance},
+            self.network.kernel: {"fp32": self.distance.value, "int8": distance.value},
             "ms_per_image": {"fp32": _milliseconds(self.run, example), "int8": _milliseconds(run, example)},
         }
         if kept:

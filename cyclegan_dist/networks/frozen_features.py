@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -9,7 +10,8 @@ from cyclegan_dist.networks.feature_layers import FeatureLayers
 
 
 class FrozenFeatures:
-    """`FeatureLayers` that are read at the first call, to the device and type of its images.
+    """`FeatureLayers` that are read at the first call, to the device of its images. The network has float64 if these
+    have, else float32: under autocast the first images may be bfloat16, to which its weights must not be rounded.
 
     It is no module, so that a module that uses it neither trains nor saves it.
 
@@ -29,11 +31,12 @@ class FrozenFeatures:
         Raises:
             UsageError: at the first call, if the weights cannot be read, or if the images are too small.
         """
+        dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
         if self._network is None:
             from torch._subclasses.fake_tensor import unset_fake_temporarily  # takes a second to load
 
             with unset_fake_temporarily():  # where memory is estimated, weights would be read as tensors without data
-                self._network = FeatureLayers(self._features, self._layers, images.device, dtype=images.dtype)
+                self._network = FeatureLayers(self._features, self._layers, images.device, dtype=dtype)
         if self._size:
             images = F.interpolate(images, (self._size, self._size), mode="bilinear", align_corners=False)
-        return list(self._network(images).values())
+        return list(self._network(images.to(dtype)).values())

@@ -1,8 +1,7 @@
 """The gate of small generators: what a student must be, compared with the teacher that its card names."""
 
-import math
-
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.evaluation.distances import nearly_equal
 from cyclegan_dist.evaluation.images import describe_size, whole_images
 from cyclegan_dist.evaluation.measure import Evaluation
 from cyclegan_dist.models.cost import SIDE, multiply_adds
@@ -51,8 +50,7 @@ def name_of(student: Snapshot) -> str:
 
 def compare_with_teacher(gate: Gate, student: Snapshot, figures: Evaluation, teachers: Evaluation) -> Verdict:
     """Whether a student is small, and its kernel distances, of every evaluator and direction, are at most
-    `gate.teacher_ratio` times the teacher's. A teacher that cannot be told from real images, with a distance of 0 or
-    less, is equalled by a student whose distance is not above 0 beyond its interval.
+    `gate.teacher_ratio` times the teacher's, as `nearly_equal` says.
 
     Args:
         gate: with the limits.
@@ -73,11 +71,8 @@ def compare_with_teacher(gate: Gate, student: Snapshot, figures: Evaluation, tea
         raise UsageError("gate: a student is compared with its teacher by kernel distances: measure distances")
     found, passed = list[str](), True
     for key, ours in compared.items():
-        theirs = teachers.figures[key].value
-        near = ours.value <= gate.teacher_ratio * theirs
-        if theirs <= 0:
-            near = ours.value <= 0 or (not math.isnan(ours.margin) and ours.value - ours.margin <= 0)
-        passed = passed and near
+        near = nearly_equal(ours, teachers.figures[key], gate.teacher_ratio)
+        passed, theirs = passed and near, teachers.figures[key].value
         ratio = f"{ours.value / theirs:.3g} times" if theirs > 0 else f"{ours.value:.3g} against"
         found.append(f"{key} {ratio} the teacher's {theirs:.3g}{'' if near else ', too much'}")
     return Verdict(passed, f"{size:.3g} G multiply-adds; {'; '.join(found)}; allowed: {gate.teacher_ratio:g} times")

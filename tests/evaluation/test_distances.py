@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.evaluation.distances import frechet_distance, kernel_distance
+from cyclegan_dist.evaluation.distances import frechet_distance, kernel_distance, nearly_equal
+from cyclegan_dist.evaluation.figures import Figure
 
 
 def features(n: int, d: int, seed: int) -> torch.Tensor:
@@ -82,3 +83,18 @@ def test_too_few_images_are_refused() -> None:
         kernel_distance(features(3, 2, 0), features(9, 2, 1), 10)
     with pytest.raises(UsageError, match="2 images"):
         frechet_distance(features(1, 2, 0), features(9, 2, 1))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "passed"),
+    [
+        (Figure(1.1), Figure(1.0), True),
+        (Figure(1.2), Figure(1.0), False),
+        (Figure.mean([-0.01, 0.03]), Figure(-0.01), True),  # above it, and not above 0 beyond its interval
+        (Figure.mean([0.02, 0.02001]), Figure(-0.01), False),
+        (Figure(0.01), Figure(-0.01), False),  # no interval
+        (Figure(-0.001), Figure(-0.01), True),
+    ],
+)
+def test_a_distance_of_0_or_less_is_equalled_within_the_interval(ours: Figure, theirs: Figure, passed: bool) -> None:
+    assert nearly_equal(ours, theirs, 1.1) == passed

@@ -8,6 +8,7 @@ import pytest
 from cyclegan_dist.data.manifest import READING, open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation import int8
+from cyclegan_dist.evaluation.figures import Figure
 from cyclegan_dist.evaluation.int8 import export_int8
 from cyclegan_dist.models.export import export_generators
 from cyclegan_dist.models.snapshot import Snapshot
@@ -49,6 +50,16 @@ def test_files_are_kept_where_translations_stay_as_good(
     (entry,) = export_int8(exported, out, manifest)
     assert not entry["kept"] and entry["last_convolution"] == "fp32"
     assert sorted(path.name for path in out.iterdir()) == ["G_BA.onnx", "exports.json"]
+
+
+def test_noise_around_0_keeps_no_file_out(exported: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 bits cannot be told from real images, nor can 8, though their distance is larger."""
+    found = iter([Figure.mean([-0.5, 0.0]), Figure.mean([-0.25, 0.75])])
+    monkeypatch.setattr(int8, "kernel_distance", lambda *_: next(found))
+    monkeypatch.setattr(int8, "LARGEST_CHANGE", 255.0)
+    manifest = open_manifest(str(make_dataset(tmp_path)), (*READING, "name"))
+    (entry,) = export_int8(exported, exported.folder.parent / "out", manifest)
+    assert entry["kept"] and entry["kd/untrained"] == {"fp32": -0.25, "int8": 0.25}
 
 
 def test_too_few_images_are_refused(exported: Snapshot, dataset: Path) -> None:

@@ -86,6 +86,19 @@ def test_features_of_real_images_are_computed_once_and_without_gradients(monkeyp
     assert "features" not in " ".join(method.networks.state_dict())
 
 
+def test_images_in_bf16_do_not_round_the_frozen_weights() -> None:
+    images = torch.rand(1, 3, 32, 32) * 2 - 1
+    layers = COMPARED_LAYERS["efficientnet_lite0"]
+    features = frozen_features.FrozenFeatures("efficientnet_lite0", layers)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        first = features(images.bfloat16())
+    assert all(x.isfinite().all() for x in first)
+    for found, expected in zip(features(images), LITE0(images).values(), strict=True):
+        assert torch.equal(found, expected)
+    whole = frozen_features.FrozenFeatures("efficientnet_lite0", layers)(images.double())
+    assert {x.dtype for x in whole} == {torch.float64}
+
+
 def test_projected_discriminators_judge_beside_the_others() -> None:
     method, images = made(projected=ProjectedConfig(weight=0.25, size=32), lambda_GAN_AB=2.0, lambda_identity=0.0)
     generators, discriminators = method.players
