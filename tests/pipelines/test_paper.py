@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cyclegan_dist.paper import scores
+from cyclegan_dist.evaluation import cached
 from cyclegan_dist.paper.data import TEST, VALIDATION, open_parts
 from cyclegan_dist.paper.runs import budget_of
 from cyclegan_dist.sweep.state import Sweep
@@ -31,7 +31,7 @@ TABLE: dict[str, Any] = {
     },
     "rows": {
         "CycleGAN": {"values": {"method.lambda_identity": 0}, "paper": [0.58, 0.52, 26.8], "status": "transcribed"},
-        "one direction": {"preset": "pix2pix_resnet"},
+        "one direction": {"preset": "pix2pix_resnet", "baseline": "CycleGAN"},
         "gone": {"preset": "nosuchmethod"},
     },
     "truth": {"paper": [None, 0.8, None]},
@@ -90,6 +90,7 @@ def test_a_table_is_trained_measured_and_shown(
     assert 0 < results["tables"]["mine"]["truth"]["cells"]["FCN score"]["mean"] <= 1
     assert results["tables"]["mine"]["checks"][0]["last"]["outcome"] in ("held", "did not hold", "undecided")
     assert {run["status"] for run in results["runs"]} == {"finished"}
+    assert results["tables"]["mine"]["rows"]["one direction"]["differences"]["accuracy"]["last"]["n"] == 2
     assert results["protocol"]["images_that_a_run_sees"] == 48  # two epochs of 24
 
     page = (folder / "page" / "index.html").read_text()
@@ -104,7 +105,7 @@ def test_a_table_is_trained_measured_and_shown(
     def refuse(*_: Any) -> None:
         raise AssertionError("evaluated again")
 
-    monkeypatch.setattr(scores, "evaluate", refuse)
+    monkeypatch.setattr(cached, "evaluate", refuse)
     trained.clear()
     code, _, err = command(*arguments)
     assert (code, trained) == (0, []), err
