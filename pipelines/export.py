@@ -11,7 +11,7 @@ file beside each, if translations of images of DATA stay as good; ends with 1 if
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -20,6 +20,9 @@ from rich.table import Table
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.registry.sources import open_source, refuse_missing_source
+
+if TYPE_CHECKING:
+    from cyclegan_dist.data.manifest import Manifest
 
 CONSOLE = Console(width=120)
 
@@ -51,12 +54,10 @@ def _table(exports: dict[str, Any]) -> Table:
     return table
 
 
-def _int8(command: Export) -> bool:
+def _int8(command: Export, manifest: "Manifest") -> bool:
     """Write the 8-bit files. Returns whether all were kept."""
-    from cyclegan_dist.data.manifest import READING, open_manifest
     from cyclegan_dist.evaluation.int8 import export_int8
 
-    manifest = open_manifest(command.calibration, (*READING, "name"))
     found = export_int8(open_source(command.source), command.out, manifest)
     for entry in found:
         grey, ms = entry["grey_levels"], entry["ms_per_image"]
@@ -76,6 +77,9 @@ def main() -> int:
     refuse_missing_source(command.source)
     if command.int8 and not (command.calibration and "onnx" in command.formats):
         raise UsageError("--int8 needs --calibration DATA, images to measure ranges with, and --formats with onnx")
+    from cyclegan_dist.data.manifest import READING, open_manifest
+
+    manifest = open_manifest(command.calibration, (*READING, "name")) if command.int8 else None
     from cyclegan_dist.models.export import EXPORTS, TOLERANCE, disagreeing, export_generators  # loads torch
 
     exports = export_generators(open_source(command.source), command.out, command.formats)
@@ -84,7 +88,7 @@ def main() -> int:
     wrong = disagreeing(exports)
     if wrong:
         print(f"not as the original, by more than {TOLERANCE:g}: {', '.join(wrong)}")
-    return int(bool(wrong) or (command.int8 and not _int8(command)))
+    return int(bool(wrong) or (manifest is not None and not _int8(command, manifest)))
 
 
 if __name__ == "__main__":

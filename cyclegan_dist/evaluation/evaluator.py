@@ -75,7 +75,7 @@ class Evaluator:
         self.config, self.world = config, world
         wanted = set(config.metrics)
         self.networks: tuple[FeatureNetwork, ...] = ()
-        self._structure: Structure | None = None
+        self._structures: tuple[Structure, ...] = ()
         self.left_out: tuple[str, ...] = ()
         if "distances" in wanted or config.class_rate:
             kept = not_trained_with(config.features, snapshot.trained_with, f"snapshot {snapshot.folder}")
@@ -83,8 +83,8 @@ class Evaluator:
             self.left_out = tuple(one for one in config.features if one not in kept)
         if "content" in wanted:
             others = not_trained_with((*config.features, "untrained"), snapshot.trained_with, "")
-            packaged = next((one for one in others if one.partition(":")[0] in PACKAGED), "")
-            self._structure = Structure(packaged, world.device) if packaged else None
+            packaged = [one for one in others if one.partition(":")[0] in PACKAGED]
+            self._structures = tuple(Structure(one, world.device) for one in packaged)
         for name in config.class_rate:
             class_index(name)  # an unknown one is refused before images are translated
         if config.class_rate and self.classifier is None:
@@ -202,9 +202,9 @@ class Evaluator:
         if "content" in wanted:
             found[f"eval/content_ssim_{name}"] = ssim(grey(real), grey(fake))
             found[f"eval/content_edges_{name}"] = edge_correlation(real, fake)
-            if self._structure is not None:
-                change = self._structure.change(*(windowed(visible(images)) for images in (real, fake)))
-                found[f"structure/{self._structure.name}_{name}"] = change
+            for structure in self._structures:
+                change = structure.change(*(windowed(visible(images)) for images in (real, fake)))
+                found[f"structure/{structure.name}_{name}"] = change
         if "truth" in pictures and "paired" in wanted:
             found |= {f"paired/{key}_{name}": values for key, values in paired(fake, pictures["truth"]).items()}
         return found

@@ -46,7 +46,9 @@ class Flicker:
 
     @property
     def ratio(self) -> float:
-        """How many times as much the translation changes. 1 for a generator that copies."""
+        """How many times as much the translation changes, with half a grey level, for rounding, added to both. 1 for a
+        generator that copies.
+        """
         return (self.translation_change + _HALF_LEVEL) / (self.input_change + _HALF_LEVEL)
 
     @property
@@ -59,7 +61,7 @@ class Flicker:
         figure = (
             f"{name}: in what successive frames both show ({self.unchanged:.0%}), the input changes by "
             f"{self.input_change:.2f} grey levels and the translation by {self.translation_change:.2f} "
-            f"({self.ratio:.1f} times)"
+            f"(ratio {self.ratio:.1f})"
         )
         warning = f"{name} flickers: the translation changes by {self.excess:.1f} grey levels more than the input"
         return [figure, warning] if self.flickers else [figure]

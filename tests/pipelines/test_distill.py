@@ -50,6 +50,8 @@ def test_errors_are_one_line(command: Command, teacher: Snapshot, own_home: Path
         assert code == 2 and message in err and err.count("\n") == 1
     code, _, err = command(export.main, teacher.folder, own_home / "out", "--int8")
     assert code == 2 and "--int8 needs --calibration DATA" in err and not (own_home / "out").exists()
+    code, _, err = command(export.main, teacher.folder, own_home / "out", "--int8", "--calibration", own_home / "x")
+    assert code == 2 and "no data set at" in err and not (own_home / "out").exists()
 
 
 def test_a_large_student_is_said_to_be_one(teacher: Snapshot) -> None:

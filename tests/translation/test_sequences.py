@@ -72,7 +72,7 @@ def test_a_folder_of_frames_has_a_figure(cli, identity: Path, tmp_path: Path) ->
     assert code == 0 and err.count("\n") == 1
     assert (
         f"{folder / 'frame_0.png'} to frame_11.png: in what successive frames both show (9" in err
-        and "(1.0 times)" in err
+        and "(ratio 1.0)" in err
     )
     assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in folder.iterdir()}
 
@@ -98,4 +98,4 @@ def test_frames_that_are_missing_or_of_another_size_do_not_stop_it(cli, identity
     Image.new("RGB", (20, 20)).save(folder / "frame_8.png")
     code, out, err = cli(identity, folder, tmp_path / "out")
     assert code == 1 and "11 images translated" in out and "left out" in err
-    assert "frame_11.png: in what successive frames both show (100%)" in err and "(1.0 times)" in err
+    assert "frame_11.png: in what successive frames both show (100%)" in err and "(ratio 1.0)" in err
