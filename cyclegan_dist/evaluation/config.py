@@ -20,8 +20,8 @@ class EvaluationConfig:
     of the way to these that translations get, where at least 20 images of each domain can be told apart. cycle: L1 and
     SSIM of reconstructions. identity: L1 of what a generator makes of images that are of its domain already. Both need
     a model of both directions. content: what translations keep of their inputs: SSIM of the grey values, correlation
-    of the edges and, by efficientnet_lite0 and efficientnet_lite2 where `features` have them, the change of structure, 0
-    for none: of how similar the features of any two places of an image are. paired: L1, PSNR, SSIM,
+    of the edges and, by efficientnet_lite0 and efficientnet_lite2 where `features` have them, the change of structure,
+    0 for none: of how similar the features of any two places of an image are. paired: L1, PSNR, SSIM,
     pixel accuracy, where the data set has pairs. segmentation: pixel accuracy, class accuracy, class IoU, where a
     palette is given, at the size of the stored label maps; with a segmenter also of the real photos (`_real_A`,
     `_real_B`)."""
