@@ -4,6 +4,7 @@ import base64
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
 import tarfile
 import urllib.request
@@ -15,7 +16,6 @@ from cyclegan_dist.storage.files import atomic
 
 VERSION = "1.30.0"
 SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="  # in base64, as npm
-REGISTRY = "https://registry.npmjs.org"
 ARCHIVE = f"onnxruntime-web-{VERSION}.tgz"
 WASM, WEBGPU = "ort-wasm-simd-threaded", "ort-wasm-simd-threaded.asyncify"
 FILES = ("ort.wasm.min.js", f"{WASM}.mjs", f"{WASM}.wasm", "ort.webgpu.min.js", f"{WEBGPU}.mjs", f"{WEBGPU}.wasm")
@@ -27,8 +27,8 @@ def runtime_files(archive: Path | None = None) -> dict[str, bytes]:
 
     Args:
         archive: the package, as `npm pack onnxruntime-web@VERSION` writes it; None: the one in the cache
-            (`XDG_CACHE_HOME`, by default ~/.cache), downloaded if it is not there. The registry is that of
-            NPM_CONFIG_REGISTRY, by default the public one.
+            (`XDG_CACHE_HOME`, by default ~/.cache), downloaded if it is not there from the registry of
+            NPM_CONFIG_REGISTRY, or else that of an installed npm.
 
     Raises:
         UsageError: if it cannot be downloaded or read, or is not the package of this version.
@@ -51,13 +51,24 @@ def _refuse_other(path: Path | str, digest: bytes) -> None:
         )
 
 
+def _registry() -> str:
+    found = os.environ.get("NPM_CONFIG_REGISTRY", "")
+    if not found and (npm := shutil.which("npm")):
+        found = subprocess.run([npm, "config", "get", "registry"], capture_output=True, text=True).stdout.strip()
+    if not found:
+        raise UsageError(
+            "onnxruntime-web is not there, and neither is npm, which knows where to get it: set NPM_CONFIG_REGISTRY to "
+            f"an npm registry, or run npm pack onnxruntime-web@{VERSION} elsewhere and give --runtime {ARCHIVE}"
+        )
+    return found.rstrip("/")
+
+
 def _downloaded() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cyclegan_dist"
     path = cache / ARCHIVE
     if path.is_file():
         return path
-    registry = (os.environ.get("NPM_CONFIG_REGISTRY") or REGISTRY).rstrip("/")
-    url = f"{registry}/onnxruntime-web/-/{ARCHIVE}"
+    url = f"{_registry()}/onnxruntime-web/-/{ARCHIVE}"
     print(f"downloading onnxruntime-web {VERSION} (33 MB) to {path}", file=sys.stderr)
     try:
         cache.mkdir(parents=True, exist_ok=True)

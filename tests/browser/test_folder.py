@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import tarfile
 import urllib.error
 import urllib.request
@@ -146,6 +147,7 @@ def test_it_is_downloaded_once_and_checked(
     ("case", "says"),
     [
         ("no network", "cannot be downloaded to"),
+        ("no registry", "set NPM_CONFIG_REGISTRY to an npm registry, or run npm pack"),
         ("no package", "--runtime nowhere.tgz does not exist"),
         ("no models", "holds no G_AB.onnx: export the generators with --formats onnx"),
         ("no place", "cannot write to /proc/out"),
@@ -159,11 +161,15 @@ def test_bad_input_is_one_line(
         raise urllib.error.URLError("no route")
 
     monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "" if case == "no registry" else "http://127.0.0.1:9/")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     model = make(tmp_path / "model", output_nc=4 if case == "channels" else 3)
     if case == "no models":
         (models / "G_AB.onnx").unlink()
-    runtime_option = {"no network": [], "no package": ["--runtime", "nowhere.tgz"]}.get(case, ["--runtime", package])
+    runtime_option = {"no network": [], "no registry": [], "no package": ["--runtime", "nowhere.tgz"]}.get(
+        case, ["--runtime", package]
+    )
     place = "/proc/out" if case == "no place" else tmp_path / "out"
     code, _, err = cli(model, place, "--models", models, *runtime_option)
     lines = [line for line in err.splitlines() if not line.startswith("downloading")]
