@@ -16,13 +16,23 @@ T = TypeVar("T")
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values only. No aliases: half a kilobyte of them can stand for gigabytes."""
+    """Plain values only, of which true and false are booleans, as in YAML 1.2: on and off are values of options. No
+    aliases: half a kilobyte of them can stand for gigabytes.
+    """
+
+    yaml_implicit_resolvers = {
+        first: [(tag, form) for tag, form in forms if tag != "tag:yaml.org,2002:bool"]
+        for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.get_event().start_mark
             raise yaml.MarkedYAMLError(None, None, "aliases are not supported: repeat the value", mark)
         return super().compose_node(parent, index)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def read_yaml(text: str | bytes, source: str) -> Any:

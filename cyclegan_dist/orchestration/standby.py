@@ -51,6 +51,8 @@ def rank_environment(config: WorldConfig) -> dict[str, Any]:
 
 def preload() -> None:
     """Load what a rank needs. Does not raise: a rank reports what it cannot load."""
+    # Ray sets it when it gives a worker to a rank, but torch reads it when it is loaded.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     with contextlib.suppress(Exception):
         for name in MODULES:
             importlib.import_module(name)

@@ -24,6 +24,13 @@ def test_yaml_that_is_not_a_plain_mapping_is_refused_in_one_line(text: str, sent
 
 def test_plain_values_are_read() -> None:
     assert read_yaml("[1, two, 3.5, null, true, {a: &x b}]", "file") == [1, "two", 3.5, None, True, {"a": "b"}]
+    assert read_yaml("{fast: on, other: OFF, name: no, last: False, trueish: Yes}", "file") == {
+        "fast": "on",  # the value of an option
+        "other": "OFF",
+        "name": "no",
+        "last": False,
+        "trueish": "Yes",
+    }
     assert read_tree("", "file") == {}
 
 

@@ -10,6 +10,7 @@ from cyclegan_dist.data.images import decode
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.models.snapshot import Snapshot, save_snapshot
+from cyclegan_dist.models.tile_store import ImageInMemory
 from cyclegan_dist.models.tiled import tiled_outputs
 from cyclegan_dist.models.translator import Translator
 from cyclegan_dist.networks.config import InitConfig
@@ -47,7 +48,7 @@ def test_images_are_translated_as_on_a_cpu(gpu: torch.device, snapshot: Snapshot
 def test_tiles_give_what_the_whole_image_gives(gpu: torch.device) -> None:
     generator, x = network().double().to(gpu), image(64, 96)
     whole = generator(x.to(gpu).double()[None] / 127.5 - 1)[0]
-    for window, values in tiled_outputs(generator, x, 32):
+    for window, values in tiled_outputs(generator, ImageInMemory(x), 32):
         there = whole[:, window.top : window.bottom, window.left : window.right].cpu()
         assert (values.cpu() - there).abs().max() < 1e-10
 

@@ -2,7 +2,8 @@
 
 Tolerances: losses and stored images relative to their size, weights relative to the way that they have come in twelve
 updates. Measured on a CPU between `optim.fast` on and off: 1e-7, 1e-6 and 3e-3 in fp32; 1e-8, 3e-8 and 5e-8 in fp64,
-where the learning rate is a tensor of fp32.
+where the learning rate is a tensor of fp32. On an H200, losses in fp32 differ by up to 1.6e-4 from those of a CPU, and so
+do those of `on` and `off`; at the paper's widths, with eight updates, by 1.6e-3.
 """
 
 from dataclasses import replace
@@ -31,7 +32,7 @@ from tests.gpu.steps import (
     weights,
 )
 
-TOLERANCE = {"fp32": (1e-4, 1e-3, 0.03), "fp64": (1e-6, 1e-6, 1e-5)}
+TOLERANCE = {"fp32": (5e-4, 1e-3, 0.03), "fp64": (1e-6, 1e-6, 1e-5)}
 METHODS = ["cyclegan", "pix2pix"]  # players together and in turn; with a history, and with dropout
 DROPOUT = {"generator": replace(GENERATOR, dropout=True)}
 
@@ -180,7 +181,7 @@ def test_the_papers_layers_train_fast(gpu: torch.device, precision: str) -> None
             made.append(step([{"real_A": a, "real_B": b}], LR)["G"])
         step.check()
         losses.append([float(value) for value in made])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3 if precision == "fp32" else 0.03)
+    assert losses[0] == pytest.approx(losses[1], rel=5e-3 if precision == "fp32" else 0.03)
 
 
 @pytest.mark.gpu

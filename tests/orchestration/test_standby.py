@@ -1,6 +1,8 @@
 """Which standby processes are started for the ranks, and with what environment."""
 
+import os
 import pickle
+import subprocess
 import sys
 import threading
 from collections import Counter
@@ -123,3 +125,13 @@ def test_what_cannot_be_loaded_is_left_to_the_ranks(monkeypatch: pytest.MonkeyPa
     monkeypatch.delitem(sys.modules, "email.mime.nonmultipart", raising=False)
     preload()
     assert "email.mime.nonmultipart" in sys.modules
+
+
+def test_a_standby_process_has_the_threads_of_a_rank() -> None:
+    """torch chooses their number when it is loaded, which is before Ray says how many cores the rank has."""
+    code = (
+        f"from {standby.__name__} import preload\npreload()\nimport sys\nprint(sys.modules['torch'].get_num_threads())"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
