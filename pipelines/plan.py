@@ -1,6 +1,6 @@
 """Plan a training on a cluster: GPUs that it can use, hours, memory, cost, checkpoint interval and goodput.
 
-    python -m pipelines.plan PRESET_or_YAML --gpus 64 [--price 2.5] [--dotted.key value ...]
+    python -m pipelines.plan PRESET_or_YAML --gpus 64 [--world.price 2.5] [--dotted.key value ...]
     python -m pipelines.plan PRESET_or_YAML --gpus 1 --measure --save FILE      # on a GPU machine; or under torchrun
     python -m pipelines.plan PRESET_or_YAML --gpus 64 --measured FILE           # anywhere
 

@@ -2,8 +2,9 @@
 
 from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.evaluation.evaluator import Evaluator
-from cyclegan_dist.models.cost import duration, slow_seconds_per_pixel
+from cyclegan_dist.models.cost import slow_seconds_per_pixel
 from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.tracking.quantities import duration
 
 
 def cost_of_slow(evaluator: Evaluator, snapshot: Snapshot, limit_s: float = 0) -> str:

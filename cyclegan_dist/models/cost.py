@@ -1,4 +1,4 @@
-"""The cost of a translation: multiply-adds of the network; and its duration, where it is so long that more than one
+"""The cost of a translation: multiply-adds of the network; and its time, where it is so long that more than one
 measurement would keep users waiting.
 """
 
@@ -56,11 +56,3 @@ def slow_seconds_per_pixel(translator: Translator) -> float | None:
     if translator.device.type == "cpu":
         elapsed = min(elapsed, time.process_time() - worked)
     return elapsed / side**2 if elapsed > SLOW_S else None
-
-
-def duration(seconds: float) -> str:
-    """As text for people, with two digits: 40 s, 12 min, 1.5 h."""
-    for unit, length in (("h", 3600.0), ("min", 60.0)):
-        if seconds >= 1.5 * length:
-            return f"{seconds / length:.{int(seconds < 10 * length)}f} {unit}"
-    return f"{seconds:.{int(seconds < 10)}f} s"

@@ -75,10 +75,10 @@ def serve_snapshot(
         use_gpu = _room(options.replicas)
         from ray import serve
 
-        from cyclegan_dist.models.cost import duration
         from cyclegan_dist.orchestration.replicas import answerer_of, deploy
         from cyclegan_dist.service.app import make_app
         from cyclegan_dist.service.messages import Limits
+        from cyclegan_dist.tracking.quantities import duration
 
         try:
             handle, max_pixels = deploy(name, snapshot, options, use_gpu)

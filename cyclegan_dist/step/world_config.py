@@ -31,6 +31,8 @@ class WorldConfig:
     save_timeout_s: Annotated[float, Gt(0)] = 600.0
     """Timeout in seconds of writing files: of a checkpoint without progress, of a snapshot, of sample images, and of
     what a run writes before it trains. The process ends then."""
+    price: Annotated[float, Ge(0)] = 0.0
+    """Price of an hour of one rank and its GPU, in any currency, for the estimate of cost. 0: unknown."""
     max_failures: Annotated[int, Ge(0)] = 3
     """Times that Ray Train restarts the ranks from the last checkpoint after a crash, without a new checkpoint in
     between."""

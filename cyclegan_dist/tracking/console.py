@@ -11,7 +11,9 @@ from rich.table import Column
 
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import follow
+from cyclegan_dist.tracking.quantities import duration, size
 
+LONG_S = 30.0  # between two lines: said beforehand
 AGAIN_S = 2.0  # between two tries to read a journal that cannot be read
 
 
@@ -31,6 +33,9 @@ def watch(run_dir: Path, offset: int, done: threading.Event, console: Console) -
                 bar.update(task, description=line, completed=record["nimg"])
                 if not console.is_terminal:
                     console.print(line, soft_wrap=True, markup=False, highlight=False)
+            elif record["kind"] == "estimate":
+                bar.update(task, completed=record["nimg"])
+                console.print(estimate_line(record, total), soft_wrap=True, markup=False, highlight=False)
             elif record["kind"] in ("message", "failure"):
                 console.print(record["text"], soft_wrap=True, markup=False, highlight=False)
     if console.is_terminal and line:  # the bar is cleared; print the last line again
@@ -66,6 +71,21 @@ def progress_line(record: dict[str, Any], total: int) -> str:
         f"{values['perf/images_per_s']:.1f} img/s eta {_clock(values['perf/eta_s'])} "
         f"wait {100 * values['perf/data_wait_frac']:.1f}% | {losses}"
     )
+
+
+def estimate_line(record: dict[str, Any], total: int) -> str:
+    """One line for an `estimate` record."""
+    values, left = record["values"], total - record["nimg"]
+    parts = [f"{values['images_per_s']:.3g} images/s, {duration(values['seconds'])} for the {left:,} images left"]
+    if values["log_s"] >= LONG_S:
+        parts.append(f"losses every {duration(values['log_s'])}")
+    if memory := values.get("memory_bytes"):
+        card = f" of {size(values['card_bytes'])} on the GPU" if "card_bytes" in values else ""
+        parts.append(f"memory {size(memory)}{card}")
+    parts.append(f"a checkpoint {size(values['checkpoint_bytes'])}, all that is kept {size(values['kept_bytes'])}")
+    if "cost" in values:
+        parts.append(f"cost {values['cost']:,.2f}")
+    return f"estimate: {'; '.join(parts)}"
 
 
 def _clock(seconds: float) -> str:

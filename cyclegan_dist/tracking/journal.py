@@ -11,6 +11,8 @@ or stop a run, and both can catch up later. Records have a `kind`:
 | | device (name of rank 0's card or processor), |
 | | identity (the run's) |
 | metrics | step, nimg, values (by name) |
+| estimate | step, nimg, values: images_per_s, seconds (to the end), log_s (between two records of metrics), cost, |
+| | memory_bytes (of rank 0 so far), card_bytes (of its GPU), checkpoint_bytes, kept_bytes (at the end) |
 | evaluation | step, nimg, values (by name) of the snapshot of that step |
 | image | step, key, path (PNG, relative to the run's folder) |
 | snapshot | step, path (folder, relative), final (whether it is the run's last) |
@@ -47,6 +49,7 @@ _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "run": {"config": dict, "data": list, "nimg": int, "total": int},
     "metrics": {"step": int, "values": dict},
     "evaluation": {"step": int, "nimg": int, "values": dict},
+    "estimate": {"step": int, "nimg": int, "values": dict},
     "image": {"step": int, "key": str, "path": str},
     "snapshot": {"step": int, "path": str, "final": bool},
     "message": {"text": str},

@@ -31,6 +31,7 @@ from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import Journal, recorded_identity, source_commit
 from cyclegan_dist.training.auto_options import resolved
 from cyclegan_dist.training.data_checks import refuse_unequal_data
+from cyclegan_dist.training.hooks.estimate import Estimate
 from cyclegan_dist.training.hooks.log import Log, LogWindow
 from cyclegan_dist.training.hooks.progress import Hooks, Progress
 from cyclegan_dist.training.hooks.quarantine import Quarantine
@@ -163,7 +164,9 @@ class Parts:
             snapshot = SaveSnapshot(every.snapshot, run_dir, self.step, config, facts, self.journal)
             grid = SampleGrid(every.samples, run_dir, self.step, images, self.journal)
             hooks.saving.append(snapshot)
-            hooks.reporting.append(grid)
+            hooks.reporting[:] = [Estimate(config, self.step, self.journal), log, grid]
+            if every.samples:  # shows at once whether the data are read correctly
+                hooks.beginning.append(grid)
             hooks.recorded.extend((snapshot, grid))
         return hooks
 

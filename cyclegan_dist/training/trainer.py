@@ -90,10 +90,9 @@ def loop(parts: Parts, stop: StopRequest, plugins: Sequence[Plugin] = ()) -> Sta
     timeout_s = WRITE_TIMEOUT_S
     try:
         with watchdog:
-            if at.step:
-                with watchdog.saving():
-                    for hook in hooks.recorded:
-                        hook(at)
+            with watchdog.saving():
+                for hook in hooks.recorded if at.step else hooks.beginning:
+                    hook(at)
             with contextlib.closing(source):
                 # All ranks stop after the same step, or before the first if they were restarted after the request.
                 while not (stop.agreed(at.step, parts.fence) or at.finished):

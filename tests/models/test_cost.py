@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cyclegan_dist.models import cost
-from cyclegan_dist.models.cost import duration, multiply_adds, slow_seconds_per_pixel
+from cyclegan_dist.models.cost import multiply_adds, slow_seconds_per_pixel
 from cyclegan_dist.networks.config import GeneratorConfig
 
 
@@ -35,11 +35,6 @@ def test_a_slow_translation_is_timed_once(
     per_pixel = slow_seconds_per_pixel(translator(seconds, worked, clock, device))
     assert (clock["wall"], clock["pixels"]) == (seconds, 32 * 32)
     assert per_pixel == (None if found is None else pytest.approx(found / 32**2))
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(3.14, "3.1 s"), (80, "80 s"), (150, "2.5 min"), (9e4, "25 h")])
-def test_durations_have_a_fitting_unit(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_multiply_adds_are_those_of_the_literature() -> None:

@@ -44,7 +44,7 @@ def lines(out: str) -> dict[str, str]:
 
 def test_a_plan_equals_a_count_by_hand(cli: Callable[..., Answer], figures: Path) -> None:
     code, out, err = cli(
-        *("horse2zebra", "--gpus", 9, "--measured", figures, "--images", 18, "--noise-scale", 9, "--price", 2),
+        *("horse2zebra", "--gpus", 9, "--measured", figures, "--images", 18, "--noise-scale", 9, "--world.price", 2),
         *("--efficiency", 0.45, "--gbit-s", 1e6, "--failure-hours", 100, "--restart-s", 36),
     )
     assert (code, err) == (0, "")
@@ -125,7 +125,7 @@ def test_images_are_those_of_the_data_set(cli: Callable[..., Answer], figures: P
         (["demo", "--gpus", 2, "--save", "/not/there/a.json"], "make the folder /not/there"),
         (["demo", "--gpus", 2, "--sizes", 0], "--sizes 0"),
         (["demo", "--gpus", 2, "--efficiency", 2], "--efficiency 2"),
-        (["demo", "--gpus", 2, "--price", -1], "--price -1"),
+        (["demo", "--gpus", 2, "--price", 1], "did you mean --world.price"),
         (["demo", "--gpus", 2, "--latency-ms", 1], "--latency-ms needs --gbit-s"),
         (["demo", "--gpus", 2, "--measured", "missing.json"], "missing.json has no figures"),
         (["horse2zebra", "--gpus", 2, "--measured", "figures.json", "--failure-hours", 1e-6], "no checkpoint"),

@@ -33,7 +33,7 @@ def memory_warning(config: Config, ranks: int, limits: Limits | None = None, *, 
     from cyclegan_dist.operations.doctor.footprint import footprint  # these load torch, and it takes seconds
     from cyclegan_dist.operations.doctor.nodes import LocalFleet
     from cyclegan_dist.operations.doctor.ranks import memory_advice
-    from cyclegan_dist.operations.doctor.space import size
+    from cyclegan_dist.tracking.quantities import size
 
     need = footprint(config, ranks, {}, on_gpu=False, standby=standby)
     total, fits = need.on_node(ranks) + SERVICES, need.ranks_in(limits.memory - SERVICES)

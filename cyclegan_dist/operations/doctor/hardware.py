@@ -12,7 +12,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.operations.doctor.footprint import Values, loader_bytes
 from cyclegan_dist.operations.doctor.nodes import Node, listed, max_ranks
 from cyclegan_dist.operations.doctor.report import Report
-from cyclegan_dist.operations.doctor.space import size
+from cyclegan_dist.tracking.quantities import size
 
 QUERY = ("name", "driver_version", "memory.total", "memory.used")
 BUSY_MIB = 1024  # more than the driver itself takes on an idle GPU

@@ -9,8 +9,8 @@ from cyclegan_dist.operations.doctor.hardware import Gpu
 from cyclegan_dist.operations.doctor.limits import SERVICES, Limits
 from cyclegan_dist.operations.doctor.nodes import Node, max_ranks, places, ranks_of, uses_gpus
 from cyclegan_dist.operations.doctor.report import Report
-from cyclegan_dist.operations.doctor.space import size
 from cyclegan_dist.step.world_config import STANDBY
+from cyclegan_dist.tracking.quantities import size
 
 MIB = 2**20
 

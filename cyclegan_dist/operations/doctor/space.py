@@ -9,6 +9,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.operations.doctor.footprint import method_sizes
 from cyclegan_dist.operations.doctor.nodes import Node, max_ranks
 from cyclegan_dist.operations.doctor.report import Level, Report
+from cyclegan_dist.tracking.quantities import size
 
 STOP_WAIT, STOP_WAIT_DEFAULT_S = "RAY_JOB_STOP_WAIT_TIME_S", 3.0
 STEP_S, BYTES_PER_S = 15.0, 100e6  # to end the step and gather the ranks; throughput of a modest network file system
@@ -58,12 +59,3 @@ def check_job_stop(report: Report, nodes: list[Node], waits_s: Mapping[str, floa
         advice = f"Start the head with {STOP_WAIT}={max(60, round(2 * need_s))}, or a stop may lose the latest steps."
         report.add("yellow", found, advice, {"wait_s": wait_s, "need_s": need_s})
     report.ok(found, {"wait_s": wait_s, "need_s": need_s})
-
-
-def size(count: float) -> str:
-    """Bytes with a unit."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} TB" if count < 1000 else f"{count:,.0f} TB"

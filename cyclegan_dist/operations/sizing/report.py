@@ -36,8 +36,6 @@ class Options:
     """Bandwidth between GPUs in each direction in Gbit/s, which pipelines.doctor measures between nodes."""
     latency_ms: float = 0.0
     """Latency of a message between GPUs in milliseconds, with --gbit-s."""
-    price: float = 0.0
-    """Price of a GPU hour, in any currency."""
     stall_s: float = 0.0
     """Seconds that a checkpoint holds training up."""
     restart_s: float = 0.0
@@ -50,7 +48,7 @@ class Options:
     def __post_init__(self) -> None:
         for name in ("gpus", "failure_hours", "efficiency"):
             self.refuse(name, getattr(self, name) > 0)
-        for name in ("images", "noise_scale", "gbit_s", "latency_ms", "price", "stall_s", "restart_s"):
+        for name in ("images", "noise_scale", "gbit_s", "latency_ms", "stall_s", "restart_s"):
             self.refuse(name, getattr(self, name) >= 0)
         self.refuse("efficiency", self.efficiency <= 1)
         if self.latency_ms and not self.gbit_s:
@@ -215,8 +213,8 @@ def _running(chosen: Layout, config: Config, measured: Measured, options: Option
         yield Line(f"goodput, --every.checkpoint {config.every.checkpoint}", f"{100 * own:.2f} %", origin)
     if not share:
         raise UsageError("no checkpoint would ever be reached: --failure-hours is too short for these GPUs")
-    if options.price:
-        cost = options.price * chosen.gpus * chosen.quality_hours / share
+    if config.world.price:
+        cost = config.world.price * chosen.gpus * chosen.quality_hours / share
         trials = options.gpus // chosen.gpus
         value = f"{cost:,.2f} a training, {trials * cost:,.2f} for {trials} at once"
         yield Line("cost", value, "computed: price given, same quality, with failures")

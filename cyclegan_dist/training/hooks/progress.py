@@ -82,6 +82,7 @@ class Hooks:
         waiting: evaluations, whose end may take as long as it needs.
         recorded: those of them that skip what is recorded. After a resume they are called for the checkpoint's step,
             whose records an attempt that was killed may not have made.
+        beginning: those that are called before the first step of a run.
     """
 
     consistency: list[Hook]
@@ -89,6 +90,7 @@ class Hooks:
     reporting: list[Hook]
     waiting: list[Hook] = field(default_factory=list["Hook"])
     recorded: list[Hook] = field(default_factory=list["Hook"])
+    beginning: list[Hook] = field(default_factory=list["Hook"])
 
     def __iter__(self) -> Iterator[Hook]:
         return iter((*self.consistency, *self.saving, *self.reporting, *self.waiting))

@@ -16,8 +16,8 @@ from cyclegan_dist.training.hooks.progress import Progress
 
 
 class SampleGrid:
-    """Every `every` images, a PNG with a column for each fixed image. For each direction the rows are input,
-    translation and, where the method translates back, reconstruction; else the other domain's image: with pairs, what
+    """Before the first step and every `every` images, a PNG with a column for each fixed image. For each direction the
+    rows are input, translation and, where the method translates back, reconstruction; else the other domain's image: with pairs, what
     the translation should be. A method that translates by optimisation shows pairs that it makes of fixed latents: a
     search for each image takes minutes, in which other ranks wait.
 
@@ -39,7 +39,7 @@ class SampleGrid:
     def _write(self, at: Progress) -> None:
         if self.journal.has("image", step=at.step):
             return
-        from torchvision.utils import save_image  # takes a second to load: not before the first step
+        from torchvision.utils import save_image  # takes a second to load, which runs without samples do not need
 
         path = self._path(at)
         try:
@@ -50,6 +50,8 @@ class SampleGrid:
             self.journal.message(f"sample grid {path.name} was not written: {error}")
             return
         self.journal.write("image", step=at.step, key="samples", path=str(path.relative_to(self.run_dir)))
+        if not at.step:
+            self.journal.message(f"see whether the images are read as they should be: {path}")
 
     def _path(self, at: Progress) -> Path:
         return self.run_dir / "samples" / f"nimg-{at.nimg:09d}.png"

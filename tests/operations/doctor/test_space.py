@@ -8,7 +8,7 @@ import pytest
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.operations.doctor.nodes import Node
-from cyclegan_dist.operations.doctor.space import check_job_stop, check_space, checkpoint_bytes, size, stop_wait_here
+from cyclegan_dist.operations.doctor.space import check_job_stop, check_space, checkpoint_bytes, stop_wait_here
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.world_config import WorldConfig
 from tests.operations.doctor.fleets import findings
@@ -79,10 +79,3 @@ def test_a_stopped_job_has_time_for_a_checkpoint(wait_s: float, level: str) -> N
 def test_the_wait_is_that_of_the_environment(value: str, wait_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_JOB_STOP_WAIT_TIME_S", value)
     assert stop_wait_here() == wait_s
-
-
-@pytest.mark.parametrize(
-    ("count", "words"), [(0, "0 B"), (12_500_000, "12.5 MB"), (1.67e9, "1.67 GB"), (2e15, "2,000 TB")]
-)
-def test_sizes(count: float, words: str) -> None:
-    assert size(count) == words
