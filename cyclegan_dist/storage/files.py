@@ -6,12 +6,14 @@ import fcntl
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from cyclegan_dist.errors import UsageError
 
 LONGEST_NAME = 255  # bytes, on all common file systems
+PROBE_S = 0.05  # after which a lock that `is_locked` held is free again
 _locks: set[int] = set()  # descriptors of the locks that this process holds or waits for
 UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # from file systems that lack an operation
 
@@ -107,11 +109,12 @@ def lock(path: Path, *, held: str = "", wait: bool = False) -> Iterator[None]:
     _locks.add(descriptor)
     try:
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if not wait:
-                    raise UsageError(held or f"{path} is locked by another process: try again later") from None
+            free = _flock(descriptor, fcntl.LOCK_EX)
+            if not free and not wait:
+                time.sleep(PROBE_S)
+                if not _flock(descriptor, fcntl.LOCK_EX):
+                    raise UsageError(held or f"{path} is locked by another process: try again later")
+            elif not free:
                 if held:
                     print(held, file=sys.stderr)
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -127,6 +130,31 @@ def lock(path: Path, *, held: str = "", wait: bool = False) -> Iterator[None]:
         if descriptor in _locks:  # not in a forked process
             _locks.remove(descriptor)
             os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock `path`. Takes it for a moment to find out, which `lock` allows for.
+
+    Raises:
+        OSError: if `path` cannot be opened, or the file system does not support locks.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _flock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def _flock(descriptor: int, kind: int) -> bool:
+    """Take a lock that is free. Returns whether it was."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _drop_locks() -> None:

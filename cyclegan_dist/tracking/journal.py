@@ -57,6 +57,7 @@ _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "early_end": {"nimg": int, "patience": int},
     "end": {"status": str},
 }
+_METRICS = b'{"kind": "metrics"'  # begins such lines, as `_record` orders the fields
 
 
 class Journal:
@@ -187,6 +188,24 @@ def read_records(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]
     for line, end in whole_lines(path, offset):
         if (record := _parse(line)) is not None:
             yield record, end
+
+
+def sparse_records(path: Path) -> Iterator[dict[str, Any]]:
+    """The records in order, but of metrics that follow each other only the last: they are most lines of a journal, and
+    the others need not be parsed.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    held = b""
+    for line, _ in whole_lines(path):
+        if not line.startswith(_METRICS):
+            yield from filter(None, map(_parse, (held, line) if held else (line,)))
+            held = b""
+        else:
+            held = line
+    if held and (record := _parse(held)) is not None:
+        yield record
 
 
 def recorded_identity(run_dir: Path) -> str | None:

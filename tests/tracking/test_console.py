@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cyclegan_dist.tracking.console import watch
+from cyclegan_dist.tracking.console import estimate_line, watch
 from cyclegan_dist.tracking.journal import Journal
 
 VALUES = {
@@ -44,3 +44,15 @@ def test_on_a_terminal_a_live_line_is_printed(tmp_path: Path) -> None:
     assert "step 7 epoch 1.50" in text
     assert "\x1b[" in text
     assert "resumed at step [5]" in text
+
+
+def test_an_estimate_is_one_line() -> None:
+    values = {"images_per_s": 0.41, "seconds": 6e8, "log_s": 244.0, "checkpoint_bytes": 3.4e8, "kept_bytes": 2.2e9}
+    record = {"step": 2, "nimg": 2, "values": values}
+    assert estimate_line(record, 246_202) == (
+        "estimate: 0.41 images/s, 19 years for the 246,200 images left; losses every 4.1 min; "
+        "a checkpoint 340 MB, all that is kept 2.2 GB"
+    )
+    values |= {"log_s": 2.0, "memory_bytes": 6e9, "card_bytes": 8e10, "cost": 1234.5}
+    assert "left; memory 6 GB of 80 GB on the GPU; a" in estimate_line(record, 9)
+    assert estimate_line(record, 9).endswith("; cost 1,234.50")

@@ -17,9 +17,9 @@ from cyclegan_dist.training.hooks.progress import Progress
 
 class SampleGrid:
     """Before the first step and every `every` images, a PNG with a column for each fixed image. For each direction the
-    rows are input, translation and, where the method translates back, reconstruction; else the other domain's image: with pairs, what
-    the translation should be. A method that translates by optimisation shows pairs that it makes of fixed latents: a
-    search for each image takes minutes, in which other ranks wait.
+    rows are input, translation and, where the method translates back, reconstruction; else the other domain's image:
+    with pairs, what the translation should be. A method that translates by optimisation shows pairs that it makes of
+    fixed latents: a search for each image takes minutes, in which other ranks wait.
 
     A step whose image is in the journal is left out. On rank 0 only; `images` are `real_A` and `real_B`, n x C x H x W
     in [-1, 1], on the device.
