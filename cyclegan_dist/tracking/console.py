@@ -63,12 +63,13 @@ def _records(path: Path, offset: int, done: threading.Event, console: Console) -
 def progress_line(record: dict[str, Any], total: int) -> str:
     """One line for a `metrics` record."""
     values = record["values"]
+    rate = values["perf/images_per_s"]
     losses = " ".join(
         f"{name.removeprefix('loss/')} {value:.3f}" for name, value in values.items() if name.startswith("loss/")
     )
     return (
         f"step {record['step']} epoch {values['progress/epoch']:.2f} images {record['nimg']}/{total} "
-        f"{values['perf/images_per_s']:.1f} img/s eta {_clock(values['perf/eta_s'])} "
+        f"{rate:.{1 if rate >= 1 else 3}f} img/s eta {_clock(values['perf/eta_s'])} "
         f"wait {100 * values['perf/data_wait_frac']:.1f}% | {losses}"
     )
 
