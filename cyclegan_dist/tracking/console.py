@@ -82,7 +82,7 @@ def estimate_line(record: dict[str, Any], total: int) -> str:
         parts.append(f"losses every {duration(values['log_s'])}")
     if memory := values.get("memory_bytes"):
         card = f" of {size(values['card_bytes'])} on the GPU" if "card_bytes" in values else ""
-        parts.append(f"memory {size(memory)}{card}")
+        parts.append(f"memory {size(memory)}{card or ' a rank'}")
     parts.append(f"a checkpoint {size(values['checkpoint_bytes'])}, all that is kept {size(values['kept_bytes'])}")
     if "cost" in values:
         parts.append(f"cost {values['cost']:,.2f}")

@@ -21,6 +21,7 @@ REFUSED = {
     "convert": ["nowhere", "out"],
     "gallery": ["nowhere", "a", "b", "out"],
     "sync": ["nowhere"],
+    "runs": ["nowhere"],
     "verify": ["nowhere"],
     "drill": ["demo"],
 }
