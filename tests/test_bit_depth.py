@@ -110,4 +110,4 @@ def test_a_run_on_12_bits_and_on_five_bands_of_floats(tiny_run: Callable[..., Co
         "A": {"dtype": "uint16", "black": 0.0, "white": 4095.0},
         "B": {"dtype": "float32", "black": -1.0, "white": 3.0},
     }
-    assert len(list((config.run_dir / "samples").iterdir())) == 2
+    assert len(list((config.run_dir / "samples").iterdir())) == 3

@@ -57,7 +57,7 @@ def test_four_channels_and_one(tiny_run: Callable[..., Config], four_and_one: Pa
     )
     finish(config)
     grids = list((config.run_dir / "samples").iterdir())
-    assert len(grids) == 2 and all(size_of(path) == (4 * 18 + 2, 6 * 18 + 4) for path in grids)
+    assert len(grids) == 3 and all(size_of(path) == (4 * 18 + 2, 6 * 18 + 4) for path in grids)
 
     assert translate(Translate(str(config.run_dir), str(tmp_path / "A"), str(tmp_path / "AB"))) == 0
     assert translate(Translate(str(config.run_dir), str(tmp_path / "B"), str(tmp_path / "BA"), direction="BA")) == 0

@@ -135,7 +135,7 @@ def test_its_run_has_findings_and_a_gallery_of_its_own_losses(
     content = [loss for loss in run.method.losses if loss not in ("G_AB", "D_B", "D", "G")]
     assert drawn == ["G_AB", "D_B", *content, "D", "G"] and content
     assert (tmp_path / "page" / "index.html").read_text().count("<figure>") == 7  # of domain A alone
-    assert len(list((run.run_dir / "samples").iterdir())) == 1
+    assert len(list((run.run_dir / "samples").iterdir())) == 2
 
 
 def test_it_is_exported(snapshot: Path, tmp_path: Path, command: Command) -> None:

@@ -38,7 +38,7 @@ def run(request: pytest.FixtureRequest, dataset: Path, own_home: Path) -> Config
 def test_a_run_is_used_in_every_way(run: Config, dataset: Path, tmp_path: Path, command: Command) -> None:
     snapshot, coupled = Snapshot.open(run.run_dir), run.method.name == "cogan"
     assert (snapshot.method, snapshot.directions) == (run.method.name, ("AB", "BA"))
-    assert len(list((run.run_dir / "samples").iterdir())) == 1
+    assert len(list((run.run_dir / "samples").iterdir())) == 2
 
     options = ("--data", dataset, "--device", "cpu", "--no-mlflow", "--metrics", "content")
     code, _, err = command(evaluate.main, run.run_dir, *options)

@@ -176,7 +176,7 @@ def test_missing_files_are_skipped(
         path.write_bytes(path.read_bytes()[:100])
     shutil.rmtree(config.run_dir / "snapshots")
     sync(config.run_dir, SET)
-    assert capsys.readouterr().err.count("is not sent to MLflow") == 3
+    assert capsys.readouterr().err.count("is not sent to MLflow") == 4
     run_id = json.loads((config.run_dir / "mlflow.json").read_text())["run_id"]
     assert mlflow.MlflowClient().get_run(run_id).info.status == "FINISHED"
 

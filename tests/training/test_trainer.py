@@ -169,6 +169,7 @@ def test_a_run_writes_metrics_samples_snapshots_and_checkpoints(tiny_run: MakeRu
     assert metrics[-1]["values"]["progress/epoch"] == 4
     assert metrics[-1]["values"]["lr/G"] == pytest.approx(2e-4 / 3)
     assert sorted(path.name for path in (config.run_dir / "samples").iterdir()) == [
+        "nimg-000000000.png",
         "nimg-000000020.png",
         "nimg-000000040.png",
     ]

@@ -117,7 +117,7 @@ def storage(config: Config, step: Step, total: int) -> dict[str, float]:
     snapshot = sum(tensor_bytes(network.state_dict()) for network in step.translators.values())
     grid = max((path.stat().st_size for path in RunFolder(config.run_dir).samples.glob("*.png")), default=0)
     kept = checkpoint * min(config.keep_checkpoints + config.keep_best, times(config.every.checkpoint, total))
-    kept += snapshot * times(config.every.snapshot, total) + grid * times(config.every.samples, total)
+    kept += snapshot * times(config.every.snapshot, total) + grid * (1 + times(config.every.samples, total))
     return {"checkpoint_bytes": checkpoint, "kept_bytes": kept}
 
 
