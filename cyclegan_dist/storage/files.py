@@ -133,10 +133,11 @@ def lock(path: Path, *, held: str = "", wait: bool = False) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock `path`. Takes it for a moment to find out, which `lock` allows for.
+    """Whether a process holds the lock `path`; not on a file system without locks. Takes it for a moment to find out,
+    which `lock` allows for.
 
     Raises:
-        OSError: if `path` cannot be opened, or the file system does not support locks.
+        OSError: if `path` cannot be opened.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -144,6 +145,10 @@ def is_locked(path: Path) -> bool:
         return False
     try:
         return not _flock(descriptor, fcntl.LOCK_SH)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        return False
     finally:
         os.close(descriptor)
 

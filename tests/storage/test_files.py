@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.storage.files import LONGEST_NAME, atomic, lock, sync, write_atomic
+from cyclegan_dist.storage.files import LONGEST_NAME, atomic, is_locked, lock, sync, write_atomic
 from tests.faults.forked_processes import in_fork, kill_at
 
 
@@ -132,6 +132,26 @@ def test_a_held_lock_is_reported_and_free_again_afterwards(tmp_path: Path) -> No
             pass
     with lock(tmp_path / "lock"):
         pass
+
+
+def test_whether_a_lock_is_held_can_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lock"
+    assert not is_locked(path)
+    with lock(path):
+        assert is_locked(path)
+    assert not is_locked(path)
+    monkeypatch.setattr(fcntl, "flock", failing(fcntl.flock, errno.ENOLCK, lambda _: True))
+    assert not is_locked(path)
+
+
+def test_asking_does_not_refuse_a_process_that_takes_the_lock_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "lock").open("w") as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        monkeypatch.setattr("time.sleep", lambda seconds: fcntl.flock(asking, fcntl.LOCK_UN))
+        with lock(tmp_path / "lock"):
+            pass
 
 
 def test_a_killed_process_frees_its_lock(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def too_long(device: str, nimg: int) -> str:
     """
     day = f"stop it with Ctrl-C, or train for about a day with --stop_after {max(1, nimg)} and decide then"
     if device == "cpu":
-        return f"train a smaller one, PRESET+{LAPTOP}, or on a GPU; {day}"
+        return f"train a smaller one, such as PRESET+{LAPTOP}, or on a GPU; {day}"
     return f"--optim.precision bf16 is faster, and so are more GPUs with a larger batch (pipelines.plan); {day}"
 
 
