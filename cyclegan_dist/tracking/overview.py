@@ -96,7 +96,7 @@ def overview(name: str, path: Path) -> RunOverview:
         kind, updated, values = record["kind"], record["time"] / 1000, record.get("values", {})
         started = started or updated
         if kind in ("run", "metrics", "estimate"):
-            images = max(images, record["nimg"])
+            images = max(images, record.get("nimg", 0))
         if kind == "run":
             run, total, end, failure, ends_at = record, record["total"], "", "", None
         elif kind == "estimate":

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cyclegan_dist.config.config import Config
+from cyclegan_dist.errors import pipeline_command
 from cyclegan_dist.step.graph import WARM_UP
 from cyclegan_dist.step.update import Step
 from cyclegan_dist.storage.layout import RunFolder
@@ -91,7 +92,8 @@ def too_long(device: str, nimg: int) -> str:
     day = f"stop it with Ctrl-C, or train for about a day with --stop_after {max(1, nimg)} and decide then"
     if device == "cpu":
         return f"train a smaller one, such as PRESET+{LAPTOP}, or on a GPU; {day}"
-    return f"--optim.precision bf16 is faster, and so are more GPUs with a larger batch (pipelines.plan); {day}"
+    more = f"--optim.precision bf16 is faster, and so are more GPUs with a larger batch ({pipeline_command('plan')})"
+    return f"{more}; {day}"
 
 
 def memory(device: torch.device) -> dict[str, float]:
