@@ -3,7 +3,7 @@
     python -m pipelines.runs [RUNS_DIR] [--json]
 
 Reads the runs' folders only. The status is `running`, `starting`, `stalled` (its process is there and writes no
-records), `finished`, `stopped` (by a signal or `STOP`; the same command resumes it), `failed` (with the reason below the
+records), `finished`, `stopped` (by a signal or the file `STOP`), `failed` (with the reason below the
 table), `killed` (its process is gone) or `not started`. A running run is told from a killed one by its lock: on several
 machines this needs a file system whose locks they all see.
 """
