@@ -41,7 +41,7 @@ def test_every_command_in_the_guides_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
     for module in set(re.findall(r"-m ((?:cyclegan_dist|pipelines|benchmarks|tests)(?:\.[a-z_]+)+)", text)):
-        path = ROOT / module.replace(".", "/")
+        path = ROOT / module.replace("cyclegan_dist.pipelines", "pipelines").replace(".", "/")  # as in the wheel
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
 
 
