@@ -66,7 +66,7 @@ def test_a_history_has_the_figures_and_the_snapshot_of_a_step_in_one_row(tmp_pat
 
 
 def test_a_training_that_fails_raises_its_error(own_home: Path) -> None:
-    with pytest.raises(UsageError, match="no data set at .*nowhere: manifest"):
+    with pytest.raises(UsageError, match=r"no data set at .*nowhere: manifest"):
         cg.train("demo", {"data.path": "nowhere"}, launcher="local", report=lambda line: None)
 
 
