@@ -1,10 +1,10 @@
-"""Evaluate generators: distances to real images, reconstructions, and typical failures.
+"""Evaluate generators: distances to real images, typical failures.
 
     python -m pipelines.evaluate SOURCE --data DATA [--split test] [--out OUT]
 
 SOURCE is a run, of which the newest snapshot is taken, a snapshot, or a registered model: models:/NAME@champion. Give
-images that were not trained on. Results go to metrics.json and a page in OUT, and to the run in MLflow. Under torchrun
-all ranks take a share of the images.
+images that were not trained on. Reconstructions are measured too. Results go to metrics.json and a page in OUT, and to
+the run in MLflow. Under torchrun all ranks take a share of the images.
 """
 
 from cyclegan_dist.config.command_line import parse_options

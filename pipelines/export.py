@@ -1,4 +1,4 @@
-"""Write generators for other programs: safetensors, torch.export (.pt2) and ONNX, each compared with the original.
+"""Write generators for other programs: safetensors, .pt2 and ONNX.
 
     python -m pipelines.export RUN_DIR_or_SNAPSHOT_or_models:/NAME@ALIAS OUT [--formats safetensors pt2 onnx]
         [--int8 --calibration DATA]

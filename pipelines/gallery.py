@@ -1,4 +1,4 @@
-"""Show what a run has learned: images of both domains, their translations and reconstructions, as a static page.
+"""Write a page of images, their translations and reconstructions.
 
     python -m pipelines.gallery RUN_DIR A_DIR B_DIR OUT [--count 24]
 
@@ -8,7 +8,7 @@ in any browser, without a server.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 class Gallery:
     """Show what a run has learned."""
 
-    run_dir: tyro.conf.Positional[Path]
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """Folder of the run, or of a snapshot."""
-    a_dir: tyro.conf.Positional[Path]
+    a_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="A_DIR")]
     """Images of domain A."""
-    b_dir: tyro.conf.Positional[Path]
+    b_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="B_DIR")]
     """Images of domain B."""
     out: tyro.conf.Positional[Path]
     """Folder for the page."""

@@ -1,4 +1,4 @@
-"""Measure runs, snapshots and registered models by one protocol, and write a leaderboard.
+"""Measure runs and models by one protocol, and write a leaderboard.
 
     python -m pipelines.leaderboard RUN ... --data DATA [--features efficientnet_lite0 untrained] [--out OUT.md]
 

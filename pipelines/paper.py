@@ -1,10 +1,11 @@
-"""Train and measure the methods of a table of the paper, and show them beside the paper's own figures.
+"""Train and measure the methods of a table of the paper.
 
     python -m pipelines.paper TABLE [--data DATA --palette PALETTE] [--dotted.key value ...]
 
-TABLE is a YAML file or a shipped table, table1 to table5, figure8 and facades, or several joined by +, which then share
-runs and page: table2+table3+table4+table5. DATA is a data set with parts in DATA/test and DATA/val; without one,
-labelled street scenes are drawn. Options with a dot are values of the config of all runs.
+The page shows them beside the paper's own figures. TABLE is a YAML file or a shipped table, table1 to table5, figure8
+and facades, or several joined by +, which then share runs and page: table2+table3+table4+table5. DATA is a data set
+with parts in DATA/test and DATA/val; without one, labelled street scenes are drawn. Options with a dot are values of
+the config of all runs.
 
 The runs are a sweep in RUNS_DIR/NAME, on the Ray cluster of RAY_ADDRESS or on one of this machine's own. Stopped or
 killed, run the same command again: what is finished is not repeated. The page is RUNS_DIR/NAME/page/index.html, with

@@ -1,4 +1,4 @@
-"""Make a run's generators the registry's champion, if they are better than what it has.
+"""Make a run's generators the champion, if they are better.
 
     python -m pipelines.promote RUN_DIR|RUN_ID --name NAME --data DATA [--split test] [--gate GATE.yaml] [--with-state]
         [--dry-run]

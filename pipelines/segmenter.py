@@ -1,6 +1,8 @@
-"""Train the network that segments photos for the FCN score, on the photos and label maps of a data set with pairs.
+"""Train the network that segments photos for the FCN score.
 
     python -m pipelines.segmenter DATA --palette streets [--out segmenter.safetensors] [--held-out DATA/test]
+
+It learns from the photos and label maps of a data set with pairs.
 
 `python -m pipelines.evaluate SOURCE --data DATA --palette streets --segmenter segmenter.safetensors` then scores
 translations from label maps to photos. Nothing is downloaded: the network starts from random weights.

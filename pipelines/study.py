@@ -1,4 +1,4 @@
-"""Ask people which of two images is real, and report how often translations are taken for real ones.
+"""Ask people which of two images is real, and report the answers.
 
     python -m pipelines.study RUN_or_SNAPSHOT_or_models:/NAME@ALIAS ... --data DATA --direction AB
     python -m pipelines.study FOLDER --participants 30

@@ -1,11 +1,12 @@
-"""Compare translations with neural style transfer (Gatys et al. 2016), as the paper does, on one page.
+"""Compare translations with neural style transfer, on one page.
 
     python -m pipelines.style SOURCE --data DATA [--split test] [--styles IMAGE IMAGE] [--out OUT]
 
-SOURCE is a run, of which the newest snapshot is taken, a snapshot, or a registered model: models:/NAME@champion. Each
-input is shown as it is, in the style of two images, one by one, in the mean style of all images of the domain that
-SOURCE translates to, and translated. The page is OUT/index.html; it holds its pictures, which are also files in
-OUT/images. Stopped or killed, run the same command again: what is there is not computed again.
+The style transfer is that of Gatys et al. 2016, and the comparison the paper's. SOURCE is a run, of which the newest
+snapshot is taken, a snapshot, or a registered model: models:/NAME@champion. Each input is shown as it is, in the style
+of two images, one by one, in the mean style of all images of the domain that SOURCE translates to, and translated. The
+page is OUT/index.html; it holds its pictures, which are also files in OUT/images. Stopped or killed, run the same
+command again: what is there is not computed again.
 """
 
 import dataclasses

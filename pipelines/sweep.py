@@ -1,4 +1,4 @@
-"""Sweeps: train a run for each of many configs, stop those that fall behind, and find the best.
+"""Train many configs, stop those that fall behind, find the best.
 
     python -m pipelines.sweep SWEEP [--base PRESET_or_YAML] [--dotted.key value ...]
 
@@ -19,7 +19,7 @@ import tyro
 from rich.console import Console
 
 from cyclegan_dist.config.command_line import parse_with_overrides
-from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.errors import UsageError, run_command, train_command
 from cyclegan_dist.sweep.config import SweepConfig
 from cyclegan_dist.sweep.progress import SweepProgress
 from cyclegan_dist.sweep.record import Trial
@@ -86,7 +86,7 @@ def _report(opened: Sweep, signal_number: int, console: Console) -> int:
     if best is None and spec.metric:
         raise UsageError(f"no trial has a value of {spec.metric}: {folder / 'results.csv'} says how each ended")
     if best is not None:
-        print(f"best: {best.name}; train it with: python -m cyclegan_dist.train {folder / BEST}")
+        print(f"best: {best.name}; train it with: {train_command()} {folder / BEST}")
     print(f"results: {folder}")
     return 0
 

@@ -1,8 +1,9 @@
-"""Verify that a data set is what its manifest says: the sha256 of every shard, and which samples are damaged.
+"""Verify that a data set is what its manifest says.
 
     python -m pipelines.verify MANIFEST [--against OTHER ...] [--decode]
 
-MANIFEST is the folder or URL of a data set. Images that are in it twice, or in both domains, are listed; they are not
+MANIFEST is the folder or URL of a data set. The sha256 of every shard is compared, and samples that are damaged are
+named. Images that are in it twice, or in both domains, are listed; they are not
 errors. With --against, the images of OTHER that are in it too (test images among training images) are counted and
 listed. Ends with 0 if every byte is as recorded and no image is in another data set too, else with 1.
 """
