@@ -31,6 +31,11 @@ def commands() -> dict[str, Path]:
     return {path.stem: path for path in sorted(FOLDER.glob("[a-z]*.py"))} | {"train": TRAIN}
 
 
+def module_name(command: str) -> str:
+    """The module of a command, which has a function `main`."""
+    return "cyclegan_dist.train" if command == "train" else f"{__package__}.{command}"
+
+
 def summary(source: Path) -> str:
     """The first line of a module's docstring, read without importing the module."""
     return source.read_text(encoding="utf-8").split('"""', 2)[1].splitlines()[0]
@@ -75,8 +80,7 @@ def run() -> int | None:
         guess = f", did you mean {close[0]}?" if close else ""
         raise UsageError(f"no command {name!r}{guess or ':'} see cyclegan --help")
     sys.argv[1:] = arguments
-    module = "cyclegan_dist.train" if name == "train" else f"{__package__}.{name}"
-    return importlib.import_module(module).main()
+    return importlib.import_module(module_name(name)).main()
 
 
 def main() -> None:

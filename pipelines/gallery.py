@@ -17,7 +17,6 @@ from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.registry.sources import refuse_missing_source
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import JOURNAL
-from cyclegan_dist.training.run_folder import read_config
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,6 +50,7 @@ def gallery(command: Gallery) -> Path:
     from cyclegan_dist.evaluation.gallery import Section, translated, write_gallery
     from cyclegan_dist.models.snapshot import Snapshot, describe_directions
     from cyclegan_dist.models.translator import open_translators
+    from cyclegan_dist.training.run_folder import read_config
 
     snapshot = Snapshot.open(command.run_dir)
     translators, sections = open_translators(snapshot), []

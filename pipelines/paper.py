@@ -25,9 +25,6 @@ from cyclegan_dist.config.command_line import parse_with_overrides
 from cyclegan_dist.config.shipped import read_shipped
 from cyclegan_dist.errors import pipeline_command, run_command
 from cyclegan_dist.paper.options import Options
-from cyclegan_dist.sweep.progress import SweepProgress
-from cyclegan_dist.sweep.results import send_results, write_results
-from cyclegan_dist.sweep.state import open_sweep
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,10 @@ def paper(command: Paper, overrides: Mapping[str, Any]) -> int:
     """
     for table in command.table.split("+"):
         read_shipped(table, "table")  # refuses a wrong name before torch is loaded
-    from cyclegan_dist.paper.experiment import finish_experiment, prepare_experiment  # loads torch
+    from cyclegan_dist.paper.experiment import finish_experiment, prepare_experiment  # these load torch
+    from cyclegan_dist.sweep.progress import SweepProgress
+    from cyclegan_dist.sweep.results import send_results, write_results
+    from cyclegan_dist.sweep.state import open_sweep
 
     report = Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print
     experiment = prepare_experiment(command.table, command.options, overrides, report)
