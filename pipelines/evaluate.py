@@ -8,6 +8,7 @@ the run in MLflow. Under torchrun all ranks take a share of the images.
 """
 
 from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.data.location import data_path
 from cyclegan_dist.errors import run_command
 from cyclegan_dist.evaluation.command import Evaluate
 from cyclegan_dist.registry.sources import refuse_missing_source
@@ -17,6 +18,7 @@ def main() -> None:
     """Read the command line and evaluate."""
     command = parse_options(Evaluate, "evaluate", __doc__)
     refuse_missing_source(command.source)
+    data_path(command.data, command.split)
     from cyclegan_dist.evaluation.evaluate import run  # loads torch
 
     run(command)

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from cyclegan_dist.config.command_line import parse_with_overrides
 from cyclegan_dist.config.shipped import read_shipped
+from cyclegan_dist.data.location import data_path
 from cyclegan_dist.errors import pipeline_command, run_command
 from cyclegan_dist.paper.options import Options
 
@@ -46,6 +47,8 @@ def paper(command: Paper, overrides: Mapping[str, Any]) -> int:
     """
     for table in command.table.split("+"):
         read_shipped(table, "table")  # refuses a wrong name before torch is loaded
+    if command.options.data:
+        data_path(command.options.data)
     from cyclegan_dist.paper.experiment import finish_experiment, prepare_experiment  # these load torch
     from cyclegan_dist.sweep.progress import SweepProgress
     from cyclegan_dist.sweep.results import send_results, write_results

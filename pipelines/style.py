@@ -19,6 +19,7 @@ from rich.console import Console
 
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.config.yaml_tree import check_tree
+from cyclegan_dist.data.location import data_path
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.networks.bounds import Ge, Gt
 from cyclegan_dist.networks.pretrained import refuse_missing_weights
@@ -67,17 +68,17 @@ def compare(command: StyleCommand) -> Path:
     refuse_missing_weights(command.how.features)
     if missing := next((path for path in command.styles if not path.is_file()), None):
         raise UsageError(f"--styles: there is no file {missing}")
+    data, part = data_path(command.data), data_path(command.data, command.split)
     # These load torch.
     from cyclegan_dist.data.manifest import READING, open_manifest
-    from cyclegan_dist.evaluation.evaluate import data_path
     from cyclegan_dist.step.distributed import join
     from cyclegan_dist.style.comparison import Comparer
     from cyclegan_dist.style.page import write_page
     from cyclegan_dist.style.pictures import Pictures
 
     snapshot = open_source(command.source)
-    collection = open_manifest(command.data, (*READING, "name"))
-    inputs = open_manifest(data_path(command.data, command.split), (*READING, "name")) if command.split else collection
+    collection = open_manifest(data, (*READING, "name"))
+    inputs = open_manifest(part, (*READING, "name")) if command.split else collection
     report = Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print
     comparer = Comparer(
         snapshot,

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.data.location import data_path
 from cyclegan_dist.errors import run_command
 
 SHOWN = 20  # groups of identical images
@@ -39,9 +40,10 @@ def main() -> int:
     image is in another data set too.
     """
     command = parse_options(Verify, "verify", __doc__)
+    paths = [data_path(path) for path in (command.manifest, *command.against)]
     from cyclegan_dist.data.manifest import READING, open_manifest  # loads pyarrow
 
-    manifests = [open_manifest(path, (*READING, "name")) for path in (command.manifest, *command.against)]
+    manifests = [open_manifest(path, (*READING, "name")) for path in paths]
     manifest = manifests[0]
     from cyclegan_dist.data.verify import check_shards, identical, in_both_domains, shared  # loads torch
 
