@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.config.shipped import read_shipped
 from cyclegan_dist.data.config import MANIFEST, VALIDATION
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.errors import pipeline_command, run_command
@@ -45,6 +46,8 @@ def main() -> None:
     """Read the command line, prepare, and print what was made."""
     config = parse_options(Prepare, "prepare", __doc__, config=(tyro.conf.PositionalRequiredArgs,))
     config.refuse_paths()
+    if config.palette_name:
+        read_shipped(config.palette_name, "palette")  # refuses a wrong name
     # These load torch.
     from cyclegan_dist.config.palettes import open_palette
     from cyclegan_dist.data.manifest import Manifest, open_manifest

@@ -5,6 +5,8 @@ from pathlib import Path
 from cyclegan_dist.data.config import MANIFEST
 from cyclegan_dist.errors import UsageError, pipeline_command
 
+SYNTHETIC = "synthetic"  # the demo's data set, which is drawn
+
 
 def data_path(data: str, split: str = "") -> str:
     """Where the data set, or its part `split`, is.

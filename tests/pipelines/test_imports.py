@@ -17,6 +17,7 @@ MAY_LOAD = {"pydantic"}
 REFUSED = [
     ["prepare", "nowhere", "nowhere", "out"],
     ["prepare", "--nope"],
+    ["prepare", ".", ".", "out", "--palette", "nothing"],
     ["evaluate", "nowhere", "--data", "data"],
     ["evaluate", ".", "--data", "nowhere"],
     ["promote", "run", "--name", "horses"],
