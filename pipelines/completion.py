@@ -12,6 +12,7 @@ import io
 import os
 import re
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Literal
@@ -101,7 +102,7 @@ def options(name: str, preset: str = "") -> dict[str, list[str]]:
     return found
 
 
-def _help(main, arguments: list[str]) -> str:
+def _help(main: Callable[[], object], arguments: list[str]) -> str:
     os.environ["COLUMNS"] = "129"  # tyro sets wider help in columns
     page = io.StringIO()
     before = sys.argv

@@ -91,7 +91,7 @@ def main() -> int:
     """Read the command line and train. Returns the exit code."""
     command, rest = parse_own_options(Distill, "distill", __doc__)
     refuse_missing_source(command.source)
-    if command.data not in ("", SYNTHETIC):
+    if command.data not in ("", SYNTHETIC) and not {"--dry_run", "--dry-run"} & set(rest):
         data_path(command.data)
     from cyclegan_dist.training.teacher import open_teacher
 
