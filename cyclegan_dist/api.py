@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from cyclegan_dist.config.config import Config, dump_config, load_config, with_values
 from cyclegan_dist.config.yaml_tree import check_tree, refuse_unknown
+from cyclegan_dist.data.location import data_path
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import read_records
@@ -140,14 +141,14 @@ def evaluate(
     from cyclegan_dist.evaluation.config import EvaluationConfig
 
     config = _checked(what, EvaluationConfig, "evaluate")
+    path = data_path(os.fspath(data), split)
     # These load torch.
     from cyclegan_dist.data.manifest import READING, open_manifest
-    from cyclegan_dist.evaluation.evaluate import data_path
     from cyclegan_dist.evaluation.measure import evaluate as measure
     from cyclegan_dist.registry.sources import open_source
     from cyclegan_dist.step import distributed
 
-    manifest = open_manifest(data_path(os.fspath(data), split), (*READING, "name"))
+    manifest = open_manifest(path, (*READING, "name"))
     return measure(open_source(os.fspath(source)), manifest, config, distributed.join(device))
 
 

@@ -3,7 +3,10 @@
 import difflib
 import errno
 import importlib.util
+import os
 import re
+import select
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,10 +28,19 @@ class UsageError(Exception):
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Run a command's main function and exit with its code. A UsageError, a package that is not installed, and an error
-    of the storage under a path become one line on standard error and code 2.
+    of the storage under a path become one line on standard error and code 2. Output that is piped to a program which
+    ends before, such as `head`, ends the command without a word.
     """
     try:
-        code = main() or 0
+        try:
+            code = main() or 0
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _nothing_reads_output():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter writes the rest as it exits
+        code = 128 + signal.SIGPIPE
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
@@ -50,15 +62,37 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     sys.exit(code)
 
 
+def _nothing_reads_output() -> bool:
+    """Whether standard output is a pipe that is closed at its other end."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (OSError, ValueError):  # a stream without a descriptor
+        return False
+
+
 def pipeline_command(name: str) -> str:
-    """How a pipeline is run here: `python -m pipelines.NAME` where the repository's folder `pipelines` can be imported,
-    and `python -m cyclegan_dist.pipelines.NAME` where a wheel is installed.
+    """How a pipeline is run here: `cyclegan NAME` if that is how this program was started, `python -m pipelines.NAME`
+    where the repository's folder `pipelines` can be imported, and `python -m cyclegan_dist.pipelines.NAME` where a
+    wheel is installed.
     """
+    if _is_entry():
+        return f"cyclegan {name}"
     package = Path(__file__).parent
     found = importlib.util.find_spec("pipelines")
     own = found is not None and found.origin == str(package.parent / "pipelines" / "__init__.py")
     in_repository = own and not (package / "pipelines").exists()
     return f"python -m {'' if in_repository else 'cyclegan_dist.'}pipelines.{name}"
+
+
+def train_command() -> str:
+    """How a training is started here: `cyclegan train`, as for pipelines, or `python -m cyclegan_dist.train`."""
+    return "cyclegan train" if _is_entry() else "python -m cyclegan_dist.train"
+
+
+def _is_entry() -> bool:
+    return Path(sys.argv[0]).name == "cyclegan"
 
 
 def without_passwords(text: str) -> str:

@@ -32,9 +32,8 @@ from cyclegan_dist.config.config import (
 from cyclegan_dist.config.older import refuse_older
 from cyclegan_dist.config.shipped import shipped
 from cyclegan_dist.config.yaml_tree import flatten
-from cyclegan_dist.errors import UsageError, pipeline_command, run_command
+from cyclegan_dist.errors import UsageError, pipeline_command, run_command, train_command
 
-PROGRAM = "python -m cyclegan_dist.train"
 T = TypeVar("T")
 
 
@@ -78,17 +77,18 @@ def parse_with_training(kind: type[T], pipeline: str, description: str | None) -
     return own, parse(rest, pipeline_command(pipeline), command_line.option_names(kind))
 
 
-def parse(arguments: list[str], program: str = PROGRAM, other_options: Iterable[str] = ()) -> Command:
+def parse(arguments: list[str], program: str | None = None, other_options: Iterable[str] = ()) -> Command:
     """The command line: a preset, overridden by options.
 
     Args:
         arguments: of the command line.
-        program: named in errors.
+        program: named in errors; by default `train_command()`.
         other_options: that the program has besides, named in errors.
 
     Raises:
         UsageError: for a preset, key or value that does not exist or fit.
     """
+    program = program or train_command()
     asks_help = any(a in ("-h", "--help") for a in arguments)
     named = bool(arguments) and not arguments[0].startswith("-")
     if not named and not asks_help:
@@ -112,7 +112,7 @@ def parse(arguments: list[str], program: str = PROGRAM, other_options: Iterable[
         prog=program,
         args=arguments,
         default=command_type(preset=arguments[0] if named else "PRESET"),
-        description=__doc__,
+        description=command_line.with_commands(__doc__),
         use_underscores=True,
     )
     return replace(command, config=check_config(asdict(command.config), "command line"))

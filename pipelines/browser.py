@@ -1,13 +1,13 @@
-"""Write a page that translates pictures in the browser, without a server program.
+"""Write a page that translates pictures in the browser.
 
     python -m pipelines.browser RUN_DIR_or_SNAPSHOT_or_models:/NAME@ALIAS FOLDER
     python -m http.server --bind 127.0.0.1 --directory FOLDER
 
-FOLDER gets index.html, the generators as ONNX files, and onnxruntime-web, which is downloaded once and checked, from
-the registry of NPM_CONFIG_REGISTRY or of an installed npm (`--runtime` takes a copy of the package). Every web server
-can deliver it; index.html also opens from disk. Pictures come from a file or the camera, and never leave the browser.
-It computes with WebGPU where the browser has it, else with WebAssembly, and is made for small generators. Needs: pip
-install 'cyclegan_dist[onnx]'.
+No server program is needed. FOLDER gets index.html, the generators as ONNX files, and onnxruntime-web, which is
+downloaded once and checked, from the registry of NPM_CONFIG_REGISTRY or of an installed npm (`--runtime` takes a copy
+of the package). Every web server can deliver it; index.html also opens from disk. Pictures come from a file or the
+camera, and never leave the browser. It computes with WebGPU where the browser has it, else with WebAssembly, and is
+made for small generators. Needs: pip install 'cyclegan_dist[onnx]'.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Convert generators from and to the published PyTorch implementation (pytorch-CycleGAN-and-pix2pix).
+"""Convert generators from and to the published PyTorch code.
 
     python -m pipelines.convert checkpoints/horse2zebra OUT
     python -m pipelines.convert latest_net_G_A.pth OUT
@@ -6,7 +6,8 @@
 
 SOURCE is a checkpoint folder with latest_net_G_A.pth (our G_AB), latest_net_G_B.pth (our G_BA) or both, or one such
 file. OUT becomes a snapshot that `pipelines.translate` takes, or, with `--back`, a folder with both files. The
-architecture is inferred from the shapes. Nothing in the files is executed.
+architecture is inferred from the shapes. Nothing in the files is executed. The published code is that of
+pytorch-CycleGAN-and-pix2pix.
 """
 
 import hashlib

@@ -1,8 +1,9 @@
-"""Demo: draw two domains, train on Ray with two ranks, and translate images that were not trained on.
+"""Draw two domains, train on them, and translate held-out images.
 
     python -m pipelines.demo [--out demo_run]
 
-Needs no data and no network. The true translations are known, so the error is measured as well.
+Trains on Ray with two ranks. Needs no data and no network. The true translations are known, so the error is measured as
+well.
 """
 
 import os

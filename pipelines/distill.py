@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from cyclegan_dist.config.command_line import option_names, parse_own_options
+from cyclegan_dist.data.location import SYNTHETIC, data_path
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 from cyclegan_dist.registry.sources import REGISTRY, refuse_missing_source
 from cyclegan_dist.train import parse
@@ -90,6 +91,8 @@ def main() -> int:
     """Read the command line and train. Returns the exit code."""
     command, rest = parse_own_options(Distill, "distill", __doc__)
     refuse_missing_source(command.source)
+    if command.data not in ("", SYNTHETIC) and not {"--dry_run", "--dry-run"} & set(rest):
+        data_path(command.data)
     from cyclegan_dist.training.teacher import open_teacher
 
     teacher = open_teacher(command.source)

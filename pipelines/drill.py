@@ -1,11 +1,12 @@
-"""Inject faults into a training on the cluster it is meant for, and measure the recovery.
+"""Inject faults into a training, and measure the recovery.
 
     python -m pipelines.drill PRESET_or_YAML --fault kill hang [--point backward] [--rank 1] [--dotted.key value ...]
     python -m pipelines.drill PRESET_or_YAML --random 20 [--seed 0] [--dotted.key value ...]
 
-Trains twice: without faults, as NAME-baseline, and with them, one after the other, as NAME-drill. Prints for each fault
-the seconds to its detection and to the next step, and the steps that were repeated; and whether both runs ended with
-the same weights. Exit code 1 if they did not. Takes the options of cyclegan_dist.train for the config.
+Run it on the cluster that will train. It trains twice: without faults, as NAME-baseline, and with them, one after the
+other, as NAME-drill. Prints for each fault the seconds to its detection and to the next step, and the steps that were
+repeated; and whether both runs ended with the same weights. Exit code 1 if they did not. Takes the options of
+cyclegan_dist.train for the config.
 
 Faults of a rank: kill, segfault, abort, exit, exception, system_exit, terminate, hang (it leaves the others waiting),
 freeze (SIGSTOP), hold_lock (Python's), node (Ray on the rank's node). Of the launcher: driver_kill, driver_terminate,

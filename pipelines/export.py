@@ -1,4 +1,4 @@
-"""Write generators for other programs: safetensors, torch.export (.pt2) and ONNX, each compared with the original.
+"""Write generators for other programs: safetensors, .pt2 and ONNX.
 
     python -m pipelines.export RUN_DIR_or_SNAPSHOT_or_models:/NAME@ALIAS OUT [--formats safetensors pt2 onnx]
         [--int8 --calibration DATA]
@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.data.location import data_path
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.registry.sources import open_source, refuse_missing_source
 
@@ -77,9 +78,10 @@ def main() -> int:
     refuse_missing_source(command.source)
     if command.int8 and not (command.calibration and "onnx" in command.formats):
         raise UsageError("--int8 needs --calibration DATA, images to measure ranges with, and --formats with onnx")
+    calibration = data_path(command.calibration) if command.int8 else ""
     from cyclegan_dist.data.manifest import READING, open_manifest
 
-    manifest = open_manifest(command.calibration, (*READING, "name")) if command.int8 else None
+    manifest = open_manifest(calibration, (*READING, "name")) if command.int8 else None
     from cyclegan_dist.models.export import EXPORTS, TOLERANCE, disagreeing, export_generators  # loads torch
 
     exports = export_generators(open_source(command.source), command.out, command.formats)

@@ -1,4 +1,4 @@
-"""Show what a run has learned: images of both domains, their translations and reconstructions, as a static page.
+"""Write a page of images, their translations and reconstructions.
 
     python -m pipelines.gallery RUN_DIR A_DIR B_DIR OUT [--count 24]
 
@@ -8,7 +8,7 @@ in any browser, without a server.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -17,7 +17,6 @@ from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.registry.sources import refuse_missing_source
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import JOURNAL
-from cyclegan_dist.training.run_folder import read_config
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,11 +28,11 @@ if TYPE_CHECKING:
 class Gallery:
     """Show what a run has learned."""
 
-    run_dir: tyro.conf.Positional[Path]
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """Folder of the run, or of a snapshot."""
-    a_dir: tyro.conf.Positional[Path]
+    a_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="A_DIR")]
     """Images of domain A."""
-    b_dir: tyro.conf.Positional[Path]
+    b_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="B_DIR")]
     """Images of domain B."""
     out: tyro.conf.Positional[Path]
     """Folder for the page."""
@@ -51,6 +50,7 @@ def gallery(command: Gallery) -> Path:
     from cyclegan_dist.evaluation.gallery import Section, translated, write_gallery
     from cyclegan_dist.models.snapshot import Snapshot, describe_directions
     from cyclegan_dist.models.translator import open_translators
+    from cyclegan_dist.training.run_folder import read_config
 
     snapshot = Snapshot.open(command.run_dir)
     translators, sections = open_translators(snapshot), []

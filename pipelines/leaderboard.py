@@ -1,4 +1,4 @@
-"""Measure runs, snapshots and registered models by one protocol, and write a leaderboard.
+"""Measure runs and models by one protocol, and write a leaderboard.
 
     python -m pipelines.leaderboard RUN ... --data DATA [--features efficientnet_lite0 untrained] [--out OUT.md]
 
@@ -15,13 +15,20 @@ from functools import partial
 from rich.console import Console
 
 from cyclegan_dist.config.command_line import parse_options
-from cyclegan_dist.errors import pipeline_command, run_command
+from cyclegan_dist.data.location import data_path
+from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 from cyclegan_dist.leaderboard.options import Leaderboard
+from cyclegan_dist.registry.sources import refuse_missing_source
 
 
 def main() -> None:
     """Read the command line, measure, and print where the page is."""
     command = parse_options(Leaderboard, "leaderboard", __doc__)
+    if not command.sources:
+        raise UsageError("give the folders of runs or snapshots, or models:/NAME@ALIAS")
+    for source in command.sources:
+        refuse_missing_source(source)
+    data_path(command.data, command.split)
     from cyclegan_dist.leaderboard.board import run  # loads torch
 
     report: Callable[[str], object] = partial(Console(stderr=True).print, soft_wrap=True, markup=False, highlight=False)

@@ -1,8 +1,9 @@
-"""Draw street scenes with known labels: photos (domain A), label maps of eight classes (domain B), all in pairs.
+"""Draw street scenes and their label maps, as data to try methods.
 
     python -m pipelines.palette OUT [--size 32] [--images 400] [--test-images 100]
 
-Needs no data. OUT becomes a data set for training, and OUT/test another one for evaluation. Methods for unpaired images
+OUT becomes a data set for training, and OUT/test another one for evaluation: photos (domain A) and label maps of eight
+classes (domain B), all in pairs. Methods for unpaired images
 do not use the pairs; paired methods and scores do. `--palette streets` names the classes of the maps.
 """
 

@@ -1,10 +1,11 @@
-"""Train and measure the methods of a table of the paper, and show them beside the paper's own figures.
+"""Train and measure the methods of a table of the paper.
 
     python -m pipelines.paper TABLE [--data DATA --palette PALETTE] [--dotted.key value ...]
 
-TABLE is a YAML file or a shipped table, table1 to table5, figure8 and facades, or several joined by +, which then share
-runs and page: table2+table3+table4+table5. DATA is a data set with parts in DATA/test and DATA/val; without one,
-labelled street scenes are drawn. Options with a dot are values of the config of all runs.
+The page shows them beside the paper's own figures. TABLE is a YAML file or a shipped table, table1 to table5, figure8
+and facades, or several joined by +, which then share runs and page: table2+table3+table4+table5. DATA is a data set
+with parts in DATA/test and DATA/val; without one, labelled street scenes are drawn. Options with a dot are values of
+the config of all runs.
 
 The runs are a sweep in RUNS_DIR/NAME, on the Ray cluster of RAY_ADDRESS or on one of this machine's own. Stopped or
 killed, run the same command again: what is finished is not repeated. The page is RUNS_DIR/NAME/page/index.html, with
@@ -22,11 +23,9 @@ from rich.console import Console
 
 from cyclegan_dist.config.command_line import parse_with_overrides
 from cyclegan_dist.config.shipped import read_shipped
+from cyclegan_dist.data.location import data_path
 from cyclegan_dist.errors import pipeline_command, run_command
 from cyclegan_dist.paper.options import Options
-from cyclegan_dist.sweep.progress import SweepProgress
-from cyclegan_dist.sweep.results import send_results, write_results
-from cyclegan_dist.sweep.state import open_sweep
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,12 @@ def paper(command: Paper, overrides: Mapping[str, Any]) -> int:
     """
     for table in command.table.split("+"):
         read_shipped(table, "table")  # refuses a wrong name before torch is loaded
-    from cyclegan_dist.paper.experiment import finish_experiment, prepare_experiment  # loads torch
+    if command.options.data:
+        data_path(command.options.data)
+    from cyclegan_dist.paper.experiment import finish_experiment, prepare_experiment  # these load torch
+    from cyclegan_dist.sweep.progress import SweepProgress
+    from cyclegan_dist.sweep.results import send_results, write_results
+    from cyclegan_dist.sweep.state import open_sweep
 
     report = Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print
     experiment = prepare_experiment(command.table, command.options, overrides, report)

@@ -1,12 +1,13 @@
-"""Plan a training on a cluster: GPUs that it can use, hours, memory, cost, checkpoint interval and goodput.
+"""Plan a training on a cluster: GPUs, hours, memory, cost, goodput.
 
     python -m pipelines.plan PRESET_or_YAML --gpus 64 [--world.price 2.5] [--dotted.key value ...]
     python -m pipelines.plan PRESET_or_YAML --gpus 1 --measure --save FILE      # on a GPU machine; or under torchrun
     python -m pipelines.plan PRESET_or_YAML --gpus 64 --measured FILE           # anywhere
 
-More GPUs in one training mean a larger batch, which needs more images to the same quality; GPUs that it cannot use run
-further trainings beside it. All is computed from measured steps: of this machine, of a file from another one, or
-shipped ones (--card). Each line says whether its figure is measured, given, computed or assumed.
+The plan has a checkpoint interval too. More GPUs in one training mean a larger batch, which needs more images to the
+same quality; GPUs that it cannot use run further trainings beside it. All is computed from measured steps: of this
+machine, of a file from another one, or shipped ones (--card). Each line says whether its figure is measured, given,
+computed or assumed.
 """
 
 import os

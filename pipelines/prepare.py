@@ -1,11 +1,11 @@
-"""Turn two folders of images into a data set for training: WebDataset tars and a Parquet manifest.
+"""Turn two folders of images into a data set for training.
 
     python -m pipelines.prepare A_DIR B_DIR OUT [--load-size 286] [--quality 95] [--validation 0.1] [--pairs halves]
 
 Folders are searched recursively for JPEG, PNG, WebP, BMP, TIFF, GIF and PNM files, and for `.npy` files of height x
 width x channels. TIFF and `.npy` may have any number of channels. Images become upright, opaque and sRGB, or keep their
 bytes if they are; `--load-size` makes them smaller first, so that training decodes less. The same folders give the same
-bytes.
+bytes. OUT gets WebDataset tars and a Parquet manifest.
 
 `--validation 0.1` holds out a tenth of the images as OUT/val, on which training then evaluates its snapshots.
 
@@ -16,22 +16,38 @@ p99.8` is what becomes 1 in training, `--black` what becomes -1.
 """
 
 import sys
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 from rich.progress import track
 
 from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.config.shipped import read_shipped
 from cyclegan_dist.data.config import MANIFEST, VALIDATION
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.errors import pipeline_command, run_command
 
 
+@dataclass(frozen=True)
+class Prepare(PrepareConfig):
+    """Turn two folders of images into a data set for training."""
+
+    a_dir: Annotated[Path, tyro.conf.arg(metavar="A_DIR")]
+    """Images of domain A."""
+    b_dir: Annotated[Path, tyro.conf.arg(metavar="B_DIR")]
+    """Images of domain B."""
+
+
 def main() -> None:
     """Read the command line, prepare, and print what was made."""
-    config = parse_options(PrepareConfig, "prepare", __doc__, config=(tyro.conf.PositionalRequiredArgs,))
+    config = parse_options(Prepare, "prepare", __doc__, config=(tyro.conf.PositionalRequiredArgs,))
     config.refuse_paths()
+    if config.palette_name:
+        read_shipped(config.palette_name, "palette")  # refuses a wrong name
     # These load torch.
     from cyclegan_dist.config.palettes import open_palette
     from cyclegan_dist.data.manifest import Manifest, open_manifest

@@ -1,4 +1,4 @@
-"""Make a run's generators the registry's champion, if they are better than what it has.
+"""Make a run's generators the champion, if they are better.
 
     python -m pipelines.promote RUN_DIR|RUN_ID --name NAME --data DATA [--split test] [--gate GATE.yaml] [--with-state]
         [--dry-run]
@@ -20,9 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.data.location import data_path
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 from cyclegan_dist.evaluation.config import EvaluationConfig
-from cyclegan_dist.registry.sources import read_store, store_in_use, use_store_of
+from cyclegan_dist.registry.sources import read_store, refuse_missing_source, store_in_use, use_store_of
 from cyclegan_dist.step.world_config import Device
 from cyclegan_dist.storage.layout import RunFolder
 
@@ -83,10 +84,14 @@ def _promote(command: Promote) -> int:
     if path.exists():
         use_store_of(path if RunFolder(path).config.exists() else path.parent.parent)  # which a snapshot lies in
     else:
+        if "/" in command.run:  # not the id of a run in MLflow
+            refuse_missing_source(command.run)
         read_store()
+    data = data_path(command.data, command.split)
+    if command.gate and not Path(command.gate).is_file():
+        raise UsageError(f"gate {command.gate} cannot be read: there is no such file")
     # These load torch and mlflow.
     from cyclegan_dist.data.manifest import READING, open_manifest
-    from cyclegan_dist.evaluation.evaluate import data_path
     from cyclegan_dist.models.snapshot import Snapshot
     from cyclegan_dist.promotion.gate import read_gate
     from cyclegan_dist.promotion.promote import Promotion, find_candidate
@@ -94,7 +99,7 @@ def _promote(command: Promote) -> int:
     from cyclegan_dist.step import distributed
 
     gate = read_gate(command.gate)
-    manifest = open_manifest(data_path(command.data, command.split), (*READING, "name"))
+    manifest = open_manifest(data, (*READING, "name"))
     folder = Path(command.run)
     candidate = None if command.name or folder.exists() else find_candidate(command.run)  # an MLflow run's id
     name = command.name or name_of(candidate.snapshot if candidate is not None else Snapshot.open(folder))

@@ -1,4 +1,4 @@
-"""Serve a model: a page to drop images on, and an endpoint for programs.
+"""Serve a model: a page to drop images on, an endpoint for programs.
 
     python -m pipelines.serve models:/NAME@champion
 

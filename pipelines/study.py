@@ -1,4 +1,4 @@
-"""Ask people which of two images is real, and report how often translations are taken for real ones.
+"""Ask people which of two images is real, and report the answers.
 
     python -m pipelines.study RUN_or_SNAPSHOT_or_models:/NAME@ALIAS ... --data DATA --direction AB
     python -m pipelines.study FOLDER --participants 30
@@ -28,6 +28,7 @@ from rich.table import Column, Table
 
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.config.yaml_tree import check_tree
+from cyclegan_dist.data.location import data_path
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 from cyclegan_dist.registry.sources import open_source, refuse_missing_source
 from cyclegan_dist.storage.files import hidden, lock, write_atomic
@@ -98,13 +99,13 @@ def make(command: StudyCommand) -> Path:
             f"{command.out} is not empty: serve the study in it with {pipeline_command('study')} {command.out}, or "
             "choose another --out"
         )
-    from cyclegan_dist.data.manifest import READING, open_manifest
-    from cyclegan_dist.evaluation.evaluate import data_path  # loads torch
+    data = data_path(command.data, command.split)
+    from cyclegan_dist.data.manifest import READING, open_manifest  # these load torch
     from cyclegan_dist.study.app import PAGE, page_template
     from cyclegan_dist.study.links import consent_text
     from cyclegan_dist.study.pictures import Source, make_images
 
-    manifest = open_manifest(data_path(command.data, command.split), (*READING, "name"))
+    manifest = open_manifest(data, (*READING, "name"))
     ends = [Path(source).name for source in command.sources]
     names = ends if len(set(ends)) == len(ends) else command.sources
     sources = [Source(name, open_source(source)) for name, source in zip(names, command.sources, strict=True)]

@@ -1,11 +1,12 @@
-"""Compare translations with neural style transfer (Gatys et al. 2016), as the paper does, on one page.
+"""Compare translations with neural style transfer, on one page.
 
     python -m pipelines.style SOURCE --data DATA [--split test] [--styles IMAGE IMAGE] [--out OUT]
 
-SOURCE is a run, of which the newest snapshot is taken, a snapshot, or a registered model: models:/NAME@champion. Each
-input is shown as it is, in the style of two images, one by one, in the mean style of all images of the domain that
-SOURCE translates to, and translated. The page is OUT/index.html; it holds its pictures, which are also files in
-OUT/images. Stopped or killed, run the same command again: what is there is not computed again.
+The style transfer is that of Gatys et al. 2016, and the comparison the paper's. SOURCE is a run, of which the newest
+snapshot is taken, a snapshot, or a registered model: models:/NAME@champion. Each input is shown as it is, in the style
+of two images, one by one, in the mean style of all images of the domain that SOURCE translates to, and translated. The
+page is OUT/index.html; it holds its pictures, which are also files in OUT/images. Stopped or killed, run the same
+command again: what is there is not computed again.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from rich.console import Console
 
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.config.yaml_tree import check_tree
+from cyclegan_dist.data.location import data_path
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.networks.bounds import Ge, Gt
 from cyclegan_dist.networks.pretrained import refuse_missing_weights
@@ -66,17 +68,17 @@ def compare(command: StyleCommand) -> Path:
     refuse_missing_weights(command.how.features)
     if missing := next((path for path in command.styles if not path.is_file()), None):
         raise UsageError(f"--styles: there is no file {missing}")
+    data, part = data_path(command.data), data_path(command.data, command.split)
     # These load torch.
     from cyclegan_dist.data.manifest import READING, open_manifest
-    from cyclegan_dist.evaluation.evaluate import data_path
     from cyclegan_dist.step.distributed import join
     from cyclegan_dist.style.comparison import Comparer
     from cyclegan_dist.style.page import write_page
     from cyclegan_dist.style.pictures import Pictures
 
     snapshot = open_source(command.source)
-    collection = open_manifest(command.data, (*READING, "name"))
-    inputs = open_manifest(data_path(command.data, command.split), (*READING, "name")) if command.split else collection
+    collection = open_manifest(data, (*READING, "name"))
+    inputs = open_manifest(part, (*READING, "name")) if command.split else collection
     report = Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print
     comparer = Comparer(
         snapshot,

@@ -1,4 +1,4 @@
-"""Sweeps: train a run for each of many configs, stop those that fall behind, and find the best.
+"""Train many configs, stop those that fall behind, find the best.
 
     python -m pipelines.sweep SWEEP [--base PRESET_or_YAML] [--dotted.key value ...]
 
@@ -13,20 +13,19 @@ and best.yaml, which cyclegan_dist.train takes as it is.
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 from rich.console import Console
 
 from cyclegan_dist.config.command_line import parse_with_overrides
-from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.sweep.config import SweepConfig
-from cyclegan_dist.sweep.progress import SweepProgress
-from cyclegan_dist.sweep.record import Trial
-from cyclegan_dist.sweep.results import BEST, ranked, send_results, table, write_results
-from cyclegan_dist.sweep.sampling import draw_all
+from cyclegan_dist.errors import UsageError, run_command, train_command
 from cyclegan_dist.sweep.spec import load_sweep
-from cyclegan_dist.sweep.state import Sweep, open_sweep
+
+if TYPE_CHECKING:
+    from cyclegan_dist.sweep.config import SweepConfig
+    from cyclegan_dist.sweep.record import Trial
+    from cyclegan_dist.sweep.state import Sweep
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,11 @@ def sweep(command: Command, overrides: Mapping[str, Any]) -> int:
     """
     named = {key: value for key, value in (("base", command.base), ("name", command.name)) if value}
     spec = load_sweep(command.sweep, {**named, "overrides": dict(overrides)})
+    # These load numpy, pyarrow and Optuna.
+    from cyclegan_dist.sweep.progress import SweepProgress
+    from cyclegan_dist.sweep.sampling import draw_all
+    from cyclegan_dist.sweep.state import open_sweep
+
     planned = draw_all(spec)
     console = Console()
     if command.dry_run:
@@ -67,8 +71,10 @@ def sweep(command: Command, overrides: Mapping[str, Any]) -> int:
         return _report(opened, stopped_by, console)
 
 
-def _report(opened: Sweep, signal_number: int, console: Console) -> int:
+def _report(opened: "Sweep", signal_number: int, console: Console) -> int:
     """Write the results into the sweep's folder, send them to MLflow, and print them."""
+    from cyclegan_dist.sweep.results import BEST, ranked, send_results, write_results
+
     spec, folder = opened.spec, opened.folder
     best = write_results(opened)
     if spec.metric:
@@ -86,13 +92,15 @@ def _report(opened: Sweep, signal_number: int, console: Console) -> int:
     if best is None and spec.metric:
         raise UsageError(f"no trial has a value of {spec.metric}: {folder / 'results.csv'} says how each ended")
     if best is not None:
-        print(f"best: {best.name}; train it with: python -m cyclegan_dist.train {folder / BEST}")
+        print(f"best: {best.name}; train it with: {train_command()} {folder / BEST}")
     print(f"results: {folder}")
     return 0
 
 
-def _print(console: Console, spec: SweepConfig, trials: Sequence[Trial], title: str) -> None:
+def _print(console: Console, spec: "SweepConfig", trials: "Sequence[Trial]", title: str) -> None:
     """Print whole lines where the output is not a terminal."""
+    from cyclegan_dist.sweep.results import table
+
     out = console if console.is_terminal else Console(width=240)
     out.print(table(out, spec, trials, title))
 

@@ -1,14 +1,16 @@
-"""Send to MLflow what a run or a sweep has not sent, because it died or the server could not be reached.
+"""Send to MLflow what a run or a sweep has not sent.
 
     python -m pipelines.sync RUN_DIR
 
-It is sent to the MLflow store that it belongs to: the one to which it was first sent, which `mlflow.json` in its folder
-names. MLFLOW_TRACKING_URI says where a run goes that was never sent.
+For trainings that died, or whose server could not be reached. All is sent to the MLflow store that it belongs to: the
+one to which it was first sent, which `mlflow.json` in its folder names. MLFLOW_TRACKING_URI says where a run goes that
+was never sent.
 """
 
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -20,7 +22,7 @@ from cyclegan_dist.errors import UsageError, run_command
 class Sync:
     """Send to MLflow what a run or a sweep has not sent."""
 
-    run_dir: tyro.conf.Positional[Path]
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """Folder of the run or of the sweep."""
 
 

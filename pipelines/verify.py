@@ -1,8 +1,9 @@
-"""Verify that a data set is what its manifest says: the sha256 of every shard, and which samples are damaged.
+"""Verify that a data set is what its manifest says.
 
     python -m pipelines.verify MANIFEST [--against OTHER ...] [--decode]
 
-MANIFEST is the folder or URL of a data set. Images that are in it twice, or in both domains, are listed; they are not
+MANIFEST is the folder or URL of a data set. The sha256 of every shard is compared, and samples that are damaged are
+named. Images that are in it twice, or in both domains, are listed; they are not
 errors. With --against, the images of OTHER that are in it too (test images among training images) are counted and
 listed. Ends with 0 if every byte is as recorded and no image is in another data set too, else with 1.
 """
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.data.location import data_path
 from cyclegan_dist.errors import run_command
 
 SHOWN = 20  # groups of identical images
@@ -38,9 +40,10 @@ def main() -> int:
     image is in another data set too.
     """
     command = parse_options(Verify, "verify", __doc__)
+    paths = [data_path(path) for path in (command.manifest, *command.against)]
     from cyclegan_dist.data.manifest import READING, open_manifest  # loads pyarrow
 
-    manifests = [open_manifest(path, (*READING, "name")) for path in (command.manifest, *command.against)]
+    manifests = [open_manifest(path, (*READING, "name")) for path in paths]
     manifest = manifests[0]
     from cyclegan_dist.data.verify import check_shards, identical, in_both_domains, shared  # loads torch
 

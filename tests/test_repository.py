@@ -110,7 +110,7 @@ def test_everything_that_is_imported_is_declared() -> None:
     for path in [*ROOT.glob("cyclegan_dist/**/*.py"), *ROOT.glob("pipelines/*.py"), *ROOT.glob("tests/**/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
             for top in {name.split(".")[0] for name in names} - own - sys.stdlib_module_names:
                 found = {name.lower().replace("_", "-") for name in providers.get(top, [])}
                 assert found & declared, f"{path.name} imports {top}, which pyproject.toml does not name"

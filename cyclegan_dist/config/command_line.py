@@ -13,7 +13,7 @@ import tyro
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.config.yaml_tree import read_yaml
-from cyclegan_dist.errors import UsageError, pipeline_command
+from cyclegan_dist.errors import UsageError, pipeline_command, train_command
 
 T = TypeVar("T")
 EXAMPLE = "--data.path data/horse2zebra"
@@ -51,12 +51,18 @@ def parse_with_overrides(kind: type[T], pipeline: str, description: str | None) 
 
 
 def _texts(pipeline: str, description: str | None) -> dict[str, Any]:
-    text = (description or "").replace("python -m pipelines.", pipeline_command(""))
+    text = with_commands(description)
     return {"prog": pipeline_command(pipeline), "description": text}
 
 
-def parse(kind: Any, **options: Any) -> Any:
-    """`tyro.cli`, with errors of one line instead of its page.
+def with_commands(text: str | None) -> str:
+    """A command's docstring, in which commands are spelled as they are run here."""
+    spelled = (text or "").replace("python -m pipelines.", pipeline_command(""))
+    return spelled.replace("python -m cyclegan_dist.train", train_command())
+
+
+def parse(kind: Any, *, config: Sequence[Any] = (), **options: Any) -> Any:
+    """`tyro.cli`, with errors of one line instead of its page, and positional arguments called by their names.
 
     Raises:
         UsageError: for arguments that do not fit.
@@ -64,7 +70,7 @@ def parse(kind: Any, **options: Any) -> Any:
     page = io.StringIO()
     try:
         with contextlib.redirect_stderr(page):
-            return tyro.cli(kind, **options)
+            return tyro.cli(kind, config=(*config, tyro.conf.PositionalMetavarFromFieldName), **options)
     except SystemExit as end:
         if not end.code:
             raise

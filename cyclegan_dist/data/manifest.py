@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cyclegan_dist.data.config import CHECKSUM, MANIFEST, DataDirection
+from cyclegan_dist.data.location import no_data_set
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError, pipeline_command, refuse_password, storage_errors
@@ -219,10 +220,7 @@ def _local(root: str) -> Iterator[tuple[Path, str]]:
             Path(path).stat()
             yield Path(path), _recorded(root)
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(
-            f"no data set at {root}: {MANIFEST} is missing. "
-            f"Make it with: {pipeline_command('prepare')} A_DIR B_DIR {root}"
-        ) from None
+        raise no_data_set(root) from None
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(f"cannot read {root}/{MANIFEST}: {error}") from error
 

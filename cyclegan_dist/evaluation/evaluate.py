@@ -17,8 +17,9 @@ from rich.table import Column, Table
 
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.config.shipped import shipped
-from cyclegan_dist.data.manifest import MANIFEST, READING, open_manifest
-from cyclegan_dist.errors import UsageError, pipeline_command, run_command
+from cyclegan_dist.data.location import data_path
+from cyclegan_dist.data.manifest import READING, open_manifest
+from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.evaluation.command import Evaluate
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.detectors import discriminator_won
@@ -31,21 +32,6 @@ from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import JOURNAL, read_records
 from cyclegan_dist.tracking.sender_state import SenderState
 from cyclegan_dist.training.run_folder import read_config
-
-
-def data_path(data: str, split: str) -> str:
-    """Where the data set, or its part `split`, is.
-
-    Raises:
-        UsageError: if there is no such part.
-    """
-    path = f"{data.rstrip('/')}/{split}" if split else data
-    if split and "://" not in path and not (Path(path) / MANIFEST).exists():
-        raise UsageError(
-            f"{data} has no part {split}: make it with {pipeline_command('prepare')} A_DIR B_DIR {path}, "
-            "or give the data set itself and no --split"
-        )
-    return path
 
 
 def run(command: Evaluate) -> Evaluation:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_dist.config.features import kernel_distance_of, refuse_other_features
+from cyclegan_dist.data.location import data_path
 from cyclegan_dist.data.manifest import READING, Manifest, open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.cached import EvaluationCache, choosing, protocol_digest
-from cyclegan_dist.evaluation.evaluate import data_path
 from cyclegan_dist.evaluation.features import resizing
 from cyclegan_dist.leaderboard.entries import Entry, grouped, open_entries
 from cyclegan_dist.leaderboard.measure import TEST, VALIDATION, Measured, measured
@@ -32,8 +32,6 @@ def run(command: Leaderboard, said: str, report: Callable[[str], object]) -> dic
     Raises:
         UsageError: for errors that the user can fix, and if nothing could be measured.
     """
-    if not command.sources:
-        raise UsageError("give the folders of runs or snapshots, or models:/NAME@ALIAS")
     if command.choose_by:
         refuse_other_features(command.choose_by, command.what.features, "--choose-by")
     entries, parts = open_entries(command.sources), _parts(command, report)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cyclegan_dist.config.config import Config
+from cyclegan_dist.data.location import SYNTHETIC, data_path
 from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.operations.doctor.at_start import warn_of_memory
 from cyclegan_dist.storage.layout import Status
@@ -77,6 +78,8 @@ def restart(reason: str) -> NoReturn:
 
 def _in_this_process(config: Config, extend: int, *, alone: bool) -> int:
     """Train as one of torchrun's ranks, or alone."""
+    if config.data.path not in ("", SYNTHETIC) and not config.run_dir.exists():
+        data_path(config.data.path)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         warn_of_memory(config, int(os.environ.get("LOCAL_WORLD_SIZE", "1")), standby=False)
     from cyclegan_dist.orchestration.plugins import PLUGINS  # loads torch and all that a rank needs

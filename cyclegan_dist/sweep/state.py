@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,6 +142,7 @@ def open_sweep(spec: SweepConfig) -> Iterator[Sweep]:
     base = with_values(load_config(spec.base), spec.overrides, spec.name)
     base = dataclasses.replace(base, name=spec.name, runs_dir=str(home() / base.runs_dir))
     folder = base.run_dir
+    is_new = not folder.exists()
     # As plain YAML values, so that the file is itself a sweep.
     plain = dataclasses.asdict(spec)
     plain["space"] = {key: {kind: list(v) for kind, v in one.items() if v} for key, one in plain["space"].items()}
@@ -167,7 +169,12 @@ def open_sweep(spec: SweepConfig) -> Iterator[Sweep]:
         record = Record(RunFolder(folder).sweep_journal, spec)
         interrupted = [trial.number for trial in record.trials.values() if trial.status == "open"]
         sweep = Sweep(spec, base, folder, record, interrupted[::-1])
-        first = sweep.next()  # reports errors of the data set or the folder before Ray's slow start
+        try:
+            first = sweep.next()  # reports errors of the data set or the folder before Ray's slow start
+        except UsageError:
+            if is_new:
+                shutil.rmtree(folder, ignore_errors=True)  # of which the corrected command would be another sweep
+            raise
         if first is not None:
             sweep.interrupted.append(first[0].number)
         yield sweep

@@ -31,7 +31,7 @@ def main() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((), "Missing from python -m pipelines.prepare: PATH Folder to read; see python -m pipelines.prepare --help"),
+        ((), "Missing from python -m pipelines.prepare: SOURCE Folder to read; see python -m pipelines.prepare --help"),
         (("x", "y"), "Unrecognized options: y"),
         (("x", "--batch-sise", "3"), "unknown option --batch-sise, did you mean --batch-size?"),
         (("x", "--no-mflow"), "unknown option --no-mflow, did you mean --no-mlflow?"),

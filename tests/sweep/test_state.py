@@ -196,3 +196,5 @@ def test_missing_data_is_reported_before_ray_starts(tiny_run: MakeRun, tmp_path:
     spec = tiny_sweep(tiny_run(), overrides={"data.path": str(tmp_path / "gone")})
     with pytest.raises(UsageError, match="gone"), open_sweep(spec):
         pass
+    with open_sweep(tiny_sweep(tiny_run())) as sweep:  # the corrected command
+        assert sweep.has_more

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.data.manifest import READING, open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.operations.sizing.figures import Measured
 from cyclegan_dist.operations.sizing.goodput import COMPILE_S, RESTART, best_interval_s, goodput
@@ -140,6 +139,8 @@ def _epoch(config: Config, options: Options) -> tuple[int, str]:
     if path == "synthetic":
         return SYNTHETIC_IMAGES, f"computed: what {path} draws"
     if "://" in path or Path(path, "manifest.parquet").exists():
+        from cyclegan_dist.data.manifest import READING, open_manifest  # loads pyarrow
+
         manifest = open_manifest(path, READING[:1]).selected(max_samples=config.data.max_samples)
         return max(manifest.samples.values()), f"measured: {path}"
     return PAPER_IMAGES, f"assumed: the paper's horse2zebra; {path or 'data.path'} is not here, give --images"
