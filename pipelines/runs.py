@@ -1,4 +1,4 @@
-"""A table of all runs: what they do, how far they are, and the best figure of each.
+"""List all runs: what they do, how far they are, the best figure.
 
     python -m pipelines.runs [RUNS_DIR] [--json]
 
