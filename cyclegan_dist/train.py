@@ -12,7 +12,9 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
-from typing import Annotated, Literal, TypeVar
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Literal, TypeVar
 
 try:
     import tyro
@@ -117,6 +119,17 @@ def parse(arguments: list[str], program: str | None = None, other_options: Itera
     )
     return replace(command, config=check_config(asdict(command.config), "command line"))
 
+
+class _Callable(ModuleType):
+    """Where this module is loaded, it takes the name of the function `cyclegan_dist.train`, so it is called as that."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Path:
+        from cyclegan_dist import api
+
+        return api.train(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Callable
 
 if __name__ == "__main__":
     run_command(main)

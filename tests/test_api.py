@@ -1,5 +1,6 @@
 """What the commands do, from Python."""
 
+import importlib
 import signal
 import subprocess
 import sys
@@ -63,6 +64,12 @@ def test_a_history_has_the_figures_and_the_snapshot_of_a_step_in_one_row(tmp_pat
         str(tmp_path / n / "snapshots/nimg-000000008") for n in ("one", "two")
     ]
     assert frame["time"].dt.tz is not None
+
+
+def test_train_can_be_called_where_its_module_is_loaded() -> None:
+    importlib.import_module("cyclegan_dist.train")
+    with pytest.raises(UsageError, match=r"there is no preset|no preset"):
+        cg.train("nothing")
 
 
 def test_a_training_that_fails_raises_its_error(own_home: Path) -> None:

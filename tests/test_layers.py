@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 # From top to bottom; a module may import from its own room and from those below.
 ROOMS = [
     ["pipelines"],
-    ["api", "train"],
+    ["train"],
+    ["api"],
     ["orchestration"],
     ["operations"],
     ["leaderboard"],
