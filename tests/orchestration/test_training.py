@@ -22,7 +22,7 @@ import requests
 
 from cyclegan_dist.config.config import Config, dump_config
 from cyclegan_dist.tracking.journal import read_records
-from tests.training.test_trainer import differences, final_state, go_on
+from tests.training.trainings import differences, final_state, go_on
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
