@@ -1,6 +1,7 @@
 """Imports point one way (design, section 3), and the core runs without Ray, MLflow and WebDataset."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,7 @@ def room(module: str) -> str | None:
     return parts[1] if parts[0] == "cyclegan_dist" and len(parts) > 1 else None
 
 
+@functools.cache
 def imported(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
