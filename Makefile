@@ -18,7 +18,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 setup: $(VENV)/.installed ## install everything into .venv
 
-demo: setup ## train on two synthetic domains and translate, in three minutes
+demo: setup ## train on two synthetic domains and translate, in about a minute
 	rm -rf demo_run
 	$(BIN)/python -m pipelines.demo
 

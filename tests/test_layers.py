@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # From top to bottom; a module may import from its own room and from those below.
 ROOMS = [
     ["pipelines"],
-    ["train"],
+    ["api", "train"],
     ["orchestration"],
     ["operations"],
     ["leaderboard"],

@@ -175,7 +175,7 @@ class MethodConfig(Protocol):
             refused as evaluators of what they trained.
         taught_by: the snapshot that the method learns from: its `folder`, its digest as `sha256`, its name as `source`,
             and the pretrained networks that it was trained with as `trained_with`; empty for methods without one.
-        double_backward: whether gradients are differentiated; `optim.fast auto` is then off, `on` remains on.
+        double_backward: whether gradients are differentiated, as a gradient penalty does.
         batch_norm: whether a network has batch norm: it trains on one rank with one micro-batch per step, without
             `optim.fast`.
     """

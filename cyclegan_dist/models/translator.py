@@ -5,7 +5,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, cast, overload
 
 import numpy as np
 import torch
@@ -82,22 +82,26 @@ class Translator:
     def translate(self, image: np.ndarray) -> np.ndarray: ...
     @overload
     def translate(self, image: ImageFile | Image.Image) -> Image.Image: ...
-    def translate(self, image: Tensor | np.ndarray | ImageFile | Image.Image) -> Tensor | np.ndarray | Image.Image:
-        """Translate one image of any size; grey and colour are converted as needed.
+    @overload
+    def translate(self, image: list[Any]) -> list[Any]: ...
+    def translate(self, image: Any) -> Any:
+        """Translate an image of any size, or each of a list; grey and colour are converted as needed.
 
         Args:
-            image: a file's path or its bytes, a PIL image, an array H x W x C or H x W, or a tensor C x H x W. Their
-                values are uint8, 0 to 255, or of a type with more bits, which `decode` scales.
+            image: a file's path or its bytes, a PIL image, an array H x W x C or H x W, a tensor C x H x W, or a list
+                of such. Their values are uint8, 0 to 255, or of a type with more bits, which `decode` scales.
 
         Returns:
             The translation in the same size: a PIL image for a file or a PIL image, an array H x W x C' for an array, a
-            tensor C' x H x W on the CPU for a tensor. Arrays, tensors and grey PIL images have the values of
-            `values_out`, or are uint8 if that is None.
+            tensor C' x H x W on the CPU for a tensor, a list for a list. Arrays, tensors and grey PIL images have the
+            values of `values_out`, or are uint8 if that is None.
 
         Raises:
             UnreadableImageError: if it is not such an image, or its channels do not fit.
             UsageError: if the translation cannot be a PIL image, or the temporary folder for tiles is full.
         """
+        if isinstance(image, list):
+            return [self.translate(one) for one in cast(list[Any], image)]  # not at once, which rounds differently
         as_picture = not isinstance(image, Tensor | np.ndarray)
         if as_picture and self.out_channels not in PICTURES:
             raise UsageError(

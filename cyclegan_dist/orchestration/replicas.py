@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Sequence
 
 import ray.exceptions
 import torch
@@ -21,26 +22,58 @@ from cyclegan_dist.service.cost import Backlog, seconds_per_pixel
 from cyclegan_dist.service.handler import DecodedRequest, RequestHandler, image_size
 from cyclegan_dist.service.messages import Refusal, Translation, TranslationRequest
 
+_log = logging.getLogger(__name__)
+Work = tuple[RequestHandler, DecodedRequest]
+KEPT = 2  # snapshots whose generators stay in memory: a promotion that is taken back needs no loading
+
 
 class Replica:
-    """One process that translates."""
+    """One process that translates. It loads a snapshot when a request first names it."""
 
     def __init__(self, snapshot: str, use_gpu: bool, options: ServingOptions):
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // options.replicas))
-        device = torch.device("cuda" if use_gpu else "cpu")
-        self._handler = RequestHandler(Snapshot.open(snapshot), device, options.max_pixels)
-        self._backlog = Backlog(seconds_per_pixel(self._handler), options.deadline_s * ESTIMATED_SHARE)
+        self._device, self._options = torch.device("cuda" if use_gpu else "cpu"), options
+        self._handlers: dict[str, RequestHandler] = {}  # the one used last at the end
+        self._loading = asyncio.Lock()
+        handler = self._open(snapshot)
+        self._backlog = Backlog(seconds_per_pixel(handler), options.deadline_s * ESTIMATED_SHARE)
 
         @serve.batch(max_batch_size=options.batch_size, batch_wait_timeout_s=options.batch_wait_s)
-        async def translate(batch: list[DecodedRequest]) -> list[list[Tensor]]:
-            self._backlog.start(batch)
+        async def translate(batch: list[Work]) -> list[list[Tensor]]:
+            requests = [request for _, request in batch]
+            self._backlog.start(requests)
             began = time.perf_counter()
             try:
-                return await asyncio.to_thread(self._handler.translate, batch)
+                return await asyncio.to_thread(translated, batch)
             finally:
-                self._backlog.finish(batch, time.perf_counter() - began)
+                self._backlog.finish(requests, time.perf_counter() - began)
 
         self._translate = translate
+
+    def _open(self, snapshot: str) -> RequestHandler:
+        handler = RequestHandler(Snapshot.open(snapshot), self._device, self._options.max_pixels)
+        self._handlers[snapshot] = handler
+        while len(self._handlers) > KEPT:
+            del self._handlers[next(iter(self._handlers))]
+        return handler
+
+    async def handler(self, snapshot: str) -> RequestHandler:
+        """The generators of a snapshot.
+
+        Raises:
+            Refusal: if they cannot be loaded here.
+        """
+        async with self._loading:
+            if (known := self._handlers.pop(snapshot, None)) is not None:
+                self._handlers[snapshot] = known
+                return known
+            try:
+                handler = await asyncio.to_thread(self._open, snapshot)
+            except UsageError as error:
+                _log.error("%s", error)
+                raise Refusal(503, "this replica cannot load the model: try again later") from error
+            self._backlog.expect(await asyncio.to_thread(seconds_per_pixel, handler))
+            return handler
 
     async def max_pixels(self) -> int:
         """Of the largest image that meets the deadline."""
@@ -48,16 +81,27 @@ class Replica:
 
     async def __call__(self, request: TranslationRequest) -> Translation | Refusal:
         try:
+            handler = await self.handler(request.snapshot)
             self._backlog.refuse_slow(*image_size(request.data), request.reconstruction)
-            decoded = await asyncio.to_thread(self._handler.decode, request)
+            decoded = await asyncio.to_thread(handler.decode, request)
             self._backlog.admit(decoded)
         except Refusal as refusal:
             return refusal  # raised, it would arrive as a failure of the replica
         try:
-            images = await self._translate(decoded)
+            images = await self._translate((handler, decoded))
         finally:
             self._backlog.withdraw(decoded)  # the caller may have given up
-        return await asyncio.to_thread(self._handler.encode, images, request)
+        return await asyncio.to_thread(handler.encode, images, request)
+
+
+def translated(batch: Sequence[Work]) -> list[list[Tensor]]:
+    """What the generators of each request make of its image: those of one snapshot as `RequestHandler.translate`."""
+    results: list[list[Tensor]] = [[] for _ in batch]
+    for handler in {id(handler): handler for handler, _ in batch}.values():
+        places = [place for place, (own, _) in enumerate(batch) if own is handler]
+        for place, images in zip(places, handler.translate([batch[place][1] for place in places]), strict=True):
+            results[place] = images
+    return results
 
 
 def deploy(name: str, snapshot: Snapshot, options: ServingOptions, use_gpu: bool) -> tuple[DeploymentHandle, int]:

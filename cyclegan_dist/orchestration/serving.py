@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import ray
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.orchestration.cluster import cluster
+from cyclegan_dist.orchestration.following import FollowedModel
+from cyclegan_dist.service.messages import ServedModel
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.server import address, run_until_signal
 
@@ -38,6 +39,7 @@ class ServingOptions:
         batch_wait_s: that an image waits for others.
         deadline_s: seconds for an answer; an image that would take longer is refused.
         requests_per_client: of one client address, at once; 0: half of all.
+        follow_s: seconds between two looks at which version an alias names; 0: it is not looked again.
     """
 
     max_bytes: int
@@ -47,6 +49,7 @@ class ServingOptions:
     batch_wait_s: float
     deadline_s: float
     requests_per_client: int
+    follow_s: float = 0.0
 
     @property
     def max_ongoing(self) -> int:
@@ -54,15 +57,15 @@ class ServingOptions:
         return 2 * self.batch_size
 
 
-def serve_snapshot(
-    title: str, snapshot: Snapshot, listener: socket.socket, hosts: AllowedHosts, options: ServingOptions
+def serve_model(
+    source: str, model: ServedModel, listener: socket.socket, hosts: AllowedHosts, options: ServingOptions
 ) -> None:
     """Answer requests at a listening socket until a signal arrives, on the cluster of RAY_ADDRESS or on one of this
     machine's own.
 
     Args:
-        title: what is served, for people.
-        snapshot: of the generators; every node must be able to read its folder.
+        source: what is served, for people, and to follow if it is an alias of the registry.
+        model: what it names; every node must be able to read the snapshot's folder.
         listener: the socket.
         hosts: under which it may be requested.
         options: how.
@@ -81,7 +84,7 @@ def serve_snapshot(
         from cyclegan_dist.service.messages import Limits
 
         try:
-            handle, max_pixels = deploy(name, snapshot, options, use_gpu)
+            handle, max_pixels = deploy(name, model.snapshot, options, use_gpu)
             requests = options.replicas * (options.max_ongoing + QUEUE)  # that replicas and their queues can hold
             limits = Limits(
                 max_bytes=options.max_bytes,
@@ -97,8 +100,10 @@ def serve_snapshot(
             seconds = SHOWN_SIDE**2 * options.deadline_s * ESTIMATED_SHARE / max(1, max_pixels)
             if seconds > SHOWN_S:
                 note += f"one of {SHOWN_SIDE}x{SHOWN_SIDE} takes about {duration(seconds)}; "
-            app = make_app(title, snapshot, limits, hosts, answerer_of(handle))
-            run_until_signal(app, listener, f"serving {title} at {address(listener)} ({note}Ctrl-C ends it)")
+            current = FollowedModel(source, model, lambda line: print(line, file=sys.stderr, flush=True))
+            app = make_app(source, current, limits, hosts, answerer_of(handle))
+            with current.following(options.follow_s):
+                run_until_signal(app, listener, f"serving {source} at {address(listener)} ({note}Ctrl-C ends it)")
         finally:
             serve.delete(name)
 

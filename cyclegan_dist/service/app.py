@@ -6,6 +6,7 @@ import importlib.resources
 import math
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import jinja2
 from starlette.applications import Starlette
@@ -17,7 +18,7 @@ from starlette.routing import Route
 
 from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.models.snapshot import Snapshot
-from cyclegan_dist.service.messages import Limits, Refusal, Translation, TranslationRequest
+from cyclegan_dist.service.messages import Limits, Refusal, ServedModel, Translation, TranslationRequest
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.places import InPlace, Places
 from cyclegan_dist.service.requests import read_file_request, read_json_request
@@ -28,12 +29,14 @@ Answerer = Callable[[TranslationRequest], Awaitable[Translation | Refusal]]
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "npy": "application/octet-stream"}
 
 
-def make_app(title: str, snapshot: Snapshot, limits: Limits, hosts: AllowedHosts, answer: Answerer) -> Starlette:
+def make_app(
+    title: str, model: Callable[[], ServedModel], limits: Limits, hosts: AllowedHosts, answer: Answerer
+) -> Starlette:
     """The service as an ASGI application.
 
     Args:
         title: of the page: what is served.
-        snapshot: of the generators; its card is served, and its directions are offered.
+        model: gives what is served now; its card is shown, and its directions are offered.
         limits: of requests.
         hosts: under which it may be requested.
         answer: translates, or returns or raises a Refusal. It is cancelled at the deadline.
@@ -41,7 +44,7 @@ def make_app(title: str, snapshot: Snapshot, limits: Limits, hosts: AllowedHosts
     Returns:
         The application; its `state.stop()` ends it within `STOP_SECONDS`, with an answer to all requests.
     """
-    service = _Service(title, snapshot, limits, answer)
+    service = _Service(title, model, limits, answer)
     in_place = [Middleware(InPlace, service.places)]
     app = Starlette(
         routes=[
@@ -64,44 +67,47 @@ def make_app(title: str, snapshot: Snapshot, limits: Limits, hosts: AllowedHosts
 
 
 class _Service:
-    def __init__(self, title: str, snapshot: Snapshot, limits: Limits, answer: Answerer):
-        self.title, self.limits, self._answer = title, limits, answer
-        self.card, self.directions = snapshot.card, snapshot.directions
+    def __init__(self, title: str, model: Callable[[], ServedModel], limits: Limits, answer: Answerer):
+        self.title, self.model, self.limits, self._answer = title, model, limits, answer
         self.places = Places(limits)
         source = importlib.resources.files("cyclegan_dist.service").joinpath("page.html").read_text()
         self._template = jinja2.Environment(autoescape=True).from_string(source)
 
     async def page(self, request: Request) -> Response:
         nonce = secrets.token_urlsafe(16)
-        facts = {name: self.card[key] for name, key in _FACTS.items() if self.card.get(key) not in (None, "")}
+        snapshot = self.model().snapshot
+        facts = {name: snapshot.card[key] for name, key in _FACTS.items() if snapshot.card.get(key) not in (None, "")}
         text = self._template.render(
-            title=self.title, facts=facts, directions=self.directions, limits=self.limits, nonce=nonce
+            title=self.title, facts=facts, directions=snapshot.directions, limits=self.limits, nonce=nonce
         )
         return HTMLResponse(text, headers=HEADERS | {"Content-Security-Policy": PAGE_POLICY.format(nonce=nonce)})
 
     async def health(self, request: Request) -> Response:
-        return JSONResponse({"status": "ok"}, headers=HEADERS)
+        return JSONResponse({"status": "ok", "model": self.model().name}, headers=HEADERS)
 
     async def card_file(self, request: Request) -> Response:
-        return JSONResponse(self.card, headers=HEADERS)
+        return JSONResponse(self.model().snapshot.card, headers=HEADERS)
 
     async def translate(self, request: Request) -> Response:
         async with self.places.until_stopped():
-            asked = await read_file_request(request, self.directions, self.limits.max_bytes)
-            image = (await self._translation(asked)).image
+            snapshot = self.model().snapshot  # also if it is another one when the body has arrived
+            asked = await read_file_request(request, snapshot.directions, self.limits.max_bytes)
+            image = (await self._translation(asked, snapshot)).image
         return Response(image.data, media_type=MEDIA_TYPES[image.extension], headers=HEADERS)
 
     async def translate_json(self, request: Request) -> Response:
         async with self.places.until_stopped():
-            asked = await read_json_request(request, self.directions, self.limits.max_bytes)
-            made = await self._translation(asked)
+            snapshot = self.model().snapshot
+            asked = await read_json_request(request, snapshot.directions, self.limits.max_bytes)
+            made = await self._translation(asked, snapshot)
         answer: dict[str, str] = {"media_type": MEDIA_TYPES[made.image.extension], "image": _text(made.image)}
         if made.reconstruction:
             answer["reconstruction_media_type"] = MEDIA_TYPES[made.reconstruction.extension]
             answer["reconstruction"] = _text(made.reconstruction)
         return JSONResponse(answer, headers=HEADERS)
 
-    async def _translation(self, asked: TranslationRequest) -> Translation:
+    async def _translation(self, asked: TranslationRequest, snapshot: Snapshot) -> Translation:
+        asked = replace(asked, snapshot=str(snapshot.folder.resolve()))
         timer = asyncio.timeout(self.limits.deadline_s)
         try:
             async with timer:

@@ -61,6 +61,10 @@ class Backlog:
         self._admitted: dict[int, int] = {}  # pixels
         self._running: set[int] = set()
 
+    def expect(self, seconds_per_pixel: float) -> None:
+        """Estimate by another network from here on."""
+        self._per_pixel = seconds_per_pixel
+
     def max_pixels(self, reconstruction: bool = False) -> int:
         """Pixels of the largest image that takes no longer than the limit."""
         return int(self._limit_s / self._per_pixel / (2 if reconstruction else 1))

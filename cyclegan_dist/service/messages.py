@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # loads torch, which the launcher of the service has no time for
     from cyclegan_dist.data.encode import EncodedImage
+    from cyclegan_dist.models.snapshot import Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,16 +28,26 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServedModel:
+    """What is served: its exact name, for people, and its snapshot."""
+
+    name: str
+    snapshot: "Snapshot"
+
+
+@dataclass(frozen=True, kw_only=True)
 class TranslationRequest:
     """An image to translate.
 
     Attributes:
+        snapshot: folder of the generators; every process that translates can read it.
         data: an untrusted image file; only its length has been checked.
         direction: AB or BA.
         reconstruction: whether the translation is to be translated back as well.
         extension: png or jpg: format of the translation, where it has 1 or 3 channels and, for jpg, 8 bits.
     """
 
+    snapshot: str = ""
     data: bytes
     direction: str
     reconstruction: bool = False

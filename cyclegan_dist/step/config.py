@@ -36,9 +36,9 @@ class OptimConfig:
     beta2_D: Annotated[float, Ge(-1), Lt(1)] = -1.0
     """Adam's second decay rate for discriminators, from 0 on. -1: beta2."""
     fast: Literal["auto", "on", "off"] = "auto"
-    """Fused layers in N x H x W x C layout, and the whole update as one CUDA graph. `auto`: on a GPU, unless there is a
-    gradient penalty, which is computed layer by layer. Losses stay the same but for rounding. A gradient that is not
-    finite is noticed when losses are logged or something is saved; no weight changes after it."""
+    """Fused layers in N x H x W x C layout, and the whole update as one CUDA graph. `auto`: on a GPU. Losses stay the
+    same but for rounding. A gradient that is not finite is noticed when losses are logged or something is saved; no
+    weight changes after it."""
     precision: Precision = "fp32"
     """`bf16`: autocast, weights and losses stay fp32. `fp64`: everything in double, to compare runs. `auto`: bf16 where
     the processors or GPUs of all ranks have instructions for it, else fp32; chosen once for a run, before its first

@@ -1,6 +1,7 @@
 """The layout of a run folder, the status a run ends with, and the reason it failed."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -44,7 +45,8 @@ class RunFolder:
     def __init__(self, path: Path):
         self.path = path
         # Written by the launcher.
-        self.lock = path.with_name(f".{path.name}.lock")  # next to the folder, which may not exist yet
+        folder = Path(os.path.abspath(path))  # "." has no name
+        self.lock = folder.with_name(f".{folder.name}.lock")  # next to the folder, which may not exist yet
         self.config = path / "config.yaml"
         self.segments = path / "segments.json"  # extensions of the run
         self.start = path / "start.safetensors"  # what `init_from` named

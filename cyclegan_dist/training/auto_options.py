@@ -15,12 +15,10 @@ from cyclegan_dist.training.write_limit import limited_writes
 def resolved(config: Config, world: World, journal: Journal | None) -> Config:
     """The config with `optim.fast` on or off and `optim.precision` chosen, also in the run's `config.yaml`."""
     fast = config.optim.is_fast(world.device.type)
-    untried = config.method.double_backward and config.optim.fast == "auto"
-    if fast and (untried or config.method.batch_norm):
+    if fast and config.method.batch_norm:
         fast = False
         if journal is not None:
-            why = "a gradient penalty in a CUDA graph is untried; optim.fast on tries it"
-            journal.message(f"optim.fast is off: {'norm batch runs without it' if config.method.batch_norm else why}")
+            journal.message("optim.fast is off: norm batch runs without it")
     precision = _precision(config, world, journal) if config.optim.precision == "auto" else config.optim.precision
     optim = dataclasses.replace(config.optim, fast="on" if fast else "off", precision=precision)
     found = dataclasses.replace(config, optim=optim)

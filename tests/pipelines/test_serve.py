@@ -32,6 +32,7 @@ from tests.service.running import make_snapshot, picture, post, post_json
         (["--replicas", "0"], "--replicas 0: give 1 or more"),
         (["--batch-size", "-1"], "--batch-size -1: give 1 or more"),
         (["--batch-wait-ms", "-1"], "--batch-wait-ms -1: give 0 to 10000"),
+        (["--follow-s", "-1"], "--follow-s -1: give 0 to 3600"),
         (["--deadline-s", "0"], "--deadline-s 0: give 1 to 3600"),
         (["--requests-per-client", "-1"], "--requests-per-client -1: give 0 or more"),
         (["--allowed-hosts", "http://a.org/"], "--allowed-hosts http://a.org/: give a name such as"),
@@ -115,7 +116,7 @@ def test_it_serves_until_it_is_stopped(tmp_path: Path) -> None:
 
 
 def _use(url: str) -> None:
-    assert requests.get(f"{url}health", timeout=10).json() == {"status": "ok"}
+    assert requests.get(f"{url}health", timeout=10).json() == {"status": "ok", "model": "tiny"}
     assert "choose a file" in requests.get(url, timeout=10).text
     files = [picture(24 + 8 * (i % 2), 24, i) for i in range(6)]
     alone = [post(f"{url}translate", data=file).content for file in files]

@@ -19,16 +19,16 @@ from cyclegan_dist.networks.build import build_generator
 from cyclegan_dist.networks.config import GeneratorConfig
 from cyclegan_dist.service.app import Answerer, make_app
 from cyclegan_dist.service.handler import RequestHandler
-from cyclegan_dist.service.messages import Limits, Refusal, Translation, TranslationRequest
+from cyclegan_dist.service.messages import Limits, Refusal, ServedModel, Translation, TranslationRequest
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.server import address, answering, listen
 
 LIMITS = Limits(max_bytes=1_000_000, max_pixels=40_000, max_requests=4, max_requests_per_client=4, deadline_s=30)
 
 
-def make_snapshot(folder: Path, *, directions: str = "AB BA", input_nc: int = 3) -> Path:
+def make_snapshot(folder: Path, *, directions: str = "AB BA", input_nc: int = 3, seed: int = 0) -> Path:
     """A snapshot of untrained generators."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = CycleGANConfig(input_nc=input_nc, generator=GeneratorConfig(ngf=4, n_blocks=1), lambda_identity=0)
     channels = {"AB": (input_nc, 3), "BA": (3, input_nc)}
     networks = {way: build_generator(*channels[way], config.generator, config.init) for way in directions.split()}
@@ -59,7 +59,8 @@ def running(
     answer = answer or local_answerer(RequestHandler(Snapshot.open(snapshot), torch.device("cpu"), limits.max_pixels))
     door = listen("127.0.0.1", 0)
     hosts = AllowedHosts.of(door)
-    with answering(make_app(title, Snapshot.open(snapshot), limits, hosts, answer), door):
+    model = ServedModel(name=snapshot.name, snapshot=Snapshot.open(snapshot))
+    with answering(make_app(title, lambda: model, limits, hosts, answer), door):
         yield address(door)
 
 

@@ -68,7 +68,7 @@ def test_json_carries_the_reconstruction_as_well(service: str, snapshot: Path) -
 
 
 def test_card_and_health(service: str) -> None:
-    assert requests.get(f"{service}health", timeout=10).json() == {"status": "ok"}
+    assert requests.get(f"{service}health", timeout=10).json() == {"status": "ok", "model": "tiny"}
     assert requests.get(f"{service}card", timeout=10).json()["nimg"] == 40
 
 

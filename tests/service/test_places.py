@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from cyclegan_dist.data.encode import encode_image
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.service.app import Answerer, make_app
-from cyclegan_dist.service.messages import Refusal, Translation, TranslationRequest
+from cyclegan_dist.service.messages import Refusal, ServedModel, Translation, TranslationRequest
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.places import InPlace, Places
 from cyclegan_dist.service.server import address, answering, listen
@@ -74,8 +74,9 @@ def test_a_stop_answers_what_is_in_flight(
 ) -> None:
     monkeypatch.setattr("cyclegan_dist.service.places.STOP_SECONDS", 2)
     started = threading.Semaphore(0)
-    opened, listener = Snapshot.open(snapshot), listen("127.0.0.1", 0)
-    app = make_app("tiny", opened, LIMITS, AllowedHosts.of(listener), answer_after(seconds, started.release))
+    model = ServedModel(name="tiny", snapshot=Snapshot.open(snapshot))
+    listener = listen("127.0.0.1", 0)
+    app = make_app("tiny", lambda: model, LIMITS, AllowedHosts.of(listener), answer_after(seconds, started.release))
     with ThreadPoolExecutor(4) as pool:
         with answering(app, listener):
             waiting = [pool.submit(post, f"{address(listener)}translate", data=picture()) for _ in range(4)]

@@ -70,8 +70,7 @@ def measure(config: Config, world: World, images: Sequence[int], budget_s: float
 def _time(config: Config, alone: World, count: int, timing_s: float) -> tuple[float, float, float]:
     """Seconds of a step, seconds of a checkpoint's copy in memory, and peak GiB of a GPU (0 on a CPU)."""
     torch.manual_seed(config.seed)
-    fast = "off" if config.method.double_backward and config.optim.fast == "auto" else config.optim.fast
-    step = Step(config.method.build(rank_seed=0), replace(config.optim, batch_size=count, fast=fast), alone)
+    step = Step(config.method.build(rank_seed=0), replace(config.optim, batch_size=count), alone)
     batch = {
         name: (torch.rand(shape, device=alone.device, dtype=step.dtype) * 2 - 1).contiguous(
             memory_format=step.memory_format

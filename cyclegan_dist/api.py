@@ -1,0 +1,194 @@
+"""What the commands do, from Python: prepare, train, evaluate, and look at the history of runs.
+
+import cyclegan_dist as cg
+cg.prepare("photos/horses", "photos/zebras", "data/horse2zebra", load_size=286, validation=0.1)
+run = cg.train("horse2zebra", {"data.path": "data/horse2zebra"})
+cg.load(run).translate("horse.jpg").save("zebra.png")
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from cyclegan_dist.config.config import Config, dump_config, load_config, with_values
+from cyclegan_dist.config.yaml_tree import check_tree, refuse_unknown
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.storage.layout import RunFolder
+from cyclegan_dist.tracking.journal import read_records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cyclegan_dist.evaluation.measure import Evaluation
+    from cyclegan_dist.step.world_config import Device
+
+StrPath = str | os.PathLike[str]
+T = TypeVar("T")
+
+
+def prepare(
+    a_dir: StrPath, b_dir: StrPath, out: StrPath, *, report: Callable[[str], object] = print, **options: Any
+) -> Path:
+    """Turn two folders of images into a data set for training.
+
+    Args:
+        a_dir: images of domain A.
+        b_dir: images of domain B.
+        out: folder to create.
+        report: called with a line for what users should know, such as images that were left out.
+        options: of `cyclegan_dist.data.prepare_config.PrepareConfig`, as `load_size=286`.
+
+    Returns:
+        The folder of the data set.
+
+    Raises:
+        UsageError: if a folder or an option cannot be used, or too many images are unreadable.
+    """
+    from cyclegan_dist.config.palettes import open_palette
+    from cyclegan_dist.data import prepare as prepared
+    from cyclegan_dist.data.prepare_config import PrepareConfig
+
+    folders = {"a_dir": a_dir, "b_dir": b_dir, "out": out}
+    config = _checked({**options, **folders}, PrepareConfig, "prepare")
+    config.refuse_paths()
+    palette = open_palette(config.palette_name) if config.palette_name else None
+    return prepared.prepare(config, report=report, palette=palette).parent
+
+
+def train(
+    config: Config | StrPath,
+    options: Mapping[str, Any] | None = None,
+    *,
+    launcher: Literal["auto", "ray", "local"] = "auto",
+    report: Callable[[str], object] = print,
+) -> Path:
+    """Train as `python -m cyclegan_dist.train` does, in processes of its own, and wait until it is finished. A run that
+    was interrupted continues. KeyboardInterrupt stops the training with a checkpoint before it is raised.
+
+    Args:
+        config: a preset, a YAML file, several joined by +, or a whole configuration.
+        options: values by dotted key, as `{"optim.batch_size": 4}`.
+        launcher: `auto` and `ray` start the ranks by Ray Train, `local` trains in one process.
+        report: called with each line that the training prints.
+
+    Returns:
+        The folder of the run, which `load`, `evaluate` and `history` take.
+
+    Raises:
+        UsageError: for a configuration that cannot be trained, a training that fails, or one that is stopped.
+    """
+    whole = config if isinstance(config, Config) else load_config(os.fspath(config))
+    whole = with_values(whole, dict(options or {}), "options")
+    with tempfile.TemporaryDirectory(prefix="cyclegan_dist-") as folder:
+        file = Path(folder) / "config.yaml"
+        file.write_text(dump_config(whole))
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "cyclegan_dist.train", str(file), "--launcher", launcher],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # so that Ctrl-C reaches it once, from here
+        )
+        last = _follow(process, report)
+    if process.returncode:
+        raise UsageError(last.removeprefix("error: ") or f"the training ended with exit code {process.returncode}")
+    return whole.run_dir
+
+
+def _follow(process: "subprocess.Popen[str]", report: Callable[[str], object]) -> str:
+    """Report what a process prints until it ends. Returns the last line, or its error."""
+    last = ""
+    with process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                last = last if last.startswith("error: ") else line.rstrip("\n")
+                report(line.rstrip("\n"))
+        except BaseException:  # Ctrl-C, and a report that fails
+            process.send_signal(signal.SIGINT)
+            for line in process.stdout:
+                print(line, end="", file=sys.stderr)
+            raise
+    return last
+
+
+def evaluate(
+    source: StrPath, data: StrPath, *, split: str = "", device: "Device" = "auto", **what: Any
+) -> "Evaluation":
+    """Measure how good the generators of a model are. Writes nothing.
+
+    Args:
+        source: folder of a run, whose newest snapshot is taken, of a snapshot, or `models:/NAME@ALIAS`.
+        data: data set of images that were not trained on.
+        split: its part of that name, as `test` or `val`.
+        device: `cpu` or `cuda`; `auto` takes a GPU if there is one.
+        what: options of `cyclegan_dist.evaluation.config.EvaluationConfig`, as `features=("efficientnet_lite0",)`.
+
+    Returns:
+        Figures by name, each with a value, and a 95 % interval where there is one, and findings: typical failures.
+
+    Raises:
+        UsageError: if there is no such model, data set or part, or an option cannot be used.
+    """
+    from cyclegan_dist.evaluation.config import EvaluationConfig
+
+    config = _checked(what, EvaluationConfig, "evaluate")
+    # These load torch.
+    from cyclegan_dist.data.manifest import READING, open_manifest
+    from cyclegan_dist.evaluation.evaluate import data_path
+    from cyclegan_dist.evaluation.measure import evaluate as measure
+    from cyclegan_dist.registry.sources import open_source
+    from cyclegan_dist.step import distributed
+
+    manifest = open_manifest(data_path(os.fspath(data), split), (*READING, "name"))
+    return measure(open_source(os.fspath(source)), manifest, config, distributed.join(device))
+
+
+def history(*runs: StrPath) -> "pd.DataFrame":
+    """Every value that runs have logged, to plot them, or to pick a snapshot.
+
+    history("runs/horse2zebra").plot(x="nimg", y=["loss/cycle_A", "loss/cycle_B"])
+
+    Args:
+        runs: their folders. A run may be training.
+
+    Returns:
+        One row for each step of each run that has values: `run` (its folder), `step`, `nimg` (images per domain until
+        then), `time`, the losses, learning rates, speeds and figures of the evaluation beside the training, by name,
+        and `snapshot`, the folder of the one of that step. What a step lacks is NaN or None.
+
+    Raises:
+        UsageError: if a folder is not one of a run.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for run in map(Path, runs):
+        journal = RunFolder(run).journal
+        if not journal.is_file():
+            raise UsageError(f"{run} is not the folder of a run: it has no {journal.name}")
+        steps: dict[int, dict[str, Any]] = {}
+        for record, _ in read_records(journal, 0):
+            if record["kind"] not in ("metrics", "evaluation", "snapshot"):
+                continue
+            row = steps.setdefault(record["step"], {"run": str(run), "step": record["step"], "time": record["time"]})
+            if record["kind"] == "snapshot":
+                row["snapshot"] = str(run / record["path"])
+            else:
+                row |= {"nimg": record.get("nimg"), **record["values"]}
+        rows += (steps[step] for step in sorted(steps))
+    first = ["run", "step", "nimg", "time"]
+    frame = pd.DataFrame(rows, columns=list(dict.fromkeys([*first, *(key for row in rows for key in row)])))
+    return frame.assign(time=pd.to_datetime(frame["time"], unit="ms", utc=True))
+
+
+def _checked(options: dict[str, Any], kind: type[T], source: str) -> T:
+    refuse_unknown(options, [field.name for field in fields(kind)], source)  # pyright: ignore[reportArgumentType]
+    return check_tree(options, kind, source)
