@@ -7,10 +7,10 @@ The model is a registered one, the folder of a run (its newest snapshot is taken
     curl --data-binary @image.jpg "http://127.0.0.1:8000/translate?direction=AB" --output translation.png
 
 with the header `Accept: image/jpeg` for a JPEG, or POST {"image": BASE64, "direction": "AB", "reconstruction": true} as
-JSON to /v1/translate. /card describes the model, /health names the version that is served. An alias is followed: after
-a promotion or a rollback the other version is served, without a restart. Images are not kept. Requests
-of pages of other sites are refused, as are images that would take longer than the deadline. A 503 means to try again,
-after `Retry-After` seconds.
+JSON to /v1/translate. /card describes the model, /health names the version that is served, /metrics is for Prometheus.
+An alias is followed: after a promotion or a rollback the other version is served, without a restart. Images are not
+kept. Requests of pages of other sites are refused, as are images that would take longer than the deadline. A 503 means
+to try again, after `Retry-After` seconds.
 """
 
 import sys

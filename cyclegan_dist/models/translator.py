@@ -103,19 +103,15 @@ class Translator:
         if isinstance(image, list):
             return [self.translate(one) for one in cast(list[Any], image)]  # not at once, which rounds differently
         as_picture = not isinstance(image, Tensor | np.ndarray)
-        if as_picture and self.out_channels not in PICTURES:
-            raise UsageError(
-                f"the translation has {self.out_channels} channels, which no PIL image has: give an array or a tensor"
-            )
-        if as_picture and self.values_out and (self.out_channels == 3 or self.values_out.dtype not in _OF_PILLOW):
-            kind = f"{self.out_channels} channels of {self.values_out.dtype}"
+        wider = self.values_out is not None and (self.out_channels == 3 or self.values_out.dtype not in _OF_PILLOW)
+        if as_picture and (wider or self.out_channels not in PICTURES):
+            kind = f"{self.out_channels} channels" + (f" of {self.values_out.dtype}" if self.values_out else "")
             raise UsageError(f"the translation has {kind}, which no PIL image has: give an array or a tensor")
         (made,) = self.translate_batch([self.decode(image)])
         if self.values_out is not None:
             made = torch.from_numpy(self.values_out.from_unit(made))
-        if isinstance(image, np.ndarray):
-            return made.permute(1, 2, 0).numpy()
-        return to_pillow(made) if as_picture else made
+        array = made.permute(1, 2, 0).numpy() if isinstance(image, np.ndarray) else made
+        return to_pillow(made) if as_picture else array
 
     def translate_batch(self, images: Sequence[Tensor] | Tensor) -> list[Tensor]:
         """Translate decoded images of any sizes and `in_channels` channels, those of equal size at once.

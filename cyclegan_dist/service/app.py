@@ -19,6 +19,7 @@ from starlette.routing import Route
 from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.service.messages import Limits, Refusal, ServedModel, Translation, TranslationRequest
+from cyclegan_dist.service.metrics import Measured, Metrics
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.places import InPlace, Places
 from cyclegan_dist.service.requests import read_file_request, read_json_request
@@ -45,14 +46,16 @@ def make_app(
         The application; its `state.stop()` ends it within `STOP_SECONDS`, with an answer to all requests.
     """
     service = _Service(title, model, limits, answer)
-    in_place = [Middleware(InPlace, service.places)]
+    metrics = Metrics(lambda: model().name)
+    translating = [Middleware(Measured, metrics), Middleware(InPlace, service.places)]
     app = Starlette(
         routes=[
             Route("/", service.page),
             Route("/health", service.health),
             Route("/card", service.card_file),
-            Route("/translate", service.translate, methods=["POST"], middleware=in_place),
-            Route("/v1/translate", service.translate_json, methods=["POST"], middleware=in_place),
+            Route("/metrics", metrics.page),
+            Route("/translate", service.translate, methods=["POST"], middleware=translating),
+            Route("/v1/translate", service.translate_json, methods=["POST"], middleware=translating),
         ],
         middleware=[Middleware(SameOrigin, hosts)],
         exception_handlers={
@@ -138,7 +141,7 @@ def _text(image: EncodedImage) -> str:
 
 async def _unknown(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return unknown(error, request, "/, /translate, /v1/translate, /card and /health")
+    return unknown(error, request, "/, /translate, /v1/translate, /card, /metrics and /health")
 
 
 async def _gone(request: Request, error: Exception) -> Response:

@@ -69,6 +69,24 @@ def test_json_carries_the_reconstruction_as_well(service: str, snapshot: Path) -
 
 def test_card_and_health(service: str) -> None:
     assert requests.get(f"{service}health", timeout=10).json() == {"status": "ok", "model": "tiny"}
+
+
+def test_requests_are_counted_by_model_and_status(service: str) -> None:
+    assert post(f"{service}translate", data=picture()).status_code == 200
+    assert post(f"{service}translate", data=b"no image").status_code == 422
+    answer = requests.get(f"{service}metrics", timeout=10)
+    assert answer.headers["Content-Type"].startswith("text/plain; version=")
+    lines = answer.text.splitlines()
+    counts = {
+        name: float(value)
+        for name, value in (line.rsplit(" ", 1) for line in lines if line.startswith("cyclegan_"))
+        if "created" not in name
+    }
+    assert counts['cyclegan_requests_total{model="tiny",status="200"}'] >= 1
+    assert counts['cyclegan_requests_total{model="tiny",status="422"}'] >= 1
+    assert counts["cyclegan_requests_running"] == 0
+    seconds = counts['cyclegan_request_seconds_sum{model="tiny"}']
+    assert 0 < seconds < 60 and counts['cyclegan_request_seconds_bucket{le="60.0",model="tiny"}'] >= 1
     assert requests.get(f"{service}card", timeout=10).json()["nimg"] == 40
 
 
