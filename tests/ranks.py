@@ -3,6 +3,7 @@ process cannot.
 """
 
 import faulthandler
+import gc
 import multiprocessing
 import os
 import pickle
@@ -50,8 +51,11 @@ def run_ranks(
             context.Process(target=_rank, args=(work, r, size, port, pipes[r][1], device, Path(folder, str(r))))
             for r in range(size)
         ]
+        # What is here already is no garbage of a forked rank, whose collections would copy all of its pages.
+        gc.freeze()
         for rank in ranks:
             rank.start()
+        gc.unfreeze()
         for _, sending in pipes:
             sending.close()
         try:

@@ -18,6 +18,7 @@ import yaml
 from PIL import Image, ImageChops
 from rich.console import Console
 
+from cyclegan_dist import train
 from cyclegan_dist.config.config import load_config
 from cyclegan_dist.config.older import DROPPED, REPLACED
 from cyclegan_dist.data.manifest import SCHEMA, open_manifest
@@ -30,7 +31,6 @@ from tests.conftest import MLFLOW, Answer
 
 Command = Callable[..., Answer]
 
-TRAIN, SWEEP = "cyclegan_dist.train", "pipelines.sweep"
 MADE_IN = "/tmp/version_0"
 STEPS, STOPPED_AFTER = 12, 7
 RUN_ALONE = ("--tracking.mlflow", "False", "--held_out.data", "")
@@ -61,14 +61,6 @@ def home(unpacked: Path, own_home: Path) -> Path:
 @pytest.fixture
 def expected(unpacked: Path) -> dict[str, Any]:
     return json.loads((unpacked / "expected.json").read_text())
-
-
-def run(module: str, *arguments: object) -> str:
-    """Run a command in a process of its own. Returns its standard output."""
-    line = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def losses(run_dir: Path) -> dict[str, dict[str, float]]:
@@ -115,7 +107,8 @@ def test_configs_that_were_written(home: Path, expected: dict[str, Any]) -> None
 def test_a_run_goes_on_to_the_same_numbers(home: Path, expected: dict[str, Any], command: Command) -> None:
     run_dir = home / "runs" / "run"
     before = losses(run_dir)
-    out = run(TRAIN, run_dir / "config.yaml", "--launcher", "local", "--stop_after", 0, *RUN_ALONE)
+    code, out, err = command(train.main, run_dir / "config.yaml", "--launcher", "local", "--stop_after", 0, *RUN_ALONE)
+    assert code == 0, err
     assert f"resumed at step {STOPPED_AFTER}" in out
     after, wanted = losses(run_dir), before | expected["losses"]
     assert list(after) == list(wanted) == [str(step) for step in range(1, STEPS + 1)]
@@ -155,9 +148,10 @@ def test_a_sweep_is_told_of(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_trial_goes_on_by_itself(home: Path) -> None:
-    run_dir = home / "runs" / "swept" / "trial-0001"
-    out = run(TRAIN, run_dir / "config.yaml", "--launcher", "local", "--stop_after", 100)
+def test_a_trial_goes_on_by_itself(home: Path, command: Command) -> None:
+    config = home / "runs" / "swept" / "trial-0001" / "config.yaml"
+    code, out, err = command(train.main, config, "--launcher", "local", "--stop_after", 100)
+    assert code == 0, err
     assert "resumed at step 41, 82 images" in out and "images 100/100" in out
 
 
@@ -165,7 +159,10 @@ def test_a_trial_goes_on_by_itself(home: Path) -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_sweep_goes_on(home: Path) -> None:
-    out = run(SWEEP, "sweep.yaml")
+    line = [sys.executable, "-m", "pipelines.sweep", "sweep.yaml"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    out = done.stdout
     assert "trial-0001 continues" in out and "trial-0000 starts" not in out
     told = json.loads((home / "runs" / "swept" / "trials.json").read_text())
     assert [trial["status"] for trial in told["trials"]] == ["finished", "finished"]
@@ -183,9 +180,10 @@ class TestMlflow:
         assert command(translate.main, "models:/horses@champion", home / "horse.png", home / "out.png")[0] == 0
         assert same_pixels(home / "out.png", home / "champion_to_B.png")
 
-    def test_a_run_that_goes_on_is_the_same_run_in_mlflow(self, home: Path) -> None:
+    def test_a_run_that_goes_on_is_the_same_run_in_mlflow(self, home: Path, command: Command) -> None:
         run_dir = home / "runs" / "run"
-        run(TRAIN, run_dir / "config.yaml", "--launcher", "local", "--stop_after", 0, "--held_out.data", "")
+        arguments = (run_dir / "config.yaml", "--launcher", "local", "--stop_after", 0, "--held_out.data", "")
+        assert command(train.main, *arguments)[0] == 0
         mark = json.loads((run_dir / "mlflow.json").read_text())
         with closing(sqlite3.connect(home / "mlflow.db")) as database:
             assert database.execute("select run_uuid, status from runs").fetchall() == [(mark["run_id"], "FINISHED")]

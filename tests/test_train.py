@@ -2,16 +2,19 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
 from cyclegan_dist import train
 from tests.conftest import Answer
+from tests.forked import start_forked
 
 
 @pytest.fixture
@@ -161,11 +164,25 @@ def test_torchrun_starts_the_ranks(dataset: Path, own_home: Path) -> None:
     }
 
 
-@pytest.mark.slow
-def test_torchrun_refuses_an_uneven_share_on_all_ranks(dataset: Path) -> None:
-    done = run(*TORCHRUN, "--optim.batch_size", "3", "--data.path", str(dataset))
-    assert done.returncode != 0
-    assert "error: batch_size 3 cannot be shared by 2 ranks" in done.stderr
+def test_all_ranks_refuse_an_uneven_share(dataset: Path, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    arguments = ["demo", "--optim.batch_size", "3", "--data.path", dataset, "--tracking.mlflow", "False"]
+    ranks = list[BaseProcess]()
+    for rank in "01":  # as torchrun starts them
+        numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        environment = {**os.environ, **group, **numbers, "TORCHELASTIC_RUN_ID": "none"}
+        with (tmp_path / rank).open("w") as log:
+            where = {"stdout": log.fileno(), "stderr": log.fileno(), "environment": environment}
+            ranks.append(start_forked(train.main, *arguments, **where))
+    for process in ranks:
+        process.join(60)
+        process.kill()
+        process.join()
+    assert [process.exitcode for process in ranks] == [2, 2]
+    for rank in "01":
+        assert "error: batch_size 3 cannot be shared by 2 ranks" in (tmp_path / rank).read_text()
 
 
 def test_a_run_in_training_is_not_started_twice(cli, dataset: Path) -> None:
@@ -188,26 +205,23 @@ def test_a_signal_leaves_a_checkpoint_and_a_code(
     dataset: Path, own_home: Path, number: int, to_group: bool, code: int
 ) -> None:
     """To the process as `kill` does, or to its whole group, loader processes too, as torchrun, Slurm and Ctrl-C do."""
-    command = [
-        sys.executable,
-        "-m",
-        "cyclegan_dist.train",
-        "demo",
-        *SMALL,
-        "--data.path",
-        str(dataset),
-        "--data.workers",
-        "2",
-    ]
-    command += ["--stop_after", "0", "--schedule.n_epochs", "10000", "--every.checkpoint", "0"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
-    ) as process:
-        assert process.stdout is not None
-        while "step" not in process.stdout.readline():
-            assert process.poll() is None
-        (os.killpg if to_group else os.kill)(process.pid, number)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == code, err
+    arguments = ["demo", *SMALL, "--data.path", dataset, "--data.workers", 2]
+    arguments += ["--stop_after", 0, "--schedule.n_epochs", 10000, "--every.checkpoint", 0]
+    reading, writing = os.pipe()
+    with (own_home / "stderr").open("w") as log:
+        where = {"stdout": writing, "stderr": log.fileno(), "environment": os.environ}
+        process = start_forked(train.main, *arguments, **where, own_group=True)
+    os.close(writing)
+    try:
+        with os.fdopen(reading) as lines:
+            assert any("step" in line for line in lines)
+            (os.killpg if to_group else os.kill)(process.pid or 0, number)
+            lines.read()
+        process.join(60)
+    finally:
+        process.kill()
+        process.join()
+    err = (own_home / "stderr").read_text()
+    assert process.exitcode == code, err
     assert "run the same command again to resume" in err
     assert len(list((own_home / "runs" / "demo" / "checkpoints").glob("step-*"))) == 1

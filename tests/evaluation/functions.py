@@ -7,7 +7,10 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
+from cyclegan_dist.evaluation.measure import Evaluation
 from cyclegan_dist.models.snapshot import Snapshot
+
+Measure = Callable[..., Evaluation]  # of a pair of functions
 
 
 class Function(nn.Module):

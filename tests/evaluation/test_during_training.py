@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import multiprocessing
-import os
 import shutil
 import subprocess
 import sys
@@ -15,10 +13,11 @@ from typing import IO
 import pytest
 
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation import during_training, evaluate
 from cyclegan_dist.evaluation.command import Evaluate
 from tests.conftest import make_dataset
+from tests.forked import start_forked
 from tests.training.trainings import go, records
 
 pytestmark = pytest.mark.slow
@@ -31,16 +30,9 @@ class Forked:
         nice, _, _, python, _, module, *arguments = command
         assert (nice, python, module) == ("nice", sys.executable, evaluate.__name__) and stdout is stderr
 
-        def work() -> None:
-            for number in (1, 2):
-                os.dup2(stdout.fileno(), number)
-            sys.argv, sys.stdout, sys.stderr = [module, *arguments], os.fdopen(1, "w"), os.fdopen(2, "w")
-            os.environ.clear()
-            os.environ.update(env)
-            run_command(evaluate.main)
-
-        self._process = multiprocessing.get_context("fork").Process(target=work)
-        self._process.start()
+        self._process = start_forked(
+            evaluate.main, *arguments, stdout=stdout.fileno(), stderr=stderr.fileno(), environment=env
+        )
         self.kill = self._process.kill
 
     def wait(self, timeout: float | None = None) -> int:
@@ -54,12 +46,20 @@ class Forked:
 
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evaluations start in a moment; the test without this fixture has those that users have."""
+    """Evaluations start in a moment; the first test, without this fixture, has one that users have."""
     how = SimpleNamespace(Popen=Forked, TimeoutExpired=subprocess.TimeoutExpired)
     monkeypatch.setattr(during_training, "subprocess", how)
 
 
-def test_every_snapshot_is_evaluated_and_the_best_is_named(tiny_run: Callable[..., Config], dataset: Path) -> None:
+def test_a_snapshot_is_evaluated_by_a_process_of_its_own(tiny_run: Callable[..., Config], dataset: Path) -> None:
+    config = tiny_run(held_out__data=str(dataset), every__snapshot=8, stop_after=8)
+    assert go(config) == "FINISHED"
+    assert [record["nimg"] for record in records(config) if record["kind"] == "evaluation"] == [8]
+
+
+def test_every_snapshot_is_evaluated_and_the_best_is_named(
+    tiny_run: Callable[..., Config], dataset: Path, forked: None
+) -> None:
     config = tiny_run(held_out__data=str(dataset), every__snapshot=8, stop_after=16)
     assert go(config) == "FINISHED"
     judged = [record for record in records(config) if record["kind"] == "evaluation"]

@@ -53,7 +53,7 @@ def _clock() -> Iterator[float]:
 
 def run_with(tiny_run: MakeRun, dataset: Path, **changes: object) -> Config:
     how = {"held_out__data": str(dataset), "every__snapshot": 8, "schedule__n_epochs": 8, "optim__batch_size": 2}
-    return tiny_run(**how, **changes)
+    return tiny_run(**{**how, **changes})
 
 
 def test_it_ends_finished_with_a_snapshot_and_a_reason(tiny_run: MakeRun, dataset: Path) -> None:
@@ -78,10 +78,10 @@ def test_it_ends_finished_with_a_snapshot_and_a_reason(tiny_run: MakeRun, datase
 
 
 def test_it_goes_on_while_the_figure_improves(tiny_run: MakeRun, dataset: Path, figures: dict[int, float]) -> None:
-    figures |= {nimg: 1 / nimg for nimg in range(8, 200, 8)}
-    config = run_with(tiny_run, dataset, held_out__patience=8)
+    figures |= {nimg: 1 / nimg for nimg in range(8, 100, 8)}
+    config = run_with(tiny_run, dataset, held_out__patience=8, schedule__n_epochs=2)
     assert go(config) == "FINISHED"
-    assert max(record["nimg"] for record in records(config) if record["kind"] == "evaluation") == 100
+    assert max(record["nimg"] for record in records(config) if record["kind"] == "evaluation") == 40
     assert not any(record["kind"] == "early_end" for record in records(config))
 
 

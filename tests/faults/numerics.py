@@ -164,6 +164,7 @@ def without(state: list[Any], item: str) -> list[Any]:
 )
 def every_item(stage: Stage) -> Measured:
     options = {"optim__ema_half_life_images": 20.0, "schedule__policy": "plateau", "method__generator__dropout": True}
+    options |= {"schedule__n_epochs": 2, "schedule__n_epochs_decay": 0}  # the second one ends after the resumption
     whole, cut = stage.run(name="whole", **options), stage.run(name="cut", stop_after=14, **options)
     for config in (whole, cut):
         go(config)

@@ -17,6 +17,7 @@ from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.update import Step
 from tests.methods.test_available import small_generator
 from tests.ranks import run_ranks
+from tests.shallow import cut_off_frozen_networks
 from tests.step.recorder import CpuRecording, DeviceCheck
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -37,6 +38,11 @@ OPTIONS = {
         "projected": ProjectedConfig(weight=1.0, size=32),
     },
 }
+
+
+@pytest.fixture(autouse=True)
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_off_frozen_networks(monkeypatch)
 
 
 def build(world: World, name: str, optim: OptimConfig) -> Step:

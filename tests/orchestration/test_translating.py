@@ -1,25 +1,20 @@
 """Translating on a real Ray cluster: one worker, two, and one that was killed."""
 
-import contextlib
-import os
-import secrets
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.translation.job import Job
 from pipelines import translate
 from tests.conftest import Answer, write_images
+from tests.orchestration.conftest import Head
 from tests.translation.conftest import contents, make_snapshot
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -38,26 +33,6 @@ run_command(main)
 """
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[dict[str, str]]:
-    """The environment of a cluster's clients."""
-    temporary = tempfile.mkdtemp(prefix="cgdtr", dir="/tmp")
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    environment = os.environ | token | {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-    head = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1"]
-    head += ["--port=6392", "--include-dashboard=false", "--num-cpus=2", f"--temp-dir={temporary}"]
-    with Path(temporary, "head.log").open("w") as log:
-        process = subprocess.Popen(head, env=environment, stdout=log, stderr=log)
-    try:
-        yield environment | {"RAY_ADDRESS": "127.0.0.1:6392"}
-    finally:
-        for member in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
-        process.wait()
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
 def killed(arguments: list[str], out: Path, environment: dict[str, str]) -> int:
     """Start the command, and kill it when the first files are there. Returns their number."""
     process = subprocess.Popen([*COMMAND, *arguments], env=environment, stderr=subprocess.PIPE, text=True)
@@ -74,12 +49,12 @@ def killed(arguments: list[str], out: Path, environment: dict[str, str]) -> int:
 
 
 def test_one_worker_two_and_a_killed_run_give_the_same_files(
-    cluster: dict[str, str], dataset: Path, tmp_path: Path, command: Callable[..., Answer]
+    head: Head, dataset: Path, tmp_path: Path, command: Callable[..., Answer]
 ) -> None:
     snapshot, images = make_snapshot(tmp_path / "snapshot"), write_images(tmp_path / "in", 100, size=160)
     (images / "broken.png").write_text("no")
     outs = {name: tmp_path / name for name in ("files", "shards")}
-    done = killed([str(snapshot), str(images), str(outs["files"]), "--workers", "1"], outs["files"], cluster)
+    done = killed([str(snapshot), str(images), str(outs["files"]), "--workers", "1"], outs["files"], head.client)
     assert 0 < done < 100
     shards = [str(dataset), "--direction", "BA", "--batch-size", "3"]
     lines = [
@@ -88,7 +63,7 @@ def test_one_worker_two_and_a_killed_run_give_the_same_files(
         f"{snapshot} {images} {tmp_path / 'refused'} --workers 9",
     ]
     run = [sys.executable, "-c", COMMANDS]
-    ended = subprocess.run(run, input="\n".join(lines), env=cluster, capture_output=True, text=True, timeout=150)
+    ended = subprocess.run(run, input="\n".join(lines), env=head.client, capture_output=True, text=True, timeout=150)
     assert ended.returncode == 2, ended.stderr
     assert "error: --workers 9 is more than the cluster's 2 CPU cores: lower it, or add nodes\n" in ended.stderr
     assert f"{100 - done} images translated to {outs['files']}, {done} images done before" in ended.stdout

@@ -70,11 +70,11 @@ def test_resumed_equals_uninterrupted_and_the_source_is_read_once(
     shutil.copytree(source, tmp_path / "from")
     options = {"init_from": str(tmp_path / "from"), "init_parts": "all", "optim__fast": fast}
     options["optim__ema_half_life_images"] = 20.0
-    whole, cut = tiny_run(name="whole", **options), tiny_run(name="cut", stop_after=12, **options)
+    whole, cut = (tiny_run(name=name, stop_after=end, **options) for name, end in (("whole", 24), ("cut", 12)))
     shutil.rmtree(tmp_path / "from")
     go_on(ranks, whole)
     go_on(ranks, cut)
-    go_on(ranks, cut := tiny_run(name="cut", **options))
+    go_on(ranks, cut := tiny_run(name="cut", stop_after=24, **options))
     states = [final_state(config, ranks) for config in (whole, cut)]
     assert differences(*states) == []
     assert states[0][0]["initialised_from"]["parts"] == ["G_AB", "G_BA", "D_A", "D_B", "moments", "average"]
