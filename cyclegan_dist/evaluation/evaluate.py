@@ -41,10 +41,12 @@ def data_path(data: str, split: str) -> str:
     """
     path = f"{data.rstrip('/')}/{split}" if split else data
     if split and "://" not in path and not (Path(path) / MANIFEST).exists():
-        raise UsageError(
-            f"{data} has no part {split}: make it with {pipeline_command('prepare')} A_DIR B_DIR {path}, "
-            "or give the data set itself and no --split"
-        )
+        whole, is_data_set = Path(data).parent, (Path(data) / MANIFEST).exists()
+        if is_data_set and Path(data).name == split and (whole / MANIFEST).exists():
+            raise UsageError(f"{data} is itself the part {split}: give --data {whole}, or --data {data} --split ''")
+        make = f"make it with {pipeline_command('prepare')} A_DIR B_DIR {path}"
+        itself = f", or take the data set itself: --data {data} --split ''" if is_data_set else ""
+        raise UsageError(f"{data} has no part {split}: {make}{itself}")
     return path
 
 
