@@ -15,9 +15,9 @@ in a folder.
 A model that was trained on images of more than 8 bits takes and writes these. `--tile 1024 --max-megapixels 1000`
 translates large images in little memory: TIFF to TIFF is not even read whole.
 
-`--workers 8` spreads files, or shards, over a Ray cluster: that of RAY_ADDRESS, or one on this machine. The bytes are
-the same for any number. Run the same command again to resume an interrupted translation. Results that are there already
-are replaced with --overwrite only.
+`--workers 8` spreads files, or shards, over a Ray cluster: that of RAY_ADDRESS, or one on this machine. Images, and the
+frames of videos before they are encoded, are the same for any number, bit for bit. Run the same command again to resume
+an interrupted translation. Results that are there already are replaced with --overwrite only.
 
 Images and videos that cannot be read, or are damaged, are left out with one line each: all others are translated, and
 the exit code is 1.
