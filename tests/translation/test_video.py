@@ -147,14 +147,12 @@ def test_an_interrupted_folder_is_resumed_by_video(
 def test_a_video_is_replaced_on_demand_only(cli, identity: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     video, out = write_video(tmp_path / "in" / "x.mp4", smooth(2)), tmp_path / "out"
+    assert cli(identity, video, out / "x.mp4")[0] == 0
+    before = contents(out)
     for source, target in ((video, out / "x.mp4"), (video, out), (video.parent, out)):
         code, said, err = cli(identity, source, target)
-        if (source, target) == (video, out / "x.mp4"):
-            assert code == 0, err
-            before = contents(out)
-        else:
-            assert (code, said) == (2, "") and contents(out) == before
-            assert f"{out}/x.mp4 is there already: choose another OUTPUT, or pass --overwrite" in err
+        assert (code, said) == (2, "") and contents(out) == before
+        assert f"{out}/x.mp4 is there already: choose another OUTPUT, or pass --overwrite" in err
     assert cli(identity, video, out, "--overwrite")[0] == 0
 
 
