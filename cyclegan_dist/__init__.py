@@ -19,12 +19,14 @@ __version__ = "0.1.0"
 __all__ = ["Snapshot", "__version__", "evaluate", "history", "load", "prepare", "train"]
 _HOMES = {
     "Snapshot": "cyclegan_dist.models.snapshot",
-    **dict.fromkeys(("evaluate", "history", "prepare", "train"), "cyclegan_dist.api"),
+    **dict.fromkeys(("evaluate", "history", "prepare"), "cyclegan_dist.api"),
 }
 
 
 def __getattr__(name: str) -> Any:
     """Load a name's module when it is first used, so that importing a part of the package loads nothing else."""
+    if name == "train":  # the command's module, which is called as the function of `api`
+        return importlib.import_module(f"{__name__}.train")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -32,7 +32,7 @@ from cyclegan_dist.config.config import (
     refuse_options_of_others,
 )
 from cyclegan_dist.config.older import refuse_older
-from cyclegan_dist.config.shipped import shipped
+from cyclegan_dist.config.shipped import in_few_words, shipped
 from cyclegan_dist.config.yaml_tree import flatten
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command, train_command
 
@@ -94,9 +94,7 @@ def parse(arguments: list[str], program: str | None = None, other_options: Itera
     asks_help = any(a in ("-h", "--help") for a in arguments)
     named = bool(arguments) and not arguments[0].startswith("-")
     if not named and not asks_help:
-        raise UsageError(
-            f"name a preset or YAML file first: {program} PRESET; there are {', '.join(shipped('preset'))}"
-        )
+        raise UsageError(f"name a preset or YAML file first: {program} PRESET; there are {in_few_words('preset')}")
     config = load_config(arguments[0]) if named else Config()
     known = (*flatten(asdict(config)), "launcher", "dry_run", "extend", *other_options)
     keys = [a[2:].partition("=")[0].replace("-", "_") for a in arguments if a.startswith("--")]
@@ -114,14 +112,14 @@ def parse(arguments: list[str], program: str | None = None, other_options: Itera
         prog=program,
         args=arguments,
         default=command_type(preset=arguments[0] if named else "PRESET"),
-        description=command_line.with_commands(__doc__),
+        description=f"{command_line.with_commands(__doc__)}\nPresets: {', '.join(shipped('preset'))}.",
         use_underscores=True,
     )
     return replace(command, config=check_config(asdict(command.config), "command line"))
 
 
 class _Callable(ModuleType):
-    """Where this module is loaded, it takes the name of the function `cyclegan_dist.train`, so it is called as that."""
+    """The package's attribute `train` is this module, which `python -m` runs. It is called as the function of `api`."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Path:
         from cyclegan_dist import api

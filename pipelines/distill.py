@@ -3,9 +3,10 @@
     python -m pipelines.distill SOURCE [--data DATA] [--preset distill] [--name NAME] [--launcher auto|ray|local]
         [--dotted.key value ...]
 
-SOURCE, the teacher, is models:/NAME@champion, the folder of a run, or that of a snapshot. Data set and image sizes are
-those of its training, and both its directions are distilled (one: --method.directions AB). It is an ordinary training:
-the same command again resumes, and the run's folder holds journal, samples and snapshots. Then:
+SOURCE, the teacher, is models:/NAME@champion, the folder of a run, or that of a snapshot. Data set, images (the first
+ones alone, if it had data.max_samples) and their sizes are those of its training, and both its directions are distilled
+(one: --method.directions AB). It is an ordinary training: the same command again resumes, and the run's folder holds
+journal, samples and snapshots. Then:
 
     python -m pipelines.promote RUN_DIR --data DATA [--split test]
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from cyclegan_dist.models.snapshot import Snapshot
 
 FROM_TEACHER = ("preprocess", "load_size", "crop_size", "direction", "flip")  # options of `data`
+FROM_ITS_DATA = ("max_samples", "max_bad_fraction")  # which mean nothing for other data sets
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def defaults(command: Distill, teacher: "Snapshot") -> dict[str, list[str]]:
     data = command.data or next((str(one["source"]) for one in card.get("data", ()) if one.get("source")), "")
     if not data:
         raise UsageError(f"the card of {command.source} names no data set: give --data")
-    options = {f"data.{key}": [str(prepared[key])] for key in FROM_TEACHER if key in prepared}
+    taken = FROM_TEACHER if command.data else (*FROM_TEACHER, *FROM_ITS_DATA)
+    options = {f"data.{key}": [str(prepared[key])] for key in taken if key in prepared}
     return options | {
         "name": [f"{_name(command.source, card)}-small"],
         "data.path": [data],
@@ -97,6 +100,8 @@ def main() -> int:
 
     teacher = open_teacher(command.source)
     given = {argument[2:].partition("=")[0].replace("-", "_") for argument in rest if argument.startswith("--")}
+    if "data.path" in given:
+        given |= {f"data.{key}" for key in FROM_ITS_DATA}
     options = {key: values for key, values in defaults(command, teacher).items() if key not in given}
     filled = [argument for key, values in options.items() for argument in (f"--{key}", *values)]
     training = parse([command.preset, *filled, *rest], pipeline_command("distill"), option_names(Distill))

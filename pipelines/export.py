@@ -40,6 +40,8 @@ class Export:
     """Formats to write."""
     int8: bool = False
     """Also write ONNX files whose convolutions compute with 8 bits, if their translations stay as good."""
+    overwrite: bool = False
+    """Replace the files of another model in the folder."""
     calibration: str = ""
     """Data set for int8: the ranges of 64 of its images are measured, and translations of others compared."""
 
@@ -82,9 +84,17 @@ def main() -> int:
     from cyclegan_dist.data.manifest import READING, open_manifest
 
     manifest = open_manifest(calibration, (*READING, "name")) if command.int8 else None
-    from cyclegan_dist.models.export import EXPORTS, TOLERANCE, disagreeing, export_generators  # loads torch
+    from cyclegan_dist.models.export import (  # loads torch
+        EXPORTS,
+        TOLERANCE,
+        disagreeing,
+        export_generators,
+        refuse_other_model,
+    )
 
-    exports = export_generators(open_source(command.source), command.out, command.formats)
+    snapshot = open_source(command.source)
+    refuse_other_model(snapshot, command.out, overwrite=command.overwrite)
+    exports = export_generators(snapshot, command.out, command.formats)
     CONSOLE.print(_table(exports))
     print(f"largest differences to the original by height x width; more in {command.out / EXPORTS}")
     wrong = disagreeing(exports)

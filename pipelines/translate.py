@@ -15,8 +15,12 @@ in a folder.
 A model that was trained on images of more than 8 bits takes and writes these. `--tile 1024 --max-megapixels 1000`
 translates large images in little memory: TIFF to TIFF is not even read whole.
 
-`--workers 8` spreads files, or shards, over a Ray cluster: that of RAY_ADDRESS, or one on this machine. The bytes are
-the same for any number. Run the same command again to resume an interrupted translation.
+`--workers 8` spreads files, or shards, over a Ray cluster: that of RAY_ADDRESS, or one on this machine. Images, and the
+frames of videos before they are encoded, are the same for any number, bit for bit. Run the same command again to resume
+an interrupted translation. Results that are there already are replaced with --overwrite only.
+
+Images and videos that cannot be read, or are damaged, are left out with one line each: all others are translated, and
+the exit code is 1.
 """
 
 import time
@@ -84,6 +88,8 @@ class Translate:
     """Of videos to write; ffv1 is lossless and needs .mkv. auto: vp9 for .webm, else h264."""
     crf: int = 18
     """Quality of videos to write: 0 is the best; 18 can hardly be told from it, 28 is visibly worse and far smaller."""
+    overwrite: bool = False
+    """Replace results that are there already. An interrupted translation is resumed without it."""
     workers: int = 0
     """Processes on a Ray cluster, with one core or GPU each. 0: this process does it."""
 
@@ -92,7 +98,7 @@ def run(command: Translate) -> int:
     """Translate. Returns the number of images that could not be read."""
     _check(command)
     from cyclegan_dist.translation.job import Job  # these load torch
-    from cyclegan_dist.translation.resume import unfinished
+    from cyclegan_dist.translation.resume import refuse_existing, unfinished
     from cyclegan_dist.translation.sizes import geometry
 
     snapshot = open_source(command.model)
@@ -116,8 +122,10 @@ def run(command: Translate) -> int:
     )
     tasks = _tasks(command, job, snapshot)
     if not job.dataset and Path(command.input).is_file():
+        if not command.overwrite:
+            refuse_existing(tasks)
         return _do(command, job, tasks, tasks)
-    with unfinished(Path(command.output), job, command.input, tasks) as left:
+    with unfinished(Path(command.output), job, command.input, tasks, overwrite=command.overwrite) as left:
         return _do(command, job, tasks, left)
 
 

@@ -125,7 +125,8 @@ def test_a_snapshot(home: Path, command: Command, direction: str) -> None:
     for optional in ((), ("directions", "preprocess", "ema_decay")):  # still older ones lack these
         (snapshot / "card.json").write_text(json.dumps({k: v for k, v in card.items() if k not in optional}))
         out = home / "out.png"
-        assert command(translate.main, snapshot, home / "horse.png", out, "--direction", direction)[0] == 0
+        how = ("--direction", direction, "--overwrite")
+        assert command(translate.main, snapshot, home / "horse.png", out, *how)[0] == 0
         assert same_pixels(out, home / f"horse_to_{direction[1]}.png")
 
 

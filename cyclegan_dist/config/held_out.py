@@ -28,7 +28,7 @@ class HeldOutConfig:
     """Figure by which best.json selects the best snapshot: the mean of both directions, lower is better."""
     patience: Annotated[int, Ge(0)] = 0
     """Images per domain after which training ends, before its schedule does, if `held_out.best` has not improved: from
-    the best snapshot to the newest that was evaluated. 0: never."""
+    the best snapshot to the newest that was evaluated, so later if evaluations fall behind. 0: never."""
 
     def __post_init__(self) -> None:
         refuse_password(self.data, "held_out.data")

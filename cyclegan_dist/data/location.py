@@ -19,10 +19,12 @@ def data_path(data: str, split: str = "") -> str:
         return path
     if not split:
         raise no_data_set(path)
-    raise UsageError(
-        f"{data} has no part {split}: make it with {pipeline_command('prepare')} A_DIR B_DIR {path}, "
-        "or give the data set itself and no --split"
-    )
+    whole, is_data_set = Path(data).parent, _is_data_set(data)
+    if is_data_set and Path(data).name == split and _is_data_set(str(whole)):
+        raise UsageError(f"{data} is itself the part {split}: give --data {whole}, or --data {data} --split ''")
+    itself = f", or take the data set itself: --data {data} --split ''" if is_data_set else ""
+    make = f"make it with {pipeline_command('prepare')} A_DIR B_DIR {path}"
+    raise UsageError(f"{data} has no part {split}: {make}{itself}")
 
 
 def no_data_set(root: str) -> UsageError:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.loader import Batch
+from cyclegan_dist.evaluation.repeated import RepeatedMessages
 from cyclegan_dist.storage.checked import write_checked
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import JOURNAL, Journal, read_records
@@ -31,12 +32,14 @@ class SnapshotEvaluations:
     snapshot whose `held_out.best`, the mean over directions, is lowest by the journal. On rank 0 only.
 
     A run that is stopped does not wait for them; missing ones follow when it is resumed. `end_early` is called when the
-    figure has not improved for `held_out.patience` images.
+    figure has not improved for `held_out.patience` images, by the snapshots that are evaluated: oldest first, so that
+    none between two others is missing, however late they are.
     """
 
     def __init__(self, config: Config, journal: Journal, at: Progress, end_early: Callable[[], None]):
         self.config, self.run_dir, self.journal = config, config.run_dir, journal
-        self._end_early, self._ends = end_early, False
+        self._end_early, self._ends, self._said_late = end_early, False, False
+        self._messages = RepeatedMessages(journal)
         self._process: subprocess.Popen[bytes] | None = None
         self._snapshot = Path()
         # By the journal, not by the folder `evaluations`: a process may have ended after its training was killed.
@@ -62,23 +65,39 @@ class SnapshotEvaluations:
                 self._end_if_no_better(at)
         elif self._may_wait:  # the folder is not looked through at every step
             self._may_wait = self._start_next(niceness=10)
-        if at.due(self.config.every.snapshot):  # of which a resumed run may know already
-            self._end_if_no_better(at)
+        if at.due(self.config.every.snapshot):
+            self._say_late()
+            self._end_if_no_better(at)  # of which a resumed run may know already
+
+    def _say_late(self) -> None:
+        """Say once that evaluations take longer than training from one snapshot to the next, which delays the end."""
+        late = len(self._not_evaluated()) - 1  # without the one of this step
+        if late >= 2 and self.config.held_out.patience and not self._said_late and not self._ends:
+            self._said_late = True
+            self.journal.message(
+                f"evaluation is {late} snapshots behind training, so that held_out.patience ends it that much later: "
+                f"make snapshots less often (every.snapshot, now {self.config.every.snapshot} images)"
+            )
 
     def _end_if_no_better(self, at: Progress) -> None:
         """End the run if the best of the segment's snapshots up to now is too old."""
-        patience = self.config.held_out.patience
+        if not self._ends and (why := self._no_better(at)):
+            self._end(why)
+
+    def _no_better(self, at: Progress) -> str:
+        """Why patience is at its end; empty if it is not."""
+        patience, figure = self.config.held_out.patience, self.config.held_out.best
         found = {int(name.removeprefix("nimg-")): mean for name, mean in self._means().items()}
-        found = {nimg: mean for nimg, mean in found.items() if at.segment_nimg < nimg <= at.nimg}
-        if not patience or not found or self._ends:
-            return
-        best = min(sorted(found), key=lambda nimg: found[nimg])
-        if max(found) - best >= patience:
-            figure = self.config.held_out.best
-            self._end(
-                f"{figure} was lowest, {found[best]:.4g}, at {best} images, and has not improved in the "
-                f"{max(found) - best} images since (held_out.patience {patience})"
-            )
+        best, age = 0, 0
+        for nimg in sorted(nimg for nimg in found if at.segment_nimg < nimg <= at.nimg):
+            best = nimg if not best or found[nimg] < found[best] else best
+            age = nimg - best
+        if not patience or age < patience:
+            return ""
+        return (
+            f"{figure} was lowest, {found[best]:.4g}, at {best} images, and has not improved in the {age} images since "
+            f"(held_out.patience {patience})"
+        )
 
     def _end(self, why: str) -> None:
         self._ends = True
@@ -90,7 +109,9 @@ class SnapshotEvaluations:
             if self._process is not None:
                 self._process.kill()
                 self._process.wait()
+            self._messages.end()
             return
+        self._messages.only_at_end = True
         if self._ends:
             self.journal.write("early_end", nimg=at.nimg, patience=self.config.held_out.patience)
         while self._process is not None or self._start_next():
@@ -100,11 +121,17 @@ class SnapshotEvaluations:
             except subprocess.TimeoutExpired:
                 self._process.kill()
             self._collect()
+        self._messages.end()
+        if not self._ends and (why := self._no_better(at)):
+            self.journal.message(f"evaluated too late to end the training before its schedule did: {why}")
+
+    def _not_evaluated(self) -> list[Path]:
+        """Snapshots that are to be evaluated, or are just now, oldest first."""
+        return [s for s in sorted((self.run_dir / "snapshots").glob("nimg-*")) if s.name not in self._done]
 
     def _start_next(self, niceness: int = 0) -> bool:
         """Begin with the oldest snapshot that has not been evaluated."""
-        waiting = (s for s in sorted((self.run_dir / "snapshots").glob("nimg-*")) if s.name not in self._done)
-        self._snapshot = next(waiting, Path())
+        self._snapshot = next(iter(self._not_evaluated()), Path())
         if not self._snapshot.name:
             return False
         how = self.config.held_out
@@ -140,26 +167,30 @@ class SnapshotEvaluations:
         assert self._process is not None
         code, self._process = self._process.wait(), None
         self._done.add(self._snapshot.name)
+        self._messages.snapshots += 1
         if code or not self._result(self._snapshot).exists():
             said = RunFolder(self.run_dir).evaluation_log.read_text().strip().splitlines() or [f"exit code {code}"]
-            self.journal.message(f"snapshot {self._snapshot.name} was not evaluated: {said[-1]}")
+            self._messages.add(said[-1], f"snapshot {self._snapshot.name} was not evaluated: {said[-1]}")
             return
         digests = self._digests(self._snapshot.name)
         self._held_out = self._held_out or digests
         if digests != self._held_out:
-            self.journal.message(
+            self._messages.add(
+                "other images",
                 f"snapshot {self._snapshot.name} was evaluated on other images than those before it, and is not "
-                f"compared with them: restore {self.config.held_out.data}, which was replaced"
+                f"compared with them: restore {self.config.held_out.data}, which was replaced",
             )
             return
         result = json.loads(self._result(self._snapshot).read_text())
         values = {key: figure["value"] for key, figure in result["figures"].items()}
         self.journal.write("evaluation", step=result["step"], nimg=result["nimg"], values=values)
         for finding in result["findings"]:
-            self.journal.message(f"at {result['nimg']} images, {finding['name']}: {finding['text']}")
+            kind = f"{finding['name']} {finding['direction']}"
+            self._messages.add(kind, f"at {result['nimg']} images, {finding['name']}: {finding['text']}")
         self._values[self._snapshot.name] = values
         if not _mean_of(values, self.config.held_out.best):
-            self.journal.message(f"held_out.best {self.config.held_out.best} is not among {', '.join(values)}")
+            text = f"held_out.best {self.config.held_out.best} is not among {', '.join(values)}"
+            self._messages.add(text, text)
         self._write_best()
 
     def _write_best(self) -> None:

@@ -73,6 +73,33 @@ def export_generators(snapshot: Snapshot, out: Path, formats: Sequence[str] = FO
     return exports
 
 
+def refuse_other_model(snapshot: Snapshot, out: Path, *, overwrite: bool) -> None:
+    """Refuse a folder with files of another model, of which some would be replaced and others stay.
+
+    Args:
+        snapshot: to export.
+        out: folder for its files.
+        overwrite: whether exports of another model may be replaced; another snapshot is not.
+
+    Raises:
+        UsageError: if there are such files.
+    """
+    exported = _read_object(out / EXPORTS)
+    found = exported.get("card", {}) or _read_object(out / CARD)
+    if not found or found == snapshot.card or (exported and overwrite):
+        return
+    advice = ", or pass --overwrite" if exported else ""
+    raise UsageError(f"{out} holds another model, of run {found.get('run', 'unknown')}: choose another OUT{advice}")
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
 def disagreeing(exports: dict[str, Any]) -> list[str]:
     """The files whose outputs differ from the original's by more than the tolerance, or are not finite."""
     return [

@@ -46,6 +46,11 @@ def mean(cell: Mapping[str, Any] | None, places: int) -> str:
     return NONE if cell is None else number(cell["mean"], places)
 
 
+def is_not_zero(cell: Mapping[str, Any] | None) -> bool:
+    """Whether the interval of a difference does not contain 0."""
+    return bool(cell is not None and cell["interval"] and not cell["interval"][0] <= 0 <= cell["interval"][1])
+
+
 def runs_of(row: Mapping[str, Any]) -> str:
     """From how many runs the figures of a row are."""
     found = sorted({cell["n"] for cells in row["cells"].values() for cell in cells.values() if isinstance(cell, dict)})

@@ -52,8 +52,7 @@ def _differences(table: Mapping[str, Any]) -> list[str]:
 
 def _difference(cell: Mapping[str, Any] | None, about: Mapping[str, Any]) -> str:
     text = " ".join(filter(None, (formats.mean(cell, about["decimals"]), formats.margin(cell, about["decimals"]))))
-    sure = cell is not None and cell["interval"] and not cell["interval"][0] <= 0 <= cell["interval"][1]
-    return f"**{text}**" if sure else text
+    return f"**{text}**" if formats.is_not_zero(cell) else text
 
 
 def _has_printed(table: Mapping[str, Any]) -> bool:

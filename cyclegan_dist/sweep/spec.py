@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_dist.config.config import Config, load_config
-from cyclegan_dist.config.features import refuse_other_features
+from cyclegan_dist.config.features import not_trained_with, refuse_other_features
 from cyclegan_dist.config.held_out import held_out_data
 from cyclegan_dist.config.shipped import read_shipped
 from cyclegan_dist.config.yaml_tree import check_tree, flatten, read_tree, refuse_unknown
@@ -62,6 +62,7 @@ def _refuse_metric(metric: str, config: Config, source: str) -> None:
                 f"{source}: metric {metric} comes from evaluations: set held_out.data to a data set, or prepare one "
                 f"with {pipeline_command('prepare')} --validation, and set every.snapshot"
             )
+        not_trained_with(config.held_out.features, config.method.trained_with, f"{source}: a trial")
         for option, figure in (("metric", metric), ("held_out.best", config.held_out.best)):
             refuse_other_features(figure, config.held_out.features, f"{source}: {option}")
         return

@@ -108,9 +108,9 @@ def check_run(config: Config, extend: int = 0) -> Config:
         other = open_manifest(held_out.data, ()).selected(config.data.direction)
         refuse_other_values(held_out.data, other.values, config.data.path, values)
         # Not in the config's own checks: older runs with such a config can still be read.
-        refuse_other_features(held_out.best, held_out.features, "held_out.best")
         helpers = (*config.method.trained_with, *config.method.taught_by.get("trained_with", ()))
-        kept = not_trained_with(held_out.features, helpers, f"run {config.name}")
+        kept = not_trained_with(held_out.features, helpers, f"run {config.name}")  # first: its figure would not do
+        refuse_other_features(held_out.best, held_out.features, "held_out.best")
         refuse_other_features(held_out.best, kept, f"run {config.name} was trained with others: held_out.best")
         for features in kept:
             refuse_missing_weights(features)

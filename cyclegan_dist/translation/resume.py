@@ -1,4 +1,4 @@
-"""Resuming a translation that was interrupted.
+"""Resuming a translation that was interrupted, and refusing to replace what is there.
 
 A hidden file in OUTPUT describes the job while it is not finished, and the targets that were there before it began.
 Results are renamed into place when they are complete, so that every other target that is there is done. Times of files
@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cyclegan_dist.data.files import printable
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.snapshot import CARD, weights_name
@@ -26,7 +27,9 @@ OLDER = {"codec": "auto", "crf": 18}  # options that jobs of older versions did 
 
 
 @contextmanager
-def unfinished(output: Path, job: Job, source: str, tasks: list[Task]) -> Iterator[list[Task]]:
+def unfinished(
+    output: Path, job: Job, source: str, tasks: list[Task], *, overwrite: bool = False
+) -> Iterator[list[Task]]:
     """The `tasks` that an interrupted run of the same job has not done; all, if there was none.
 
     Args:
@@ -34,16 +37,24 @@ def unfinished(output: Path, job: Job, source: str, tasks: list[Task]) -> Iterat
         job: of the tasks.
         source: folder or data set of the images.
         tasks: all of the job.
+        overwrite: replace targets that are there, and begin even if another job was interrupted in `output`.
 
     Raises:
-        UsageError: if another job has begun in `output`, or it cannot be written.
+        UsageError: if another job has begun in `output`, a target is there already, or it cannot be written.
     """
     mark, facts = output / MARK, _facts(job, source)
     try:
-        if mark.exists():
-            before = _read(mark, facts)
+        before = _targets_before(mark, facts)
+        if before is not None:
             tasks = [task for task in tasks if not _is_done(output, task, before)]
         else:
+            if not overwrite:
+                if mark.exists():
+                    raise UsageError(
+                        f"{output} holds an interrupted translation of other images or with another model or options: "
+                        "choose another OUTPUT, or pass --overwrite"
+                    )
+                refuse_existing(tasks)
             output.mkdir(parents=True, exist_ok=True)
             times = {_name(output, task): _time(task) for task in tasks}
             before = {name: time for name, time in times.items() if time is not None}
@@ -59,6 +70,21 @@ def unfinished(output: Path, job: Job, source: str, tasks: list[Task]) -> Iterat
     mark.unlink(missing_ok=True)
 
 
+def refuse_existing(tasks: list[Task]) -> None:
+    """Refuse to replace targets: nothing says by which model and in which direction they were made, or by whom.
+
+    Raises:
+        UsageError: with one that is there.
+    """
+    found = [task.target for task in tasks if _time(task) is not None]
+    if found:
+        others = f" and {len(found) - 1} more of {len(tasks)} results" if len(found) > 1 else ""
+        verb = "are" if len(found) > 1 else "is"
+        raise UsageError(
+            f"{printable(found[0])}{others} {verb} there already: choose another OUTPUT, or pass --overwrite"
+        )
+
+
 def _facts(job: Job, source: str) -> dict[str, Any]:
     """Everything that the written bytes depend on."""
     files = {"weights": Path(job.snapshot, weights_name(job.direction)), "card": Path(job.snapshot, CARD)}
@@ -70,8 +96,10 @@ def _facts(job: Job, source: str) -> dict[str, Any]:
     return {**options, **hashes, **data, "source": os.path.abspath(source)}
 
 
-def _read(mark: Path, facts: dict[str, Any]) -> dict[str, int]:
-    """The targets that were there before the job began, with their times. Refuses another job than that of `facts`."""
+def _targets_before(mark: Path, facts: dict[str, Any]) -> dict[str, int] | None:
+    """The targets that were there before the job of `facts` began, with their times; None if it has not begun."""
+    if not mark.exists():
+        return None
     try:
         found = json.loads(mark.read_text())
         before = found.pop(BEFORE)
@@ -79,12 +107,7 @@ def _read(mark: Path, facts: dict[str, Any]) -> dict[str, int]:
         found = before = None
     if found is not None:
         found = {**OLDER, **found}
-    if found != facts or not isinstance(before, dict):
-        raise UsageError(
-            f"{mark.parent} holds an interrupted translation of other images or with another model or options: "
-            f"choose another OUTPUT, or remove {mark}"
-        )
-    return before
+    return before if found == facts and isinstance(before, dict) else None
 
 
 def _is_done(output: Path, task: Task, before: dict[str, int]) -> bool:

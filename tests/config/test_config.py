@@ -85,9 +85,22 @@ def test_bad_yaml_is_one_line(tmp_path: Path, text: str, says: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_an_unknown_preset_names_the_nearest_one() -> None:
-    with pytest.raises(UsageError, match="did you mean horse2zebra"):
-        load_config("horse2zebr")
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("horse2zebr", "did you mean horse2zebra? "),
+        ("zebra", "did you mean horse2zebra? "),
+        ("horse2zebra+stabel", "did you mean stable? "),
+        ("pix", "did you mean pix2pix or pix2pix_resnet? "),
+        ("nosuch", ""),
+        ("", ""),
+    ],
+)
+def test_an_unknown_preset_names_the_nearest_ones_in_few_words(name: str, near: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_config(name)
+    few = f"there are {len(shipped('preset'))}, demo and horse2zebra among them, which python -m cyclegan_dist.train"
+    assert str(caught.value) == f"no preset {name.split('+')[-1]!r}: {near}{few} --help lists; or name a .yaml file"
 
 
 def moved(value: object, key: str) -> object:

@@ -123,6 +123,16 @@ def test_a_best_figure_of_another_network_is_refused_before_ranks_start(
         tiny_run(held_out__data=str(dataset), held_out__features="resnet18:w")
 
 
+def test_a_network_that_trains_is_refused_with_that_reason_before_its_figures(
+    tiny_run: Callable[..., Config], dataset: Path
+) -> None:
+    how = {"held_out__features": "efficientnet_lite0", "method__cycle_distance": "features"}
+    how |= {"data__load_size": 36, "data__crop_size": 32}
+    for best in ("kd/untrained", "kd/efficientnet_lite0"):
+        with pytest.raises(UsageError, match="was trained with efficientnet_lite0, which cannot evaluate it"):
+            tiny_run(held_out__data=str(dataset), held_out__best=best, **how)
+
+
 def test_a_missing_extra_is_refused_before_ranks_start(
     tiny_run: Callable[..., Config], dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,6 +127,18 @@ def test_bad_input_is_one_line(
     assert code == 2 and message in err and err.count("\n") == 1
 
 
+def test_a_part_that_is_given_as_data_set_is_refused_with_what_works(
+    one: Path, data: Path, tmp_path: Path, command: Callable[..., Answer]
+) -> None:
+    code, _, err = command(leaderboard.main, one, "--data", data / "test", *FEW)
+    assert code == 2 and err.endswith(
+        f"{data}/test is itself the part test: give --data {data}, or --data {data}/test --split ''\n"
+    )
+    shutil.move(data / "test", tmp_path / "alone")
+    code, _, err = command(leaderboard.main, one, "--data", tmp_path / "alone", *FEW)
+    assert code == 2 and err.endswith(f"or take the data set itself: --data {tmp_path}/alone --split ''\n")
+
+
 def test_one_configuration_and_seed_counts_once(one: Path, data: Path, command: Callable[..., Answer]) -> None:
     snapshot = max((one / "snapshots").iterdir())
     code, _, err = command(leaderboard.main, one, snapshot, "--data", data, *WHAT)

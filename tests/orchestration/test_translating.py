@@ -8,14 +8,17 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.translation.job import Job
+from cyclegan_dist.translation.job import Job, Task
+from cyclegan_dist.translation.work import JobWorker
 from pipelines import translate
 from tests.conftest import Answer, write_images
 from tests.orchestration.conftest import Head
 from tests.translation.conftest import contents, make_snapshot
+from tests.translation.videos import read_video, smooth, write_video
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -73,6 +76,23 @@ def test_one_worker_two_and_a_killed_run_give_the_same_files(
     assert len(contents(outs["files"])) == 100 and len(contents(outs["shards"])) == 3
     assert contents(outs["files"]) == contents(tmp_path / "alone")
     assert contents(outs["shards"]) == contents(tmp_path / "shards alone")
+
+
+def test_a_worker_translates_a_video(tmp_path: Path) -> None:
+    from cyclegan_dist.orchestration.translating import TranslationActor, read_row
+
+    job = Job(snapshot=str(make_snapshot(tmp_path / "snapshot")), direction="AB", batch_size=2, codec="ffv1")
+    video = write_video(tmp_path / "in.mkv", smooth(5), codec="ffv1", pixels="bgr0")
+    made = {name: tmp_path / f"{name}.mkv" for name in ("alone", "worker")}
+    row = {"source": str(video), "target": str(made["worker"])}
+    result = read_row(TranslationActor(asdict(job))(row))
+    assert (result.videos, result.frames, result.written, result.left_out) == (1, 5, 0, [])
+    assert any("the input changes by" in note for note in result.notes)
+    JobWorker(job)([Task(source=str(video), target=str(made["alone"]))])
+    assert np.array_equal(read_video(made["worker"])[0], read_video(made["alone"])[0])
+    video.write_bytes(b"broken")
+    result = read_row(TranslationActor(asdict(job))(row))
+    assert (result.videos, len(result.left_out)) == (0, 1) and "no video that can be read" in result.left_out[0]
 
 
 def test_a_worker_returns_its_errors(tmp_path: Path) -> None:

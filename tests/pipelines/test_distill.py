@@ -1,9 +1,11 @@
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
+from cyclegan_dist.data.config import DataConfig
 from cyclegan_dist.models.snapshot import Snapshot
 from pipelines import distill, export
 from tests.conftest import Answer
@@ -28,6 +30,22 @@ def test_what_the_card_says_is_filled_in_and_options_win(command: Command, teach
     code, out, _ = command(distill.main, teacher.folder, "--data", "other", "--name", "mine", "--dry_run")
     config = yaml.safe_load(out)
     assert (config["name"], config["data"]["path"]) == ("mine", "other")
+
+
+def test_the_images_of_its_data_set_are_the_teachers(command: Command, own_home: Path, dataset: Path) -> None:
+    prepared = dataclasses.asdict(DataConfig(path=str(dataset), load_size=20, crop_size=16, max_samples=5))
+    prepared["max_bad_fraction"] = 0.1
+    teacher = write_teacher(own_home / "teacher", preprocess=prepared, data=[{"source": str(dataset)}]).folder
+    for options, wanted in (
+        ((), (5, 0.1)),
+        (("--data.max_samples", 3), (3, 0.1)),
+        (("--data", "other"), (0, 0.0)),
+        (("--data.path", "other"), (0, 0.0)),
+    ):
+        code, out, err = command(distill.main, teacher, *options, "--dry_run")
+        assert code == 0, err
+        data = yaml.safe_load(out)["data"]
+        assert (data["max_samples"], data["max_bad_fraction"]) == wanted and data["load_size"] == 20
 
 
 def test_it_trains(command: Command, teacher: Snapshot, own_home: Path) -> None:

@@ -1,3 +1,5 @@
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,3 +45,22 @@ def test_a_difference_ends_with_1(
     code, out, _ = command(export_command.main, snapshot, tmp_path / "out", "--formats", "pt2")
     assert code == 1
     assert "not as the original, by more than 0.0001: G_AB.pt2, G_BA.pt2" in out
+
+
+def test_another_model_is_replaced_on_demand_only(
+    command: Callable[..., Answer], snapshot: Path, tmp_path: Path
+) -> None:
+    other, out, how = tmp_path / "other", tmp_path / "out", ("--formats", "safetensors")
+    shutil.copytree(snapshot, other)
+    card = json.loads((other / "card.json").read_text())
+    (other / "card.json").write_text(json.dumps({**card, "run": "second"}))
+    for _ in range(2):  # again is no harm
+        assert command(export_command.main, snapshot, out, *how)[0] == 0
+    before = (out / "exports.json").read_text()
+    code, said, err = command(export_command.main, other, out, *how)
+    assert (code, said) == (2, "") and "another model, of run " in err and err.endswith(", or pass --overwrite\n")
+    assert (out / "exports.json").read_text() == before
+    assert command(export_command.main, other, out, *how, "--overwrite")[0] == 0
+    for source, target in ((snapshot, other), (other, snapshot)):  # snapshots, not exports
+        code, _, err = command(export_command.main, source, target, *how, "--overwrite")
+        assert code == 2 and err.endswith(": choose another OUT\n")

@@ -98,6 +98,11 @@ def test_a_table_is_trained_measured_and_shown(
     assert set(re.findall(r'src="([^"]{22})', page)) == {"data:image/png;base64,"}
     assert page.count("<img") == 2 * 4 * 4  # directions, images; input, two methods, truth
     assert "in which nothing was learned" in page
+    (differences,) = re.findall("<h3>Differences</h3>(.*?)</table>", page, re.DOTALL)
+    cell, decimals = (results["tables"]["mine"][key] for key in ("rows", "columns"))
+    cell, decimals = cell["one direction"]["differences"]["accuracy"]["last"], decimals["accuracy"]["decimals"]
+    assert f"<span>{cell['mean']:.{decimals}f}</span>" in differences and "2 runs of each" in differences
+    assert "one direction - CycleGAN" in differences and differences.count("<tbody>") == 1
     assert re.search(r'class="badge (held|not|undecided)">', page) and "training: " in page
     text = (folder / "page" / "tables.md").read_text()
     assert "| CycleGAN | paper | 0.58 | 0.52 | 26.8 | transcribed |" in text and "nothing was learned" in text

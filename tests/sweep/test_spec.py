@@ -69,6 +69,18 @@ def write(folder: Path, **changes: Any) -> str:
             },
             "held_out.best kd/untrained is not measured with features efficientnet_lite0",
         ),
+        (
+            {
+                "metric": "kd/efficientnet_lite0",
+                "overrides": {
+                    "held_out.data": "x",
+                    "every.snapshot": 10,
+                    "held_out.features": "efficientnet_lite0",
+                    "method.projected.weight": 1,
+                },
+            },
+            "was trained with efficientnet_lite0, which cannot evaluate it",
+        ),
         ({"overrides": {"every.log": 0}}, "writes no losses"),
         ({"scheduler": "asha", "max_images": 100, "grace_images": 200}, "0 < grace_images < max_images"),
         ({"scheduler": "pbt"}, "scheduler"),

@@ -18,7 +18,7 @@ from cyclegan_dist.models.translator import Translator
 from cyclegan_dist.translation import video_kinds
 from pipelines import translate
 from tests.conftest import write_images
-from tests.translation.conftest import make_snapshot
+from tests.translation.conftest import contents, make_snapshot
 from tests.translation.test_more_bits import Identity
 from tests.translation.videos import packets, read_video, smooth, write_video
 
@@ -144,6 +144,18 @@ def test_an_interrupted_folder_is_resumed_by_video(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.mp4", "b.mp4"]
 
 
+def test_a_video_is_replaced_on_demand_only(cli, identity: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    video, out = write_video(tmp_path / "in" / "x.mp4", smooth(2)), tmp_path / "out"
+    assert cli(identity, video, out / "x.mp4")[0] == 0
+    before = contents(out)
+    for source, target in ((video, out / "x.mp4"), (video, out), (video.parent, out)):
+        code, said, err = cli(identity, source, target)
+        assert (code, said) == (2, "") and contents(out) == before
+        assert f"{out}/x.mp4 is there already: choose another OUTPUT, or pass --overwrite" in err
+    assert cli(identity, video, out, "--overwrite")[0] == 0
+
+
 def test_a_damaged_video_is_left_out_and_the_old_result_stays(cli, identity: Path, tmp_path: Path) -> None:
     folder = write_images(tmp_path / "in", 1)
     (folder / "no.mp4").write_bytes(b"#EXTM3U\nhttp://127.0.0.1/x.ts\n")
@@ -152,8 +164,9 @@ def test_a_damaged_video_is_left_out_and_the_old_result_stays(cli, identity: Pat
     out = tmp_path / "out"
     out.mkdir()
     (out / "no.mp4").write_bytes(b"old")
-    code, said, err = cli(identity, folder, out, "--max-megapixels", 0.004)
+    code, said, err = cli(identity, folder, out, "--max-megapixels", 0.004, "--overwrite")
     assert code == 1 and "1 images translated" in said
+    assert "the exit code is 1" in (translate.__doc__ or "").replace("\n", " ")
     assert "no.mp4: no video that can be read" in err and "sound.mkv: no video" in err
     assert "large.mp4: its frames have 0.0 megapixels, above the limit of 0.004: raise --max-megapixels" in err
     assert (out / "no.mp4").read_bytes() == b"old" and not (out / "large.mp4").exists()
