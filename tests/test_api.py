@@ -68,7 +68,7 @@ def test_a_history_has_the_figures_and_the_snapshot_of_a_step_in_one_row(tmp_pat
 
 def test_train_is_the_module_of_the_command_and_can_be_called() -> None:
     assert cg.train is importlib.import_module("cyclegan_dist.train")
-    with pytest.raises(UsageError, match="no preset nothing"):
+    with pytest.raises(UsageError, match="no preset 'nothing'"):
         cg.train("nothing")
 
 
