@@ -3,10 +3,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
-from cyclegan_dist.models.snapshot import save_snapshot
+from cyclegan_dist.models.snapshot import Snapshot, save_snapshot
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 from pipelines import translate
 from tests.conftest import Answer
@@ -31,3 +33,23 @@ def cli(command: Callable[..., Answer]) -> Callable[..., Answer]:
 def contents(folder: Path) -> dict[str, bytes]:
     """All files below a folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class Identity(nn.Module):
+    """A generator that changes nothing."""
+
+    multiple = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+@pytest.fixture
+def identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A snapshot of a generator that changes nothing."""
+    monkeypatch.setattr(Snapshot, "generator", lambda *_: Identity())
+    return make_snapshot(tmp_path / "model")

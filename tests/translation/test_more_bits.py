@@ -10,7 +10,6 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
-from torch import Tensor, nn
 
 from cyclegan_dist.methods.cyclegan import CycleGAN
 from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
@@ -18,21 +17,9 @@ from cyclegan_dist.models.snapshot import Snapshot, save_snapshot
 from cyclegan_dist.models.translator import Translator
 from cyclegan_dist.networks.config import DiscriminatorConfig, GeneratorConfig
 from tests.conftest import write_images
+from tests.translation.conftest import Identity
 
 TWELVE_BITS = {"dtype": "uint16", "black": 0, "white": 4095}
-
-
-class Identity(nn.Module):
-    """A generator that changes nothing."""
-
-    multiple = 4
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1), requires_grad=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x
 
 
 @pytest.fixture

@@ -8,14 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.models.translator import Translator
 from cyclegan_dist.translation.job import Task
 from cyclegan_dist.translation.sequences import frame_sequences
 from tests.conftest import write_images
-from tests.translation.conftest import make_snapshot
 from tests.translation.test_flicker import scene
-from tests.translation.test_more_bits import Identity
 from tests.translation.videos import write_video
 
 
@@ -24,12 +21,6 @@ def save(folder: Path, frames: np.ndarray, name: str = "frame_{}.png") -> Path:
     for i, pixels in enumerate(frames):
         Image.fromarray(pixels).save(folder / name.format(i))
     return folder
-
-
-@pytest.fixture
-def identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(Snapshot, "generator", lambda *_: Identity())
-    return make_snapshot(tmp_path / "model")
 
 
 @pytest.fixture
