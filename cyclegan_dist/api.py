@@ -7,10 +7,12 @@ cg.load(run).translate("horse.jpg").save("zebra.png")
 """
 
 import os
+import queue
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from cyclegan_dist.config.config import Config, dump_config, load_config, with_values
 from cyclegan_dist.config.yaml_tree import check_tree, refuse_unknown
 from cyclegan_dist.data.location import data_path
-from cyclegan_dist.errors import UsageError
+from cyclegan_dist.errors import STOPS_WITH_INPUT, UsageError
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import read_records
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 StrPath = str | os.PathLike[str]
 T = TypeVar("T")
+REST_S = 2.0  # to read what a training has printed before its end
 
 
 def prepare(
@@ -91,13 +94,18 @@ def train(
         file.write_text(dump_config(whole))
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "cyclegan_dist.train", str(file), "--launcher", launcher],
+            stdin=subprocess.PIPE,  # which ends with this process, and the training with it
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            env=os.environ | {STOPS_WITH_INPUT: "1"},
             text=True,
             errors="replace",
             start_new_session=True,  # so that Ctrl-C reaches it once, from here
         )
         last = _follow(process, report)
+    if process.returncode < 0:
+        name = signal.Signals(-process.returncode).name
+        raise UsageError(f"the training was ended by {name}, perhaps for want of memory; its last line: {last}")
     if process.returncode:
         raise UsageError(last.removeprefix("error: ") or f"the training ended with exit code {process.returncode}")
     return whole.run_dir
@@ -105,18 +113,37 @@ def train(
 
 def _follow(process: "subprocess.Popen[str]", report: Callable[[str], object]) -> str:
     """Report what a process prints until it ends. Returns the last line, or its error."""
+    lines = queue.SimpleQueue[str | None]()
+    output = process.stdout
+    assert output is not None
+
+    def read() -> None:
+        for line in output:
+            lines.put(line.rstrip("\n"))
+
+    def wait() -> None:
+        process.wait()
+        reader.join(REST_S)  # others that it has started may keep its output open
+        lines.put(None)
+
+    reader = threading.Thread(target=read, daemon=True)
+    for thread in (reader, threading.Thread(target=wait, daemon=True)):
+        thread.start()
     last = ""
-    with process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                last = last if last.startswith("error: ") else line.rstrip("\n")
-                report(line.rstrip("\n"))
-        except BaseException:  # Ctrl-C, and a report that fails
-            process.send_signal(signal.SIGINT)
-            for line in process.stdout:
-                print(line, end="", file=sys.stderr)
-            raise
+    try:
+        while (line := lines.get()) is not None:
+            last = last if last.startswith("error: ") else line
+            report(line)
+    except BaseException:  # Ctrl-C, and a report that fails
+        process.send_signal(signal.SIGINT)
+        while (line := lines.get()) is not None:
+            print(line, file=sys.stderr)
+        raise
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+        if not reader.is_alive():
+            output.close()
     return last
 
 

@@ -19,6 +19,9 @@ OF_STORAGE = {
 }
 
 
+STOPS_WITH_INPUT = "CYCLEGAN_DIST_STOPS_WITH_INPUT"  # in the environment of a training whose parent holds its input
+
+
 class UsageError(Exception):
     """An error in the user's input. The message states the problem and the fix; commands print it and exit with code 2.
 

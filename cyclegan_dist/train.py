@@ -9,7 +9,9 @@ horse2zebra+gan_alone. A finished run is trained further with --extend: n_epochs
 """
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
@@ -34,7 +36,7 @@ from cyclegan_dist.config.config import (
 from cyclegan_dist.config.older import refuse_older
 from cyclegan_dist.config.shipped import in_few_words, shipped
 from cyclegan_dist.config.yaml_tree import flatten
-from cyclegan_dist.errors import UsageError, pipeline_command, run_command, train_command
+from cyclegan_dist.errors import STOPS_WITH_INPUT, UsageError, pipeline_command, run_command, train_command
 
 T = TypeVar("T")
 
@@ -61,12 +63,20 @@ def main() -> int:
     if command.dry_run:
         print(dump_config(command.config), end="")
         return 0
+    if STOPS_WITH_INPUT in os.environ:
+        threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
     from cyclegan_dist.orchestration.launch import launch, mlflow_ui  # pyarrow, and what starts the ranks
 
     code = launch(command.config, command.launcher, command.extend)
     if not code and command.config.tracking.mlflow and os.environ.get("RANK", "0") == "0":  # once, not by every rank
         print(f"curves and models: {mlflow_ui(command.config.run_dir)}")
     return code
+
+
+def _stop_at_end_of_input() -> None:
+    """Stop as on Ctrl-C, with a checkpoint, when the process that waits for this one has died."""
+    os.read(0, 1)  # sys.stdin cannot be closed at the end while a thread reads it
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def parse_with_training(kind: type[T], pipeline: str, description: str | None) -> tuple[T, Command]:

@@ -77,9 +77,15 @@ def test_a_training_that_fails_raises_its_error(own_home: Path) -> None:
         cg.train("demo", {"data.path": "nowhere"}, launcher="local", report=lambda line: None)
 
 
+def started(code: str) -> "subprocess.Popen[str]":
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True, start_new_session=True)
+
+
 def test_ctrl_c_stops_the_training_before_it_is_raised(capfd: pytest.CaptureFixture[str]) -> None:
-    code = "import time\nprint('started', flush=True)\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('saved')\n"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = started(
+        "import time\nprint('started', flush=True)\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('saved')\n"
+    )
     began = time.monotonic()
 
     def interrupted(line: str) -> None:
@@ -88,8 +94,31 @@ def test_ctrl_c_stops_the_training_before_it_is_raised(capfd: pytest.CaptureFixt
 
     with pytest.raises(KeyboardInterrupt):
         _follow(process, interrupted)
+        time.sleep(10)  # the signal may come late
     assert process.poll() is not None and time.monotonic() - began < 30
     assert "saved" in capfd.readouterr().err
+
+
+def test_a_process_that_outlives_the_training_is_not_waited_for() -> None:
+    began = time.monotonic()
+    code = "import subprocess; print('done', flush=True); subprocess.Popen(['sleep', '20'])"
+    assert _follow(started(code), lambda line: None) == "done" and time.monotonic() - began < 15
+
+
+def test_a_training_that_is_killed_names_the_signal(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> None:
+    process = started("import os; print('step 40', flush=True); os.kill(os.getpid(), 9)")
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: process)
+    with pytest.raises(UsageError, match=r"ended by SIGKILL.*step 40"):
+        cg.train("demo", report=lambda line: None)
+
+
+def test_a_training_ends_with_the_process_that_waits_for_it() -> None:
+    """When its input ends, as on Ctrl-C."""
+    code = (
+        "import time\nfrom cyclegan_dist.train import _stop_at_end_of_input as stop\n"
+        "try:\n stop()\n time.sleep(5)\nexcept KeyboardInterrupt: print('stopped')"
+    )
+    assert started(code).communicate(timeout=60)[0] == "stopped\n"
 
 
 @pytest.mark.parametrize(

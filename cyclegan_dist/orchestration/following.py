@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.registry.sources import REGISTRY, open_source
 from cyclegan_dist.service.messages import ServedModel
 
@@ -15,11 +16,14 @@ class FollowedModel:
     Args:
         source: a folder, or `models:/NAME@ALIAS`, of which the alias may move.
         model: what it named when it was opened.
+        load: loads a snapshot where it will be used, or raises UsageError.
         report: called with a line when it names another model, or that cannot be loaded.
     """
 
-    def __init__(self, source: str, model: ServedModel, report: Callable[[str], object]):
-        self._source, self._model, self._report = source, model, report
+    def __init__(
+        self, source: str, model: ServedModel, load: Callable[[Snapshot], object], report: Callable[[str], object]
+    ):
+        self._source, self._model, self._load, self._report = source, model, load, report
         self._failure = ""  # which is reported once
 
     def __call__(self) -> ServedModel:
@@ -44,8 +48,9 @@ class FollowedModel:
             try:
                 self.look()
                 self._failure = ""
-            except UsageError as error:
-                if (failure := str(error)) != self._failure:
+            except Exception as error:  # of MLflow's store too: the next look may find it again
+                failure = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+                if failure != self._failure:
                     self._report(f"{failure}; still serving {self._model.name}")
                 self._failure = failure
 
@@ -62,6 +67,7 @@ class FollowedModel:
             return
         snapshot = open_source(name)
         snapshot.refuse_damaged()
+        self._load(snapshot)
         self._model = ServedModel(name=name, snapshot=snapshot)
         self._report(f"{self._source} is {name} now")
 

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import ray.exceptions
 import torch
@@ -22,9 +23,17 @@ from cyclegan_dist.service.cost import Backlog, seconds_per_pixel
 from cyclegan_dist.service.handler import DecodedRequest, RequestHandler, image_size
 from cyclegan_dist.service.messages import Refusal, Translation, TranslationRequest
 
-_log = logging.getLogger(__name__)
 Work = tuple[RequestHandler, DecodedRequest]
+LOAD_S = 300.0  # for a snapshot to be loaded by a replica
 KEPT = 2  # snapshots whose generators stay in memory: a promotion that is taken back needs no loading
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The generators of a snapshot in memory, and the seconds that one pixel takes with them."""
+
+    handler: RequestHandler
+    seconds_per_pixel: float
 
 
 class Replica:
@@ -33,10 +42,11 @@ class Replica:
     def __init__(self, snapshot: str, use_gpu: bool, options: ServingOptions):
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // options.replicas))
         self._device, self._options = torch.device("cuda" if use_gpu else "cpu"), options
-        self._handlers: dict[str, RequestHandler] = {}  # the one used last at the end
-        self._loading = asyncio.Lock()
-        handler = self._open(snapshot)
-        self._backlog = Backlog(seconds_per_pixel(handler), options.deadline_s * ESTIMATED_SHARE)
+        first = self._load(snapshot)
+        self._loaded = {snapshot: first}  # the one used last at the end
+        self._expected = snapshot  # by whose speed the backlog estimates
+        self._loading: dict[str, asyncio.Task[Loaded]] = {}
+        self._backlog = Backlog(first.seconds_per_pixel, options.deadline_s * ESTIMATED_SHARE)
 
         @serve.batch(max_batch_size=options.batch_size, batch_wait_timeout_s=options.batch_wait_s)
         async def translate(batch: list[Work]) -> list[list[Tensor]]:
@@ -50,30 +60,52 @@ class Replica:
 
         self._translate = translate
 
-    def _open(self, snapshot: str) -> RequestHandler:
+    def _load(self, snapshot: str) -> Loaded:
         handler = RequestHandler(Snapshot.open(snapshot), self._device, self._options.max_pixels)
-        self._handlers[snapshot] = handler
-        while len(self._handlers) > KEPT:
-            del self._handlers[next(iter(self._handlers))]
-        return handler
+        return Loaded(handler, seconds_per_pixel(handler))
+
+    def _keep(self, snapshot: str, loaded: Loaded) -> None:
+        self._loaded.pop(snapshot, None)
+        self._loaded[snapshot] = loaded
+        while len(self._loaded) > KEPT:
+            del self._loaded[next(iter(self._loaded))]
+
+    async def _load_and_keep(self, snapshot: str) -> Loaded:
+        try:
+            loaded = await asyncio.to_thread(self._load, snapshot)
+        finally:
+            del self._loading[snapshot]
+        self._keep(snapshot, loaded)
+        return loaded
 
     async def handler(self, snapshot: str) -> RequestHandler:
-        """The generators of a snapshot.
+        """The generators of a snapshot, by whose speed requests are admitted from here on.
 
         Raises:
             Refusal: if they cannot be loaded here.
         """
-        async with self._loading:
-            if (known := self._handlers.pop(snapshot, None)) is not None:
-                self._handlers[snapshot] = known
-                return known
+        loaded = self._loaded.get(snapshot)
+        if loaded is None:
+            loading = self._loading.get(snapshot)
+            if loading is None:
+                loading = self._loading[snapshot] = asyncio.create_task(self._load_and_keep(snapshot))
             try:
-                handler = await asyncio.to_thread(self._open, snapshot)
-            except UsageError as error:
-                _log.error("%s", error)
-                raise Refusal(503, "this replica cannot load the model: try again later") from error
-            self._backlog.expect(await asyncio.to_thread(seconds_per_pixel, handler))
-            return handler
+                loaded = await asyncio.shield(loading)  # who gives up must not end it for others
+            except (UsageError, OSError, RuntimeError) as error:  # CUDA's errors are RuntimeErrors
+                raise Refusal(503, f"the model cannot be loaded: {last_line(error)}") from error
+        self._keep(snapshot, loaded)
+        if snapshot != self._expected:
+            self._backlog.expect(loaded.seconds_per_pixel)
+            self._expected = snapshot
+        return loaded.handler
+
+    async def load(self, snapshot: str) -> str:
+        """Load a snapshot before requests name it. Returns what is wrong, or nothing."""
+        try:
+            await self.handler(snapshot)
+        except Refusal as refusal:
+            return refusal.sentence
+        return ""
 
     async def max_pixels(self) -> int:
         """Of the largest image that meets the deadline."""
@@ -128,6 +160,20 @@ def deploy(name: str, snapshot: Snapshot, options: ServingOptions, use_gpu: bool
         return handle, handle.max_pixels.remote().result()
     except (RuntimeError, RayServeException, ray.exceptions.RayError) as error:
         raise UsageError(f"the replicas did not start: {last_line(error)}") from error
+
+
+def loader_of(handle: DeploymentHandle) -> Callable[[Snapshot], None]:
+    """Has a replica of `handle` load a snapshot. The function raises UsageError if it cannot."""
+
+    def load(snapshot: Snapshot) -> None:
+        try:
+            wrong = handle.load.remote(str(snapshot.folder.resolve())).result(timeout_s=LOAD_S)
+        except (RuntimeError, TimeoutError, RayServeException, ray.exceptions.RayError) as error:
+            raise UsageError(f"a replica cannot load {snapshot.folder}: {last_line(error)}") from error
+        if wrong:
+            raise UsageError(wrong)
+
+    return load
 
 
 def answerer_of(handle: DeploymentHandle) -> Answerer:

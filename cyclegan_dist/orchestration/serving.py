@@ -78,7 +78,7 @@ def serve_model(
         use_gpu = _room(options.replicas)
         from ray import serve
 
-        from cyclegan_dist.orchestration.replicas import answerer_of, deploy
+        from cyclegan_dist.orchestration.replicas import answerer_of, deploy, loader_of
         from cyclegan_dist.service.app import make_app
         from cyclegan_dist.service.messages import Limits
         from cyclegan_dist.tracking.quantities import duration
@@ -100,7 +100,9 @@ def serve_model(
             seconds = SHOWN_SIDE**2 * options.deadline_s * ESTIMATED_SHARE / max(1, max_pixels)
             if seconds > SHOWN_S:
                 note += f"one of {SHOWN_SIDE}x{SHOWN_SIDE} takes about {duration(seconds)}; "
-            current = FollowedModel(source, model, lambda line: print(line, file=sys.stderr, flush=True))
+            current = FollowedModel(
+                source, model, loader_of(handle), lambda line: print(line, file=sys.stderr, flush=True)
+            )
             app = make_app(source, current, limits, hosts, answerer_of(handle))
             with current.following(options.follow_s):
                 run_until_signal(app, listener, f"serving {source} at {address(listener)} ({note}Ctrl-C ends it)")

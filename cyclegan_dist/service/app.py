@@ -27,6 +27,8 @@ from cyclegan_dist.service.responses import HEADERS, PAGE_POLICY, SameOrigin, fa
 
 Answerer = Callable[[TranslationRequest], Awaitable[Translation | Refusal]]
 
+CLIENT_GONE = 499  # has closed the connection; a code of nginx, for the count of answers
+
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "npy": "application/octet-stream"}
 
 
@@ -145,4 +147,4 @@ async def _unknown(request: Request, error: Exception) -> Response:
 
 
 async def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # the client has closed the connection
+    return Response(status_code=CLIENT_GONE)

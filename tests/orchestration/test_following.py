@@ -31,7 +31,7 @@ class Registry:
     def exact_uri(self, uri: str) -> str:
         self.looked.release()
         if self.broken:
-            raise UsageError("the registry does not answer")
+            raise ConnectionError("the registry does not answer")
         return f"models:/zebra/{self.version}"
 
     def open_source(self, source: str) -> Snapshot:
@@ -47,7 +47,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
 
 def test_a_promotion_and_its_rollback_are_taken_over(registry: Registry) -> None:
     lines: list[str] = []
-    model = FollowedModel(ALIAS, opened(ALIAS), lines.append)
+    model = FollowedModel(ALIAS, opened(ALIAS), lambda snapshot: None, lines.append)
     assert (model().name, model().snapshot.folder.name) == ("models:/zebra/1", "1")
     model.look()
     assert not lines
@@ -60,7 +60,7 @@ def test_a_promotion_and_its_rollback_are_taken_over(registry: Registry) -> None
 
 def test_what_cannot_be_loaded_leaves_the_model_and_is_said_once(registry: Registry) -> None:
     lines: list[str] = []
-    model = FollowedModel(ALIAS, opened(ALIAS), lines.append)
+    model = FollowedModel(ALIAS, opened(ALIAS), lambda snapshot: None, lines.append)
     registry.version = "2"
     (registry.folder / "2" / "G_AB.safetensors").write_bytes(b"damaged")
     with model.following(0.01):
@@ -71,11 +71,22 @@ def test_what_cannot_be_loaded_leaves_the_model_and_is_said_once(registry: Regis
             assert registry.looked.acquire(timeout=10)
     assert model().name == "models:/zebra/1"
     assert len(lines) == 2 and "is damaged" in lines[0]
-    assert lines[1] == "the registry does not answer; still serving models:/zebra/1"
+    assert lines[1] == "ConnectionError: the registry does not answer; still serving models:/zebra/1"
+
+
+def test_what_no_replica_can_load_is_not_served(registry: Registry) -> None:
+    def load(snapshot: Snapshot) -> None:
+        raise UsageError(f"no memory for {snapshot.folder.name}")
+
+    model = FollowedModel(ALIAS, opened(ALIAS), load, print)
+    registry.version = "2"
+    with pytest.raises(UsageError, match="no memory for 2"):
+        model.look()
+    assert model().name == "models:/zebra/1"
 
 
 @pytest.mark.parametrize(("source", "every_s"), [(ALIAS, 0), ("models:/zebra/1", 0.01), ("runs/zebra", 0.01)])
 def test_only_an_alias_is_followed(source: str, every_s: float, registry: Registry) -> None:
-    model = FollowedModel(source, ServedModel(name="it", snapshot=Snapshot.open(registry.folder / "1")), print)
+    model = FollowedModel(source, ServedModel(name="it", snapshot=Snapshot.open(registry.folder / "1")), print, print)
     with model.following(every_s):
         assert not registry.looked.acquire(timeout=0.2)

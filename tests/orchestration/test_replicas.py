@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,12 @@ def test_each_request_gets_the_snapshot_that_it_names_and_two_are_kept(
         for folder in folders[1:]:
             damage(folder)  # in memory
         assert [await translated(1), await translated(2)] == expected[1:]
+
+        assert "cannot be loaded" in await replica.load(folders[0]) and not await replica.load(folders[1])
+        fast, slow = (replica._loaded[folder] for folder in folders[1:])  # pyright: ignore[reportPrivateUsage]
+        replica._loaded[folders[2]] = replace(slow, seconds_per_pixel=1000 * fast.seconds_per_pixel)  # pyright: ignore
+        most = [await replica.handler(folder) and await replica.max_pixels() for folder in (*folders[1:], folders[1])]
+        assert most[0] == most[2] > 100 * most[1]  # also after the way back
 
         works = [
             (handler, handler.decode(TranslationRequest(data=image, direction="AB")))
