@@ -111,14 +111,17 @@ def loop(parts: Parts, stop: StopRequest, plugins: Sequence[Plugin] = ()) -> Sta
             check(parts)
             if stop.ends_early:
                 at = dataclasses.replace(at, total=at.nimg)
-            for hook in hooks:
-                with contextlib.nullcontext() if hook in hooks.waiting else watchdog.saving():
+            for hook in (*hooks.consistency, *hooks.saving, *hooks.reporting):
+                with watchdog.saving():
                     hook.end(at)
             if not parts.store.has(at.step):
                 raise UsageError(
                     f"the last checkpoint, of step {at.step}, was not written: {parts.store.problem or 'see above'}. "
                     f"Run the same command again, which resumes from {parts.store.latest()}"
                 )
+            # After the last exchange: rank 0 may wait for longer than others would for it.
+            for hook in hooks.waiting:
+                hook.end(at)
     except SaveTimeoutError as error:
         if not stop.requested():
             raise

@@ -17,9 +17,11 @@ from cyclegan_dist.step.update import Step
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training import auto_options
+from cyclegan_dist.training.hooks.progress import Hooks, Progress
+from cyclegan_dist.training.parts import Parts
 from cyclegan_dist.training.run_folder import open_run, read_config
 from cyclegan_dist.training.stop import StopRequest
-from cyclegan_dist.training.trainer import build, loop
+from cyclegan_dist.training.trainer import Loader, build, loop
 from tests.ranks import run_ranks
 from tests.training.trainings import ALONE, go, records
 
@@ -118,6 +120,26 @@ def test_a_rank_that_hangs_in_a_save_delays_the_others_by_the_timeout_only(tiny_
 
     waiting, _ = run_ranks(work, 2)
     assert 2 < waiting < 13  # its time-out, and a few seconds for a checkpoint that will not be whole
+
+
+def test_no_rank_times_out_while_rank_0_waits_for_evaluations(tiny_run: MakeRun) -> None:
+    config = tiny_run(optim__batch_size=4, stop_after=8, world__timeout_s=1.0)
+
+    class Evaluation:
+        def __call__(self, at: Progress) -> None: ...
+
+        def end(self, at: Progress) -> None:
+            time.sleep(3)
+
+    def work(world: World) -> str:
+        def plugin(parts: Parts, hooks: Hooks, at: Progress, loader: Loader) -> Loader:
+            if world.is_first:
+                hooks.waiting.append(Evaluation())
+            return loader
+
+        return loop(build(config, world, None), StopRequest(config.run_dir, world), [plugin])
+
+    assert run_ranks(work, 2) == ["FINISHED", "FINISHED"]
 
 
 def test_damaged_data_ends_the_run_and_is_recorded_as_its_failure(tiny_run: MakeRun, tmp_path: Path) -> None:

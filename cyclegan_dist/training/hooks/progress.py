@@ -79,7 +79,7 @@ class Hooks:
         consistency: detect diverged ranks and damaged data, before anything is saved.
         saving: checkpoints and snapshots.
         reporting: losses and sample images.
-        waiting: evaluations, whose end may take as long as it needs.
+        waiting: evaluations, whose end may take as long as it needs, and exchanges nothing with other ranks.
         recorded: those of them that skip what is recorded. After a resume they are called for the checkpoint's step,
             whose records an attempt that was killed may not have made.
         beginning: those that are called before the first step of a run.
