@@ -98,7 +98,7 @@ def _opened(source: Path | bytes, max_pixels: int) -> BinaryIO:
     else:
         facts = source.stat()
         if stat.S_ISDIR(facts.st_mode):
-            raise UnreadableImageError("a link to a folder, which is not followed: move the folder here")
+            raise UnreadableImageError("a folder, or a link to one, which is not followed: give or move its files")
         if not stat.S_ISREG(facts.st_mode):
             raise UnreadableImageError("a device or pipe, no file")
         size = facts.st_size

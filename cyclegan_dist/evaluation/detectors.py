@@ -61,7 +61,8 @@ def collapsed(direction: str, fake: Tensor, real: Tensor) -> list[Detection]:
         return []
     text = (
         f"translations {describe_directions(direction)} differ {100 * share:.0f} % as much as real images do: all "
-        "inputs give nearly one output; lower the weight of the adversarial loss, or start with another seed"
+        "inputs give nearly one output; train longer if it has seen few images, else lower the weight of the "
+        "adversarial loss, or start with another seed"
     )
     return [Detection("collapsed", direction, text)]
 

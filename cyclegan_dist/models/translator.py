@@ -205,16 +205,16 @@ class Translator:
             except OSError as error:
                 raise UnreadableImageError(f"{error}: convert it to RGB") from error
             image = file.getvalue()
-        if isinstance(image, bytes):
-            return self.read(image)
-        if isinstance(image, str | os.PathLike):
-            return self.read(Path(image))
+        if isinstance(image, bytes | str | os.PathLike):
+            return self.read(image if isinstance(image, bytes) else Path(image))
         if isinstance(image, np.ndarray):
             name = WIDER.get(image.dtype.name, image.dtype.name)
             if name not in VALUES:
                 raise UnreadableImageError(f"an array of {image.dtype}: give {', '.join(VALUES)}")
             native = np.ascontiguousarray(np.atleast_3d(image), name)
             image = torch.from_numpy(native).permute(2, 0, 1) if native.ndim == 3 else torch.from_numpy(native)
+        if not isinstance(image, Tensor):
+            raise UnreadableImageError(f"{type(image).__name__} is no image: give a path, PIL image, array or tensor")
         return Picture(image, "", as_is=False, source=Source(8 * image.element_size()))
 
     def range_of(self, dtype: torch.dtype, bits: int, largest: Callable[[], int]) -> ValueRange | None:

@@ -124,3 +124,8 @@ def test_a_run_is_loaded_in_one_line(snapshot: Snapshot, tmp_path: Path) -> None
             cyclegan_dist.load(snapshot.folder, **options)
     with pytest.raises(UsageError, match="neither a snapshot nor a run"):
         cyclegan_dist.load(tmp_path / "nothing")
+
+
+def test_what_is_no_image_is_named(snapshot: Snapshot) -> None:
+    with pytest.raises(UnreadableImageError, match="NoneType is no image: give a path"):
+        cyclegan_dist.load(snapshot.folder).translate(None)  # pyright: ignore[reportCallIssue, reportArgumentType]

@@ -58,7 +58,7 @@ def test_skipped_files_are_reported(cli, folders, tmp_path: Path) -> None:
     assert code == 0
     assert f"first of 12 frames taken: {a / 'x.gif'}" in err
     assert f"skipped in {a}, not images by their names: 2 with .heic, 1 with .txt" in err
-    assert f"left out {b / 'more'}: a link to a folder, which is not followed" in err
+    assert f"left out {b / 'more'}: a folder, or a link to one, which is not followed" in err
 
 
 def test_images_without_partners_are_refused(cli, folders: tuple[Path, Path], tmp_path: Path) -> None:
