@@ -14,7 +14,7 @@ from cyclegan_dist.tracking.journal import sparse_records
 
 SETTING_UP = 10  # times world.timeout_s without a record, in which ranks load and compile
 LATE = 3  # times the interval of two records, after which a run has stalled
-
+ENDING_S = 130.0  # after the end of its training, in which at most the rest is sent to MLflow and the lock freed
 
 RunState = Literal[
     "running", "stalled", "starting", "finished", "stopped", "failed", "killed", "not started", "unreadable"
@@ -141,7 +141,8 @@ def _overview(name: str, path: Path) -> RunOverview:
             end = record["status"]
     config, now = run.get("config", {}), time.time()
     state: RunState = "killed" if run else "not started"
-    if end and not (locked and end == Status.FAILED):  # whose launcher restarts its ranks
+    # A launcher restarts failed ranks. One that has the lock long after another end is resuming the run.
+    if end and not (locked and (end == Status.FAILED or now - (updated or now) > ENDING_S)):
         state = ENDS.get(end, "failed")
     elif locked:
         state = "running" if run and not end else "starting"

@@ -86,6 +86,15 @@ def test_a_run_that_has_been_resumed_is_not_what_it_was(run: MakeRun) -> None:
     assert found.images_per_s == 4.0 and found.eta_s == pytest.approx(500, abs=20)
 
 
+@pytest.mark.parametrize(("end", "was"), [("FINISHED", "finished"), ("KILLED", "stopped")])
+def test_a_run_that_is_being_resumed_is_starting(
+    run: MakeRun, monkeypatch: pytest.MonkeyPatch, end: str, was: str
+) -> None:
+    path, now = run("one", {"kind": "end", "status": end}), time.time()
+    monkeypatch.setattr("time.time", lambda: now + 140)
+    assert (held(path).state, overview("it", path).state) == ("starting", was)
+
+
 def test_what_writes_no_records_has_stalled(run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     path, now = run(), time.time()
     states = []
