@@ -35,14 +35,11 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     ends before, such as `head`, ends the command without a word.
     """
     try:
-        try:
-            code = main() or 0
-        finally:
-            sys.stdout.flush()
+        code = main() or 0
+        _flush_output()
     except BrokenPipeError:
         if not _nothing_reads_output():
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter writes the rest as it exits
         code = 128 + signal.SIGPIPE
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -62,7 +59,25 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
+    try:
+        _flush_output()
+    except OSError:  # the same as above, or of less interest than the error above
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter writes the rest as it exits
     sys.exit(code)
+
+
+def _flush_output() -> None:
+    """Write what standard output holds back, if there is one: a program may be started without.
+
+    Raises:
+        OSError: that names it, if it cannot be written.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        error.filename = error.filename or "standard output"
+        raise
 
 
 def _nothing_reads_output() -> bool:
@@ -71,7 +86,7 @@ def _nothing_reads_output() -> bool:
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
         return any(event & select.POLLERR for _, event in poll.poll(0))
-    except (OSError, ValueError):  # a stream without a descriptor
+    except (OSError, ValueError, AttributeError):  # a stream without a descriptor, or none
         return False
 
 

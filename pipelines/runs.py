@@ -3,9 +3,9 @@
     python -m pipelines.runs [RUNS_DIR] [--json]
 
 Reads the runs' folders only. The status is `running`, `starting`, `stalled` (its process is there and writes no
-records), `finished`, `stopped` (by a signal or the file `STOP`), `failed` (with the reason below the
-table), `killed` (its process is gone) or `not started`. A running run is told from a killed one by its lock: on several
-machines this needs a file system whose locks they all see.
+records), `finished`, `stopped` (by a signal or the file `STOP`), `failed` (with the reason below the table), `killed`
+(its process is gone), `not started` or `unreadable` (with the reason). A running run is told from a killed one by its
+lock: on several machines this needs a file system whose locks they all see.
 """
 
 import dataclasses
@@ -27,7 +27,11 @@ from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.tracking.overview import RunOverview, find_runs, overview
 from cyclegan_dist.tracking.quantities import duration, size
 
-COLOURS = {"running": "green", "starting": "green", "stalled": "red", "failed": "red", "killed": "red"}
+COLOURS = {
+    "running": "green",
+    "starting": "green",
+    **dict.fromkeys(("stalled", "failed", "killed", "unreadable"), "red"),
+}
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,38 @@ def test_a_missing_package_is_one_line_and_a_missing_module_of_ours_is_not(
         errors.run_command(lambda: importlib.import_module("cyclegan_dist.nothing"))
 
 
+@pytest.mark.parametrize(
+    ("output", "body", "code", "said"),
+    [
+        ("/dev/full", "raise UsageError('no')", 2, "error: no\n"),
+        ("closed pipe", "raise UsageError('no')", 2, "error: no\n"),
+        ("closed pipe", "raise PermissionError(13, 'no', 'x')", 2, "error: x: no; "),
+        ("closed pipe", "raise KeyboardInterrupt", 130, "interrupted\n"),
+        ("closed pipe", "return 0", 141, ""),
+        ("/dev/full", "return 0", 2, "error: standard output: No space left on device; "),
+        ("none", "return 0", 0, ""),
+    ],
+)
+def test_output_that_cannot_be_written_hides_no_error(output: str, body: str, code: int, said: str) -> None:
+    program = f"from cyclegan_dist.errors import *\ndef main():\n  print('x')\n  {body}\nrun_command(main)"
+    if output == "closed pipe":
+        reader, descriptor = os.pipe()
+        os.close(reader)
+    else:
+        descriptor = os.open("/dev/full" if output == "/dev/full" else os.devnull, os.O_WRONLY)
+    shell = 'exec "$@" >&-' if output == "none" else 'exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", shell, "sh", sys.executable, "-c", program],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        stdout=descriptor,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(descriptor)
+    assert done.returncode == code and done.stderr.count("\n") == bool(said)
+    assert done.stderr.startswith(said)
+
+
 def test_a_pipeline_is_named_as_it_can_be_run(tmp_path: Path) -> None:
     """In the repository by its folder; where only a wheel is installed, also beside a foreign `pipelines`."""
     assert pipeline_command("prepare") == "python -m pipelines.prepare"

@@ -33,6 +33,7 @@ def test_presets_state_only_differences() -> None:
     for path in (ROOT / "cyclegan_dist" / "config" / "presets").glob("*.yaml"):
         assert len(path.read_text().splitlines()) <= 20
         assert yaml.safe_load(path.read_text())["name"] == path.stem
+        assert max(map(len, path.read_text().splitlines())) <= 120, path
 
 
 def test_every_command_in_the_guides_exists() -> None:

@@ -11,14 +11,15 @@ SHORTAGES = (  # messages of torch's CPU allocator, oneDNN, CUDA and cuBLAS
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
+SMALLER = "data.crop_size or method.generator.ngf"
 
 
 class OutOfMemoryError(RuntimeError):
-    """A rank does not have enough memory for its share of a step. A restart would end the same way."""
+    """A rank does not have enough memory for its share of a step or for samples. A restart would end the same way."""
 
 
 @contextmanager
-def memory_errors(where: str, *, images: int, size: int) -> Generator[None]:
+def memory_errors(where: str, *, images: int, size: int, less: str = "") -> Generator[None]:
     """Convert errors about missing memory to `OutOfMemoryError`: torch's own for a GPU, RuntimeErrors of the CPU and of
     libraries, Python's MemoryError.
 
@@ -26,6 +27,7 @@ def memory_errors(where: str, *, images: int, size: int) -> Generator[None]:
         where: rank and step, for the message.
         images: images per domain that the rank computes at once.
         size: side of the images in pixels.
+        less: options to lower, if not those of a step.
     """
     try:
         yield
@@ -33,10 +35,10 @@ def memory_errors(where: str, *, images: int, size: int) -> Generator[None]:
         shortage = _shortage(error)
         if shortage is None:
             raise
-        less = "optim.micro_batch, which changes no result" if images > 1 else "data.crop_size or method.generator.ngf"
+        of_step = "optim.micro_batch, which changes no result" if images > 1 else SMALLER
         raise OutOfMemoryError(
             f"{where}: out of memory with {images} images of each domain, {size} x {size} pixels, at once "
-            f"({_first_line(shortage)}): lower {less}, or try optim.precision bf16"
+            f"({_first_line(shortage)}): lower {less or of_step}, or try optim.precision bf16"
         ) from None
 
 

@@ -14,10 +14,14 @@ from cyclegan_dist.tracking.journal import sparse_records
 
 SETTING_UP = 10  # times world.timeout_s without a record, in which ranks load and compile
 LATE = 3  # times the interval of two records, after which a run has stalled
+ENDING_S = 130.0  # after the end of its training, in which at most the rest is sent to MLflow and the lock freed
 
-RunState = Literal["running", "stalled", "starting", "finished", "stopped", "failed", "killed", "not started"]
+RunState = Literal[
+    "running", "stalled", "starting", "finished", "stopped", "failed", "killed", "not started", "unreadable"
+]
 """`stalled`: its process is there, and writes no records. `stopped`: by a signal or a stop file. `killed`: its process
-is gone without an end in the journal. `starting`: its process is there, and no rank has begun to train."""
+is gone without an end in the journal. `starting`: its process is there, and no rank has begun to train. `unreadable`:
+its folder or a file in it cannot be read."""
 ENDS: dict[str, RunState] = {Status.FINISHED: "finished", Status.KILLED: "stopped", Status.FAILED: "failed"}
 
 
@@ -37,7 +41,7 @@ class RunOverview:
         best_snapshot: the one that has it.
         bytes: on disk, in its folder.
         started: first and `updated` newest record, seconds since 1970.
-        reason: why it failed.
+        reason: why it failed, or cannot be read.
     """
 
     name: str
@@ -58,6 +62,7 @@ class RunOverview:
 
 def find_runs(folder: Path) -> Iterator[tuple[str, Path]]:
     """The runs in a folder of runs and the trials in its sweeps, by name; the folder itself if it is that of a run.
+    A folder in it that cannot be read may be a run, and is among them.
 
     Raises:
         OSError: if the folder cannot be read.
@@ -66,14 +71,33 @@ def find_runs(folder: Path) -> Iterator[tuple[str, Path]]:
         yield folder.absolute().name, folder
         return
     for child in _folders(folder):
-        if _is_run(child):
-            yield child.name, child
-        else:
-            yield from ((f"{child.name}/{one.name}", one) for one in _folders(child) if _is_run(one))
+        try:
+            found = [child] if _is_run(child) else _folders(child)
+        except OSError:
+            found = [child]
+        for one in found:
+            if one == child:
+                yield child.name, child
+            elif _may_be_run(one):
+                yield f"{child.name}/{one.name}", one
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and _may_be_folder(path))
+
+
+def _may_be_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return True
+
+
+def _may_be_run(path: Path) -> bool:
+    try:
+        return _is_run(path)
+    except OSError:
+        return True
 
 
 def _is_run(path: Path) -> bool:
@@ -83,11 +107,17 @@ def _is_run(path: Path) -> bool:
 
 def overview(name: str, path: Path) -> RunOverview:
     """Read a run's journal, lock and `best.json`. Files that others write meanwhile, or that are damaged, are read as
-    far as they go.
-
-    Raises:
-        OSError: if the journal or the lock cannot be read.
+    far as they go. If the folder, the journal or the lock cannot be read, the run is `unreadable`.
     """
+    try:
+        os.scandir(path).close()
+        return _overview(name, path)
+    except OSError as error:
+        reason = f"{error.filename or path}: {error.strerror or error}"
+        return RunOverview(name=name, path=str(path), state="unreadable", reason=reason, bytes=bytes_in(path))
+
+
+def _overview(name: str, path: Path) -> RunOverview:
     folder = RunFolder(path)
     locked = is_locked(folder.lock)  # before the journal, in which a run that ends meanwhile has then ended
     run, end, failure = dict[str, Any](), "", ""
@@ -111,7 +141,8 @@ def overview(name: str, path: Path) -> RunOverview:
             end = record["status"]
     config, now = run.get("config", {}), time.time()
     state: RunState = "killed" if run else "not started"
-    if end and not (locked and end == Status.FAILED):  # whose launcher restarts its ranks
+    # A launcher restarts failed ranks. One that has the lock long after another end is resuming the run.
+    if end and not (locked and (end == Status.FAILED or now - (updated or now) > ENDING_S)):
         state = ENDS.get(end, "failed")
     elif locked:
         state = "running" if run and not end else "starting"
@@ -149,15 +180,19 @@ def _best(path: Path) -> tuple[tuple[str, float] | None, str]:
 
 
 def bytes_in(path: Path) -> int:
-    """Bytes of all files in a folder; what vanishes meanwhile is left out."""
-    total = 0
+    """Bytes of all files in a folder; what vanishes meanwhile or cannot be read is left out."""
     try:
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    total += bytes_in(Path(entry.path))
-                else:
-                    total += entry.stat(follow_symlinks=False).st_size
-    except FileNotFoundError:
-        pass
+        with os.scandir(path) as found:
+            entries = list(found)
+    except OSError:
+        return 0
+    total = 0
+    for entry in entries:
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                total += bytes_in(Path(entry.path))
+            else:
+                total += entry.stat(follow_symlinks=False).st_size
+        except OSError:
+            continue
     return total

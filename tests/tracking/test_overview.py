@@ -1,6 +1,9 @@
 """What journals and locks say of runs: states, progress, and how fast 50 are read."""
 
+import contextlib
+import errno
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +86,15 @@ def test_a_run_that_has_been_resumed_is_not_what_it_was(run: MakeRun) -> None:
     assert found.images_per_s == 4.0 and found.eta_s == pytest.approx(500, abs=20)
 
 
+@pytest.mark.parametrize(("end", "was"), [("FINISHED", "finished"), ("KILLED", "stopped")])
+def test_a_run_that_is_being_resumed_is_starting(
+    run: MakeRun, monkeypatch: pytest.MonkeyPatch, end: str, was: str
+) -> None:
+    path, now = run("one", {"kind": "end", "status": end}), time.time()
+    monkeypatch.setattr("time.time", lambda: now + 140)
+    assert (held(path).state, overview("it", path).state) == ("starting", was)
+
+
 def test_what_writes_no_records_has_stalled(run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     path, now = run(), time.time()
     states = []
@@ -126,6 +138,51 @@ def test_trials_of_sweeps_are_found_and_a_run_itself(run: MakeRun, tmp_path: Pat
     (runs / "notes").mkdir()
     assert [name for name, _ in find_runs(runs)] == ["one", "sweep/trial-1"]
     assert list(find_runs(one)) == [("one", one)]
+
+
+@pytest.mark.parametrize("closed", ["folder", "lock", "journal"])
+def test_a_run_that_cannot_be_read_is_listed_beside_the_others(
+    run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    run("good")
+    bad = RunFolder(run("bad"))
+    if closed == "lock":
+        bad.lock.symlink_to(bad.lock)
+    elif closed == "journal":
+        bad.journal.unlink()
+        bad.journal.mkdir()
+    else:
+        for name in ("stat", "scandir"):
+            refuse_under(bad.path, name, monkeypatch)
+    found = [overview(name, path) for name, path in find_runs(tmp_path / "runs")]
+    assert [(one.name, one.state) for one in found] == [("bad", "unreadable"), ("good", "killed")]
+    assert found[0].reason.startswith(f"{getattr(bad, closed, bad.path)}: ")
+
+
+def refuse_under(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a function of `os` fail for what is in a folder, as without permissions; root has them all."""
+    function = getattr(os, name)
+
+    def refusing(path: Any, *args: Any, **options: Any) -> Any:
+        if folder == Path(path).parent or (name == "scandir" and folder == Path(path)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return function(path, *args, **options)
+
+    monkeypatch.setattr(os, name, refusing)
+
+
+def test_a_file_that_vanishes_does_not_hide_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abc":
+        (tmp_path / name).write_bytes(bytes(10))
+    scandir = os.scandir
+
+    def then_vanishes(path: Path) -> contextlib.nullcontext[list[os.DirEntry[str]]]:
+        entries = sorted(scandir(path), key=lambda entry: entry.name)
+        (path / "a").unlink()
+        return contextlib.nullcontext(entries)
+
+    monkeypatch.setattr("os.scandir", then_vanishes)
+    assert bytes_in(tmp_path) == 20
 
 
 def test_of_metrics_that_follow_each_other_the_last_is_read(run: MakeRun) -> None:

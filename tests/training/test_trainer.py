@@ -13,6 +13,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.reader import DataError
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step.distributed import World
+from cyclegan_dist.step.memory import OutOfMemoryError
 from cyclegan_dist.step.update import Step
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import Journal
@@ -91,6 +92,24 @@ def test_images_of_many_sizes_train_sample_and_translate(tmp_path: Path, tiny_ru
     config = tiny_run(data__path=str(tmp_path / "out"), data__preprocess="none", optim__batch_size=1, every__samples=8)
     assert go(config) == "FINISHED"
     assert list((config.run_dir / "samples").iterdir())
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_grid_without_memory_ends_the_run_as_a_step_does(
+    tiny_run: MakeRun, monkeypatch: pytest.MonkeyPatch, resumed: bool
+) -> None:
+    config = tiny_run(every__samples=8, stop_after=4)
+    if resumed:
+        go(config)
+        config = tiny_run(every__samples=8)
+    no_memory = mock.Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory"))
+    monkeypatch.setattr("cyclegan_dist.training.hooks.samples.translation_grid", no_memory)
+    with pytest.raises(
+        OutOfMemoryError, match=r"^rank 0, grid of samples after step \d: out of memory with 4 images .*every"
+    ):
+        go(config)
+    failure = RunFolder(config.run_dir).read_failure()
+    assert failure is not None and failure.error == "OutOfMemoryError"
 
 
 def test_a_crop_larger_than_an_image_is_refused_on_opening(tiny_run: MakeRun) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cyclegan_dist.data.images import visible
 from cyclegan_dist.networks.coupled import CoupledGenerator
+from cyclegan_dist.step.memory import SMALLER, memory_errors
 from cyclegan_dist.step.update import Step
 from cyclegan_dist.storage.files import atomic
 from cyclegan_dist.tracking.journal import Journal
@@ -42,10 +43,14 @@ class SampleGrid:
         from torchvision.utils import save_image  # takes a second to load, which runs without samples do not need
 
         path = self._path(at)
+        count, _, _, side = self.images["real_A"].shape
+        place = f"rank 0, grid of samples after step {at.step}"
         try:
             path.parent.mkdir(exist_ok=True)
             with atomic(path) as draft:
-                save_image(translation_grid(self.step.translators, self.images), draft)
+                with memory_errors(place, images=count, size=side, less=f"{SMALLER}, set every.samples 0"):
+                    grid = translation_grid(self.step.translators, self.images)
+                save_image(grid, draft)
         except OSError as error:
             self.journal.message(f"sample grid {path.name} was not written: {error}")
             return
