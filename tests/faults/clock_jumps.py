@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from unittest import mock
 
-from cyclegan_dist.errors import UsageError
 from cyclegan_dist.translation.job import Job, Task
 from cyclegan_dist.translation.resume import unfinished
 from tests.faults.matrix import Measured, Stage, row
@@ -66,10 +65,10 @@ def _left_of_a_translation(stage: Stage, hours: int) -> int:
         Path(task.target).write_bytes(b"of another model")
         os.utime(task.target, (time.time() + hours * HOUR_S,) * 2)
     try:
-        with unfinished(out, job, str(stage.folder), tasks):
+        with unfinished(out, job, str(stage.folder), tasks, overwrite=True):
             Path(tasks[0].target).write_bytes(b"of this one")
             raise KeyboardInterrupt
-    except (KeyboardInterrupt, UsageError):
+    except KeyboardInterrupt:
         pass
     with unfinished(out, job, str(stage.folder), tasks) as left:
         return len(left)

@@ -69,7 +69,7 @@ def test_blocks_that_are_computed_again_keep_their_inputs() -> None:
 def test_presets_for_large_images_fit_80_gigabytes(name: str) -> None:
     """With the figures of their comments."""
     config = load_config(name)
-    written = re.search(r"([\d.]+) GiB of a GPU", read_shipped(name, "preset")[0].decode())
+    written = re.search(r"says\n# ([\d.]+) GiB", read_shipped(name, "preset")[0].decode())
     assert written is not None
     need = footprint(config, 1, {}, on_gpu=True).card
     assert need / 2**30 == pytest.approx(float(written.group(1)), abs=0.06)
