@@ -118,8 +118,9 @@ def _follow(process: "subprocess.Popen[str]", report: Callable[[str], object]) -
     assert output is not None
 
     def read() -> None:
-        for line in output:
-            lines.put(line.rstrip("\n"))
+        with output:
+            for line in output:
+                lines.put(line.rstrip("\n"))
 
     def wait() -> None:
         process.wait()
@@ -142,8 +143,6 @@ def _follow(process: "subprocess.Popen[str]", report: Callable[[str], object]) -
     finally:
         if process.stdin is not None:
             process.stdin.close()
-        if not reader.is_alive():
-            output.close()
     return last
 
 
