@@ -55,7 +55,7 @@ class Row:
     images, in whole epochs, so that all rows take equal time."""
     baseline: str = ""
     """Name of a row whose values are subtracted, seed by seed. Runs of one seed share the order of images and the draws
-    of initial weights, so that this tells more than two intervals."""
+    of initial weights, so that this says more than two intervals."""
     paper: tuple[float | None, ...] = ()
     """What the paper reports, by column."""
     status: str = ""
