@@ -3,7 +3,7 @@
 import cyclegan_dist as cg
 cg.load("models:/horse2zebra@champion").translate("horse.jpg").save("zebra.png")
 
-`load` is defined here; `prepare`, `train`, `evaluate` and `history` in `cyclegan_dist.api`.
+`load` is defined here; `prepare`, `train`, `evaluate`, `promote` and `history` in `cyclegan_dist.api`.
 """
 
 import importlib
@@ -11,15 +11,15 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclegan_dist.api import evaluate, history, prepare, train
+    from cyclegan_dist.api import evaluate, history, prepare, promote, train
     from cyclegan_dist.models.snapshot import Snapshot
     from cyclegan_dist.models.translator import Translator
 
 __version__ = "0.1.0"
-__all__ = ["Snapshot", "__version__", "evaluate", "history", "load", "prepare", "train"]
+__all__ = ["Snapshot", "__version__", "evaluate", "history", "load", "prepare", "promote", "train"]
 _HOMES = {
     "Snapshot": "cyclegan_dist.models.snapshot",
-    **dict.fromkeys(("evaluate", "history", "prepare"), "cyclegan_dist.api"),
+    **dict.fromkeys(("evaluate", "history", "prepare", "promote"), "cyclegan_dist.api"),
 }
 
 

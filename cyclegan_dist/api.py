@@ -1,4 +1,4 @@
-"""What the commands do, from Python: prepare, train, evaluate, and look at the history of runs.
+"""What the commands do, from Python: prepare, train, evaluate, promote, and look at the history of runs.
 
 import cyclegan_dist as cg
 cg.prepare("photos/horses", "photos/zebras", "data/horse2zebra", load_size=286, validation=0.1)
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cyclegan_dist.evaluation.measure import Evaluation
+    from cyclegan_dist.promotion.promote import PromotionResult
     from cyclegan_dist.step.world_config import Device
 
 StrPath = str | os.PathLike[str]
@@ -176,6 +177,71 @@ def evaluate(
 
     manifest = open_manifest(path, (*READING, "name"))
     return measure(open_source(os.fspath(source)), manifest, config, distributed.join(device))
+
+
+def promote(
+    run: StrPath,
+    data: StrPath,
+    *,
+    name: str = "",
+    split: str = "",
+    gate: Mapping[str, Any] | StrPath = "",
+    dry_run: bool = False,
+    with_state: bool = False,
+    device: "Device" = "auto",
+    **what: Any,
+) -> "PromotionResult":
+    """Make a run's generators the champion of a registered name, if they are better than the one that is.
+
+    Args:
+        run: folder of a run, whose best snapshot is taken, or else the newest; or the id of its MLflow run.
+        data: data set of images that were not trained on: candidate and champion are evaluated on it.
+        name: under which generators are registered; by default that of a student's teacher, with -small.
+        split: the data set's part of that name, as `test` or `val`.
+        gate: the rule: keys of `cyclegan_dist.promotion.gate.Gate`, or a YAML file of them.
+        dry_run: evaluate, and change nothing.
+        with_state: register the training state too.
+        device: `cpu` or `cuda`; `auto` takes a GPU if there is one.
+        what: options of `cyclegan_dist.evaluation.config.EvaluationConfig`.
+
+    Returns:
+        The verdict, with its reason, the version that is champion now, and what was measured.
+
+    Raises:
+        UsageError: if there is no such run or data set, MLflow cannot be reached, another promotion of the name is
+            running, or the two cannot be compared.
+    """
+    from cyclegan_dist.evaluation.config import EvaluationConfig
+    from cyclegan_dist.registry.sources import read_store, refuse_missing_source, use_store_of
+
+    config = _checked(what, EvaluationConfig, "promote")
+    path = Path(run).absolute()
+    if path.exists():
+        use_store_of(path if RunFolder(path).config.exists() else path.parent.parent)  # which a snapshot lies in
+    else:
+        if "/" in os.fspath(run):  # not the id of a run in MLflow
+            refuse_missing_source(os.fspath(run))
+        read_store()
+    location = data_path(os.fspath(data), split)
+    if not isinstance(gate, Mapping) and os.fspath(gate) and not Path(gate).is_file():
+        raise UsageError(f"gate {gate} cannot be read: there is no such file")
+    # These load torch and mlflow.
+    from cyclegan_dist.data.manifest import READING, open_manifest
+    from cyclegan_dist.models.snapshot import Snapshot
+    from cyclegan_dist.promotion.gate import check_gate, read_gate
+    from cyclegan_dist.promotion.promote import Promotion, find_candidate
+    from cyclegan_dist.promotion.student import name_of
+    from cyclegan_dist.step import distributed
+
+    rule = check_gate(dict(gate), "gate") if isinstance(gate, Mapping) else read_gate(os.fspath(gate))
+    manifest = open_manifest(location, (*READING, "name"))
+    candidate = None if name or path.exists() else find_candidate(os.fspath(run))  # an MLflow run's id
+    name = name or name_of(candidate.snapshot if candidate is not None else Snapshot.open(path))
+    if not name:
+        raise UsageError("give a name (--name), under which the generators are registered")
+    promotion = Promotion(name, manifest, rule, config, distributed.join(device), with_state=with_state)
+    candidate = candidate or find_candidate(os.fspath(run))  # which creates a folder's run in MLflow
+    return promotion(candidate, dry_run=dry_run)
 
 
 def history(*runs: StrPath) -> "pd.DataFrame":

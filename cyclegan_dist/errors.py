@@ -28,12 +28,19 @@ class UsageError(Exception):
     Not a ValueError: config classes raise it, and pydantic and tyro would wrap a ValueError in messages of their own.
     """
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the line that a command prints, instead of a page of source code."""
+        return [f"error: {self}"]
+
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Run a command's main function and exit with its code. A UsageError, a package that is not installed, and an error
     of the storage under a path become one line on standard error and code 2. Output that is piped to a program which
     ends before, such as `head`, ends the command without a word.
     """
+    if not (os.isatty(1) and os.isatty(2)):
+        # Notebooks and CI set it. Rich then takes a pipe for a terminal and writes each frame of a progress bar into it.
+        os.environ.pop("FORCE_COLOR", None)
     try:
         code = main() or 0
         _flush_output()

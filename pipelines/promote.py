@@ -12,20 +12,18 @@ refused.
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
+from cyclegan_dist.api import promote
 from cyclegan_dist.config.command_line import parse_options
-from cyclegan_dist.data.location import data_path
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 from cyclegan_dist.evaluation.config import EvaluationConfig
-from cyclegan_dist.registry.sources import read_store, refuse_missing_source, store_in_use, use_store_of
+from cyclegan_dist.registry.sources import read_store, store_in_use
 from cyclegan_dist.step.world_config import Device
-from cyclegan_dist.storage.layout import RunFolder
 
 
 @dataclass(frozen=True)
@@ -80,46 +78,28 @@ def run(command: Promote) -> int:
 
 
 def _promote(command: Promote) -> int:
-    path = Path(command.run).absolute()
-    if path.exists():
-        use_store_of(path if RunFolder(path).config.exists() else path.parent.parent)  # which a snapshot lies in
-    else:
-        if "/" in command.run:  # not the id of a run in MLflow
-            refuse_missing_source(command.run)
-        read_store()
-    data = data_path(command.data, command.split)
-    if command.gate and not Path(command.gate).is_file():
-        raise UsageError(f"gate {command.gate} cannot be read: there is no such file")
-    # These load torch and mlflow.
-    from cyclegan_dist.data.manifest import READING, open_manifest
-    from cyclegan_dist.models.snapshot import Snapshot
-    from cyclegan_dist.promotion.gate import read_gate
-    from cyclegan_dist.promotion.promote import Promotion, find_candidate
-    from cyclegan_dist.promotion.student import name_of
-    from cyclegan_dist.step import distributed
-
-    gate = read_gate(command.gate)
-    manifest = open_manifest(data, (*READING, "name"))
-    folder = Path(command.run)
-    candidate = None if command.name or folder.exists() else find_candidate(command.run)  # an MLflow run's id
-    name = command.name or name_of(candidate.snapshot if candidate is not None else Snapshot.open(folder))
-    if not name:
-        raise UsageError("give --name, under which the generators are registered")
-    promotion = Promotion(
-        name, manifest, gate, command.what, distributed.join(command.device), with_state=command.with_state
+    outcome = promote(
+        command.run,
+        command.data,
+        name=command.name,
+        split=command.split,
+        gate=command.gate,
+        dry_run=command.dry_run,
+        with_state=command.with_state,
+        device=command.device,
+        **vars(command.what),
     )
-    candidate = candidate or find_candidate(command.run)  # which creates a folder's run in MLflow, if it is not there
-    outcome = promotion(candidate, dry_run=command.dry_run)
+    name = f"{outcome.name} of {store_in_use()}"
     if outcome.candidate is not None:
         _compare(outcome.candidate.figures, outcome.before.figures if outcome.before else {})
     if not outcome.verdict.passed:
-        print(f"refused for {name} of {store_in_use()}: {outcome.verdict.reason}")
+        print(f"refused for {name}: {outcome.verdict.reason}")
+        print("train it further, or give another rule with --gate FILE (its keys: figure, better, margin, veto)")
         return 1
     if outcome.state_bytes:
-        generators = sum(path.stat().st_size for path in candidate.snapshot.folder.glob("*.safetensors"))
-        print(f"training state: {outcome.state_bytes / 1e6:.1f} MB beside {generators / 1e6:.1f} MB of generators")
+        print(f"training state: {outcome.state_bytes / 1e6:.1f} MB")
     would = "would be promoted" if command.dry_run else f"version {outcome.champion} is champion"
-    print(f"{name} of {store_in_use()}: {would}: {outcome.verdict.reason}")
+    print(f"{name}: {would}: {outcome.verdict.reason}")
     return 0
 
 

@@ -1,5 +1,7 @@
+import contextlib
 import errno
 import importlib
+import io
 import os
 import shutil
 import subprocess
@@ -8,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cyclegan_dist import errors
 from cyclegan_dist.errors import UsageError, pipeline_command, refuse_password, without_passwords
@@ -107,3 +110,19 @@ def test_a_pipeline_is_named_as_it_can_be_run(tmp_path: Path) -> None:
             [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
         assert done.stdout == "python -m cyclegan_dist.pipelines.prepare\n", done.stderr
+
+
+def test_a_pipe_is_no_terminal_where_colours_are_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as notebooks and CI do
+    with pytest.raises(SystemExit) as ended:
+        errors.run_command(lambda: int(Console(file=sys.stdout).is_terminal))
+    assert ended.value.code == 0
+
+
+def test_a_notebook_shows_one_line() -> None:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        shell.run_cell("from cyclegan_dist.errors import UsageError\nraise UsageError('give another')")
+    assert shown.getvalue() == "error: give another\n"

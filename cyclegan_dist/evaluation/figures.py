@@ -40,6 +40,10 @@ class Figure:
         """The 95 % confidence interval of the mean."""
         return self.value - self.margin, self.value + self.margin
 
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.value:.4g} ({low:.4g} to {high:.4g})" if len(self.parts) > 1 else f"{self.value:.4g}"
+
 
 class Share(Figure):
     """A share of images; each part is 1 or 0."""

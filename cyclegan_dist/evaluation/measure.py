@@ -28,7 +28,7 @@ from cyclegan_dist.step.distributed import World
 _REACHED = "discriminant"  # begins the key of the share of the way that translations get
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # the one of dataclasses has thousands of lines
 class Evaluation:
     """What was measured.
 
@@ -44,6 +44,10 @@ class Evaluation:
     findings: list[Detection]
     facts: dict[str, Any]
     directions: list[Direction]
+
+    def __repr__(self) -> str:
+        figures = (f"{key}: {figure}" for key, figure in self.figures.items())
+        return "\n".join([*figures, *(f"{finding.name}: {finding.text}" for finding in self.findings)])
 
     def to_json(self) -> str:
         """Figures with their intervals, findings and facts."""

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
@@ -57,15 +57,26 @@ def read_gate(path: str) -> Gate:
     if not path:
         return Gate()
     try:
-        return TypeAdapter(Gate).validate_python(read_yaml(Path(path).read_bytes(), f"gate {path}") or {})
+        tree = read_yaml(Path(path).read_bytes(), f"gate {path}") or {}
     except OSError as error:
         raise UsageError(f"gate {path} cannot be read: {error.strerror}") from error
+    return check_gate(tree, f"gate {path}")
+
+
+def check_gate(tree: Any, source: str) -> Gate:
+    """A gate of given keys; `source` begins the text of errors.
+
+    Raises:
+        UsageError: for a key or value that does not fit.
+    """
+    try:
+        return TypeAdapter(Gate).validate_python(tree)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         text = wording(first["msg"])
         raise UsageError(
-            f"gate {path}: {where}: {text}; a gate has figure, better, margin, veto, teacher_ratio, most_gmac"
+            f"{source}: {where}: {text}; a gate has figure, better, margin, veto, teacher_ratio, most_gmac"
         ) from error
 
 

@@ -53,8 +53,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class PromotionResult:
-    """The version that is champion after a promotion, and why."""
+    """The version of a registered name that is champion after a promotion, and why."""
 
+    name: str
     champion: str
     verdict: Verdict
     candidate: Evaluation | None = None
@@ -125,7 +126,7 @@ class Promotion:
             if known is not None and CHAMPION in known.aliases:
                 if CANDIDATE in known.aliases:  # a promotion was killed before its last step
                     self.registered.drop(CANDIDATE)
-                return PromotionResult(known.number, Verdict(True, "it is champion already"))
+                return PromotionResult(self.registered.name, known.number, Verdict(True, "it is champion already"))
             evaluation, before = self._evaluated(candidate.snapshot, candidate.run_dir), None
             if CHAMPION in aliases:
                 before = self._evaluated(open_source(f"models:/{self.registered.name}/{aliases[CHAMPION]}"), None)
@@ -138,7 +139,8 @@ class Promotion:
                 reason = verdict.reason
                 number = known.number if known else self._register(candidate, digest, evaluation, reason, state)
                 champion = self._make_champion(number, champion)
-            return PromotionResult(champion, verdict, evaluation, before, state.nbytes if state else 0)
+            state_bytes = state.nbytes if state else 0
+            return PromotionResult(self.registered.name, champion, verdict, evaluation, before, state_bytes)
 
     def _decide(self, snapshot: Snapshot, evaluation: Evaluation, before: Evaluation | None) -> Verdict:
         """As `decide`; a student must also be nearly as good as its teacher, on the same images."""

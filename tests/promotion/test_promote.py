@@ -173,4 +173,4 @@ def test_a_missing_name_is_refused_before_anything_is_recorded(
     go(config)
     monkeypatch.setattr("cyclegan_dist.promotion.promote.find_candidate", lambda run: pytest.fail("it was synced"))
     code, _, err = command(promote.main, config.run_dir, "--data", dataset)
-    assert code == 2 and "give --name" in err
+    assert code == 2 and "give a name (--name)" in err
