@@ -39,7 +39,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     ends before, such as `head`, ends the command without a word.
     """
     if not (os.isatty(1) and os.isatty(2)):
-        # Notebooks and CI set it. Rich then takes a pipe for a terminal and writes each frame of a progress bar into it.
+        # Notebooks and CI set it, and Rich then writes all frames of a progress bar into a pipe, as into a terminal.
         os.environ.pop("FORCE_COLOR", None)
     try:
         code = main() or 0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.data.files import list_images, printable
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.registry.sources import refuse_missing_source
 from cyclegan_dist.storage.layout import RunFolder
@@ -45,6 +46,8 @@ def gallery(command: Gallery) -> Path:
     refuse_missing_source(str(command.run_dir))
     for folder in (command.a_dir, command.b_dir):
         if not folder.is_dir():
+            raise UsageError(f"there is no folder {folder}: give a folder of images")
+        if not list_images(folder):
             raise UsageError(f"{folder} holds no images: give a folder of images")
     # These load torch.
     from cyclegan_dist.evaluation.gallery import Section, translated, write_gallery
@@ -72,17 +75,12 @@ def gallery(command: Gallery) -> Path:
 
 def _images(folder: Path, count: int, translator: "Translator") -> "dict[str, Tensor]":
     """Up to `count` decoded images by name."""
-    from cyclegan_dist.data.files import list_images, printable
-
     names = list_images(folder)
-    if not names:
-        raise UsageError(f"{folder} holds no images: give a folder of images")
     chosen = names[:: max(1, len(names) // max(1, count))][:count]
     return {printable(name): _decoded(folder / name, translator) for name in chosen}
 
 
 def _decoded(path: Path, translator: "Translator") -> "Tensor":
-    from cyclegan_dist.data.files import printable
     from cyclegan_dist.data.images import UnreadableImageError
 
     try:

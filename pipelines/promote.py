@@ -70,7 +70,7 @@ def run(command: Promote) -> int:
     if command.list:
         _list(command.name)
     else:
-        from cyclegan_dist.promotion.promote import roll_back  # loads mlflow
+        from cyclegan_dist.registry.versions import roll_back  # loads mlflow
 
         old, new = roll_back(command.name)
         print(f"{command.name} of {store_in_use()}: version {new} is champion again, version {old} is previous")
@@ -112,7 +112,7 @@ def _compare(candidate: dict, champion: dict) -> None:
 
 
 def _list(name: str) -> None:
-    from cyclegan_dist.promotion.promote import list_versions
+    from cyclegan_dist.registry.versions import list_versions
 
     table = Table("version", "aliases", "images", "promoted", "why", box=None)
     for version in list_versions(name):

@@ -1,4 +1,4 @@
-"""The images in a folder, and file names as printable text."""
+"""The images in a folder, and file names as printable text. Free of torch, so that a command can look first."""
 
 import contextlib
 import os
@@ -7,9 +7,9 @@ from pathlib import Path, PurePath
 
 from PIL import Image
 
-from cyclegan_dist.data.pillow_files import FORMATS
 from cyclegan_dist.errors import UsageError
 
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # of Pillow
 EXTENSIONS = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".npy"),

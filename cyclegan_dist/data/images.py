@@ -7,8 +7,8 @@ from PIL import Image
 from torch import Tensor
 
 from cyclegan_dist.data.arrays import PICTURES
+from cyclegan_dist.data.files import FORMATS as FORMATS
 from cyclegan_dist.data.picture import UnreadableImageError
-from cyclegan_dist.data.pillow_files import FORMATS as FORMATS
 from cyclegan_dist.data.pillow_files import from_pillow
 from cyclegan_dist.data.reading import read_image
 from cyclegan_dist.data.values import ValueRange

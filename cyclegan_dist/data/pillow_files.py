@@ -14,10 +14,10 @@ from torch import Tensor
 
 from cyclegan_dist.data.arrays import too_large
 from cyclegan_dist.data.colour import image_to_srgb
+from cyclegan_dist.data.files import FORMATS
 from cyclegan_dist.data.layers import Layers, in_order, taken
 from cyclegan_dist.data.picture import Picture, Source, UnreadableImageError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20  # Pillow's default allows 64 MB of comments in one PNG
 _ORIENTATION = 0x0112
 # ImageOps.exif_transpose is not used: it also rewrites the EXIF data, which fails for some cameras.

@@ -14,9 +14,10 @@ from PIL import Image
 
 from cyclegan_dist.data.arrays import MAGIC, array_type, read_array
 from cyclegan_dist.data.config import MAX_FILE_BYTES, MAX_PIXELS
+from cyclegan_dist.data.files import FORMATS
 from cyclegan_dist.data.layers import Layers
 from cyclegan_dist.data.picture import Picture, UnreadableImageError
-from cyclegan_dist.data.pillow_files import FORMATS, is_deep, read_by_pillow
+from cyclegan_dist.data.pillow_files import is_deep, read_by_pillow
 from cyclegan_dist.data.tiff import MAGIC as TIFF_MAGIC
 from cyclegan_dist.data.tiff import read_tiff, tiff_bits
 

@@ -83,9 +83,10 @@ def _own_process_groups() -> Iterator[None]:
 
 
 def room_for(config: Config) -> tuple[int, bool]:
-    """The number of ranks that fit on the cluster, and whether each gets a GPU."""
-    resources = ray.cluster_resources()
-    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    """The number of ranks that fit on the cluster's nodes with the run's labels, and whether each gets a GPU."""
+    labels = config.world.label_selector.items()
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and labels <= node["Labels"].items()]
+    cpus, gpus = (sum(int(resources.get(name, 0)) for resources in nodes) for name in ("CPU", "GPU"))
     use_gpu = config.world.device == "cuda" or (config.world.device == "auto" and gpus > 0)
     return (gpus if use_gpu else cpus), use_gpu
 

@@ -63,7 +63,12 @@ def _fit_once(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> 
     trainer = _Trainer(
         train_rank,
         train_loop_config=asdict(config),
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, elastic_resize_monitor_interval_s=RESIZE_S),
+        scaling_config=ScalingConfig(
+            num_workers=workers,
+            use_gpu=use_gpu,
+            elastic_resize_monitor_interval_s=RESIZE_S,
+            label_selector=config.world.label_selector or None,
+        ),
         backend_config=ProcessGroupConfig(use_gpu, config.world.timeout_s),
         run_config=RunConfig(
             name=config.name,

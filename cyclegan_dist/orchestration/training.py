@@ -7,6 +7,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.operations.doctor.at_start import warn_of_memory
 from cyclegan_dist.orchestration.cluster import RestartNeededError, cluster, in_thread, room_for, stop_signals
+from cyclegan_dist.orchestration.preemption import checkpoint_before_preemption
 from cyclegan_dist.storage.layout import RunFolder, Status
 
 
@@ -36,7 +37,8 @@ def train_on_ray(
             warn_of_memory(
                 config, max(workers) if isinstance(workers, tuple) else workers, standby=config.world.has_standby
             )
-        with started, stop_signals(RunFolder(config.run_dir).stop.touch) as stopped_by:
+        stopping = stop_signals(RunFolder(config.run_dir).stop.touch)
+        with started, checkpoint_before_preemption(config.run_dir), stopping as stopped_by:
             try:
                 status = in_thread(lambda: fit(config, workers, use_gpu))
             except RestartNeededError:
@@ -52,6 +54,7 @@ def _workers(config: Config, *, refuse: bool) -> tuple[int | tuple[int, int], bo
     wanted, least = config.world.num_workers, config.world.least_workers
     if refuse and least > room:
         kind = "GPUs" if use_gpu else "CPU cores"
+        kind += f" on nodes labelled {' '.join(config.world.node_labels)}" * bool(config.world.node_labels)
         raise UsageError(f"world.num_workers {least} is more than the cluster's {room} {kind}: lower it, or add nodes")
     if wanted:
         return wanted, use_gpu

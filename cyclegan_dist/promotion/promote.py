@@ -12,7 +12,7 @@ from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.config.config import home
 from cyclegan_dist.config.features import refuse_other_features
 from cyclegan_dist.data.manifest import Manifest
-from cyclegan_dist.errors import UsageError, pipeline_command
+from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.detectors import discriminator_won
 from cyclegan_dist.evaluation.measure import Evaluation, evaluate
@@ -23,8 +23,8 @@ from cyclegan_dist.promotion.gate import Gate, Verdict, decide
 from cyclegan_dist.promotion.student import compare_with_teacher, teacher_of
 from cyclegan_dist.registry.download import fetch_snapshot
 from cyclegan_dist.registry.models import STATE_SHA256, log_generators
-from cyclegan_dist.registry.sources import open_source, store_in_use
-from cyclegan_dist.registry.versions import CANDIDATE, CHAMPION, DIGEST, PREVIOUS, Registered, Version
+from cyclegan_dist.registry.sources import open_source
+from cyclegan_dist.registry.versions import CANDIDATE, CHAMPION, DIGEST, PREVIOUS, Registered
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.storage.checked import DamagedError, read_checked
 from cyclegan_dist.storage.layout import RunFolder
@@ -229,37 +229,3 @@ def read_state(candidate: Candidate) -> TrainingState:
         )
     facts = {"run": candidate.snapshot.card["run"], "step": step, "nimg": candidate.snapshot.card["nimg"]}
     return TrainingState.of_step(found[0]["step"], facts)
-
-
-def roll_back(name: str) -> tuple[str, str]:
-    """Make the previous champion champion again. Returns the version that was and the one that is.
-
-    Raises:
-        UsageError: if there is none, or MLflow cannot be reached.
-    """
-    registered = Registered(name)
-    with registered.alone(home()):
-        aliases = registered.aliases()
-        old, new = aliases.get(CHAMPION), aliases.get(PREVIOUS)
-        if not old or not new or old == new:
-            raise UsageError(
-                f"{name} of {store_in_use()} has no champion before this one: there is nothing to roll back to"
-            )
-        registered.point(CHAMPION, new)
-        registered.point(PREVIOUS, old)
-    return old, new
-
-
-def list_versions(name: str) -> list[Version]:
-    """All versions of a name, newest first.
-
-    Raises:
-        UsageError: if there is none, or MLflow cannot be reached.
-    """
-    versions = Registered(name).versions()
-    if not versions:
-        raise UsageError(
-            f"nothing is registered as {name} in {store_in_use()}: promote a run with "
-            f"{pipeline_command('promote')} RUN_DIR"
-        )
-    return versions

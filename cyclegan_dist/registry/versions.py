@@ -16,7 +16,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
-from cyclegan_dist.errors import UsageError
+from cyclegan_dist.config.config import home
+from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.registry.sources import store_in_use
 from cyclegan_dist.storage.files import lock
 from cyclegan_dist.tracking.sender_state import first_line
@@ -140,3 +141,37 @@ def _registry_errors() -> Iterator[None]:
         yield
     except (MlflowException, OSError) as error:
         raise UsageError(f"the model registry of {store_in_use()} failed: {first_line(error)}") from error
+
+
+def roll_back(name: str) -> tuple[str, str]:
+    """Make the previous champion champion again. Returns the version that was and the one that is.
+
+    Raises:
+        UsageError: if there is none, or MLflow cannot be reached.
+    """
+    registered = Registered(name)
+    with registered.alone(home()):
+        aliases = registered.aliases()
+        old, new = aliases.get(CHAMPION), aliases.get(PREVIOUS)
+        if not old or not new or old == new:
+            raise UsageError(
+                f"{name} of {store_in_use()} has no champion before this one: there is nothing to roll back to"
+            )
+        registered.point(CHAMPION, new)
+        registered.point(PREVIOUS, old)
+    return old, new
+
+
+def list_versions(name: str) -> list[Version]:
+    """All versions of a name, newest first.
+
+    Raises:
+        UsageError: if there is none, or MLflow cannot be reached.
+    """
+    versions = Registered(name).versions()
+    if not versions:
+        raise UsageError(
+            f"nothing is registered as {name} in {store_in_use()}: promote a run with "
+            f"{pipeline_command('promote')} RUN_DIR"
+        )
+    return versions

@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from cyclegan_dist.data.encode import encode_image
+from cyclegan_dist.data.files import FORMATS
 from cyclegan_dist.data.picture import UnreadableImageError
-from cyclegan_dist.data.pillow_files import FORMATS
 from cyclegan_dist.models.snapshot import Snapshot, describe_directions
 from cyclegan_dist.models.translator import open_translators
 from cyclegan_dist.service.messages import Refusal, Translation, TranslationRequest

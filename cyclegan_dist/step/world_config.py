@@ -33,6 +33,9 @@ class WorldConfig:
     what a run writes before it trains. The process ends then."""
     price: Annotated[float, Ge(0)] = 0.0
     """Price of an hour of one rank and its GPU, in any currency, for the estimate of cost. 0: unknown."""
+    node_labels: tuple[str, ...] = ()
+    """Labels, as `ray.io/accelerator-type=H100`, that nodes must have for Ray to start ranks on them: for clusters of
+    several kinds of GPUs, since all ranks wait for the slowest."""
     max_failures: Annotated[int, Ge(0)] = 3
     """Times that Ray Train restarts the ranks from the last checkpoint after a crash, without a new checkpoint in
     between."""
@@ -41,6 +44,15 @@ class WorldConfig:
         if isinstance(self.num_workers, tuple) and self.num_workers[0] > self.num_workers[1]:
             least, most = self.num_workers
             raise UsageError(f"world.num_workers {least} {most}: give the least first, then the most")
+        for label in self.node_labels:
+            name, equals, value = label.partition("=")
+            if not (name and equals and value):
+                raise UsageError(f"world.node_labels {label}: give NAME=VALUE, as ray.io/accelerator-type=H100")
+
+    @property
+    def label_selector(self) -> dict[str, str]:
+        """The value that each label must have, by its name."""
+        return dict(label.split("=", 1) for label in self.node_labels)
 
     @property
     def has_standby(self) -> bool:

@@ -51,6 +51,7 @@ class RunFolder:
         self.segments = path / "segments.json"  # extensions of the run
         self.start = path / "start.safetensors"  # what `init_from` named
         self.stop = path / "STOP"  # asks all ranks to stop
+        self.save = path / "SAVE"  # asks them for a checkpoint; users may write it, too
         self.crash = path / "crash.txt"
         # Written by ranks.
         self.attempt = path / "attempt"

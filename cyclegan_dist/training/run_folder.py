@@ -151,7 +151,7 @@ def start_run(config: Config, extend: int = 0) -> None:
             if config.data.path == str(run_dir / "data"):
                 draw_synthetic(run_dir / "data", size=config.data.load_size, seed=config.seed)
             write_atomic(folder.config, dump_config(config))
-            for path in (folder.stop, folder.failed):  # of an earlier attempt
+            for path in (folder.stop, folder.save, folder.failed):  # of an earlier attempt
                 path.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write {run_dir}: {error.strerror}; choose another --runs_dir") from error

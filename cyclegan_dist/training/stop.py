@@ -1,4 +1,4 @@
-"""Stop requests: all ranks stop after the same step."""
+"""Requests to stop, and to save a checkpoint: all ranks do so after the same step."""
 
 import os
 import signal
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 class StopRequest:
     """Set by one of `STOP_SIGNALS` to this process, or by the file `STOP` in the run folder, which the launcher writes
-    for remote ranks. An early end, which rank 0 may decide on, is agreed in the same way.
+    for remote ranks. An early end, which rank 0 may decide on, is agreed in the same way, and so is a checkpoint, for
+    which the file `SAVE` asks.
 
     The ranks exchange it about once every `interval_s` seconds, so that short steps are not slowed: each exchange also
     carries the number of steps until the next one, which rank 0 derives from its clock.
@@ -25,12 +26,14 @@ class StopRequest:
     Attributes:
         signal: that was received, or 0.
         ends_early: whether all ranks have agreed to end the run here as finished, before its schedule ends.
+        saves: whether all ranks have agreed to save a checkpoint here.
     """
 
     def __init__(self, run_dir: Path, world: "World", *, interval_s: float = 1.0):
         self._file, self._world, self._interval_s = RunFolder(run_dir).stop, world, interval_s
+        self._save_file = RunFolder(run_dir).save
         self.signal = 0
-        self.ends_early = False
+        self.ends_early = self.saves = False
         self._wants_end = False
         self._next_step, self._last = 0, (-1, 0.0)
         self._arrived: int | None = None  # the end of a pipe
@@ -74,6 +77,7 @@ class StopRequest:
         Raises:
             SupersededError: on all ranks, if another attempt has taken over the run.
         """
+        self.saves = False
         if step < self._next_step:
             return False
         last_step, last_time = self._last
@@ -82,10 +86,13 @@ class StopRequest:
             steps = max(1, min(1000, round(self._interval_s * (step - last_step) / max(1e-6, now - last_time))))
         requested = self.signal or (self._world.is_first and self._file_exists())
         lost = self._world.is_first and fence is not None and fence.lost()
-        mine = [float(bool(requested)), float(lost), float(steps * self._world.is_first), float(self._wants_end)]
-        stop, superseded, ahead, end = self._world.max(mine)
+        save = self._world.is_first and os.path.exists(self._save_file)
+        mine = (bool(requested), lost, steps * self._world.is_first, self._wants_end, save)
+        stop, superseded, ahead, end, saves = self._world.max([float(one) for one in mine])
         if superseded:
             raise SupersededError("another attempt has taken over the run")
         self._next_step, self._last = step + int(ahead), (step, now)
-        self.ends_early = bool(end) and not stop
+        self.ends_early, self.saves = bool(end) and not stop, bool(saves)
+        if save:
+            self._save_file.unlink(missing_ok=True)
         return bool(stop or end)

@@ -96,6 +96,12 @@ def loop(parts: Parts, stop: StopRequest, plugins: Sequence[Plugin] = ()) -> Sta
             with contextlib.closing(source):
                 # All ranks stop after the same step, or before the first if they were restarted after the request.
                 while not (stop.agreed(at.step, parts.fence) or at.finished):
+                    # A checkpoint on request, such as before a node is taken away.
+                    if stop.saves and at.step:
+                        check(parts)
+                        with watchdog.saving():
+                            hooks.saving[0].end(at)
+                        parts.message(f"checkpoint of step {at.step} saved on request")
                     # Data, forward, backward, gradient exchange, Adam.
                     try:
                         with watchdog.watching():

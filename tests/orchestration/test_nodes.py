@@ -4,6 +4,7 @@ without root; tests/multinode has real networks.
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -91,8 +92,25 @@ def wait_for_step(config: Config, step: int, process: "subprocess.Popen[str]") -
         time.sleep(0.05)
 
 
+def steps_said(config: Config, pattern: str) -> list[int]:
+    """The numbers in the run's messages of a pattern."""
+    texts = (record["text"] for record in records(config) if record["kind"] == "message")
+    return [int(found[1]) for text in texts if (found := re.search(pattern, text))]
+
+
+def wait_for_checkpoint(config: Config, process: "subprocess.Popen[str]") -> int:
+    """The step of a checkpoint that was asked for."""
+    limit = time.monotonic() + 60
+    while not (steps := steps_said(config, r"checkpoint of step (\d+) saved on request")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    return steps[0]
+
+
 def test_a_run_continues_after_a_node_is_replaced(tiny_run: Callable[..., Config], cluster: Nodes) -> None:
-    options = {"schedule__n_epochs": 16, "every__checkpoint": 20, "every__log": 2, "world__num_workers": 2}
+    options = {"schedule__n_epochs": 16, "every__checkpoint": 64, "every__log": 2, "world__num_workers": 2}
+    options["world__node_labels"] = ("pool=ranks",)
     config, whole = (tiny_run(name=name, **options) for name in ("moved", "whole"))
     cluster.tell("add", "127.0.0.3")
     cluster.tell("add", "127.0.0.4")
@@ -101,6 +119,8 @@ def test_a_run_continues_after_a_node_is_replaced(tiny_run: Callable[..., Config
     go_on(2, whole)
     try:
         wait_for_step(config, 15, process)
+        cluster.tell("drain", "127.0.0.4")
+        saved = wait_for_checkpoint(config, process)
         cluster.tell("remove", "127.0.0.4")
         cluster.tell("add", "127.0.0.5")
         _, err = process.communicate(timeout=120)
@@ -109,5 +129,6 @@ def test_a_run_continues_after_a_node_is_replaced(tiny_run: Callable[..., Config
     assert process.returncode == 0, err
     attempts = [record["world_size"] for record in records(config) if record["kind"] == "run"]
     assert attempts == [2, 2]  # each on two nodes, as none has room for two
+    assert steps_said(config, r"resumed at step (\d+)")[0] >= saved > 0
     found = compare(config, whole)
     assert (found.equal, found.lost, found.doubled, found.points_missing, found.points_doubled) == (True, 0, 0, 0, 0)

@@ -27,8 +27,8 @@ def setting(tiny_run: Callable[..., Config], dataset: Path, own_home: Path) -> I
 
 
 def test_the_better_one_is_champion_and_the_other_is_refused(setting: Setting, own_home: Path) -> None:
-    from cyclegan_dist.promotion.promote import list_versions, roll_back
     from cyclegan_dist.registry.sources import open_source
+    from cyclegan_dist.registry.versions import list_versions, roll_back
 
     worse, good = setting.candidate(0.5), setting.candidate()
     assert setting.promote(good, dry_run=True).verdict.passed and setting.aliases() == {}
@@ -60,8 +60,9 @@ def test_the_better_one_is_champion_and_the_other_is_refused(setting: Setting, o
 def test_a_training_state_comes_with_a_version_and_starts_another_training(
     setting: Setting, tiny_run: Callable[..., Config], own_home: Path
 ) -> None:
-    from cyclegan_dist.promotion.promote import Candidate, list_versions
+    from cyclegan_dist.promotion.promote import Candidate
     from cyclegan_dist.registry.sources import open_source
+    from cyclegan_dist.registry.versions import list_versions
     from cyclegan_dist.training.start_from import read_start
 
     good = setting.candidate()
@@ -140,7 +141,7 @@ def test_a_run_is_promoted_by_its_id_too(setting: Setting) -> None:
 
 
 def test_there_is_nothing_to_roll_back_to_or_list(setting: Setting) -> None:
-    from cyclegan_dist.promotion.promote import list_versions, roll_back
+    from cyclegan_dist.registry.versions import list_versions, roll_back
 
     with pytest.raises(UsageError, match="nothing to roll back to"):
         roll_back("horses")

@@ -77,7 +77,7 @@ class Hooks:
 
     Attributes:
         consistency: detect diverged ranks and damaged data, before anything is saved.
-        saving: checkpoints and snapshots.
+        saving: checkpoints, which come first, and snapshots.
         reporting: losses and sample images.
         waiting: evaluations, whose end may take as long as it needs, and exchanges nothing with other ranks.
         recorded: those of them that skip what is recorded. After a resume they are called for the checkpoint's step,

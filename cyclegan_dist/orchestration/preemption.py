@@ -1,0 +1,46 @@
+"""Notices that a node will be taken away: the run saves a checkpoint at once, and loses nothing since the last one.
+
+Ray learns of them from clouds and Kubernetes, through its autoscaler, and from `ray drain-node`.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import ray
+
+from cyclegan_dist.storage.layout import RunFolder
+from cyclegan_dist.tracking.journal import append
+
+POLL_S = 1.0
+
+
+@contextlib.contextmanager
+def checkpoint_before_preemption(run_dir: Path) -> Iterator[None]:
+    """While this is entered, ask the ranks of a run for a checkpoint whenever Ray begins to drain a node."""
+    done = threading.Event()
+
+    def watch() -> None:
+        known = set[str]()
+        while not done.wait(POLL_S):
+            if new := draining_nodes() - known:
+                known |= new
+                append(run_dir, "message", text="a node will be taken away: asking for a checkpoint")
+                RunFolder(run_dir).save.touch()
+
+    thread = threading.Thread(target=watch, name="preemption", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def draining_nodes() -> set[str]:
+    """Ids of the nodes that Ray is draining; none while its head does not answer."""
+    try:
+        return set(ray._private.state.state.get_draining_nodes())  # Ray has no public function for it
+    except Exception:  # of several kinds; the training itself notices a lost head
+        return set()
