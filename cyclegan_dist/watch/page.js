@@ -1,0 +1,333 @@
+const POLL_MS = 2000, PLAY_MS = 400, MOST_LINES = 200, KEPT_GRIDS = 60, MOST_POINTS = 300;
+const HIDDEN = /^(progress\/|perf\/eta_s|data\/bad_samples)/;
+const COLOURS = { running: "good", finished: "good", starting: "good", stalled: "bad", failed: "bad", killed: "bad", unreadable: "bad" };
+const at = (id) => document.getElementById(id);
+const count = new Intl.NumberFormat("en");
+const short = (value) => (value === null || value === undefined ? "none" : Number(value.toPrecision(3)).toString());
+
+const run = { name: decodeURIComponent(location.hash.slice(1)), offset: 0, series: new Map(), grids: [], lines: [] };
+const images = new Map(); // of grids, object URLs by the number of images
+let shown = -1, follows = true, playing = 0, charts = new Map();
+
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+function svg(tag, attributes, text) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+// Status
+
+function showStatus(overview) {
+  document.title = `${overview.state}: ${overview.name}`;
+  at("name").textContent = overview.name;
+  const state = at("state");
+  state.hidden = false;
+  state.textContent = overview.state;
+  state.className = `state ${COLOURS[overview.state] ?? ""}`;
+  const total = overview.total ? ` of ${count.format(overview.total)}` : "";
+  const parts = [overview.method, `${count.format(overview.images)}${total} images`];
+  if (overview.images_per_s) parts.push(`${short(overview.images_per_s)} images/s`);
+  if (overview.left) parts.push(`${overview.left} left`);
+  if (overview.best) parts.push(`best ${overview.best[0]} ${overview.best[1].toPrecision(4)} (${overview.best_snapshot})`);
+  parts.push(overview.size);
+  if (overview.updated) parts.push(`last record ${new Date(1000 * overview.updated).toLocaleString()}`);
+  const text = parts.filter(Boolean).join(" · ");
+  if (at("progress").textContent !== text) at("progress").textContent = text;
+  at("bar").hidden = !overview.total;
+  at("bar").value = overview.total ? overview.images / overview.total : 0;
+  at("reason").hidden = !overview.reason;
+  at("reason").textContent = overview.reason;
+}
+
+function showRuns(overviews) {
+  at("runs").hidden = overviews.length < 2;
+  const rows = overviews.map((one) => {
+    const link = element("a", { href: `#${encodeURIComponent(one.name)}` }, one.name);
+    const state = element("span", { class: `state ${COLOURS[one.state] ?? ""}` }, one.state);
+    const total = one.total ? ` of ${count.format(one.total)}` : "";
+    const best = one.best ? `${one.best[0]} ${one.best[1].toPrecision(4)}` : "";
+    const row = element("tr", one.name === run.name ? { "aria-current": "true" } : {}, element("td", {}, link), element("td", {}, state), element("td", {}, one.method));
+    row.append(element("td", { class: "number" }, count.format(one.images) + total));
+    row.append(element("td", { class: "number" }, one.images_per_s ? short(one.images_per_s) : ""));
+    row.append(element("td", { class: "number" }, one.left), element("td", {}, best), element("td", { class: "number" }, one.size));
+    return row;
+  });
+  const body = document.querySelector("#runs tbody");
+  const focused = body.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  body.replaceChildren(...rows);
+  if (focused) [...body.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused)?.focus();
+}
+
+// Grids
+
+async function loadGrid(nimg) {
+  if (!images.has(nimg)) {
+    const answer = await fetch(`grid?${new URLSearchParams({ run: run.name, nimg })}`);
+    if (!answer.ok) throw new Error((await answer.json()).error);
+    images.set(nimg, URL.createObjectURL(await answer.blob()));
+    for (const [old, url] of images) {
+      if (images.size <= KEPT_GRIDS) break;
+      if (old === nimg) continue;
+      URL.revokeObjectURL(url);
+      images.delete(old);
+    }
+  }
+  return images.get(nimg);
+}
+
+async function showGrid(index) {
+  const nimg = run.grids[index], text = `after ${count.format(nimg)} images`, name = run.name;
+  shown = index;
+  at("slider").value = index;
+  at("slider").setAttribute("aria-valuetext", `${text}, grid ${index + 1} of ${run.grids.length}`);
+  try {
+    const url = await loadGrid(nimg);
+    if (run.name !== name || run.grids[shown] !== nimg) return; // another has been asked for meanwhile
+    at("grid").src = url;
+    at("grid").alt = `Grid of samples ${text}: a column for each image, with inputs, translations and reconstructions`;
+    at("full").href = url;
+    at("caption").textContent = `${text} (${index + 1} of ${run.grids.length})`;
+  } catch (error) {
+    at("caption").textContent = `${text}: ${error.message}`;
+  }
+}
+
+function showGrids() {
+  at("grids").hidden = run.grids.length === 0;
+  if (!run.grids.length) return;
+  at("slider").max = run.grids.length - 1;
+  if (follows && shown !== run.grids.length - 1) showGrid(run.grids.length - 1);
+}
+
+function follow(value) {
+  follows = value;
+  at("newest").setAttribute("aria-pressed", String(value));
+}
+
+function play(value) {
+  clearInterval(playing);
+  playing = value ? setInterval(() => showGrid((shown + 1) % run.grids.length), PLAY_MS) : 0;
+  at("play").textContent = value ? "Pause" : "Play";
+  at("play").setAttribute("aria-pressed", String(value));
+}
+
+at("slider").addEventListener("input", () => {
+  play(false);
+  follow(at("slider").valueAsNumber === run.grids.length - 1);
+  showGrid(at("slider").valueAsNumber);
+});
+at("newest").addEventListener("click", () => {
+  play(false);
+  follow(true);
+  showGrid(run.grids.length - 1);
+});
+at("play").addEventListener("click", () => {
+  follow(false);
+  play(!playing);
+});
+
+// Curves: one chart for what differs in the domain or the direction only
+
+function splitName(name) {
+  const found = /^(.*?)_(AB|BA|A|B)$/.exec(name);
+  return found ? [`${found[1]} ${found[2].length === 2 ? "AB, BA" : "A, B"}`, found[2]] : [name, ""];
+}
+
+function thinned(points) {
+  const size = Math.ceil(points.length / MOST_POINTS);
+  if (size < 2) return points;
+  const means = [];
+  for (let i = 0; i < points.length; i += size) {
+    const part = points.slice(i, i + size);
+    means.push([part.at(-1)[0], part.reduce((sum, point) => sum + point[1], 0) / part.length]);
+  }
+  return means;
+}
+
+// Means with weights that fall by half every tenth of what is shown, at least every two points.
+function smoothed(points) {
+  const keep = 0.5 ** (1 / Math.max(2, points.length / 40));
+  let mean = 0, weight = 0;
+  return points.map(([x, y]) => {
+    mean = keep * mean + (1 - keep) * y;
+    weight = keep * weight + (1 - keep);
+    return [x, mean / weight];
+  });
+}
+
+function ticks(low, high, wanted) {
+  const raw = (high - low) / wanted, power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].find((factor) => factor * power >= raw) * power;
+  const found = [];
+  for (let i = Math.ceil(low / step); i * step <= high + step * 1e-6; i++) found.push(i * step);
+  return found;
+}
+
+function makeChart(title) {
+  const legend = element("p", { class: "legend" });
+  const figure = svg("svg", { role: "img" });
+  const node = element("div", { class: "chart" }, element("h3", {}, title), figure, legend);
+  const chart = { title, node, figure, legend, cursor: null, draw: null };
+  figure.addEventListener("pointermove", (event) => { chart.cursor = event.offsetX; drawChart(chart); });
+  figure.addEventListener("pointerleave", () => { chart.cursor = null; drawChart(chart); });
+  return chart;
+}
+
+function drawChart(chart) {
+  const width = chart.figure.clientWidth, height = chart.figure.clientHeight;
+  if (!width) return;
+  const smooth = at("smooth").checked && chart.title.startsWith("loss/");
+  const lines = chart.names.map((name) => {
+    const suffix = splitName(name)[1], raw = thinned(run.series.get(name));
+    return { label: suffix || name.split("/").pop(), points: smooth ? smoothed(raw) : raw, colour: suffix.startsWith("A") ? "a" : suffix ? "b" : "other" };
+  });
+  const all = lines.flatMap((line) => line.points), xs = all.map((point) => point[0]), ys = all.map((point) => point[1]);
+  const left = 44, right = width - 8, top = 8, bottom = height - 20;
+  const [x0, x1] = [Math.min(0, ...xs), Math.max(1, ...xs)];
+  let [y0, y1] = [Math.min(...ys), Math.max(...ys)];
+  if (y1 - y0 < 1e-9 * Math.abs(y1) || y1 === y0) [y0, y1] = [y0 - (Math.abs(y0) || 1) / 10, y1 + (Math.abs(y1) || 1) / 10];
+  const x = (value) => left + ((value - x0) / (x1 - x0)) * (right - left);
+  const y = (value) => bottom - ((value - y0) / (y1 - y0)) * (bottom - top);
+  const parts = [];
+  for (const tick of ticks(y0, y1, 3)) {
+    parts.push(svg("line", { class: "axis", x1: left, x2: right, y1: y(tick), y2: y(tick) }));
+    parts.push(svg("text", { x: left - 5, y: y(tick) + 4, "text-anchor": "end" }, short(tick)));
+  }
+  for (const tick of ticks(x0, x1, Math.max(2, width / 110))) {
+    parts.push(svg("text", { x: x(tick), y: height - 5, "text-anchor": tick === x0 ? "start" : x(tick) > right - 20 ? "end" : "middle" }, count.format(tick)));
+  }
+  for (const { points, colour } of lines) {
+    if (points.length > 1) parts.push(svg("path", { class: colour, d: `M${points.map(([a, b]) => `${x(a).toFixed(1)} ${y(b).toFixed(1)}`).join("L")}` }));
+    if (points.length <= 20) for (const [a, b] of points) parts.push(svg("circle", { class: colour, cx: x(a), cy: y(b), r: 2.5 }));
+  }
+  let where = "";
+  let values = lines.map((line) => line.points.at(-1));
+  if (chart.cursor !== null && all.length) {
+    const wanted = x0 + ((chart.cursor - left) / (right - left)) * (x1 - x0);
+    values = lines.map((line) => line.points.reduce((best, point) => (Math.abs(point[0] - wanted) < Math.abs(best[0] - wanted) ? point : best)));
+    where = `at ${count.format(values[0][0])} images`;
+    parts.push(svg("line", { class: "cross", x1: x(values[0][0]), x2: x(values[0][0]), y1: top, y2: bottom }));
+  }
+  const spoken = lines.map((line, i) => `${line.label} ${short(values[i][1])}`).join(", ");
+  chart.figure.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  chart.figure.setAttribute("aria-label", `${chart.title} from ${count.format(x0)} to ${count.format(x1)} images, between ${short(y0)} and ${short(y1)}; ${where || "now"} ${spoken}`);
+  chart.figure.replaceChildren(...parts);
+  chart.legend.replaceChildren(...lines.map((line, i) => element("span", { class: line.colour }, `${line.label} ${short(values[i][1])}`)), where);
+}
+
+// Losses and figures by which snapshots are compared come first.
+function rank(title, best) {
+  if (best && title.startsWith(best)) return 0;
+  return 1 + ["loss/", "kd/", "fd/", "eval/", "diversity/", "perf/", "lr/"].findIndex((start) => title.startsWith(start)) || 9;
+}
+
+function showCurves(overview) {
+  const titles = new Map();
+  for (const name of run.series.keys()) {
+    const [title] = splitName(name);
+    titles.set(title, [...(titles.get(title) ?? []), name]);
+  }
+  at("curves").hidden = titles.size === 0;
+  const best = overview.best?.[0], before = charts;
+  charts = new Map();
+  for (const title of [...titles.keys()].sort((one, other) => rank(one, best) - rank(other, best))) {
+    const chart = before.get(title) ?? makeChart(title);
+    chart.names = titles.get(title).sort();
+    charts.set(title, chart);
+  }
+  if ([...charts.keys()].join() !== [...before.keys()].join()) at("charts").replaceChildren(...[...charts.values()].map((chart) => chart.node));
+  charts.forEach(drawChart);
+}
+
+at("smooth").addEventListener("change", () => charts.forEach(drawChart));
+new ResizeObserver(() => charts.forEach(drawChart)).observe(at("charts"));
+
+// Log
+
+function showLog() {
+  at("log").hidden = run.lines.length === 0;
+  const pre = document.querySelector("#log pre");
+  const text = run.lines.map(([time, line]) => `${new Date(1000 * time).toLocaleTimeString("en-GB")}  ${line}`).join("\n");
+  if (pre.textContent === text) return;
+  const atEnd = pre.scrollTop + pre.clientHeight > pre.scrollHeight - 20;
+  pre.textContent = text;
+  if (atEnd) pre.scrollTop = pre.scrollHeight;
+}
+
+// What the server has, again and again
+
+function reset(name) {
+  for (const url of images.values()) URL.revokeObjectURL(url);
+  images.clear();
+  play(false);
+  follow(true);
+  shown = -1;
+  Object.assign(run, { name, offset: 0, series: new Map(), grids: [], lines: [] });
+}
+
+function take(answer) {
+  if (answer.run !== run.name || answer.from !== run.offset) reset(answer.run);
+  if (answer.from !== run.offset) return; // the journal has been replaced
+  run.offset = answer.offset;
+  for (const [nimg, values] of answer.points) {
+    for (const [name, value] of Object.entries(values)) {
+      if (value === null || HIDDEN.test(name)) continue;
+      if (!run.series.has(name)) run.series.set(name, []);
+      run.series.get(name).push([nimg, value]);
+    }
+  }
+  run.grids.push(...answer.grids);
+  run.lines = [...run.lines, ...answer.lines].slice(-MOST_LINES);
+}
+
+async function poll() {
+  const asked = run.name;
+  const answer = await fetch(`state?${new URLSearchParams({ run: run.name, offset: run.offset })}`);
+  const body = await answer.json();
+  if (!answer.ok) throw new Error(body.error);
+  if (run.name !== asked) return true; // another run has been chosen meanwhile
+  at("network").textContent = "";
+  const overview = body.runs.find((one) => one.name === body.run);
+  if (!overview) {
+    at("progress").textContent = "There are no runs yet.";
+    return false;
+  }
+  if (body.points) take(body);
+  else if (run.name !== body.run) reset(body.run);
+  showStatus(overview);
+  showRuns(body.runs);
+  if (body.more) return true;
+  showGrids();
+  showCurves(overview);
+  showLog();
+  return false;
+}
+
+let timer = 0;
+async function loop() {
+  clearTimeout(timer);
+  let again = false;
+  try {
+    if (!document.hidden) again = await poll();
+  } catch (error) {
+    const isNetwork = error instanceof TypeError;
+    at("network").textContent = isNetwork ? "The server does not answer. Trying again …" : error.message;
+  }
+  clearTimeout(timer);
+  timer = setTimeout(loop, again ? 0 : POLL_MS);
+}
+
+addEventListener("hashchange", () => {
+  reset(decodeURIComponent(location.hash.slice(1)));
+  loop();
+});
+document.addEventListener("visibilitychange", () => { if (!document.hidden) loop(); });
+loop();
