@@ -88,4 +88,3 @@ def open_wandb_run(run_dir: Path, project: str) -> Iterator[WandbRun]:
         yield run
     finally:
         run.close()
-

@@ -27,7 +27,7 @@ from cyclegan_dist.storage.urls import sqlite_path
 from cyclegan_dist.tracking.config import TrackingConfig
 from cyclegan_dist.tracking.destination import send_journal
 from cyclegan_dist.tracking.journal import follow
-from cyclegan_dist.tracking.sender_state import SenderState, first_line, server_of
+from cyclegan_dist.tracking.sender_state import SenderState, first_line, key_of, server_of
 from cyclegan_dist.training.run_folder import read_config
 
 TRIES = 3  # without progress, before the sender gives up after the end of the run
@@ -142,7 +142,11 @@ def _wandb(run_dir: Path, config: TrackingConfig, done: threading.Event) -> _Tar
         raise UsageError(needs) from error
 
     def send(failures: int) -> None:
-        if _has_begun(run_dir, done):
+        if not _has_begun(run_dir, done):
+            return
+        sent = SenderState.read(run_dir, WANDB)
+        offset = sent.offset if (sent.store, sent.key) == (config.wandb, key_of(run_dir)) else 0
+        if next(follow(RunFolder(run_dir).journal, offset, done), None) is not None:  # else it would write an empty run
             with open_wandb_run(run_dir, config.wandb) as run:
                 send_journal(RunFolder(run_dir).journal, run, done)
 

@@ -5,7 +5,7 @@ const at = (id) => document.getElementById(id);
 const count = new Intl.NumberFormat("en");
 const short = (value) => (value === null || value === undefined ? "none" : Number(value.toPrecision(3)).toString());
 
-const run = { name: decodeURIComponent(location.hash.slice(1)), offset: 0, series: new Map(), grids: [], lines: [] };
+const run = { name: decodeURIComponent(location.hash.slice(1)), offset: 0, images: 0, series: new Map(), grids: [], lines: [] };
 const images = new Map(); // of grids, object URLs by the number of images
 let shown = -1, follows = true, playing = 0, charts = new Map();
 
@@ -191,7 +191,7 @@ function drawChart(chart) {
   });
   const all = lines.flatMap((line) => line.points), xs = all.map((point) => point[0]), ys = all.map((point) => point[1]);
   const left = 44, right = width - 8, top = 8, bottom = height - 20;
-  const [x0, x1] = [Math.min(0, ...xs), Math.max(1, ...xs)];
+  const x0 = 0, x1 = Math.max(1, run.images, ...xs);
   let [y0, y1] = [Math.min(...ys), Math.max(...ys)];
   if (y1 - y0 < 1e-9 * Math.abs(y1) || y1 === y0) [y0, y1] = [y0 - (Math.abs(y0) || 1) / 10, y1 + (Math.abs(y1) || 1) / 10];
   const x = (value) => left + ((value - x0) / (x1 - x0)) * (right - left);
@@ -223,10 +223,12 @@ function drawChart(chart) {
   chart.legend.replaceChildren(...lines.map((line, i) => element("span", { class: line.colour }, `${line.label} ${short(values[i][1])}`)), where);
 }
 
-// Losses and figures by which snapshots are compared come first.
-function rank(title, best) {
-  if (best && title.startsWith(best)) return 0;
-  return 1 + ["loss/", "kd/", "fd/", "eval/", "diversity/", "perf/", "lr/"].findIndex((start) => title.startsWith(start)) || 9;
+const GROUPS = ["Losses", "Evaluation of snapshots", "Speed and learning rates"];
+const groups = GROUPS.map((name) => element("details", name === GROUPS[2] ? {} : { open: "" }, element("summary", {}, name), element("div")));
+at("charts").append(...groups);
+
+function groupOf(title) {
+  return title.startsWith("loss/") ? 0 : /^(perf|lr|data)\//.test(title) ? 2 : 1;
 }
 
 function showCurves(overview) {
@@ -238,17 +240,23 @@ function showCurves(overview) {
   at("curves").hidden = titles.size === 0;
   const best = overview.best?.[0], before = charts;
   charts = new Map();
-  for (const title of [...titles.keys()].sort((one, other) => rank(one, best) - rank(other, best))) {
+  const isBest = (title) => Boolean(best) && title.startsWith(best);  // snapshots are compared by it: it comes first
+  for (const title of [...titles.keys()].sort((one, other) => isBest(other) - isBest(one))) {
     const chart = before.get(title) ?? makeChart(title);
     chart.names = titles.get(title).sort();
     charts.set(title, chart);
   }
-  if ([...charts.keys()].join() !== [...before.keys()].join()) at("charts").replaceChildren(...[...charts.values()].map((chart) => chart.node));
+  groups.forEach((group, number) => {
+    const nodes = [...charts.values()].filter((chart) => groupOf(chart.title) === number).map((chart) => chart.node);
+    group.hidden = nodes.length === 0;
+    const parent = group.lastElementChild;
+    if (nodes.length !== parent.children.length || nodes.some((node, i) => node !== parent.children[i])) parent.replaceChildren(...nodes);
+  });
   charts.forEach(drawChart);
 }
 
 at("smooth").addEventListener("change", () => charts.forEach(drawChart));
-new ResizeObserver(() => charts.forEach(drawChart)).observe(at("charts"));
+new ResizeObserver(() => charts.forEach(drawChart)).observe(at("charts"));  // also when a group is opened
 
 // Log
 
@@ -270,13 +278,14 @@ function reset(name) {
   play(false);
   follow(true);
   shown = -1;
-  Object.assign(run, { name, offset: 0, series: new Map(), grids: [], lines: [] });
+  Object.assign(run, { name, offset: 0, images: 0, series: new Map(), grids: [], lines: [] });
 }
 
 function take(answer) {
   if (answer.run !== run.name || answer.from !== run.offset) reset(answer.run);
   if (answer.from !== run.offset) return; // the journal has been replaced
   run.offset = answer.offset;
+  run.images = Math.max(run.images, ...answer.points.map(([nimg]) => nimg));
   for (const [nimg, values] of answer.points) {
     for (const [name, value] of Object.entries(values)) {
       if (value === null || HIDDEN.test(name)) continue;
