@@ -38,7 +38,7 @@ class TrackingConfig:
             )
         if not re.fullmatch(PROJECT, self.wandb) or len(self.wandb) > 128:
             raise UsageError(
-                f"tracking.wandb {self.wandb!r}: give PROJECT or ENTITY/PROJECT of letters, digits and . _ -, 128 at most"
+                f"tracking.wandb {self.wandb!r}: give PROJECT or ENTITY/PROJECT: letters, digits and . _ -, 128 at most"
             )
         if not re.fullmatch("[A-Za-z0-9._-]{0,128}", self.parent):
             raise UsageError(f"tracking.parent {self.parent!r}: give letters, digits and . _ -")

@@ -1,9 +1,9 @@
-"""Send a run's journal to MLflow and the other destinations of its config, from where the last sender stopped.
+"""Send a run's journal, from where the last sender stopped.
 
     python -m cyclegan_dist.training.sender RUN_DIR [--follow]
 
-With --follow it continues until a byte or the end of its standard input: launchers run it so during a training. One
-sender at a time sends a run.
+Sends it to MLflow. With --follow it sends to all destinations of the run's config, and continues until a byte or the
+end of its standard input: launchers run it so during a training. One sender at a time sends a run to a destination.
 """
 
 import contextlib
@@ -62,7 +62,8 @@ def sync(run_dir: Path, done: threading.Event) -> None:
 
 
 def send(run_dir: Path, config: TrackingConfig, done: threading.Event) -> bool:
-    """As `sync`, to all destinations of `config` at once: none waits for another. What fails is printed as one line.
+    """As `sync`, to all destinations of `config`, at least one, at once: none waits for another. What fails is printed
+    as one line.
 
     Returns:
         Whether everything was sent.
@@ -211,10 +212,10 @@ def _main(run_dir: tyro.conf.Positional[Path], *, follow: bool = False) -> int:
         os.nice(19)  # lower priority than training; Ray runs ranks with a niceness of 15
         threading.Thread(target=lambda: (sys.stdin.buffer.read(1), done.set()), daemon=True).start()
     run_dir = run_dir.absolute()
-    if RunFolder(run_dir).sweep_journal.exists():  # a run of MLflow only
-        sync(run_dir, done)
-        return 0
-    return 0 if send(run_dir, read_config(run_dir).tracking, done) else 2
+    if follow:
+        return 0 if send(run_dir, read_config(run_dir).tracking, done) else 2
+    sync(run_dir, done)
+    return 0
 
 
 if __name__ == "__main__":
