@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from PIL import Image
-from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.record_writer import RecordWriter, register_writer_factory
 from tensorboardX.summary import text
 
