@@ -17,7 +17,8 @@ class SenderState:
     Attributes:
         store: the tracking URI of MLflow, without a password; the project of Weights & Biases.
         key: `key_of` the run, which identifies it there.
-        run_id: of the MLflow run; empty before it is created.
+        run_id: of the MLflow run; empty before it is created. Of Weights & Biases, the folder that a sender is writing
+            offline.
         offset: bytes of the journal that have been sent.
         position: what they are there: bytes of the event file of TensorBoard, rows of Weights & Biases.
     """

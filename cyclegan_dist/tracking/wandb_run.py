@@ -1,9 +1,11 @@
 """Sends a run's journal to Weights & Biases."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ LOGIN_S = 30.0  # for the server to answer
 class WandbRun:
     """The one run of a run folder there, across resumed trainings and restarted senders; `key_of` is its id.
 
-    Each record is one row, and its number there counts the rows: the server leaves out rows that it has.
+    Each record is one row, and its number there counts the rows: the server leaves out rows that it has. The state is
+    written at the end only: until then the library keeps rows in memory, which are lost if this process is killed. What
+    a killed sender wrote offline is deleted, and its rows are sent again.
     """
 
     def __init__(self, run_dir: Path, project: str):
@@ -31,6 +35,9 @@ class WandbRun:
         self._run_dir, self._exit_code = run_dir, 0
         self._state = state if (state.key, state.store) == (key, project) else SenderState(project, key)
         self.offset, self._row = self._state.offset, self._state.position
+        if (torn := self._state.run_id).startswith("offline-run-") and "/" not in torn:
+            shutil.rmtree(run_dir / WANDB / torn, ignore_errors=True)
+        is_online = os.environ.get("WANDB_MODE", "online") == "online"
         settings = wandb.Settings(
             console="off", silent=True, disable_code=True, disable_git=True, x_disable_stats=True, init_timeout=LOGIN_S
         )
@@ -40,9 +47,11 @@ class WandbRun:
             id=key,
             name=run_dir.name,
             dir=str(run_dir),
-            resume="allow" if os.environ.get("WANDB_MODE", "online") == "online" else None,
+            resume="allow" if is_online else None,
             settings=settings,
         )
+        if not is_online:
+            self._save(run_id=Path(self._run.dir).parent.name)
         self._run.define_metric("*", step_metric=X_AXIS)
 
     def send(self, record: dict[str, Any], offset: int) -> None:
@@ -63,12 +72,20 @@ class WandbRun:
         self.offset = offset
 
     def flush(self) -> None:
-        if self.offset != self._state.offset:
-            self._state = SenderState(self._state.store, self._state.key, offset=self.offset, position=self._row)
-            self._state.save(self._run_dir, WANDB)
+        """Nothing: the library sends rows by itself."""
 
     def close(self) -> None:
+        """Wait until all rows are sent, or written in offline mode, and write the state.
+
+        Raises:
+            OSError: if the state cannot be written.
+        """
         self._run.finish(exit_code=self._exit_code)
+        self._save(offset=self.offset, position=self._row, run_id="")
+
+    def _save(self, **changed: Any) -> None:
+        self._state = replace(self._state, **changed)
+        self._state.save(self._run_dir, WANDB)
 
     def _log(self, values: dict[str, Any]) -> None:
         self._run.log(values, step=self._row, commit=True)

@@ -42,7 +42,7 @@ def observing(run_dir: Path, config: TrackingConfig) -> Iterator[None]:
 @contextmanager
 def sending(run_dir: Path, config: TrackingConfig, console: Console) -> Iterator[None]:
     """Send the run's journal to its destinations until the block ends and the rest is sent, or a timeout is reached."""
-    places = ", ".join(config.destinations)
+    places = " or ".join(config.destinations)
     sender = _start_sender(run_dir, console, places) if places else None
     try:
         yield

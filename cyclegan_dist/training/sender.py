@@ -103,7 +103,8 @@ def _persist(run_dir: Path, target: _Target, done: threading.Event) -> None:
                 if done.is_set() and failures >= TRIES:
                     raise UsageError(f"{target.label} did not accept the run: {first_line(error)}") from error
                 if failures == TRIES:
-                    print(f"{target.label} is unreachable; {folder.journal} keeps the rest", file=sys.stderr)
+                    reason = "" if target.name == "mlflow" else f" ({first_line(error)})"
+                    print(f"{target.label} is unreachable{reason}; {folder.journal} keeps the rest", file=sys.stderr)
             pause = min(PAUSE_S, 2.0 ** (failures - 1))
             if done.is_set():
                 time.sleep(pause)
@@ -151,7 +152,7 @@ def _wandb(run_dir: Path, config: TrackingConfig, done: threading.Event) -> _Tar
             with open_wandb_run(run_dir, config.wandb) as run:
                 send_journal(RunFolder(run_dir).journal, run, done)
 
-    return _Target(WANDB, f"Weights & Biases, project {config.wandb},", (Exception,), send)
+    return _Target(WANDB, f"project {config.wandb} of Weights & Biases", (Exception,), send)
 
 
 def _has_begun(run_dir: Path, done: threading.Event) -> bool:

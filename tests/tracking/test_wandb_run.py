@@ -1,10 +1,12 @@
 """The offline files of Weights & Biases, written by its own program and read by their format."""
 
+import contextlib
 import json
 import struct
 import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import pytest
 from PIL import Image
@@ -12,6 +14,7 @@ from PIL import Image
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.config import TrackingConfig
 from cyclegan_dist.tracking.journal import Journal, append
+from cyclegan_dist.tracking.sender_state import SenderState, key_of
 
 wandb = pytest.importorskip("wandb")
 pytestmark = [
@@ -70,6 +73,8 @@ def test_a_run_and_its_continuation_are_written_offline_each_row_once(
         journal.write("image", step=2, key="samples", path="samples/nimg-000000008.png")
         journal.write("image", step=3, key="samples", path="samples/nimg-000000012.png")  # which is not there
     config = TrackingConfig(mlflow=False, wandb="team/horses")
+    SenderState("team/horses", key_of(run_dir), run_id="offline-run-torn").save(run_dir, "wandb")
+    (run_dir / "wandb" / "offline-run-torn").mkdir(parents=True)  # of a sender that was killed
     assert send(run_dir, config, SET)
     append(run_dir, "evaluation", step=1, nimg=4, values={"kd/x_AB": 0.25})
     append(run_dir, "end", status="FINISHED")
@@ -79,7 +84,9 @@ def test_a_run_and_its_continuation_are_written_offline_each_row_once(
     assert [row.get("loss/G") for row in found] == [0.5, 1.0, None, None]
     assert found[2]["samples/_type"] == "image-file" and found[3]["kd/x_AB"] == 0.25
     files = [records(path) for path in run_dir.glob("wandb/offline-run-*/*.wandb")]
-    assert len(files) == 2  # the last sender had nothing to send
+    assert (
+        len(files) == 2 and not (run_dir / "wandb" / "offline-run-torn").exists()
+    )  # the last sender had nothing to send
     runs = [record.run for file in files for record in file if record.HasField("run")]
     assert {(run.project, run.entity, run.display_name) for run in runs} == {("horses", "team", "run")}
     assert len({run.run_id for run in runs}) == 1
@@ -102,5 +109,25 @@ def test_a_failure_is_one_line_and_other_destinations_get_the_run(
         journal.write("run", config={"optim.lr": 0.1}, data=[], nimg=0, total=100)
     assert not sender.send(tmp_path, TrackingConfig(mlflow=False, tensorboard=True, wandb="horses"), SET)
     lines = capfd.readouterr().err.splitlines()
-    assert lines[-1] == "error: Weights & Biases, project horses, did not accept the run: api_key not configured"
+    assert lines[-1] == "error: project horses of Weights & Biases did not accept the run: api_key not configured"
     assert len(list(RunFolder(tmp_path).event_files.iterdir())) == 1
+
+
+def test_the_state_is_written_when_all_has_arrived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a process that is killed are lost, although it has handed them over."""
+    from cyclegan_dist.tracking.destination import send_journal
+    from cyclegan_dist.tracking.wandb_run import WandbRun
+
+    run = Mock(finish=Mock(side_effect=[wandb.Error("no connection"), None]))
+    monkeypatch.setattr(wandb, "init", lambda **_: run)
+    with Journal(tmp_path) as journal:
+        journal.write("run", config={"optim.lr": 0.1}, data=[], nimg=0, total=100)
+        journal.write("metrics", step=1, nimg=4, values={"loss/G": 0.5})
+    for _ in range(2):
+        found = WandbRun(tmp_path, "horses")
+        send_journal(RunFolder(tmp_path).journal, found, SET)
+        assert SenderState.read(tmp_path, "wandb").offset == 0
+        with contextlib.suppress(wandb.Error):
+            found.close()
+    assert run.log.call_count == 2 and run.log.call_args == call({"images": 4, "loss/G": 0.5}, step=0, commit=True)
+    assert SenderState.read(tmp_path, "wandb").offset == RunFolder(tmp_path).journal.stat().st_size
