@@ -1,11 +1,10 @@
-"""Send what a run or a sweep has not sent: to MLflow and other places.
+"""Send to MLflow and others what a run or a sweep has not sent.
 
     python -m pipelines.sync RUN_DIR [--tensorboard] [--wandb PROJECT]
 
 For trainings that died, or whose server could not be reached. All is sent to the MLflow store that it belongs to: the
 one to which it was first sent, which `mlflow.json` in its folder names. MLFLOW_TRACKING_URI says where a run goes that
-was never sent. A run is also sent to TensorBoard and Weights & Biases if its configuration or an option
-names them.
+was never sent. A run is also sent to TensorBoard and Weights & Biases, if its configuration or an option names them.
 """
 
 import threading
