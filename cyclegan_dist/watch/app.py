@@ -46,7 +46,8 @@ class _WatchedFolder:
     def __init__(self, folder: Path):
         self._folder, self._overviews = folder, KeptOverviews()
         files = importlib.resources.files("cyclegan_dist.watch")
-        self._style, self._script = (files.joinpath(name).read_text() for name in ("page.css", "page.js"))
+        self._style, charts, page = (files.joinpath(name).read_text() for name in ("page.css", "charts.js", "page.js"))
+        self._script = f"{charts}\n{page}"
         self._template = jinja2.Environment(autoescape=True).from_string(files.joinpath("page.html").read_text())
 
     def page(self, request: Request) -> Response:

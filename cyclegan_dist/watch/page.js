@@ -1,27 +1,11 @@
-const POLL_MS = 2000, PLAY_MS = 400, MOST_LINES = 200, KEPT_GRIDS = 60, MOST_POINTS = 300;
+const POLL_MS = 2000, PLAY_MS = 400, MOST_LINES = 200, KEPT_GRIDS = 60;
 const HIDDEN = /^(progress\/|perf\/eta_s|data\/bad_samples)/;
 const COLOURS = { running: "good", finished: "good", starting: "good", stalled: "bad", failed: "bad", killed: "bad", unreadable: "bad" };
 const at = (id) => document.getElementById(id);
-const count = new Intl.NumberFormat("en");
-const short = (value) => (value === null || value === undefined ? "none" : Number(value.toPrecision(3)).toString());
 
 const run = { name: decodeURIComponent(location.hash.slice(1)), offset: 0, images: 0, series: new Map(), grids: [], lines: [] };
 const images = new Map(); // of grids, object URLs by the number of images
-let shown = -1, follows = true, playing = 0, charts = new Map();
-
-function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
-
-function svg(tag, attributes, text) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
+let shown = -1, follows = true, playing = 0, charts = new Map(), changed = true;
 
 // Status
 
@@ -141,94 +125,24 @@ function splitName(name) {
   return found ? [`${found[1]} ${found[2].length === 2 ? "AB, BA" : "A, B"}`, found[2]] : [name, ""];
 }
 
-function thinned(points) {
-  const size = Math.ceil(points.length / MOST_POINTS);
-  if (size < 2) return points;
-  const means = [];
-  for (let i = 0; i < points.length; i += size) {
-    const part = points.slice(i, i + size);
-    means.push([part.at(-1)[0], part.reduce((sum, point) => sum + point[1], 0) / part.length]);
-  }
-  return means;
-}
-
-// Means with weights that fall by half every tenth of what is shown, at least every two points.
-function smoothed(points) {
-  const keep = 0.5 ** (1 / Math.max(2, points.length / 40));
-  let mean = 0, weight = 0;
-  return points.map(([x, y]) => {
-    mean = keep * mean + (1 - keep) * y;
-    weight = keep * weight + (1 - keep);
-    return [x, mean / weight];
-  });
-}
-
-function ticks(low, high, wanted) {
-  const raw = (high - low) / wanted, power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].find((factor) => factor * power >= raw) * power;
-  const found = [];
-  for (let i = Math.ceil(low / step); i * step <= high + step * 1e-6; i++) found.push(i * step);
-  return found;
-}
-
-function makeChart(title) {
-  const legend = element("p", { class: "legend" });
-  const figure = svg("svg", { role: "img" });
-  const node = element("div", { class: "chart" }, element("h3", {}, title), figure, legend);
-  const chart = { title, node, figure, legend, cursor: null, draw: null };
-  figure.addEventListener("pointermove", (event) => { chart.cursor = event.offsetX; drawChart(chart); });
-  figure.addEventListener("pointerleave", () => { chart.cursor = null; drawChart(chart); });
-  return chart;
-}
-
-function drawChart(chart) {
-  const width = chart.figure.clientWidth, height = chart.figure.clientHeight;
-  if (!width) return;
-  const smooth = at("smooth").checked && chart.title.startsWith("loss/");
-  const lines = chart.names.map((name) => {
-    const suffix = splitName(name)[1], raw = thinned(run.series.get(name));
-    return { label: suffix || name.split("/").pop(), points: smooth ? smoothed(raw) : raw, colour: suffix.startsWith("A") ? "a" : suffix ? "b" : "other" };
-  });
-  const all = lines.flatMap((line) => line.points), xs = all.map((point) => point[0]), ys = all.map((point) => point[1]);
-  const left = 44, right = width - 8, top = 8, bottom = height - 20;
-  const x0 = 0, x1 = Math.max(1, run.images, ...xs);
-  let [y0, y1] = [Math.min(...ys), Math.max(...ys)];
-  if (y1 - y0 < 1e-9 * Math.abs(y1) || y1 === y0) [y0, y1] = [y0 - (Math.abs(y0) || 1) / 10, y1 + (Math.abs(y1) || 1) / 10];
-  const x = (value) => left + ((value - x0) / (x1 - x0)) * (right - left);
-  const y = (value) => bottom - ((value - y0) / (y1 - y0)) * (bottom - top);
-  const parts = [];
-  for (const tick of ticks(y0, y1, 3)) {
-    parts.push(svg("line", { class: "axis", x1: left, x2: right, y1: y(tick), y2: y(tick) }));
-    parts.push(svg("text", { x: left - 5, y: y(tick) + 4, "text-anchor": "end" }, short(tick)));
-  }
-  for (const tick of ticks(x0, x1, Math.max(2, width / 110))) {
-    parts.push(svg("text", { x: x(tick), y: height - 5, "text-anchor": tick === x0 ? "start" : x(tick) > right - 20 ? "end" : "middle" }, count.format(tick)));
-  }
-  for (const { points, colour } of lines) {
-    if (points.length > 1) parts.push(svg("path", { class: colour, d: `M${points.map(([a, b]) => `${x(a).toFixed(1)} ${y(b).toFixed(1)}`).join("L")}` }));
-    if (points.length <= 20) for (const [a, b] of points) parts.push(svg("circle", { class: colour, cx: x(a), cy: y(b), r: 2.5 }));
-  }
-  let where = "";
-  let values = lines.map((line) => line.points.at(-1));
-  if (chart.cursor !== null && all.length) {
-    const wanted = x0 + ((chart.cursor - left) / (right - left)) * (x1 - x0);
-    values = lines.map((line) => line.points.reduce((best, point) => (Math.abs(point[0] - wanted) < Math.abs(best[0] - wanted) ? point : best)));
-    where = `at ${count.format(values[0][0])} images`;
-    parts.push(svg("line", { class: "cross", x1: x(values[0][0]), x2: x(values[0][0]), y1: top, y2: bottom }));
-  }
-  const spoken = lines.map((line, i) => `${line.label} ${short(values[i][1])}`).join(", ");
-  chart.figure.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  chart.figure.setAttribute("aria-label", `${chart.title} from ${count.format(x0)} to ${count.format(x1)} images, between ${short(y0)} and ${short(y1)}; ${where || "now"} ${spoken}`);
-  chart.figure.replaceChildren(...parts);
-  chart.legend.replaceChildren(...lines.map((line, i) => element("span", { class: line.colour }, `${line.label} ${short(values[i][1])}`)), where);
-}
-
 const GROUPS = ["Losses", "Evaluation of snapshots", "Speed and learning rates"];
 const groups = GROUPS.map((name) => element("details", name === GROUPS[2] ? {} : { open: "" }, element("summary", {}, name), element("div")));
 at("charts").append(...groups);
 
 function groupOf(title) {
   return title.startsWith("loss/") ? 0 : /^(perf|lr|data)\//.test(title) ? 2 : 1;
+}
+
+function drawCurves() {
+  for (const [title, chart] of charts) {
+    const smooth = at("smooth").checked && groupOf(title) === 0;
+    const lines = chart.names.map((name) => {
+      const suffix = splitName(name)[1], points = thinned(run.series.get(name));
+      const colour = suffix.startsWith("A") ? "a" : suffix ? "b" : "other";
+      return { label: suffix || name.split("/").pop(), points: smooth ? smoothed(points) : points, colour };
+    });
+    chart.show(lines, Math.max(1, run.images));
+  }
 }
 
 function showCurves(overview) {
@@ -239,24 +153,25 @@ function showCurves(overview) {
   }
   at("curves").hidden = titles.size === 0;
   const best = overview.best?.[0], before = charts;
+  const isBest = (title) => Boolean(best) && title.startsWith(best); // snapshots are compared by it: it comes first
   charts = new Map();
-  const isBest = (title) => Boolean(best) && title.startsWith(best);  // snapshots are compared by it: it comes first
   for (const title of [...titles.keys()].sort((one, other) => isBest(other) - isBest(one))) {
-    const chart = before.get(title) ?? makeChart(title);
+    const chart = before.get(title) ?? new Chart(title);
     chart.names = titles.get(title).sort();
     charts.set(title, chart);
   }
   groups.forEach((group, number) => {
-    const nodes = [...charts.values()].filter((chart) => groupOf(chart.title) === number).map((chart) => chart.node);
+    const nodes = [...charts].filter(([title]) => groupOf(title) === number).map(([, chart]) => chart.node);
     group.hidden = nodes.length === 0;
     const parent = group.lastElementChild;
-    if (nodes.length !== parent.children.length || nodes.some((node, i) => node !== parent.children[i])) parent.replaceChildren(...nodes);
+    const isSame = nodes.length === parent.children.length && nodes.every((node, i) => node === parent.children[i]);
+    if (!isSame) parent.replaceChildren(...nodes);
   });
-  charts.forEach(drawChart);
+  drawCurves();
 }
 
-at("smooth").addEventListener("change", () => charts.forEach(drawChart));
-new ResizeObserver(() => charts.forEach(drawChart)).observe(at("charts"));  // also when a group is opened
+at("smooth").addEventListener("change", drawCurves);
+new ResizeObserver(() => charts.forEach((chart) => chart.draw())).observe(at("charts")); // also when a group is opened
 
 // Log
 
@@ -278,6 +193,7 @@ function reset(name) {
   play(false);
   follow(true);
   shown = -1;
+  changed = true;
   Object.assign(run, { name, offset: 0, images: 0, series: new Map(), grids: [], lines: [] });
 }
 
@@ -285,6 +201,7 @@ function take(answer) {
   if (answer.run !== run.name || answer.from !== run.offset) reset(answer.run);
   if (answer.from !== run.offset) return; // the journal has been replaced
   run.offset = answer.offset;
+  changed ||= answer.points.length > 0;
   run.images = Math.max(run.images, ...answer.points.map(([nimg]) => nimg));
   for (const [nimg, values] of answer.points) {
     for (const [name, value] of Object.entries(values)) {
@@ -315,7 +232,8 @@ async function poll() {
   showRuns(body.runs);
   if (body.more) return true;
   showGrids();
-  showCurves(overview);
+  if (changed) showCurves(overview);
+  changed = false;
   showLog();
   return false;
 }
