@@ -41,8 +41,8 @@ class EventFile:
         self._state = state if is_whole else SenderState(key=key)
         self.offset = self._state.offset
         folder.event_files.mkdir(exist_ok=True)
-        for old in folder.event_files.glob("*tfevents*"):
-            if old != self._path:  # of another run whose folder was copied
+        for old in folder.event_files.glob("*.tfevents.*.cyclegan_dist"):
+            if old != self._path:  # of another run that was in this folder: both would be shown as one
                 old.unlink()
         with self._path.open("ab") as file:
             file.truncate(self._state.position)

@@ -76,11 +76,11 @@ class Chart {
     const x = (value) => left + (value / this.end) * (right - left);
     const y = (value) => bottom - ((value - low) / (high - low)) * (bottom - top);
     const parts = [];
-    for (const tick of ticks(low, high, 3)) {
+    for (const tick of ticks(low, high, 4)) {
       parts.push(svg("line", { class: "axis", x1: left, x2: right, y1: y(tick), y2: y(tick) }));
       parts.push(svg("text", { x: left - 5, y: y(tick) + 4, "text-anchor": "end" }, short(tick)));
     }
-    for (const tick of ticks(0, this.end, Math.max(2, width / 110))) {
+    for (const tick of ticks(0, this.end, Math.max(2, width / 60))) {
       const anchor = tick === 0 ? "start" : x(tick) > right - 20 ? "end" : "middle";
       parts.push(svg("text", { x: x(tick), y: height - 5, "text-anchor": anchor }, count.format(tick)));
     }

@@ -108,6 +108,7 @@ def test_a_killed_sender_leaves_no_double_and_no_missing_point(run_dir: Path, lo
 def test_a_copy_under_another_name_has_one_file_of_its_own(run_dir: Path, tmp_path: Path) -> None:
     send(run_dir)
     copy = Path(shutil.copytree(run_dir, tmp_path / "copy"))
+    (RunFolder(copy).event_files / "events.out.tfevents.1.cyclegan_dist").touch()  # of a run that was there before
     append(copy, "metrics", step=4, nimg=16, values={"loss/G": 2.0})
     send(copy)
     assert len(scalars(copy, "loss/G")) == 4 and len(scalars(run_dir, "loss/G")) == 3

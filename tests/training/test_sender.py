@@ -1,9 +1,13 @@
 """One process sends to several destinations: none waits for another, and what fails is one line."""
 
+import errno
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -76,6 +80,21 @@ def test_a_run_that_was_trained_without_is_written_for_tensorboard(
     RunFolder(run_dir).sweep_journal.touch()
     code, _, err = command(sync.main, run_dir, "--tensorboard")
     assert code == 2 and "is a sweep, which is sent to MLflow only" in err
+
+
+def test_a_full_disk_is_tried_again_and_leaves_no_double_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path)
+    fsync, calls = os.fsync, count()
+
+    def full_at_first(descriptor: int) -> None:
+        if next(calls) == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", full_at_first)
+    monkeypatch.setattr(sender, "PAUSE_S", 0.0)
+    assert sender.send(tmp_path, replace(BOTH, wandb=""), SET)
+    assert scalars(tmp_path, "loss/G") == [(4, 0.5)]
 
 
 @pytest.mark.parametrize("project", ["a/b/c", "a b", "/a", "a" * 129])
