@@ -1,6 +1,5 @@
 """Sends a run's journal to Weights & Biases."""
 
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -37,7 +36,6 @@ class WandbRun:
         self.offset, self._row = self._state.offset, self._state.position
         if (torn := self._state.run_id).startswith("offline-run-") and "/" not in torn:
             shutil.rmtree(run_dir / WANDB / torn, ignore_errors=True)
-        is_online = os.environ.get("WANDB_MODE", "online") == "online"
         settings = wandb.Settings(
             console="off", silent=True, disable_code=True, disable_git=True, x_disable_stats=True, init_timeout=LOGIN_S
         )
@@ -47,10 +45,10 @@ class WandbRun:
             id=key,
             name=run_dir.name,
             dir=str(run_dir),
-            resume="allow" if is_online else None,
+            resume="allow",
             settings=settings,
         )
-        if not is_online:
+        if self._run.offline:
             self._save(run_id=Path(self._run.dir).parent.name)
         self._run.define_metric("*", step_metric=X_AXIS)
 

@@ -118,7 +118,7 @@ def test_the_state_is_written_when_all_has_arrived(tmp_path: Path, monkeypatch: 
     from cyclegan_dist.tracking.destination import send_journal
     from cyclegan_dist.tracking.wandb_run import WandbRun
 
-    run = Mock(finish=Mock(side_effect=[wandb.Error("no connection"), None]))
+    run = Mock(offline=False, finish=Mock(side_effect=[wandb.Error("no connection"), None]))
     monkeypatch.setattr(wandb, "init", lambda **_: run)
     with Journal(tmp_path) as journal:
         journal.write("run", config={"optim.lr": 0.1}, data=[], nimg=0, total=100)
