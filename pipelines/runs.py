@@ -1,6 +1,6 @@
 """List all runs: what they do, how far they are, the best figure.
 
-    python -m pipelines.runs [RUNS_DIR] [--json]
+    python -m pipelines.runs [RUNS_DIR] [--json] [--preview]
 
 Reads the runs' folders only. The status is `running`, `starting`, `stalled` (its process is there and writes no
 records), `finished`, `stopped` (by a signal or the file `STOP`), `failed` (with the reason below the table), `killed`
@@ -24,6 +24,7 @@ from rich.text import Text
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.config.config import home
 from cyclegan_dist.errors import UsageError, run_command
+from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.overview import RunOverview, find_runs, overview
 from cyclegan_dist.tracking.quantities import duration, size
 
@@ -42,6 +43,8 @@ class Runs:
     """Folder of run folders, or the folder of one. Default: runs."""
     json: bool = False
     """Print a list of objects with all fields instead; times are seconds since 1970."""
+    preview: bool = False
+    """Show the newest grid of samples of the run that started last, on a terminal with colours."""
 
 
 def table(runs: Sequence[RunOverview]) -> Table:
@@ -67,9 +70,24 @@ def table(runs: Sequence[RunOverview]) -> Table:
     return shown
 
 
+def show_newest_grid(run: RunOverview, console: Console) -> None:
+    """Print the newest grid of a run, or only where it is, on what is not a terminal or has few colours."""
+    grid = max(RunFolder(Path(run.path)).samples.glob("nimg-*.png"), default=None)
+    if grid is None:
+        console.print(f"{run.name} has no grid of samples yet", markup=False, highlight=False)
+        return
+    console.print(f"{run.name}: {grid}", soft_wrap=True, markup=False, highlight=False)
+    if console.is_terminal and console.color_system in ("256", "truecolor"):
+        from cyclegan_dist.tracking.preview import preview  # loads what reads images
+
+        console.print(preview(grid, console.width, max(8, console.height - 2)))
+
+
 def main() -> None:
     """Read the command line and print the table."""
     command = parse_options(Runs, "runs", __doc__)
+    if command.json and command.preview:
+        raise UsageError("give --json or --preview, not both")
     folder = command.runs_dir or home() / "runs"
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder: give the --runs_dir of the trainings")
@@ -84,6 +102,8 @@ def main() -> None:
         for run in runs:
             if run.reason:
                 console.print(f"{run.name} {run.state}: {run.reason}", soft_wrap=True, markup=False, highlight=False)
+        if command.preview:
+            show_newest_grid(runs[0], console)
 
 
 if __name__ == "__main__":

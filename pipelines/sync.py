@@ -1,14 +1,14 @@
-"""Send to MLflow what a run or a sweep has not sent.
+"""Send to MLflow and others what a run or a sweep has not sent.
 
-    python -m pipelines.sync RUN_DIR
+    python -m pipelines.sync RUN_DIR [--tensorboard] [--wandb PROJECT]
 
 For trainings that died, or whose server could not be reached. All is sent to the MLflow store that it belongs to: the
 one to which it was first sent, which `mlflow.json` in its folder names. MLFLOW_TRACKING_URI says where a run goes that
-was never sent.
+was never sent. A run is also sent to TensorBoard and Weights & Biases, if its configuration or an option names them.
 """
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,23 +20,51 @@ from cyclegan_dist.errors import UsageError, run_command
 
 @dataclass(frozen=True)
 class Sync:
-    """Send to MLflow what a run or a sweep has not sent."""
+    """Send what a run or a sweep has not sent."""
 
     run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """Folder of the run or of the sweep."""
+    mlflow: bool = True
+    """Send it to MLflow. A sweep is always sent there, and nowhere else."""
+    tensorboard: bool = False
+    """Write the event file of a run that was trained without `tracking.tensorboard`."""
+    wandb: str = ""
+    """Project of Weights & Biases, of a run that was trained without `tracking.wandb`."""
 
 
-def main() -> None:
+def main() -> int:
     """Read the command line and send."""
-    run_dir = parse_options(Sync, "sync", __doc__).run_dir.absolute()
+    command = parse_options(Sync, "sync", __doc__)
+    run_dir = command.run_dir.absolute()
     if not run_dir.is_dir():
         raise UsageError(f"{run_dir} is not a folder: give the folder of a run or of a sweep")
     from cyclegan_dist.storage.layout import RunFolder
-    from cyclegan_dist.tracking.sender_state import SenderState
-    from cyclegan_dist.training.sender import sync  # loads what reads a run, and then mlflow
+    from cyclegan_dist.training.run_folder import read_config  # loads what reads a run
+    from cyclegan_dist.training.sender import send
 
+    folder = RunFolder(run_dir)
+    is_sweep = folder.sweep_journal.exists()
+    if is_sweep and (command.tensorboard or command.wandb or not command.mlflow):
+        raise UsageError(f"{run_dir} is a sweep, which is sent to MLflow only: give the folder of one of its trials")
     everything_written = threading.Event()
     everything_written.set()
+    kept = read_config(run_dir).tracking
+    others = {"tensorboard": kept.tensorboard or command.tensorboard, "wandb": command.wandb or kept.wandb}
+    sent_to_others = True
+    if any(others.values()) and not is_sweep:
+        sent_to_others = send(run_dir, replace(kept, mlflow=False, **others), everything_written)
+        if others["tensorboard"] and folder.event_files.is_dir():
+            print(f"event file for TensorBoard: {folder.event_files}")
+    if command.mlflow:
+        _send_to_mlflow(run_dir, everything_written)
+    return 0 if sent_to_others else 2
+
+
+def _send_to_mlflow(run_dir: Path, everything_written: threading.Event) -> None:
+    from cyclegan_dist.storage.layout import RunFolder
+    from cyclegan_dist.tracking.sender_state import SenderState
+    from cyclegan_dist.training.sender import sync
+
     before = SenderState.read(run_dir)
     sync(run_dir, everything_written)
     after = SenderState.read(run_dir)

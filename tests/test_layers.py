@@ -20,7 +20,7 @@ ROOMS = [
     ["operations"],
     ["leaderboard"],
     ["promotion", "paper"],
-    ["sweep", "study", "style"],
+    ["sweep", "study", "style", "watch"],
     ["evaluation"],
     ["training"],
     ["browser", "registry", "service", "translation"],

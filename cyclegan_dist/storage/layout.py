@@ -67,11 +67,20 @@ class RunFolder:
         self.evaluations = path / "evaluations"
         self.evaluation_log = path / "evaluation.log"
         self.best = path / "best.json"  # names the snapshot with the best evaluation
-        # Written by the processes that send the run, or the sweep, to MLflow.
-        self.sender_state = path / "mlflow.json"
+        # Written by the processes that send the run, or the sweep, to MLflow and other destinations.
+        self.sender_state = self.state_of("mlflow")
         self.refused = path / "mlflow.refused.jsonl"
-        self.sender_lock = path / "mlflow.lock"
+        self.sender_lock = self.sender_lock_of("mlflow")
+        self.event_files = path / "tensorboard"
         self.parent_lock = path / "mlflow.parent.lock"
+
+    def state_of(self, destination: str) -> Path:
+        """How much of the journal has been sent to `mlflow`, `tensorboard` or `wandb`."""
+        return self.path / f"{destination}.json"
+
+    def sender_lock_of(self, destination: str) -> Path:
+        """Held by the process that sends the run there."""
+        return self.path / f"{destination}.lock"
 
     def stacks(self, rank: int) -> Path:
         """Stack traces of a rank that the watchdog ended."""

@@ -25,6 +25,7 @@ Each carries `time` in milliseconds since 1970, and a checksum. Damaged lines ar
 """
 
 import contextlib
+import re
 import subprocess
 import sys
 import threading
@@ -206,6 +207,14 @@ def sparse_records(path: Path) -> Iterator[dict[str, Any]]:
             held = line
     if held and (record := _parse(held)) is not None:
         yield record
+
+
+def images_of(record: dict[str, Any]) -> int:
+    """The images seen at a record of metrics, an evaluation or an image; records of images have them in the path."""
+    if "nimg" in record:
+        return record["nimg"]
+    found = re.search(r"nimg-(\d+)", record.get("path", ""))
+    return int(found[1]) if found else record["step"]
 
 
 def recorded_identity(run_dir: Path) -> str | None:

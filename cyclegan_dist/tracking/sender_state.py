@@ -1,4 +1,4 @@
-"""The MLflow run of a run folder, and how much of the journal has been sent to it: `mlflow.json`."""
+"""What a run has been sent to, and how much of its journal: `mlflow.json`, `tensorboard.json` and `wandb.json`."""
 
 import dataclasses
 import hashlib
@@ -12,37 +12,42 @@ from cyclegan_dist.storage.layout import RunFolder
 
 @dataclass(frozen=True)
 class SenderState:
-    """Safe to lose: the journal is then sent again to the same MLflow run, where nothing is duplicated.
+    """Safe to lose: the journal is then sent again to the same run, where nothing is duplicated.
 
     Attributes:
-        store: the tracking URI, without a password.
-        key: `key_of` the run, a tag that identifies its MLflow run.
-        run_id: of the MLflow run; empty before it is created.
+        store: the tracking URI of MLflow, without a password; the project of Weights & Biases.
+        key: `key_of` the run, which identifies it there.
+        run_id: of the MLflow run; empty before it is created. Of Weights & Biases, the folder that a sender is writing
+            offline.
         offset: bytes of the journal that have been sent.
+        position: what they are there: bytes of the event file of TensorBoard, rows of Weights & Biases.
     """
 
     store: str = ""
     key: str = ""
     run_id: str = ""
     offset: int = 0
+    position: int = 0
 
     @classmethod
-    def read(cls, run_dir: Path) -> "SenderState":
+    def read(cls, run_dir: Path, destination: str = "mlflow") -> "SenderState":
         """The state of the run, or an empty one if there is none or it is damaged."""
         try:
-            state = cls(**read_checked(RunFolder(run_dir).sender_state))
+            state = cls(**read_checked(RunFolder(run_dir).state_of(destination)))
         except (OSError, DamagedError, TypeError):
             return cls()
         texts = (state.store, state.key, state.run_id)
-        return state if all(isinstance(one, str) for one in texts) and isinstance(state.offset, int) else cls()
+        numbers = (state.offset, state.position)
+        fits = all(isinstance(one, str) for one in texts) and all(isinstance(one, int) for one in numbers)
+        return state if fits else cls()
 
-    def save(self, run_dir: Path) -> None:
+    def save(self, run_dir: Path, destination: str = "mlflow") -> None:
         """Write it to the run folder.
 
         Raises:
             OSError: if it cannot be written.
         """
-        write_checked(RunFolder(run_dir).sender_state, dataclasses.asdict(self))
+        write_checked(RunFolder(run_dir).state_of(destination), dataclasses.asdict(self))
 
 
 def key_of(run_dir: Path) -> str:

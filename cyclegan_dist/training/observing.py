@@ -1,4 +1,4 @@
-"""Shows a run on the terminal and sends it to MLflow while it trains."""
+"""Shows a run on the terminal and sends it to MLflow, TensorBoard and Weights & Biases while it trains."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ SENDER_TIMEOUT_S = 120.0  # at the end, to send the rest
 
 @contextmanager
 def observing(run_dir: Path, config: TrackingConfig) -> Iterator[None]:
-    """Print the run's journal to this process's terminal and send it to MLflow, until the block ends.
+    """Print the run's journal to this process's terminal and send it to its destinations, until the block ends.
 
     A separate process sends it: neither the imports of MLflow nor an unreachable server can slow training, and it
     outlives this process long enough to send the rest.
@@ -41,16 +41,17 @@ def observing(run_dir: Path, config: TrackingConfig) -> Iterator[None]:
 
 @contextmanager
 def sending(run_dir: Path, config: TrackingConfig, console: Console) -> Iterator[None]:
-    """Send the run's journal to MLflow until the block ends and the rest is sent, or a timeout is reached."""
-    sender = _start_sender(run_dir, console) if config.mlflow else None
+    """Send the run's journal to its destinations until the block ends and the rest is sent, or a timeout is reached."""
+    places = " or ".join(config.destinations)
+    sender = _start_sender(run_dir, console, places) if places else None
     try:
         yield
     finally:
         if sender is not None:
-            _finish(sender, run_dir, console)
+            _finish(sender, run_dir, console, places)
 
 
-def _start_sender(run_dir: Path, console: Console) -> "subprocess.Popen[bytes] | None":
+def _start_sender(run_dir: Path, console: Console, places: str) -> "subprocess.Popen[bytes] | None":
     # Its standard input ends when this process dies; it then sends the rest and exits.
     command = [sys.executable, "-m", "cyclegan_dist.training.sender", str(run_dir), "--follow"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -58,11 +59,11 @@ def _start_sender(run_dir: Path, console: Console) -> "subprocess.Popen[bytes] |
         # In a separate process group, so that Ctrl-C stops the training only and the sender can send its end.
         return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, process_group=0)
     except OSError as error:
-        _report_unsent(run_dir, console, f"no process for MLflow could be started: {error}")
+        _report_unsent(run_dir, console, f"no process for {places} could be started: {error}")
         return None
 
 
-def _finish(sender: "subprocess.Popen[bytes]", run_dir: Path, console: Console) -> None:
+def _finish(sender: "subprocess.Popen[bytes]", run_dir: Path, console: Console, places: str) -> None:
     try:
         # Closing the pipe is not enough: a data loader's process may hold it open.
         sender.communicate(b".", timeout=SENDER_TIMEOUT_S)
@@ -70,7 +71,7 @@ def _finish(sender: "subprocess.Popen[bytes]", run_dir: Path, console: Console) 
         sender.kill()
         sender.wait()
     if sender.returncode != 0:
-        _report_unsent(run_dir, console, "not everything reached MLflow")
+        _report_unsent(run_dir, console, f"not everything reached {places}")
 
 
 def _report_unsent(run_dir: Path, console: Console, why: str) -> None:

@@ -1,9 +1,9 @@
-"""Send a run's journal to MLflow, from where the last sender stopped.
+"""Send a run's journal, from where the last sender stopped.
 
     python -m cyclegan_dist.training.sender RUN_DIR [--follow]
 
-With --follow it continues until a byte or the end of its standard input: launchers run it so during a training. One
-sender at a time sends a run.
+Sends it to MLflow. With --follow it sends to all destinations of the run's config, and continues until a byte or the
+end of its standard input: launchers run it so during a training. One sender at a time sends a run to a destination.
 """
 
 import contextlib
@@ -11,8 +11,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
@@ -25,12 +25,30 @@ from cyclegan_dist.storage.files import lock
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.storage.urls import sqlite_path
 from cyclegan_dist.tracking.config import TrackingConfig
+from cyclegan_dist.tracking.destination import send_journal
 from cyclegan_dist.tracking.journal import follow
-from cyclegan_dist.tracking.sender_state import SenderState, first_line, server_of
+from cyclegan_dist.tracking.sender_state import SenderState, first_line, key_of, server_of
 from cyclegan_dist.training.run_folder import read_config
 
 TRIES = 3  # without progress, before the sender gives up after the end of the run
 PAUSE_S = 30.0  # at most, between two tries
+
+
+@dataclass(frozen=True)
+class _Target:
+    """One destination of the journal.
+
+    Attributes:
+        name: of its state and lock.
+        label: for people.
+        errors: that may go away by themselves.
+        send: sends until all is sent; given the number of failures without progress.
+    """
+
+    name: str
+    label: str
+    errors: tuple[type[Exception], ...]
+    send: Callable[[int], None]
 
 
 def sync(run_dir: Path, done: threading.Event) -> None:
@@ -40,25 +58,53 @@ def sync(run_dir: Path, done: threading.Event) -> None:
         UsageError: if MLflow fails after `done` is set, `run_dir` is not a run folder, or MLFLOW_TRACKING_URI names
             another store.
     """
-    config = read_config(run_dir).tracking
-    store = server_of(use_store_of(run_dir))
-    from cyclegan_dist.tracking.mlflow_run import MlflowException  # mlflow is loaded from here on
+    _persist(run_dir, _mlflow(run_dir, read_config(run_dir).tracking, done), done)
 
+
+def send(run_dir: Path, config: TrackingConfig, done: threading.Event) -> bool:
+    """As `sync`, to all destinations of `config`, at least one, at once: none waits for another. What fails is printed
+    as one line.
+
+    Returns:
+        Whether everything was sent.
+    """
+    makers = {"MLflow": _mlflow, "TensorBoard": _tensorboard, "Weights & Biases": _wandb}
+    failed: list[str] = []
+
+    def run(name: str) -> None:
+        try:
+            _persist(run_dir, makers[name](run_dir, config, done), done)
+        except (UsageError, OSError) as error:
+            failed.append(name)
+            print(f"error: {error}", file=sys.stderr, flush=True)
+
+    first, *others = config.destinations
+    threads = [threading.Thread(target=run, args=(name,), daemon=True) for name in others]
+    for thread in threads:
+        thread.start()
+    run(first)  # in this thread, in which it can be interrupted
+    for thread in threads:
+        thread.join()
+    return not failed
+
+
+def _persist(run_dir: Path, target: _Target, done: threading.Event) -> None:
+    """Send to one destination, again after failures."""
     folder, failures = RunFolder(run_dir), 0
-    with lock(folder.sender_lock, held=f"another sender is sending {run_dir}: waiting", wait=True):
+    held = f"another sender is sending {run_dir}: waiting"
+    with lock(folder.sender_lock_of(target.name), held=held, wait=True):
         while True:
-            before = SenderState.read(run_dir)
+            before = SenderState.read(run_dir, target.name)
             try:
-                if not before.run_id and before.store != store:  # kept for senders that start elsewhere
-                    replace(before, store=store).save(run_dir)
-                _send(run_dir, config, done, isolating=failures >= TRIES - 1)
+                target.send(failures)
                 return
-            except (MlflowException, OSError) as error:
-                failures = failures + 1 if SenderState.read(run_dir) == before else 1
+            except target.errors as error:
+                failures = failures + 1 if SenderState.read(run_dir, target.name) == before else 1
                 if done.is_set() and failures >= TRIES:
-                    raise UsageError(f"MLflow at {store} did not accept the run: {first_line(error)}") from error
+                    raise UsageError(f"{target.label} did not accept the run: {first_line(error)}") from error
                 if failures == TRIES:
-                    print(f"MLflow at {store} is unreachable; {folder.journal} keeps the rest", file=sys.stderr)
+                    reason = "" if target.name == "mlflow" else f" ({first_line(error)})"
+                    print(f"{target.label} is unreachable{reason}; {folder.journal} keeps the rest", file=sys.stderr)
             pause = min(PAUSE_S, 2.0 ** (failures - 1))
             if done.is_set():
                 time.sleep(pause)
@@ -66,7 +112,55 @@ def sync(run_dir: Path, done: threading.Event) -> None:
                 done.wait(pause)
 
 
-def _send(run_dir: Path, config: TrackingConfig, done: threading.Event, *, isolating: bool) -> None:
+def _mlflow(run_dir: Path, config: TrackingConfig, done: threading.Event) -> _Target:
+    store = server_of(use_store_of(run_dir))
+    from cyclegan_dist.tracking.mlflow_run import MlflowException  # mlflow is loaded from here on
+
+    def send(failures: int) -> None:
+        before = SenderState.read(run_dir)
+        if not before.run_id and before.store != store:  # kept for senders that start elsewhere
+            replace(before, store=store).save(run_dir)
+        _send_to_mlflow(run_dir, config, done, isolating=failures >= TRIES - 1)
+
+    return _Target("mlflow", f"MLflow at {store}", (MlflowException, OSError), send)
+
+
+def _tensorboard(run_dir: Path, config: TrackingConfig, done: threading.Event) -> _Target:
+    from cyclegan_dist.tracking.event_file import TENSORBOARD, open_event_file
+
+    def send(failures: int) -> None:
+        if _has_begun(run_dir, done):
+            with open_event_file(run_dir) as file:
+                send_journal(RunFolder(run_dir).journal, file, done)
+
+    return _Target(TENSORBOARD, f"the event file in {RunFolder(run_dir).event_files}", (Exception,), send)
+
+
+def _wandb(run_dir: Path, config: TrackingConfig, done: threading.Event) -> _Target:
+    try:
+        from cyclegan_dist.tracking.wandb_run import WANDB, open_wandb_run
+    except ModuleNotFoundError as error:
+        needs = f"tracking.wandb needs the package {error.name}: pip install 'cyclegan_dist[wandb]'"
+        raise UsageError(needs) from error
+
+    def send(failures: int) -> None:
+        if not _has_begun(run_dir, done):
+            return
+        sent = SenderState.read(run_dir, WANDB)
+        offset = sent.offset if (sent.store, sent.key) == (config.wandb, key_of(run_dir)) else 0
+        if next(follow(RunFolder(run_dir).journal, offset, done), None) is not None:  # else it would write an empty run
+            with open_wandb_run(run_dir, config.wandb) as run:
+                send_journal(RunFolder(run_dir).journal, run, done)
+
+    return _Target(WANDB, f"project {config.wandb} of Weights & Biases", (Exception,), send)
+
+
+def _has_begun(run_dir: Path, done: threading.Event) -> bool:
+    """Wait for the first record; whether there is one."""
+    return next(follow(RunFolder(run_dir).journal, 0, done), None) is not None
+
+
+def _send_to_mlflow(run_dir: Path, config: TrackingConfig, done: threading.Event, *, isolating: bool) -> None:
     """Send what has not been sent, then what is appended, until `done` is set. `isolating` as for `MlflowRun`."""
     folder = RunFolder(run_dir)
     if folder.sweep_journal.exists():
@@ -79,19 +173,13 @@ def _send(run_dir: Path, config: TrackingConfig, done: threading.Event, *, isola
         return
     from cyclegan_dist.tracking.mlflow_run import MlflowRun, measuring_system
 
-    if next(follow(folder.journal, 0, done), None) is None:  # the run ended before its first record
+    if not _has_begun(run_dir, done):
         return
     with _database_lock():
         artifacts, tries = home() / "mlartifacts", {"parent": config.parent, "isolating": isolating}
         run = MlflowRun(run_dir, config.experiment, artifacts, _log_generators, **tries)
     with measuring_system(run.run_id) if config.system_metrics and not done.is_set() else contextlib.nullcontext():
-        flushed = time.monotonic()
-        for record, offset in follow(folder.journal, run.offset, done):
-            run.send(record, offset)
-            if time.monotonic() - flushed > 1:
-                run.flush()
-                flushed = time.monotonic()
-        run.flush()
+        send_journal(folder.journal, run, done)
 
 
 @contextlib.contextmanager
@@ -111,12 +199,12 @@ def _log_generators(run_id: str, snapshot: Path, step: int) -> None:
     log_generators(run_id, snapshot, step)
 
 
-def main() -> None:
+def main() -> int:
     """Read the command line and send."""
-    tyro.cli(_main, prog="python -m cyclegan_dist.training.sender", description=__doc__)
+    return tyro.cli(_main, prog="python -m cyclegan_dist.training.sender", description=__doc__)
 
 
-def _main(run_dir: tyro.conf.Positional[Path], *, follow: bool = False) -> None:
+def _main(run_dir: tyro.conf.Positional[Path], *, follow: bool = False) -> int:
     done = threading.Event()
     if not follow:
         done.set()
@@ -124,7 +212,11 @@ def _main(run_dir: tyro.conf.Positional[Path], *, follow: bool = False) -> None:
         ignore_stop_signals()  # the sender must outlive the training to send its end
         os.nice(19)  # lower priority than training; Ray runs ranks with a niceness of 15
         threading.Thread(target=lambda: (sys.stdin.buffer.read(1), done.set()), daemon=True).start()
-    sync(run_dir.absolute(), done)
+    run_dir = run_dir.absolute()
+    if follow:
+        return 0 if send(run_dir, read_config(run_dir).tracking, done) else 2
+    sync(run_dir, done)
+    return 0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from PIL import Image
+
 from cyclegan_dist.storage.checked import write_checked
 from cyclegan_dist.storage.files import lock
 from cyclegan_dist.storage.layout import RunFolder
@@ -49,3 +52,21 @@ def test_a_folder_that_is_not_there_or_empty(command: Callable[..., Answer], own
     assert code == 2 and err == f"error: {own_home}/runs is not a folder: give the --runs_dir of the trainings\n"
     (own_home / "runs").mkdir()
     assert command(main)[:2] == (0, f"{own_home}/runs has no runs\n")
+
+
+def test_the_newest_grid_is_named_and_shown_on_a_terminal(
+    command: Callable[..., Answer], own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(own_home / "runs" / "one", failed=False)
+    assert command(main, "--preview")[1].endswith("one has no grid of samples yet\n")
+    samples = own_home / "runs" / "one" / "samples"
+    samples.mkdir()
+    for nimg in (0, 100, 20):
+        Image.new("RGB", (4, 4), (nimg, 0, 0)).save(samples / f"nimg-{nimg:09d}.png")
+    code, out, _ = command(main, "--preview")
+    assert code == 0 and out.endswith(f"one: {own_home}/runs/one/samples/nimg-000000100.png\n")
+    for name, value in {"FORCE_COLOR": "1", "COLORTERM": "truecolor", "TERM": "xterm-256color"}.items():
+        monkeypatch.setenv(name, value)
+    assert "\x1b[38;2;100;0;0;48;2;100;0;0m" in command(main, "--preview")[1]
+    code, _, err = command(main, "--preview", "--json")
+    assert (code, err) == (2, "error: give --json or --preview, not both\n")

@@ -1,0 +1,1 @@
+"""A live page of runs that reads their folders only."""
