@@ -16,6 +16,8 @@ import aiohttp
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
+_KEYS = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39}
+
 
 class Tab:
     """One page of the browser.
@@ -67,6 +69,13 @@ class Tab:
         data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
             await self.call("Input.dispatchDragEvent", type=kind, data=data, **place)
+
+    async def press(self, key: str) -> None:
+        """Press and release a key without a letter, by its name in JavaScript."""
+        event: dict[str, Any] = {"key": key, "code": key, "windowsVirtualKeyCode": _KEYS[key]}
+        event |= {"text": "\r"} if key == "Enter" else {}
+        await self.call("Input.dispatchKeyEvent", type="keyDown", **event)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", **event)
 
     async def screenshot(self, path: Path) -> None:
         answer = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
