@@ -59,12 +59,12 @@ function comparison(frame) {
   frame.addEventListener("pointerdown", (event) => {
     if (frame.classList.contains("alone") || event.button) return;
     frame.setPointerCapture(event.pointerId);
-    drag(event);
+    if (event.pointerType !== "touch") drag(event); // a finger may be about to scroll the page
     slider.focus({ preventScroll: true });
     event.preventDefault();
   });
-  frame.addEventListener("pointermove", (event) => {
-    if (frame.hasPointerCapture(event.pointerId)) drag(event);
-  });
+  for (const kind of ["pointermove", "pointerup"]) {
+    frame.addEventListener(kind, (event) => { if (frame.hasPointerCapture(event.pointerId)) drag(event); });
+  }
   return { show };
 }

@@ -48,6 +48,7 @@ async function working(text, task) {
     clearInterval(timer);
     if (running === mine) {
       running = null;
+      if (document.activeElement === byId("cancel")) byId("file").focus();
       busy.hidden = byId("cancel").hidden = true;
       byId("elapsed").textContent = "";
     }
@@ -143,10 +144,16 @@ async function reconstruct() {
   await working(`Translating ${file.name} there and back …`, async (signal, seconds) => {
     const body = JSON.stringify({ image: await asText(file), direction: way.value, reconstruction: true });
     const answer = await (await ask("v1/translate", body, "application/json", signal)).json();
-    entry.reconstruction = `data:${answer.reconstruction_media_type};base64,${answer.reconstruction}`;
+    const made = new Blob([bytesOf(answer.reconstruction)], { type: answer.reconstruction_media_type });
+    entry.reconstruction = URL.createObjectURL(made);
     report(`Reconstructed ${file.name} in ${seconds().toFixed(1)} s.`);
     if (shown === entry) await showEntry(entry);
   });
+}
+
+function bytesOf(text) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text); // not in browsers from before September 2025
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }
 
 function asText(blob) {
@@ -200,7 +207,7 @@ async function drawSmall({ file, made, button }) {
 function forget(entry) {
   entries.splice(entries.indexOf(entry), 1);
   entry.button.parentElement.remove();
-  for (const url of [entry.source, entry.translation]) URL.revokeObjectURL(url);
+  for (const url of [entry.source, entry.translation, entry.reconstruction]) if (url) URL.revokeObjectURL(url);
 }
 
 function take(list) {
