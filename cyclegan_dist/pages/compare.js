@@ -6,7 +6,7 @@
 function comparison(frame) {
   const slider = frame.querySelector("input");
   const sides = [frame.querySelector(".before"), frame.querySelector(".after")];
-  let latest = 0;
+  let latest = 0, touchedAt = null; // where a finger came down that may be about to scroll the page
 
   function move(percent) {
     slider.value = percent;
@@ -59,12 +59,15 @@ function comparison(frame) {
   frame.addEventListener("pointerdown", (event) => {
     if (frame.classList.contains("alone") || event.button) return;
     frame.setPointerCapture(event.pointerId);
-    if (event.pointerType !== "touch") drag(event); // a finger may be about to scroll the page
+    touchedAt = event.pointerType === "touch" ? event.clientX : null;
+    if (touchedAt === null) drag(event);
     slider.focus({ preventScroll: true });
     event.preventDefault();
   });
-  for (const kind of ["pointermove", "pointerup"]) {
-    frame.addEventListener(kind, (event) => { if (frame.hasPointerCapture(event.pointerId)) drag(event); });
-  }
+  frame.addEventListener("pointermove", (event) => {
+    if (touchedAt !== null && Math.abs(event.clientX - touchedAt) > 6) touchedAt = null;
+    if (touchedAt === null && frame.hasPointerCapture(event.pointerId)) drag(event);
+  });
+  frame.addEventListener("pointerup", (event) => { if (frame.hasPointerCapture(event.pointerId)) drag(event); });
   return { show };
 }
