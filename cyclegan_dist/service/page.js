@@ -5,7 +5,7 @@ const drop = document.querySelector(".drop"), link = byId("download"), video = d
 const compare = comparison(document.querySelector(".compare"));
 const KEPT = 40; // results of this session
 const SIDE = 208; // pixels of a small picture, twice what it takes on most screens
-const entries = []; // results, newest first: { file, way, source, translation, reconstruction, name, button }
+const entries = []; // results, newest first, with the URLs of their pictures
 let shown = null, files = [], running = null;
 
 function report(text, error = "") {
@@ -100,7 +100,8 @@ async function translate(file, way, signal) {
     const made = await answer.blob();
     const ending = { "image/png": "png", "image/jpeg": "jpg" }[made.type] ?? "npy";
     const translation = URL.createObjectURL(made);
-    const entry = { file, way, source, translation, reconstruction: null, ending, made };
+    const model = answer.headers.get("X-Model"); // null: of services that do not name it
+    const entry = { file, way, source, translation, reconstruction: null, ending, made, model };
     remember(entry);
     await showEntry(entry);
   } catch (error) {
@@ -132,7 +133,8 @@ function translateAll() {
     }
     const made = mine.length - failures.length;
     const what = mine.length > 1 ? `${made} of ${mine.length} pictures` : mine[0].name;
-    report(made ? `Translated ${what}, ${way.label}, in ${seconds().toFixed(1)} s.` : "", failures.join("; "));
+    const by = made && shown.model ? ` by ${shown.model}` : "";
+    report(made ? `Translated ${what}, ${way.label}, in ${seconds().toFixed(1)} s${by}.` : "", failures.join("; "));
     if (failures.length) await showEntry(shown);
   });
 }
@@ -144,8 +146,13 @@ async function reconstruct() {
   await working(`Translating ${file.name} there and back …`, async (signal, seconds) => {
     const body = JSON.stringify({ image: await asText(file), direction: way.value, reconstruction: true });
     const answer = await (await ask("v1/translate", body, "application/json", signal)).json();
-    const made = new Blob([bytesOf(answer.reconstruction)], { type: answer.reconstruction_media_type });
-    entry.reconstruction = URL.createObjectURL(made);
+    const url = (text, type) => URL.createObjectURL(new Blob([bytesOf(text)], { type }));
+    entry.reconstruction = url(answer.reconstruction, answer.reconstruction_media_type);
+    if ((answer.model ?? null) !== entry.model) { // another one serves now: show what it made of the input
+      URL.revokeObjectURL(entry.translation);
+      entry.translation = url(answer.image, answer.media_type);
+      entry.model = answer.model;
+    }
     report(`Reconstructed ${file.name} in ${seconds().toFixed(1)} s.`);
     if (shown === entry) await showEntry(entry);
   });

@@ -87,6 +87,7 @@ def test_pictures_are_compared_by_keyboard_from_disk(page: Path) -> None:
             await tab.press("Enter")
             await tab.until("document.querySelector('dialog').open && !document.querySelector('.compare').hidden")
             assert await tab.value("document.querySelector('.compare .after img').alt") == "one, translation"
+            assert not await tab.unnamed()
             await tab.press("ArrowRight")
             await tab.until("document.querySelector('#name').textContent.includes('(2 of 2)')")
             await tab.value("document.querySelector('.compare input').focus()")

@@ -40,7 +40,7 @@ POLICY = "default-src 'none'"
 TOUCH = """
 (() => {
   for (const one of document.querySelectorAll("*"))
-    for (const kind of ["mouseover", "focus", "click"]) one.dispatchEvent(new MouseEvent(kind, {bubbles: true}));
+    for (const kind of ["mouseover", "focus", "click"]) one.dispatchEvent(new MouseEvent(kind, {bubbles: true, cancelable: true}));
   return new Promise((done) => setTimeout(() => done(window.executed === 1), 500));
 })()
 """
@@ -56,7 +56,8 @@ class _Marks(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         own = self.nonce and ("nonce", self.nonce) in attrs
-        handlers = [key for key, value in attrs if key.startswith("on") or "javascript:" in (value or "")]
+        followed = [(key, value or "") for key, value in attrs if key != "alt" and not key.startswith("data-")]
+        handlers = [key for key, value in followed if key.startswith("on") or "javascript:" in value]
         if tag in ("script", "iframe", "object", "embed", "base", "svg", "details") and not own:
             self.found.append(tag)
         self.found += handlers

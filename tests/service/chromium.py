@@ -77,6 +77,14 @@ class Tab:
         await self.call("Input.dispatchKeyEvent", type="keyDown", **event)
         await self.call("Input.dispatchKeyEvent", type="keyUp", **event)
 
+    async def unnamed(self) -> list[str]:
+        """Roles of controls and images that a screen reader would read without a name."""
+        tree = await self.call("Accessibility.getFullAXTree")
+        wanted = {"button", "dialog", "image", "link", "radio", "slider"}
+        shown = (node for node in tree["nodes"] if not node["ignored"])
+        found = ((node["role"]["value"], node.get("name", {}).get("value", "")) for node in shown)
+        return [role for role, name in found if role in wanted and not name.strip()]
+
     async def screenshot(self, path: Path) -> None:
         answer = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(answer["data"]))
@@ -89,6 +97,7 @@ async def browser() -> AsyncIterator[Tab]:
     home = tempfile.mkdtemp(prefix="chromium")
     options = ["--headless=new", "--remote-debugging-port=0", f"--user-data-dir={home}", "--no-first-run"]
     options += ["--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    options += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]  # a camera
     options += ["--no-sandbox"] if os.getuid() == 0 else []
     quiet = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(PROGRAM, *options, "about:blank", stdout=quiet, stderr=quiet)

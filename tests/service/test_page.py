@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_an_image_is_dropped_and_its_translation_is_seen(service: str, snapshot:
             await tab.value("document.querySelector('.compare input').focus()")
             await tab.press("ArrowLeft")
             assert await tab.value("document.querySelector('.compare').style.getPropertyValue('--at')") == "49%"
-            assert not tab.complaints
+            assert not tab.complaints and not await tab.unnamed()
             await tab.drop(tmp_path / "notes.txt", ".compare")
             await tab.until(ALERT)
             assert "notes.txt: " in await tab.value(ALERT) and "no image" in await tab.value(ALERT)
@@ -83,3 +84,36 @@ def test_an_image_is_dropped_and_its_translation_is_seen(service: str, snapshot:
     assert torch.equal(found["translation"], expected[0])
     assert torch.equal(found["reconstruction"], translate(back, expected)[0])
     assert torch.equal(found["back"], translate(back, pixels[None])[0])
+
+
+PASTE = """
+(async () => {
+  const canvas = new OffscreenCanvas(16, 16);
+  canvas.getContext("2d").fillRect(0, 0, 8, 8);
+  const image = await canvas.convertToBlob();
+  const data = new DataTransfer();
+  data.items.add(new File([image], "pasted.png", { type: "image/png" }));
+  dispatchEvent(new ClipboardEvent("paste", { clipboardData: data }));
+})()
+"""
+
+
+def test_pictures_come_from_the_clipboard_and_the_camera(service: str, tmp_path: Path) -> None:
+    (tmp_path / "large.png").write_bytes(bytes(1_000_001))
+
+    async def look() -> None:
+        async with browser() as tab:
+            await tab.open(service, 390, 800)
+            await tab.value(PASTE)
+            await tab.until(f"{STATUS}.startsWith('Translated pasted.png, A to B')")
+            await tab.value("document.querySelector('#camera').click()")
+            await tab.until("document.querySelector('#shoot').open && document.querySelector('video').readyState > 2")
+            assert not await tab.unnamed()
+            await tab.value("document.querySelector('#take').click()")
+            await tab.until(ALERT)  # the camera's pictures are larger than the limit of this service
+            assert re.match(r"camera.jpg: .* exceed the limit of 40,000 pixels", await tab.value(ALERT))
+            assert await tab.value("document.querySelector('video').srcObject") is None  # and the camera is off
+            await tab.drop(tmp_path / "large.png", ".compare")
+            await tab.until(f"{ALERT}.startsWith('large.png: the file exceeds the limit of 1 megabytes')")
+
+    asyncio.run(look())
