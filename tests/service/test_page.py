@@ -27,6 +27,7 @@ PIXELS = """
   return btoa(String.fromCharCode(...bytes));
 })()
 """
+REQUESTS = "performance.getEntriesByType('resource').filter((entry) => entry.name.includes('translate')).length"
 STATUS = "document.querySelector('[role=status]').textContent"
 ALERT = "document.querySelector('[role=alert]').textContent"
 
@@ -61,6 +62,11 @@ def test_an_image_is_dropped_and_its_translation_is_seen(service: str, snapshot:
             await tab.value("document.querySelectorAll('.past')[1].click()")  # shown again, without a request
             assert torch.equal(await shown(tab, "after", "Translation, B"), found["translation"])
             assert await tab.value("document.querySelector('input[name=direction]:checked').value") == "AB"
+            await tab.value("document.querySelector('input[value=BA]').click()")  # this was translated before, too
+            assert torch.equal(await shown(tab, "after", "Translation, A"), found["back"])
+            await tab.value("document.querySelector('input[value=AB]').click()")
+            await shown(tab, "after", "Translation, B")
+            assert await tab.value("document.querySelectorAll('.past').length") == 2
             await tab.value("document.querySelector('.compare input').focus()")
             await tab.press("ArrowLeft")
             assert await tab.value("document.querySelector('.compare').style.getPropertyValue('--at')") == "49%"
@@ -113,7 +119,9 @@ def test_pictures_come_from_the_clipboard_and_the_camera(service: str, tmp_path:
             await tab.until(ALERT)  # the camera's pictures are larger than the limit of this service
             assert re.match(r"camera.jpg: .* exceed the limit of 40,000 pixels", await tab.value(ALERT))
             assert await tab.value("document.querySelector('video').srcObject") is None  # and the camera is off
+            sent = await tab.value(REQUESTS)
             await tab.drop(tmp_path / "large.png", ".compare")
             await tab.until(f"{ALERT}.startsWith('large.png: the file exceeds the limit of 1 megabytes')")
+            assert await tab.value(REQUESTS) == sent == 2
 
     asyncio.run(look())
