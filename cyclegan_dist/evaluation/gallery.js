@@ -4,7 +4,7 @@ const rows = [...document.querySelectorAll("figure")];
 let shown = 0, kind = "translation"; // of the picture on the right
 
 const links = (row) => [...row.querySelectorAll("a")];
-
+const nameOf = (row) => row.querySelector("figcaption").textContent;
 const chosen = (row) => links(row).find((link) => link.dataset.kind === kind);
 
 /** The first picture of a row, the input, beside the one of the chosen kind. */
@@ -12,7 +12,7 @@ function compareSides(row) {
   const [input] = links(row), other = chosen(row);
   compare.show(...[input, other].map((link) => {
     const tag = link.dataset.label;
-    return { source: link.href, tag, alt: `${row.dataset.name}, ${tag}` };
+    return { source: link.href, tag, alt: `${nameOf(row)}, ${tag}` };
   }));
 }
 
@@ -20,7 +20,8 @@ function show(number) {
   shown = (number + rows.length) % rows.length;
   const row = rows[shown], others = links(row).slice(1);
   if (!chosen(row)) kind = others[0].dataset.kind;
-  document.getElementById("name").textContent = `${row.dataset.name}, ${row.dataset.section} (${shown + 1} of ${rows.length})`;
+  const { title } = row.closest(".rows").dataset;
+  document.getElementById("name").textContent = `${nameOf(row)}, ${title} (${shown + 1} of ${rows.length})`;
   sides.replaceChildren(sides.firstElementChild, ...others.map((link) => {
     const choice = document.createElement("label"), radio = document.createElement("input");
     radio.type = "radio";
