@@ -17,6 +17,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.text import Text
 from torch import Tensor
 
 from cyclegan_dist.data.encode import write_image
@@ -27,7 +28,7 @@ from cyclegan_dist.pages.template import page_template
 from cyclegan_dist.tracking.journal import read_records
 
 _INK = {"light": "#3c3f44", "dark": "#c9cdd2"}  # of text in curves, for pages of both colour schemes
-_COLOURS = ("#4c8df0", "#e8833a", "#3aa676", "#b46ad8", "#d65a78", "#8a8f98")  # on white and on black
+_LINES = ("#4c8df0", "#e8833a", "#3aa676", "#b46ad8", "#d65a78", "#8a8f98")  # on white and on black
 
 
 @dataclass(frozen=True)
@@ -130,27 +131,30 @@ def _draw_curves(journal: Path, panels: Mapping[str, Sequence[str]], out: Path) 
     curves = []
     for i, (title, keys) in enumerate(shown.items()):
         files = {scheme: f"curves-{i}-{scheme}.png" for scheme in _INK}
-        for scheme, file in files.items():
-            _draw_panel(title, keys, points, _INK[scheme], out / file)
+        _draw_panel(title, keys, points, {out / file: _INK[scheme] for scheme, file in files.items()})
         ends = ", ".join(f"{key.split('/')[1]} {points[-1]['values'][key]:.3g}" for key in keys)
         curves.append({**files, "text": f"{title} over images seen; at {points[-1]['nimg']}: {ends}"})
     return curves
 
 
-def _draw_panel(title: str, keys: Sequence[str], points: Sequence[dict[str, Any]], ink: str, path: Path) -> None:
+def _draw_panel(title: str, keys: Sequence[str], points: Sequence[dict[str, Any]], colours: Mapping[Path, str]) -> None:
+    """One picture for each path, with text of that colour."""
     figure, axis = plt.subplots(figsize=(4.8, 3.2))
     nimg = [point["nimg"] for point in points]
-    for key, colour in zip(keys, itertools.cycle(_COLOURS)):
+    for key, colour in zip(keys, itertools.cycle(_LINES)):
         axis.plot(nimg, [p["values"][key] for p in points], label=key.split("/")[1], linewidth=1.2, color=colour)
-    axis.set_title(title, fontsize=11, color=ink, loc="left")
-    axis.set_xlabel("images seen", fontsize=9, color=ink)
-    axis.tick_params(labelsize=9, colors=ink, length=0)
+    axis.set_title(title, fontsize=11, loc="left")
+    axis.set_xlabel("images seen", fontsize=9)
+    axis.tick_params(labelsize=9, length=0)
     axis.spines[:].set_visible(False)
-    axis.grid(axis="y", color=ink, alpha=0.2, linewidth=0.8)
+    axis.grid(axis="y", color="#85898f", alpha=0.3, linewidth=0.8)
     axis.set_ylim(bottom=0)
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 4, "columnspacing": 1.2}
-    axis.legend(fontsize=9, frameon=False, labelcolor=ink, handlelength=1.2, **below)
-    figure.savefig(path, dpi=150, transparent=True, bbox_inches="tight")
+    axis.legend(fontsize=9, frameon=False, handlelength=1.2, **below)
+    for path, ink in colours.items():
+        for text in figure.findobj(Text):
+            text.set_color(ink)
+        figure.savefig(path, dpi=150, transparent=True, bbox_inches="tight")
     plt.close(figure)
 
 
