@@ -1,7 +1,7 @@
 const byId = (id) => document.getElementById(id);
 const main = document.querySelector("main"), maxBytes = Number(main.dataset.maxBytes);
 const line = document.querySelector("#status p"), busy = document.querySelector(".busy"), blank = byId("blank");
-const drop = document.querySelector(".drop"), link = byId("download"), video = document.querySelector("video");
+const drop = document.querySelector(".drop"), link = byId("download");
 const compare = comparison(document.querySelector(".compare"));
 const KEPT = 40; // results of this session
 const SIDE = 208; // pixels of a small picture, twice what it takes on most screens
@@ -223,25 +223,6 @@ function take(list) {
   translateAll();
 }
 
-async function openCamera() {
-  try {
-    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1280 } } });
-    byId("shoot").showModal();
-    await video.play();
-  } catch (error) {
-    report("", `The camera cannot be used: ${error.message}`);
-  }
-}
-
-function shoot() {
-  const canvas = document.createElement("canvas");
-  canvas.width = video.videoWidth;
-  canvas.height = video.videoHeight;
-  canvas.getContext("2d").drawImage(video, 0, 0);
-  canvas.toBlob((blob) => take([new File([blob], "camera.jpg", { type: blob.type })]), "image/jpeg", 0.95);
-  byId("shoot").close();
-}
-
 for (const input of document.querySelectorAll("input[type=file]")) {
   input.addEventListener("change", () => {
     take(input.files);
@@ -285,13 +266,3 @@ byId("clear").addEventListener("click", () => {
   showEntry(null);
   byId("file").focus();
 });
-byId("take").addEventListener("click", shoot);
-byId("close").addEventListener("click", () => byId("shoot").close());
-byId("shoot").addEventListener("close", () => {
-  for (const track of video.srcObject?.getTracks() ?? []) track.stop();
-  video.srcObject = null;
-});
-byId("camera").addEventListener("click", openCamera);
-// Browsers give the camera to secure pages only; elsewhere a phone's own camera program takes the picture.
-if (navigator.mediaDevices) byId("camera").hidden = false;
-else if (matchMedia("(pointer: coarse)").matches) byId("capture").hidden = false;
