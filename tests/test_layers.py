@@ -30,7 +30,7 @@ ROOMS = [
     ["step"],
     ["methods"],
     ["data", "tracking"],
-    ["networks", "storage"],
+    ["networks", "pages", "storage"],
     ["errors"],
 ]
 # Modules that read files of the published code, which is called pytorch-CycleGAN-and-pix2pix.

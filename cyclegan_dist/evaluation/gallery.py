@@ -1,26 +1,34 @@
 """Galleries: static pages of a run, with held-out images, their translations and reconstructions, and loss curves.
 
-One folder with `index.html` and PNG files: it opens from disk, without a server, scripts or a network.
+One folder with `index.html` and PNG files: it opens from disk, without a server or a network. Without scripts, pictures
+are links to their files; with them, a click compares two with a slider.
 """
 
-import importlib.resources
+import base64
+import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import jinja2
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.text import Text
 from torch import Tensor
 
 from cyclegan_dist.data.encode import write_image
 from cyclegan_dist.data.images import visible, windowed
 from cyclegan_dist.evaluation.scores import levels
 from cyclegan_dist.models.translator import Translator
+from cyclegan_dist.pages.template import page_template
 from cyclegan_dist.tracking.journal import read_records
+
+_INK = {"light": "#3c3f44", "dark": "#c9cdd2"}  # of text in curves, for pages of both colour schemes
+_LINES = ("#4c8df0", "#e8833a", "#3aa676", "#b46ad8", "#d65a78", "#8a8f98")  # on white and on black
 
 
 @dataclass(frozen=True)
@@ -87,30 +95,32 @@ def write_gallery(
     """
     (out / "images").mkdir(parents=True, exist_ok=True)
     curves = _draw_curves(journal, panels or {}, out) if journal is not None else []
-    template = jinja2.Environment(autoescape=True).from_string(
-        importlib.resources.files("cyclegan_dist.evaluation").joinpath("gallery.html").read_text()
-    )
     shown = [{"title": section.title, "rows": _rows(out, i, section)} for i, section in enumerate(sections)]
     columns = max(len(section.pictures) for section in sections)
     page = out / "index.html"
     content = {"title": title, "facts": facts, "sections": shown, "curves": curves, "columns": columns}
-    page.write_text(template.render(content, figures=figures, warnings=warnings))
+    script = "\n".join(page_template(name).render() for name in ("pages/compare.js", "evaluation/gallery.js"))
+    script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()  # the only script that may run
+    content |= {"figures": figures, "warnings": warnings, "script": script, "script_hash": script_hash}
+    page.write_text(page_template("evaluation/gallery.html").render(content))
     return page
 
 
 def _rows(out: Path, number: int, section: Section) -> list[dict[str, object]]:
     rows = []
     for i, name in enumerate(section.names):
-        sources = {}
+        pictures = {}
         for label, images in section.pictures.items():
-            sources[label] = f"images/{number}-{i:04d}-{label}.png"
-            write_image(windowed(visible(images[i])), out / sources[label])
-        rows.append({"name": name, "pictures": sources})
+            image = windowed(visible(images[i]))
+            source = f"images/{number}-{i:04d}-{label}.png"
+            write_image(image, out / source)
+            pictures[label] = {"source": source, "width": image.shape[-1], "height": image.shape[-2]}
+        rows.append({"name": name, "pictures": pictures})
     return rows
 
 
-def _draw_curves(journal: Path, panels: Mapping[str, Sequence[str]], out: Path) -> list[str]:
-    """Losses and learning rates over images seen."""
+def _draw_curves(journal: Path, panels: Mapping[str, Sequence[str]], out: Path) -> list[dict[str, str]]:
+    """Losses and learning rates over images seen: for each panel its pictures, and its last values in words."""
     points = [record for record, _ in read_records(journal, 0) if record["kind"] == "metrics"]
     if not points:
         return []
@@ -118,23 +128,34 @@ def _draw_curves(journal: Path, panels: Mapping[str, Sequence[str]], out: Path) 
     keys_by_title = {title: [f"loss/{name}" for name in names] for title, names in panels.items()}
     keys_by_title["learning rate"] = [key for key in found if key.startswith("lr/")]
     shown = {title: kept for title, keys in keys_by_title.items() if (kept := [key for key in keys if key in found])}
-    if not shown:
-        return []
-    figure, axes = plt.subplots(1, len(shown), figsize=(4.2 * len(shown), 2.8), squeeze=False)
-    for axis, (title, keys) in zip(axes[0], shown.items(), strict=True):
-        for key in keys:
-            axis.plot(
-                [p["nimg"] for p in points], [p["values"][key] for p in points], label=key.split("/")[1], linewidth=1.2
-            )
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel("images seen", fontsize=8)
-        axis.tick_params(labelsize=8)
-        axis.set_ylim(bottom=0)
-        axis.legend(fontsize=7, frameon=False)
-    figure.tight_layout()
-    figure.savefig(out / "losses.png", dpi=110)
+    curves = []
+    for i, (title, keys) in enumerate(shown.items()):
+        files = {scheme: f"curves-{i}-{scheme}.png" for scheme in _INK}
+        _draw_panel(title, keys, points, {out / file: _INK[scheme] for scheme, file in files.items()})
+        ends = ", ".join(f"{key.split('/')[1]} {points[-1]['values'][key]:.3g}" for key in keys)
+        curves.append({**files, "text": f"{title} over images seen; at {points[-1]['nimg']}: {ends}"})
+    return curves
+
+
+def _draw_panel(title: str, keys: Sequence[str], points: Sequence[dict[str, Any]], colours: Mapping[Path, str]) -> None:
+    """One picture for each path, with text of that colour."""
+    figure, axis = plt.subplots(figsize=(4.8, 3.2))
+    nimg = [point["nimg"] for point in points]
+    for key, colour in zip(keys, itertools.cycle(_LINES)):
+        axis.plot(nimg, [p["values"][key] for p in points], label=key.split("/")[1], linewidth=1.2, color=colour)
+    axis.set_title(title, fontsize=11, loc="left")
+    axis.set_xlabel("images seen", fontsize=9)
+    axis.tick_params(labelsize=9, length=0)
+    axis.spines[:].set_visible(False)
+    axis.grid(axis="y", color="#85898f", alpha=0.3, linewidth=0.8)
+    axis.set_ylim(bottom=0)
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 4, "columnspacing": 1.2}
+    axis.legend(fontsize=9, frameon=False, handlelength=1.2, **below)
+    for path, ink in colours.items():
+        for text in figure.findobj(Text):
+            text.set_color(ink)
+        figure.savefig(path, dpi=150, transparent=True, bbox_inches="tight")
     plt.close(figure)
-    return ["losses.png"]
 
 
 def mean_absolute_error(images: Sequence[Tensor], truths: Sequence[Tensor]) -> float:

@@ -2,13 +2,11 @@
 
 import asyncio
 import base64
-import importlib.resources
 import math
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-import jinja2
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -18,6 +16,7 @@ from starlette.routing import Route
 
 from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.pages.template import page_template
 from cyclegan_dist.service.messages import Limits, Refusal, ServedModel, Translation, TranslationRequest
 from cyclegan_dist.service.metrics import Measured, Metrics
 from cyclegan_dist.service.origins import AllowedHosts
@@ -75,8 +74,7 @@ class _Service:
     def __init__(self, title: str, model: Callable[[], ServedModel], limits: Limits, answer: Answerer):
         self.title, self.model, self.limits, self._answer = title, model, limits, answer
         self.places = Places(limits)
-        source = importlib.resources.files("cyclegan_dist.service").joinpath("page.html").read_text()
-        self._template = jinja2.Environment(autoescape=True).from_string(source)
+        self._template = page_template("service/page.html")
 
     async def page(self, request: Request) -> Response:
         nonce = secrets.token_urlsafe(16)

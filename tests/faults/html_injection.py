@@ -1,6 +1,8 @@
 """Drill F10: HTML, scripts and templates in names that pages show."""
 
 import asyncio
+import base64
+import hashlib
 import html.parser
 import json
 from pathlib import Path
@@ -38,7 +40,7 @@ POLICY = "default-src 'none'"
 TOUCH = """
 (() => {
   for (const one of document.querySelectorAll("*"))
-    for (const kind of ["mouseover", "focus", "click"]) one.dispatchEvent(new MouseEvent(kind, {bubbles: true}));
+    for (const kind of ["mouseover", "focus", "click"]) one.dispatchEvent(new MouseEvent(kind, {bubbles: true, cancelable: true}));
   return new Promise((done) => setTimeout(() => done(window.executed === 1), 500));
 })()
 """
@@ -47,16 +49,23 @@ TOUCH = """
 class _Marks(html.parser.HTMLParser):
     """Parser that collects tags and attributes that could run a script or load another page."""
 
-    def __init__(self, nonce: str):
+    def __init__(self, policy: str):
         super().__init__()
-        self.nonce, self.found = nonce, list[str]()
+        self.nonce, self.policy = policy.partition("'nonce-")[2].partition("'")[0], policy
+        self.found = list[str]()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         own = self.nonce and ("nonce", self.nonce) in attrs
-        handlers = [key for key, value in attrs if key.startswith("on") or "javascript:" in (value or "")]
+        followed = [(key, value or "") for key, value in attrs if key != "alt" and not key.startswith("data-")]
+        handlers = [key for key, value in followed if key.startswith("on") or "javascript:" in value]
         if tag in ("script", "iframe", "object", "embed", "base", "svg", "details") and not own:
             self.found.append(tag)
         self.found += handlers
+
+    def handle_data(self, data: str) -> None:
+        digest = base64.b64encode(hashlib.sha256(data.encode()).digest()).decode()
+        if self.lasttag == "script" and f"'sha256-{digest}'" in self.policy:
+            self.found.remove("script")
 
 
 @row(
@@ -78,8 +87,9 @@ def names_as_html(stage: Stage) -> Measured:
         for address in addresses:
             answer = requests.get(address, timeout=20)
             policy = answer.headers.get("Content-Security-Policy", "")
-            policies += POLICY in policy or f'"Content-Security-Policy" content="{POLICY}' in answer.text
-            page = _Marks(policy.partition("'nonce-")[2].partition("'")[0])
+            policy = policy or answer.text.partition('"Content-Security-Policy" content="')[2].partition('"')[0]
+            policies += POLICY in policy
+            page = _Marks(policy)
             page.feed(answer.text)
             marks += page.found
             texts.append(answer.text)

@@ -16,6 +16,8 @@ import aiohttp
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
+_KEYS = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39}
+
 
 class Tab:
     """One page of the browser.
@@ -68,6 +70,21 @@ class Tab:
         for kind in ("dragEnter", "dragOver", "drop"):
             await self.call("Input.dispatchDragEvent", type=kind, data=data, **place)
 
+    async def press(self, key: str) -> None:
+        """Press and release a key without a letter, by its name in JavaScript."""
+        event: dict[str, Any] = {"key": key, "code": key, "windowsVirtualKeyCode": _KEYS[key]}
+        event |= {"text": "\r"} if key == "Enter" else {}
+        await self.call("Input.dispatchKeyEvent", type="keyDown", **event)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", **event)
+
+    async def unnamed(self) -> list[str]:
+        """Roles of controls and images that a screen reader would read without a name."""
+        tree = await self.call("Accessibility.getFullAXTree")
+        wanted = {"button", "dialog", "image", "link", "radio", "slider"}
+        shown = (node for node in tree["nodes"] if not node["ignored"])
+        found = ((node["role"]["value"], node.get("name", {}).get("value", "")) for node in shown)
+        return [role for role, name in found if role in wanted and not name.strip()]
+
     async def screenshot(self, path: Path) -> None:
         answer = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(answer["data"]))
@@ -80,6 +97,7 @@ async def browser() -> AsyncIterator[Tab]:
     home = tempfile.mkdtemp(prefix="chromium")
     options = ["--headless=new", "--remote-debugging-port=0", f"--user-data-dir={home}", "--no-first-run"]
     options += ["--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    options += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]  # a camera
     options += ["--no-sandbox"] if os.getuid() == 0 else []
     quiet = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(PROGRAM, *options, "about:blank", stdout=quiet, stderr=quiet)

@@ -101,6 +101,18 @@ def test_the_page_is_escaped_and_may_load_nothing_from_elsewhere(service: str) -
     assert one.headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_the_page_offers_what_the_model_can_do(service: str, tmp_path: Path) -> None:
+    page = requests.get(service, timeout=10).text
+    assert all(f'name="direction" value="{way}"' in page for way in ("AB", "BA"))
+    assert "A to B</label>" in page and 'value="reconstruction"' in page
+    assert 'type="range"' in page and 'role="status"' in page and 'role="alert"' in page
+    assert "up to 1 MB and 0.04 megapixels" in page
+    with running(make_snapshot(tmp_path / "one", directions="AB"), title="/runs/one") as url:
+        page = requests.get(url, timeout=10).text
+    assert 'value="BA"' not in page and 'value="reconstruction"' not in page
+    assert "<h1>one</h1>" in page
+
+
 @pytest.mark.parametrize(
     ("data", "status", "sentence"),
     [

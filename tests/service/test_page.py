@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -19,18 +20,22 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason="no C
 
 PIXELS = """
 (async () => {
-  const image = document.querySelector("#%s img");
+  const image = document.querySelector(".%s img");
   const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
   canvas.getContext("2d").drawImage(image, 0, 0);
   const bytes = new Uint8Array(await (await canvas.convertToBlob()).arrayBuffer());
   return btoa(String.fromCharCode(...bytes));
 })()
 """
+REQUESTS = "performance.getEntriesByType('resource').filter((entry) => entry.name.includes('translate')).length"
+STATUS = "document.querySelector('[role=status]').textContent"
+ALERT = "document.querySelector('[role=alert]').textContent"
 
 
-async def shown(tab: Tab, name: str) -> torch.Tensor:
-    """The pixels of a picture of the page, C x H x W uint8."""
-    data = base64.b64decode(await tab.value(PIXELS % name))
+async def shown(tab: Tab, side: str, alt: str) -> torch.Tensor:
+    """The pixels of a picture of the page, C x H x W uint8: of the one before or after the slider."""
+    await tab.until(f"document.querySelector('.{side} img').alt === {alt!r}")
+    data = base64.b64decode(await tab.value(PIXELS % side))
     return pil_to_tensor(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
@@ -43,20 +48,36 @@ def test_an_image_is_dropped_and_its_translation_is_seen(service: str, snapshot:
         async with browser() as tab:
             await tab.open(service, 1000, 800)
             await tab.drop(file, ".drop")
-            await tab.until("document.getElementById('status').textContent.startsWith('Translated')")
-            await tab.until("[...document.images].every((image) => image.complete && !image.hidden)")
-            found = {name: await shown(tab, name) for name in ("input", "translation", "reconstruction")}
-            assert await tab.value("document.querySelector('#translation a').download") == "translation-AB.png"
-            assert "<img src=x>.png" in await tab.value("document.getElementById('status').textContent")
+            await tab.until(f"{STATUS}.startsWith('Translated <img src=x>.png, A to B')")
+            found = {
+                "input": await shown(tab, "before", "Input, A"),
+                "translation": await shown(tab, "after", "Translation, B"),
+            }
+            assert await tab.value("document.querySelector('#download').download") == "<img src=x>-AB.png"
+            await tab.value("document.querySelector('input[value=reconstruction]').click()")
+            found["reconstruction"] = await shown(tab, "after", "Reconstruction, A")
             await tab.value("document.querySelector('input[value=BA]').click()")
-            await tab.until("document.getElementById('status').textContent.includes('from B to A.')")
-            await tab.until("document.querySelector('#translation img').complete")
-            found["back"] = await shown(tab, "translation")
-            assert not tab.complaints
-            await tab.drop(tmp_path / "notes.txt", ".drop")
-            await tab.until("document.querySelector('[role=alert]')")
-            assert "no image" in await tab.value("document.querySelector('[role=alert]').textContent")
-            assert await tab.value("document.querySelector('.pictures').hidden")
+            found["back"] = await shown(tab, "after", "Translation, A")
+            assert await tab.value("document.querySelectorAll('.past').length") == 2
+            await tab.value("document.querySelectorAll('.past')[1].click()")  # shown again, without a request
+            assert torch.equal(await shown(tab, "after", "Translation, B"), found["translation"])
+            assert await tab.value("document.querySelector('input[name=direction]:checked').value") == "AB"
+            await tab.value("document.querySelector('input[value=BA]').click()")  # this was translated before, too
+            assert torch.equal(await shown(tab, "after", "Translation, A"), found["back"])
+            await tab.value("document.querySelector('input[value=AB]').click()")
+            await shown(tab, "after", "Translation, B")
+            assert await tab.value("document.querySelectorAll('.past').length") == 2
+            await tab.value("document.querySelector('.compare input').focus()")
+            await tab.press("ArrowLeft")
+            assert await tab.value("document.querySelector('.compare').style.getPropertyValue('--at')") == "49%"
+            assert not tab.complaints and not await tab.unnamed()
+            await tab.drop(tmp_path / "notes.txt", ".compare")
+            await tab.until(ALERT)
+            assert "notes.txt: " in await tab.value(ALERT) and "no image" in await tab.value(ALERT)
+            assert torch.equal(await shown(tab, "after", "Translation, B"), found["translation"])
+            await tab.value("document.querySelector('#clear').click()")
+            assert await tab.value("document.querySelectorAll('.past').length") == 0
+            assert not await tab.value("document.querySelector('.drop').hidden")
             await tab.open(service, 360, 640)
             assert await tab.value("document.documentElement.scrollWidth") <= 360
             return found
@@ -69,3 +90,38 @@ def test_an_image_is_dropped_and_its_translation_is_seen(service: str, snapshot:
     assert torch.equal(found["translation"], expected[0])
     assert torch.equal(found["reconstruction"], translate(back, expected)[0])
     assert torch.equal(found["back"], translate(back, pixels[None])[0])
+
+
+PASTE = """
+(async () => {
+  const canvas = new OffscreenCanvas(16, 16);
+  canvas.getContext("2d").fillRect(0, 0, 8, 8);
+  const image = await canvas.convertToBlob();
+  const data = new DataTransfer();
+  data.items.add(new File([image], "pasted.png", { type: "image/png" }));
+  dispatchEvent(new ClipboardEvent("paste", { clipboardData: data }));
+})()
+"""
+
+
+def test_pictures_come_from_the_clipboard_and_the_camera(service: str, tmp_path: Path) -> None:
+    (tmp_path / "large.png").write_bytes(bytes(1_000_001))
+
+    async def look() -> None:
+        async with browser() as tab:
+            await tab.open(service, 390, 800)
+            await tab.value(PASTE)
+            await tab.until(f"{STATUS}.startsWith('Translated pasted.png, A to B')")
+            await tab.value("document.querySelector('#camera').click()")
+            await tab.until("document.querySelector('#shoot').open && document.querySelector('video').readyState > 2")
+            assert not await tab.unnamed()
+            await tab.value("document.querySelector('#take').click()")
+            await tab.until(ALERT)  # the camera's pictures are larger than the limit of this service
+            assert re.match(r"camera.jpg: .* exceed the limit of 40,000 pixels", await tab.value(ALERT))
+            assert await tab.value("document.querySelector('video').srcObject") is None  # and the camera is off
+            sent = await tab.value(REQUESTS)
+            await tab.drop(tmp_path / "large.png", ".compare")
+            await tab.until(f"{ALERT}.startsWith('large.png: the file exceeds the limit of 1 megabytes')")
+            assert await tab.value(REQUESTS) == sent == 2
+
+    asyncio.run(look())

@@ -1,0 +1,1 @@
+"""What HTML pages of this project share: style, the slider between two pictures, and the loading of templates."""
