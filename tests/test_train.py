@@ -64,6 +64,8 @@ def test_training_in_one_process_and_again(cli, dataset: Path, own_home: Path) -
     assert "step 1 epoch 0.40 images 4/8" in out and "img/s eta" in out
     assert f"finished: {own_home}/runs/demo" in out
     assert cli(*arguments)[0] == 0
+    assert "--stop_after 8 is reached: a larger one" in cli(*arguments, "--stop_after", "8")[1]
+    assert "images 12/12" in cli(*arguments, "--stop_after", "12")[1]
 
 
 def test_dashes_and_underscores_are_the_same(cli) -> None:

@@ -13,7 +13,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.location import SYNTHETIC, data_path
 from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.operations.doctor.at_start import warn_of_memory
-from cyclegan_dist.storage.layout import Status
+from cyclegan_dist.storage.layout import RunFolder, Status
 from cyclegan_dist.tracking.sender_state import SenderState
 from cyclegan_dist.training.observing import observing
 from cyclegan_dist.training.run_folder import check_run, locked, start_run
@@ -103,6 +103,11 @@ def _report(config: Config, status: Status, signal_number: int) -> int:
     is_reporter = os.environ.get("RANK", "0") == "0"
     if status == Status.FINISHED:
         if is_reporter:
+            newest = max(RunFolder(config.run_dir).snapshots.glob("nimg-*"), default=None)
+            if config.stop_after and newest is not None and int(newest.name.removeprefix("nimg-")) >= config.stop_after:
+                print(
+                    f"--stop_after {config.stop_after} is reached: a larger one, or 0 for the whole schedule, continues"
+                )
             print(f"finished: {config.run_dir}")
         return 0
     if is_reporter:
