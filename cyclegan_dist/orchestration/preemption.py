@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import ray
+from ray._private.state import state
 
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import append
@@ -41,6 +41,6 @@ def checkpoint_before_preemption(run_dir: Path) -> Iterator[None]:
 def draining_nodes() -> set[str]:
     """Ids of the nodes that Ray is draining; none while its head does not answer."""
     try:
-        return set(ray._private.state.state.get_draining_nodes())  # Ray has no public function for it
+        return set(state.get_draining_nodes())  # Ray has no public function for it
     except Exception:  # of several kinds; the training itself notices a lost head
         return set()
