@@ -91,6 +91,7 @@ def _promote(command: Promote) -> int:
     if command.gate and not Path(command.gate).is_file():
         raise UsageError(f"gate {command.gate} cannot be read: there is no such file")
     # These load torch and mlflow.
+    from cyclegan_dist.data.domain_names import legend
     from cyclegan_dist.data.manifest import READING, open_manifest
     from cyclegan_dist.models.snapshot import Snapshot
     from cyclegan_dist.promotion.gate import read_gate
@@ -111,6 +112,8 @@ def _promote(command: Promote) -> int:
     candidate = candidate or find_candidate(command.run)  # which creates a folder's run in MLflow, if it is not there
     outcome = promotion(candidate, dry_run=command.dry_run)
     if outcome.candidate is not None:
+        if text := legend(outcome.candidate.names):
+            print(f"domains: {text}")
         _compare(outcome.candidate.figures, outcome.before.figures if outcome.before else {})
     if not outcome.verdict.passed:
         print(f"refused for {name} of {store_in_use()}: {outcome.verdict.reason}")
@@ -119,7 +122,8 @@ def _promote(command: Promote) -> int:
         generators = sum(path.stat().st_size for path in candidate.snapshot.folder.glob("*.safetensors"))
         print(f"training state: {outcome.state_bytes / 1e6:.1f} MB beside {generators / 1e6:.1f} MB of generators")
     would = "would be promoted" if command.dry_run else f"version {outcome.champion} is champion"
-    print(f"{name} of {store_in_use()}: {would}: {outcome.verdict.reason}")
+    ways = f" ({candidate.snapshot.described()})" if candidate.snapshot.domain_names else ""
+    print(f"{name} of {store_in_use()}: {would}{ways}: {outcome.verdict.reason}")
     return 0
 
 

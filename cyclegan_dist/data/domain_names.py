@@ -4,12 +4,14 @@ B. Files, options and figures keep the letters.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 from cyclegan_dist.errors import UsageError
 
 Names = Mapping[str, str]
 """The name of each domain, A and B; empty if they have none."""
+NO_NAMES: Names = MappingProxyType({})
 LONGEST = 30  # characters
 _WORDS = r"[A-Za-z0-9]+(?:[ _-][A-Za-z0-9]+)*"
 _TAKEN = ("a", "b", "ab", "ba", "atob", "btoa")  # mean domains and directions, whatever the names are
@@ -83,6 +85,31 @@ def read_direction(text: str, names: Names, directions: Iterable[str] = ("AB", "
     """
     found = (way for way in directions if _key(text) == _key(direction_label(way, names)))
     return next(found, text) if names else text
+
+
+def refuse_no_direction(text: str) -> None:
+    """Refuse what cannot be a direction, whatever the names are, before a model or data set is opened.
+
+    Raises:
+        UsageError: if it is neither AB nor BA, nor like `summer-to-winter`.
+    """
+    if text not in ("AB", "BA") and "-to-" not in _key(text):
+        raise UsageError(f"--direction {text}: give AB or BA, or names of domains, as summer-to-winter")
+
+
+def chosen_direction(text: str, names: Names) -> Literal["AB", "BA"]:
+    """The direction of an option, given as such or by names.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    found = read_direction(text, names)
+    if found == "AB" or found == "BA":
+        return found
+    known = [f"{names[a]}-to-{names[b]}" for a, b in ("AB", "BA")] if names else []
+    raise UsageError(
+        f"--direction {text}: give {' or '.join(['AB', 'BA', *known])}" + "; the domains have no names" * (not names)
+    )
 
 
 def legend(names: Names) -> str:

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cyclegan_dist.data.config import CHECKSUM
-from cyclegan_dist.data.domain_names import Names
+from cyclegan_dist.data.domain_names import NO_NAMES, Names
 from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.data.manifest import DEEP_VERSION, MANIFEST, SCHEMA, SOURCE, VERSION
 from cyclegan_dist.data.plan import DOMAINS
@@ -50,7 +50,7 @@ def write_dataset(
     paired: bool | Literal["some"] = False,
     values: Mapping[str, ValueRange | None] | None = None,
     bands: Mapping[str, Sequence[int] | None] | None = None,
-    domain_names: Names | None = None,
+    domain_names: Names = NO_NAMES,
 ) -> Path:
     """Write both domains' images, in the order given, and their manifest. What else is in the folder stays there.
 
@@ -106,7 +106,7 @@ def write_manifest(
     paired: bool | Literal["some"] = False,
     values: Mapping[str, ValueRange | None] | None = None,
     bands: Mapping[str, Sequence[int] | None] | None = None,
-    domain_names: Names | None = None,
+    domain_names: Names = NO_NAMES,
 ) -> None:
     """Write rows of `SCHEMA`, and of `SOURCE` if there are any, and the facts of shards and values to the local file
     `path`, and its checksum beside it. The same input gives the same bytes.

@@ -5,7 +5,7 @@ One folder with `index.html` and PNG files: it opens from disk, without a server
 
 import importlib.resources
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jinja2
@@ -32,11 +32,13 @@ class Section:
         names: of the images.
         pictures: by label, for each image one C x H x W, uint8 or float32 in [-1, 1]. Of more than three channels three
             are shown.
+        labels: what people read instead of such a label, as of `picture_labels`.
     """
 
     title: str
     names: Sequence[str]
     pictures: Mapping[str, Sequence[Tensor]]
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def translated(
@@ -90,7 +92,10 @@ def write_gallery(
     template = jinja2.Environment(autoescape=True).from_string(
         importlib.resources.files("cyclegan_dist.evaluation").joinpath("gallery.html").read_text()
     )
-    shown = [{"title": section.title, "rows": _rows(out, i, section)} for i, section in enumerate(sections)]
+    shown = [
+        {"title": section.title, "labels": section.labels, "rows": _rows(out, i, section)}
+        for i, section in enumerate(sections)
+    ]
     columns = max(len(section.pictures) for section in sections)
     page = out / "index.html"
     content = {"title": title, "facts": facts, "sections": shown, "curves": curves, "columns": columns}

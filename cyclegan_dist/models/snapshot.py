@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from cyclegan_dist import __version__
 from cyclegan_dist.config.yaml_tree import check_tree, refuse_unknown
 from cyclegan_dist.data.config import DataDirection
-from cyclegan_dist.data.domain_names import Names, direction_label, read_direction, read_names, swapped
+from cyclegan_dist.data.domain_names import NO_NAMES, Names, direction_label, read_direction, read_names, swapped
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.available import DEFAULT
 from cyclegan_dist.networks.bounds import Ge
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 FORMAT = 1  # of the card; the first cards, which do not say so, have format 0
 
 
-def describe_directions(*directions: str, names: Names | None = None) -> str:
+def describe_directions(*directions: str, names: Names = NO_NAMES) -> str:
     """Directions for people: `A to B`, or `A to B and B to A`; with the domains' names if there are any."""
-    return " and ".join(direction_label(direction, names or {}) for direction in directions)
+    return " and ".join(direction_label(direction, names) for direction in directions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class Snapshot:
     generator_config: AnyGeneratorConfig
     preprocess: dict[str, Any]
     trained_with: tuple[str, ...] = ()
-    domain_names: Names = field(default_factory=dict[str, str])
+    domain_names: Names = NO_NAMES
 
     @classmethod
     def open(cls, path: Path | str) -> "Snapshot":

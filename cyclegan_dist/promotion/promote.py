@@ -153,7 +153,9 @@ class Promotion:
         evaluation = evaluate(snapshot, self.manifest, self.config, self.world, report=_say)
         if run_dir is not None:
             records = (record for record, _ in read_records(run_dir / JOURNAL, 0))
-            evaluation.findings.extend(discriminator_won(records, read_config(run_dir).method.least_squares))
+            evaluation.findings.extend(
+                discriminator_won(records, read_config(run_dir).method.least_squares, evaluation.names)
+            )
         return evaluation
 
     def _register(
@@ -185,6 +187,7 @@ class Promotion:
         tags = {DIGEST: digest, "nimg": str(card["nimg"]), "reason": reason}
         tags |= {STATE_SHA256: sha256} if sha256 else {}
         tags |= {f"data.{data['name']}": data["digest"] for data in card.get("data", [])}
+        tags |= {f"domain.{domain}": name for domain, name in candidate.snapshot.domain_names.items()}
         tags |= {key.replace("/", "."): f"{figure.value:.6g}" for key, figure in evaluation.figures.items()}
         return self.registered.register(uri, candidate.run_id, tags, text)
 

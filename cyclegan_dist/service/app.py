@@ -82,8 +82,9 @@ class _Service:
         nonce = secrets.token_urlsafe(16)
         snapshot = self.model().snapshot
         facts = {name: snapshot.card[key] for name, key in _FACTS.items() if snapshot.card.get(key) not in (None, "")}
+        names = snapshot.domain_names
         text = self._template.render(
-            title=self.title, facts=facts, directions=snapshot.directions, limits=self.limits, nonce=nonce
+            title=self.title, facts=facts, directions=snapshot.directions, names=names, limits=self.limits, nonce=nonce
         )
         return HTMLResponse(text, headers=HEADERS | {"Content-Security-Policy": PAGE_POLICY.format(nonce=nonce)})
 

@@ -101,7 +101,8 @@ def _refuse_unfit(config: Config, teacher: Snapshot) -> None:
     method = config.method
     if missing := [direction for direction in method.directions if direction not in teacher.directions]:
         raise UsageError(
-            f"teacher {teacher.folder} does not translate {describe_directions(*missing, names=teacher.domain_names)}: give --method.directions "
+            f"teacher {teacher.folder} does not translate "
+            f"{describe_directions(*missing, names=teacher.domain_names)}: give --method.directions "
             f"{' '.join(teacher.directions)}"
         )
     theirs = teacher.card["input_nc"], teacher.card["output_nc"]

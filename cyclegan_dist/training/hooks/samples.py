@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cyclegan_dist.data.captions import captioned
-from cyclegan_dist.data.domain_names import Names, picture_labels
+from cyclegan_dist.data.domain_names import NO_NAMES, Names, picture_labels
 from cyclegan_dist.data.images import visible
 from cyclegan_dist.networks.coupled import CoupledGenerator
 from cyclegan_dist.step.memory import SMALLER, memory_errors
@@ -36,10 +36,10 @@ class SampleGrid:
         step: Step,
         images: dict[str, Tensor],
         journal: Journal,
-        names: Names | None = None,
+        names: Names = NO_NAMES,
     ):
         self.every, self.run_dir, self.step, self.images, self.journal = every, run_dir, step, images, journal
-        self.names = names or {}
+        self.names = names
 
     def __call__(self, at: Progress) -> None:
         if at.due(self.every):
@@ -76,10 +76,10 @@ class SampleGrid:
 
 @torch.no_grad()
 def translation_grid(
-    translators: Mapping[str, nn.Module], images: Mapping[str, Tensor], names: Names | None = None
+    translators: Mapping[str, nn.Module], images: Mapping[str, Tensor], names: Names = NO_NAMES
 ) -> Tensor:
     """3 x H x W in [0, 1]: three rows for each direction, or the two of pairs, as `SampleGrid` says."""
-    first, names = translators.get("AB"), names or {}
+    first = translators.get("AB")
     if isinstance(first, CoupledGenerator):
         return _below_each_other(_grids(first.examples(images["real_A"]), [*names.values()]), bool(names))
     for network in translators.values():
