@@ -46,7 +46,8 @@ def prepare(
         b_dir: images of domain B.
         out: folder to create.
         report: called with a line for what users should know, such as images that were left out.
-        options: of `cyclegan_dist.data.prepare_config.PrepareConfig`, as `load_size=286`.
+        options: of `cyclegan_dist.data.prepare_config.PrepareConfig`, as `load_size=286` or
+            `names=("summer", "winter")`.
 
     Returns:
         The folder of the data set.

@@ -18,6 +18,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.data.location import data_path
@@ -138,11 +139,14 @@ def _compare(candidate: dict, champion: dict) -> None:
 def _list(name: str) -> None:
     from cyclegan_dist.promotion.promote import list_versions
 
-    table = Table("version", "aliases", "images", "promoted", "why", box=None)
-    for version in list_versions(name):
-        tags = version.tags
-        why = tags.get("reason", "")
-        table.add_row(version.number, " ".join(version.aliases), tags.get("nimg", ""), tags.get("promoted", ""), why)
+    versions = list_versions(name)
+    domains = {v.number: ", ".join(v.tags[key] for key in ("domain.A", "domain.B") if key in v.tags) for v in versions}
+    named = any(domains.values())
+    table = Table("version", "aliases", *(["domains"] * named), "images", "promoted", "why", box=None)
+    for version in versions:
+        tags, own = version.tags, [Text(domains[version.number])] * named
+        aliases, why = " ".join(version.aliases), tags.get("reason", "")
+        table.add_row(version.number, aliases, *own, tags.get("nimg", ""), tags.get("promoted", ""), why)
     CONSOLE.print(table, soft_wrap=not CONSOLE.is_terminal)
 
 

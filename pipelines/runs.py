@@ -58,7 +58,7 @@ def table(runs: Sequence[RunOverview]) -> Table:
             Text(run.name, overflow="fold"),
             Text(run.state, style=COLOURS.get(run.state, "")),
             run.method,
-            *([", ".join(run.domains)] * named),
+            *([Text(", ".join(run.domains))] * named),
             f"{run.images:,}" + (f" of {run.total:,}" if run.total else ""),
             f"{run.images_per_s:,.3g}" if run.images_per_s else "",
             duration(run.eta_s) if run.eta_s is not None else "",

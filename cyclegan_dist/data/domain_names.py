@@ -13,6 +13,7 @@ Names = Mapping[str, str]
 """The name of each domain, A and B; empty if they have none."""
 NO_NAMES: Names = MappingProxyType({})
 LONGEST = 30  # characters
+PREPARE_AGAIN = "prepare it with the two folders, and --names, in the other order"
 _WORDS = r"[A-Za-z0-9]+(?:[ _-][A-Za-z0-9]+)*"
 _TAKEN = ("a", "b", "ab", "ba", "atob", "btoa")  # mean domains and directions, whatever the names are
 
@@ -26,7 +27,7 @@ def check_names(names: Sequence[str]) -> dict[str, str]:
     """
     if not any(names):
         return {}
-    given = f"--names {' '.join(names)[:100]!a}"
+    given = f"--names {ascii(' '.join(names))[1:-1][:100]}"
     if len(names) != 2 or not all(names):
         raise UsageError(f"{given}: give two names, that of A and that of B, as summer winter")
     for name in names:
@@ -106,10 +107,10 @@ def chosen_direction(text: str, names: Names) -> Literal["AB", "BA"]:
     found = read_direction(text, names)
     if found == "AB" or found == "BA":
         return found
-    known = [f"{names[a]}-to-{names[b]}" for a, b in ("AB", "BA")] if names else []
-    raise UsageError(
-        f"--direction {text}: give {' or '.join(['AB', 'BA', *known])}" + "; the domains have no names" * (not names)
-    )
+    if not names:
+        raise UsageError(f"--direction {text}: give AB or BA; the domains have no names")
+    first, second = (f"{names[a]}-to-{names[b]}" for a, b in ("AB", "BA"))
+    raise UsageError(f"--direction {text}: give AB, BA, {first} or {second}")
 
 
 def legend(names: Names) -> str:
@@ -117,14 +118,15 @@ def legend(names: Names) -> str:
     return f"A is {names['A']}, B is {names['B']}" if names else ""
 
 
-def refuse_exchanged(data: str, found: Names, of: str, wanted: Names) -> str:
+def refuse_exchanged(data: str, found: Names, of: str, wanted: Names, advice: str = PREPARE_AGAIN) -> str:
     """Refuse a data set whose domain A is named as the other's domain B, or B as A.
 
     Args:
-        data: the data set, for the message.
+        data: the data set, or a model, for the message.
         found: its names.
         of: what the others belong to, for the message.
         wanted: the names there.
+        advice: what helps, for the message.
 
     Returns:
         A sentence for users if the names differ otherwise; empty if they do not, or one side has none.
@@ -138,7 +140,7 @@ def refuse_exchanged(data: str, found: Names, of: str, wanted: Names) -> str:
         if _key(found[domain]) == _key(wanted[other]):
             raise UsageError(
                 f"{data}: domain {domain} is {found[domain]}, which is domain {other} of {of}: the domains are "
-                "exchanged; prepare it with the two folders, and --names, in the other order"
+                f"exchanged; {advice}"
             )
     if all(_key(found[domain]) == _key(wanted[domain]) for domain in "AB"):
         return ""

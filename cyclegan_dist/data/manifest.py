@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cyclegan_dist.data.config import CHECKSUM, MANIFEST, DataDirection
-from cyclegan_dist.data.domain_names import NO_NAMES, Names, read_names, swapped
+from cyclegan_dist.data.domain_names import Names, read_names, swapped
 from cyclegan_dist.data.location import no_data_set
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.values import ValueRange
@@ -84,7 +84,7 @@ class Manifest:
     values: dict[str, ValueRange | None] = field(default_factory=lambda: dict.fromkeys(DOMAINS))
     bands: dict[str, list[int] | None] = field(default_factory=lambda: dict.fromkeys(DOMAINS))
     partly_paired: bool = False
-    domain_names: Names = NO_NAMES
+    domain_names: Names = field(default_factory=dict[str, str])
 
     @cached_property
     def domains(self) -> dict[str, pa.Table]:

@@ -3,12 +3,12 @@
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from cyclegan_dist.data.domain_names import NO_NAMES, Names, refuse_exchanged
+from cyclegan_dist.data.domain_names import Names, refuse_exchanged
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.values import refuse_other_values
 from cyclegan_dist.evaluation import detectors
@@ -46,7 +46,7 @@ class Evaluation:
     findings: list[Detection]
     facts: dict[str, Any]
     directions: list[Direction]
-    names: Names = NO_NAMES
+    names: Names = field(default_factory=dict[str, str])
 
     def to_json(self) -> str:
         """Figures with their intervals, findings and facts."""

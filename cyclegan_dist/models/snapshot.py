@@ -82,7 +82,7 @@ class Snapshot:
     generator_config: AnyGeneratorConfig
     preprocess: dict[str, Any]
     trained_with: tuple[str, ...] = ()
-    domain_names: Names = NO_NAMES
+    domain_names: Names = field(default_factory=dict[str, str])
 
     @classmethod
     def open(cls, path: Path | str) -> "Snapshot":

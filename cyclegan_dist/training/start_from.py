@@ -7,7 +7,7 @@ The copy in the run's folder makes a run independent of its source, which may be
 import contextlib
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from cyclegan_dist.checkpoint.restore import read_shared
 from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.data.domain_names import NO_NAMES, Names
+from cyclegan_dist.data.domain_names import Names
 from cyclegan_dist.data.manifest import Manifest, open_manifest
 from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError
@@ -52,7 +52,7 @@ class Source:
     """The value range of each domain of its data; None if that is not known."""
     trained_with: tuple[str, ...] = ()
     """Pretrained networks that took part in that training."""
-    names: Names = NO_NAMES
+    names: Names = field(default_factory=dict[str, str])
     """Of the domains of its data; empty if they have none."""
 
 
