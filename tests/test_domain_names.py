@@ -38,7 +38,7 @@ def test_names_go_from_the_data_to_all_that_people_read(
     exchanged = {"A": "winter", "B": "summer"}
     found = records(config)
     assert next(record for record in found if record["kind"] == "run")["domain_names"] == exchanged
-    assert "A is winter, B is summer" in [record["text"] for record in found if record["kind"] == "message"]
+    assert "domains: A is winter, B is summer" in [record["text"] for record in found if record["kind"] == "message"]
     snapshot = Snapshot.open(config.run_dir)
     assert snapshot.domain_names == exchanged == snapshot.card["domain_names"]
     assert snapshot.described() == "winter to summer and summer to winter"

@@ -127,7 +127,7 @@ class Parts:
             values = flatten(dataclasses.asdict(config))
             self.journal.write("run", config=values, data=self._data_facts(), nimg=at.nimg, total=total, **facts)
             if names:
-                self.journal.message(legend(names))
+                self.journal.message(f"domains: {legend(names)}")
             if step:
                 self.journal.message(f"resumed at step {step}, {at.nimg} images, on {self.world.size} ranks")
             elif start := self.state.initialised_from:
