@@ -100,7 +100,7 @@ def test_teachers_that_do_not_fit_are_refused(
         distilled(method__teacher=str(deep.folder))
     rainy = write_teacher(tmp_path / "rainy", domain_names={"A": "rain", "B": "sun"})
     data = named(dataset, tmp_path / "named", "sun rain")
-    with pytest.raises(UsageError, match="named: domain A is sun, which is domain B of teacher .*/rainy: the domains"):
+    with pytest.raises(UsageError, match=r"named: domain A is sun, which is domain B of teacher .*/rainy: the domains"):
         distilled(method__teacher=str(rainy.folder), data__path=str(data))
 
 
