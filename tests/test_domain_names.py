@@ -54,7 +54,7 @@ def test_names_go_from_the_data_to_all_that_people_read(
     assert len(texts) == 2 and "translation winter to summer changes its input" in texts[0]
     assert json.loads(evaluation.to_json())["domain_names"] == exchanged
     page = write_report(evaluation, tmp_path / "report").read_text()
-    for text in ("<h2>summer to winter</h2>", "back to summer", "domain winter", "A is winter, B is summer"):
+    for text in ("summer to winter", "back to summer", "domain winter", "A is winter, B is summer"):
         assert text in page, text
 
     code, out, _ = command(
@@ -62,7 +62,7 @@ def test_names_go_from_the_data_to_all_that_people_read(
     )
     assert code == 0 and "7 images translated" in out
     code, out, _ = command(gallery.main, config.run_dir, *folders, tmp_path / "gallery", "--count", 1)
-    assert code == 0 and "<h2>winter to summer</h2>" in (tmp_path / "gallery" / "index.html").read_text()
+    assert code == 0 and "winter to summer" in (tmp_path / "gallery" / "index.html").read_text()
     code, out, _ = command(runs.main)
     assert code == 0 and "domains" in out.splitlines()[0] and "winter, summer" in out
     few = ("--practice", 1, "--scored", 2, "--no-serve")
