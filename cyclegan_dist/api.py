@@ -57,8 +57,11 @@ def prepare(
     """
     from cyclegan_dist.config.palettes import open_palette
     from cyclegan_dist.data import prepare as prepared
+    from cyclegan_dist.data.domain_names import check_names
     from cyclegan_dist.data.prepare_config import PrepareConfig
 
+    if names := options.get("names"):
+        check_names([names] if isinstance(names, str) else list(names))  # says more than the check of its type
     folders = {"a_dir": a_dir, "b_dir": b_dir, "out": out}
     config = _checked({**options, **folders}, PrepareConfig, "prepare")
     config.refuse_paths()
