@@ -46,7 +46,7 @@ def load(
     Args:
         source: folder of a run, whose newest snapshot is taken, folder of a snapshot, or a registered model,
             `models:/NAME@ALIAS` or `models:/NAME/VERSION`, in the MLflow of MLFLOW_TRACKING_URI.
-        direction: AB or BA; by default AB if the model has it.
+        direction: AB or BA, or by the domains' names, as `summer-to-winter`; by default AB if the model has it.
         device: `cpu`, `cuda`, `cuda:1`, ...; `auto` takes a GPU if there is one.
         tile: images with a longer side, in pixels, are computed in tiles of this side, in less memory; 0: none are.
         black: the value of images with more than 8 bits that is black; by default the one of training, else 0.

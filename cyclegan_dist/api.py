@@ -47,7 +47,8 @@ def prepare(
         b_dir: images of domain B.
         out: folder to create.
         report: called with a line for what users should know, such as images that were left out.
-        options: of `cyclegan_dist.data.prepare_config.PrepareConfig`, as `load_size=286`.
+        options: of `cyclegan_dist.data.prepare_config.PrepareConfig`, as `load_size=286` or
+            `names=("summer", "winter")`.
 
     Returns:
         The folder of the data set.
@@ -57,8 +58,11 @@ def prepare(
     """
     from cyclegan_dist.config.palettes import open_palette
     from cyclegan_dist.data import prepare as prepared
+    from cyclegan_dist.data.domain_names import check_names
     from cyclegan_dist.data.prepare_config import PrepareConfig
 
+    if names := options.get("names"):
+        check_names([names] if isinstance(names, str) else list(names))  # says more than the check of its type
     folders = {"a_dir": a_dir, "b_dir": b_dir, "out": out}
     config = _checked({**options, **folders}, PrepareConfig, "prepare")
     config.refuse_paths()

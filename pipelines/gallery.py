@@ -50,8 +50,9 @@ def gallery(command: Gallery) -> Path:
         if not list_images(folder):
             raise UsageError(f"{folder} holds no images: give a folder of images")
     # These load torch.
+    from cyclegan_dist.data.domain_names import direction_label, picture_labels
     from cyclegan_dist.evaluation.gallery import Section, translated, write_gallery
-    from cyclegan_dist.models.snapshot import Snapshot, describe_directions
+    from cyclegan_dist.models.snapshot import Snapshot
     from cyclegan_dist.models.translator import open_translators
     from cyclegan_dist.training.run_folder import read_config
 
@@ -60,7 +61,9 @@ def gallery(command: Gallery) -> Path:
     for direction, translator in translators.items():
         images = _images(command.a_dir if direction == "AB" else command.b_dir, command.count, translator)
         pictures = translated(translators, direction, list(images.values()))
-        sections.append(Section(describe_directions(direction), list(images), pictures))
+        title = direction_label(direction, snapshot.domain_names)
+        labels = picture_labels(direction, snapshot.domain_names)
+        sections.append(Section(title, list(images), pictures, labels))
     journal = command.run_dir / JOURNAL
     is_run = RunFolder(command.run_dir).config.exists()
     return write_gallery(

@@ -1,6 +1,6 @@
 """Turn two folders of images into a data set for training.
 
-    python -m pipelines.prepare A_DIR B_DIR OUT [--load-size 286] [--quality 95] [--validation 0.1] [--pairs halves]
+    python -m pipelines.prepare A_DIR B_DIR OUT [--names summer winter] [--load-size 286] [--validation 0.1]
 
 Folders are searched recursively for JPEG, PNG, WebP, BMP, TIFF, GIF and PNM files, and for `.npy` files of height x
 width x channels. TIFF and `.npy` may have any number of channels. Images become upright, opaque and sRGB, or keep their
@@ -65,7 +65,8 @@ def main() -> None:
     for part in (path, path.parent / VALIDATION / MANIFEST):
         if part.exists():
             found.append(manifest := open_manifest(str(part.parent), ("sha256", "name")))
-            sizes = ", ".join(f"{n} images of {domain}" for domain, n in manifest.samples.items())
+            labels = {domain: f"{name} ({domain})" for domain, name in manifest.domain_names.items()}
+            sizes = ", ".join(f"{n} images of {labels.get(domain, domain)}" for domain, n in manifest.samples.items())
             pairs = f", {len(manifest.pairs())} pairs" if manifest.partly_paired else ""
             print(f"{sizes}{pairs} in {len(manifest.shards)} shards: {part}")
     verify = f"{pipeline_command('verify')} {path.parent}"

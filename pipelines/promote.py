@@ -17,9 +17,11 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cyclegan_dist.api import promote
 from cyclegan_dist.config.command_line import parse_options
+from cyclegan_dist.data.domain_names import legend
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.registry.sources import read_store, store_in_use
@@ -91,6 +93,8 @@ def _promote(command: Promote) -> int:
     )
     name = f"{outcome.name} of {store_in_use()}"
     if outcome.candidate is not None:
+        if text := legend(outcome.candidate.names):
+            print(f"domains: {text}")
         _compare(outcome.candidate.figures, outcome.before.figures if outcome.before else {})
     if not outcome.verdict.passed:
         print(f"refused for {name}: {outcome.verdict.reason}")
@@ -114,11 +118,14 @@ def _compare(candidate: dict, champion: dict) -> None:
 def _list(name: str) -> None:
     from cyclegan_dist.registry.versions import list_versions
 
-    table = Table("version", "aliases", "images", "promoted", "why", box=None)
-    for version in list_versions(name):
-        tags = version.tags
-        why = tags.get("reason", "")
-        table.add_row(version.number, " ".join(version.aliases), tags.get("nimg", ""), tags.get("promoted", ""), why)
+    versions = list_versions(name)
+    domains = {v.number: ", ".join(v.tags[key] for key in ("domain.A", "domain.B") if key in v.tags) for v in versions}
+    named = any(domains.values())
+    table = Table("version", "aliases", *(["domains"] * named), "images", "promoted", "why", box=None)
+    for version in versions:
+        tags, own = version.tags, [Text(domains[version.number])] * named
+        aliases, why = " ".join(version.aliases), tags.get("reason", "")
+        table.add_row(version.number, aliases, *own, tags.get("nimg", ""), tags.get("promoted", ""), why)
     CONSOLE.print(table, soft_wrap=not CONSOLE.is_terminal)
 
 

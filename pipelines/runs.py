@@ -49,7 +49,9 @@ class Runs:
 
 def table(runs: Sequence[RunOverview]) -> Table:
     """A row for each run."""
-    columns = ("run", "status", "method", "images", "images/s", "left", "best", "size", "last record")
+    named = any(run.domains for run in runs)
+    columns = ("run", "status", "method", *(["domains"] * named), "images", "images/s", "left", "best", "size")
+    columns += ("last record",)
     right = ("images", "images/s", "left", "size")
     shown = Table(box=None, padding=(0, 2, 0, 0))
     for column in columns:
@@ -59,6 +61,7 @@ def table(runs: Sequence[RunOverview]) -> Table:
             Text(run.name, overflow="fold"),
             Text(run.state, style=COLOURS.get(run.state, "")),
             run.method,
+            *([Text(", ".join(run.domains))] * named),
             f"{run.images:,}" + (f" of {run.total:,}" if run.total else ""),
             f"{run.images_per_s:,.3g}" if run.images_per_s else "",
             duration(run.eta_s) if run.eta_s is not None else "",

@@ -20,7 +20,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -28,6 +28,7 @@ from rich.table import Column, Table
 
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.config.yaml_tree import check_tree
+from cyclegan_dist.data.domain_names import chosen_direction, domain_label, refuse_no_direction
 from cyclegan_dist.data.location import data_path
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 from cyclegan_dist.registry.sources import open_source, refuse_missing_source
@@ -47,8 +48,9 @@ class StudyCommand:
     pairs."""
     split: str = ""
     """Its part of that name, a data set in a folder of it: test."""
-    direction: Literal["AB", "BA"] = "AB"
-    """AB: translations from domain A of the data set to domain B are shown beside images of B."""
+    direction: Annotated[str, tyro.conf.arg(metavar="{AB,BA,NAME-to-NAME}")] = "AB"
+    """AB: translations from domain A of the data set to domain B are shown beside images of B. If the domains have
+    names also by these, as summer-to-winter."""
     out: Path = Path("study")
     """Folder of the new study."""
     participants: int = 25
@@ -92,6 +94,7 @@ def make(command: StudyCommand) -> Path:
         raise UsageError("--size and --count must not be below 0")
     if repeated := next((s for s in command.sources if command.sources.count(s) > 1), ""):
         raise UsageError(f"{repeated} is given twice: give each model once")
+    refuse_no_direction(command.direction)
     for source in command.sources:
         refuse_missing_source(source)
     if command.out.exists() and (not command.out.is_dir() or any(command.out.iterdir())):
@@ -106,6 +109,7 @@ def make(command: StudyCommand) -> Path:
     from cyclegan_dist.study.pictures import Source, make_images
 
     manifest = open_manifest(data, (*READING, "name"))
+    direction = chosen_direction(command.direction, manifest.domain_names)
     ends = [Path(source).name for source in command.sources]
     names = ends if len(set(ends)) == len(ends) else command.sources
     sources = [Source(name, open_source(source)) for name, source in zip(names, command.sources, strict=True)]
@@ -117,7 +121,7 @@ def make(command: StudyCommand) -> Path:
             draft,
             sources,
             manifest,
-            command.direction,
+            direction,
             protocol,
             size=command.size,
             count=command.count,
@@ -131,8 +135,8 @@ def make(command: StudyCommand) -> Path:
         raise UsageError(f"cannot write {command.out}: {error.strerror or error}; choose another --out") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    listed = ", ".join(names)
-    print(f"study: {command.out}, {listed} on {len(study.reals)} real images of domain {command.direction[1]}")
+    listed, target = ", ".join(names), domain_label(direction[1], manifest.domain_names)
+    print(f"study: {command.out}, {listed} on {len(study.reals)} real images of domain {target}")
     return command.out
 
 

@@ -12,13 +12,14 @@ command again: what is there is not computed again.
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.config.yaml_tree import check_tree
+from cyclegan_dist.data.domain_names import chosen_direction, direction_label, domain_label, refuse_no_direction
 from cyclegan_dist.data.location import data_path
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.networks.bounds import Ge, Gt
@@ -39,8 +40,9 @@ class StyleCommand:
     """Data set: folder or fsspec URL. All images of the domain that is translated to are the collection."""
     split: str = ""
     """Its part that inputs are taken from, a data set in a folder of it: test. By default the data set itself."""
-    direction: Literal["AB", "BA"] = "AB"
-    """AB: inputs of domain A of the data set, styles of domain B."""
+    direction: Annotated[str, tyro.conf.arg(metavar="{AB,BA,NAME-to-NAME}")] = "AB"
+    """AB: inputs of domain A of the data set, styles of domain B. If the domains have names also by these, as
+    summer-to-winter."""
     styles: tuple[Path, ...] = ()
     """Image files whose styles are taken one by one. By default two images of the collection: of 32 evenly spaced
     ones those whose style is nearest to that of all together."""
@@ -65,6 +67,7 @@ def compare(command: StyleCommand) -> Path:
         UsageError: for errors that the user can fix.
     """
     refuse_missing_source(command.source)
+    refuse_no_direction(command.direction)
     refuse_missing_weights(command.how.features)
     if missing := next((path for path in command.styles if not path.is_file()), None):
         raise UsageError(f"--styles: there is no file {missing}")
@@ -79,10 +82,11 @@ def compare(command: StyleCommand) -> Path:
     snapshot = open_source(command.source)
     collection = open_manifest(data, (*READING, "name"))
     inputs = open_manifest(part, (*READING, "name")) if command.split else collection
+    direction, names = chosen_direction(command.direction, collection.domain_names), collection.domain_names
     report = Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print
     comparer = Comparer(
         snapshot,
-        command.direction,
+        direction,
         inputs,
         collection,
         command.how,
@@ -90,10 +94,11 @@ def compare(command: StyleCommand) -> Path:
         pictures=Pictures(command.out / "images", command.batch_size, report),
         device=join(command.device).device,
     )
+    target = domain_label(direction[1], names)
     facts = {
         "model": f"{snapshot.card.get('run', '')} {snapshot.folder.name}".strip(),
-        "data": f"{inputs.root}, {command.direction[0]} to {command.direction[1]}",
-        "collection": f"{len(comparer.collection)} images of domain {command.direction[1]} of {collection.root}",
+        "data": f"{inputs.root}, {direction_label(direction, names)}",
+        "collection": f"{len(comparer.collection)} images of domain {target} of {collection.root}",
         "features": comparer.network.name,
         "content layer": command.how.content,
         "style layers": ", ".join(command.how.style),

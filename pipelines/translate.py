@@ -29,7 +29,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -39,6 +39,7 @@ from rich.text import Text
 
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.data.config import MANIFEST
+from cyclegan_dist.data.domain_names import chosen_direction, refuse_exchanged, refuse_no_direction
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.registry.sources import open_source, refuse_missing_source
 from cyclegan_dist.translation.video_kinds import LARGEST_CRF, is_video, refuse_unfit
@@ -60,8 +61,8 @@ class Translate:
     """An image, a video, a folder of images and videos, searched recursively, or folder or URL of a data set."""
     output: tyro.conf.Positional[str]
     """Folder to make or to fill; for an image or a video also a file, of which the ending says the type."""
-    direction: Literal["AB", "BA"] = "AB"
-    """AB: from domain A to domain B."""
+    direction: Annotated[str, tyro.conf.arg(metavar="{AB,BA,NAME-to-NAME}")] = "AB"
+    """AB: from domain A to domain B. Of a model whose domains have names also by these, as summer-to-winter."""
     batch_size: int = 1
     """Images of equal size that are computed at once. With --workers, files are computed one by one."""
     device: str = "auto"
@@ -105,7 +106,7 @@ def run(command: Translate) -> int:
     sizes = geometry(command.preprocess, command.load_size, command.crop_size, snapshot.preprocess)
     job = Job(
         snapshot=str(snapshot.folder.absolute()),
-        direction=command.direction,
+        direction=chosen_direction(command.direction, snapshot.domain_names),
         device=command.device,
         batch_size=max(1, command.batch_size),
         tile=command.tile,
@@ -131,6 +132,7 @@ def run(command: Translate) -> int:
 
 def _check(command: Translate) -> None:
     """Refuse what can be refused before torch is loaded."""
+    refuse_no_direction(command.direction)
     if command.workers < 0:
         raise UsageError(f"--workers {command.workers}: give 0 or more")
     if command.max_megapixels <= 0 or command.load_size < 0 or command.crop_size < 0:
@@ -160,6 +162,9 @@ def _tasks(command: Translate, job: "Job", snapshot: "Snapshot") -> "list[Task]"
     _, channels = snapshot.channels(job.direction)
     if job.dataset:
         manifest = open_manifest(job.dataset).selected(snapshot.data_direction)
+        names, of = snapshot.domain_names, f"snapshot {snapshot.folder}"
+        if other := refuse_exchanged(manifest.root, manifest.domain_names, of, names):
+            _print(other)
         return shard_tasks(manifest, job.domain, Path(command.output))
     values = snapshot.values(job.direction[1])
     result = Result(channels=channels, values=values, extension=job.extension, codec=job.codec)

@@ -41,6 +41,7 @@ def main() -> int:
     """
     command = parse_options(Verify, "verify", __doc__)
     paths = [data_path(path) for path in (command.manifest, *command.against)]
+    from cyclegan_dist.data.domain_names import legend
     from cyclegan_dist.data.manifest import READING, open_manifest  # loads pyarrow
 
     manifests = [open_manifest(path, (*READING, "name")) for path in paths]
@@ -67,6 +68,8 @@ def main() -> int:
             print(f"{other.root} {name} is in {manifest.root} as {', '.join(names)}")
         print(f"{len(found)} of the {sum(other.samples.values())} images of {other.root} are in {manifest.root} too")
         leaked += len(found)
+    if text := legend(manifest.domain_names):
+        print(f"domains: {text}")
     counts = f"{len(manifest.shards)} shards, {sum(manifest.samples.values())} samples"
     print(f"{counts}: {len(problems)} damaged shards" if problems else f"{counts}: every byte is as recorded")
     return int(bool(problems or leaked))

@@ -6,6 +6,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import functools
 import importlib.util
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -132,6 +133,19 @@ def _dataset(seed: int) -> dict[str, bytes]:
         a, b = write_images(root / "A", 7, seed=seed), write_images(root / "B", 10, seed=seed + 1)
         prepare(PrepareConfig(a, b, root / "out", samples_per_shard=4, workers=1))
         return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def named(dataset: Path, out: Path, names: str = "summer winter") -> Path:
+    """A copy of a data set whose domains have names."""
+    from cyclegan_dist.data.domain_names import check_names
+    from cyclegan_dist.data.manifest import MANIFEST, SCHEMA, SOURCE, open_manifest
+    from cyclegan_dist.data.shards import write_manifest
+
+    shutil.copytree(dataset, out)
+    manifest = open_manifest(str(dataset), [*SCHEMA.names, *SOURCE.names])
+    rows, called = manifest.table.to_pylist(), check_names(names.split())
+    write_manifest(str(out / MANIFEST), rows, manifest.shards, paired=manifest.paired, domain_names=called)
+    return out
 
 
 TINY: dict[str, Any] = {

@@ -129,6 +129,8 @@ def test_a_training_ends_with_the_process_that_waits_for_it() -> None:
     [
         (lambda: cg.prepare("A", "B", "out", loadsize=3), "did you mean load_size?"),
         (lambda: cg.prepare("A", "B", "out"), "A is not a folder"),
+        (lambda: cg.prepare("A", "B", "out", names="sun"), "--names sun: give two names"),
+        (lambda: cg.prepare("A", "B", "out", names=["sun", "Sun"]), "both names are the same"),
         (lambda: cg.train("demo", {"optim.batchsize": 1}), "did you mean optim.batch_size?"),
         (lambda: cg.evaluate("run", "data", features=3), "evaluate: features"),
         (lambda: cg.history("."), "not the folder of a run"),

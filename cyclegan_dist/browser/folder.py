@@ -11,6 +11,7 @@ from pathlib import Path
 import jinja2
 
 from cyclegan_dist.browser.runtime import FILES, VERSION, WASM, runtime_files
+from cyclegan_dist.data.domain_names import direction_label
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.export import disagreeing, export_generators
 from cyclegan_dist.models.snapshot import Snapshot, weights_name
@@ -98,7 +99,7 @@ def _rendered(source: str, snapshot: Snapshot, title: str) -> str:
 def _directions(snapshot: Snapshot) -> Sequence[dict[str, str | int]]:
     return [
         {
-            "name": f"{direction[0]} to {direction[1]}",
+            "name": direction_label(direction, snapshot.domain_names),
             "model": model_name(direction),
             "channels": snapshot.channels(direction)[0],
         }

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cyclegan_dist.data.config import CHECKSUM, MANIFEST, DataDirection
+from cyclegan_dist.data.domain_names import Names, read_names, swapped
 from cyclegan_dist.data.location import no_data_set
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.values import ValueRange
@@ -72,6 +73,7 @@ class Manifest:
         partly_paired: whether they are pairs, and some have none.
         values: the value range of each domain; None for one whose images have 8 bits.
         bands: those taken of each domain's files, from 1 on, or all if empty; None where nothing was chosen.
+        domain_names: that were given to A and B; empty if none were.
     """
 
     root: str
@@ -82,6 +84,7 @@ class Manifest:
     values: dict[str, ValueRange | None] = field(default_factory=lambda: dict.fromkeys(DOMAINS))
     bands: dict[str, list[int] | None] = field(default_factory=lambda: dict.fromkeys(DOMAINS))
     partly_paired: bool = False
+    domain_names: Names = field(default_factory=dict[str, str])
 
     @cached_property
     def domains(self) -> dict[str, pa.Table]:
@@ -158,10 +161,11 @@ class Manifest:
             {domain: of[source] for domain, source in zip(DOMAINS, sources, strict=True)}
             for of in (self.values, self.bands)
         )
+        called = self.domain_names if direction == "AtoB" else swapped(self.domain_names)
         table = pa.concat_tables(parts)
         names = pa.DictionaryArray.from_arrays(np.repeat(np.arange(2, dtype=np.int8), list(map(len, parts))), DOMAINS)
         table = table.set_column(table.column_names.index("domain"), SCHEMA.field("domain"), names)
-        return replace(self, table=table, values=values, bands=bands)
+        return replace(self, table=table, values=values, bands=bands, domain_names=called)
 
     def domain_digest(self, domain: str) -> str:
         """sha256 over the hashes of a domain's samples, in order: equal for equal images however they are sharded."""
@@ -199,7 +203,7 @@ def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
     values = {domain: facts["values"].get(domain) for domain in DOMAINS}
     bands = {domain: facts.get("bands", {}).get(domain) for domain in DOMAINS}
     paired, partly = facts.get("paired") is True, facts.get("paired") == "some"
-    manifest = Manifest(root, table, facts["shards"], digest, paired, values, bands, partly)
+    manifest = Manifest(root, table, facts["shards"], digest, paired, values, bands, partly, facts["domain_names"])
     for domain, n in manifest.samples.items():
         if not n:
             raise UsageError(f"{root}: domain {domain} has no images")
@@ -251,6 +255,7 @@ def _read(file: pa.NativeFile, root: str, columns: list[str]) -> tuple[pa.Table,
                 f"this program reads {VERSION} and {DEEP_VERSION}: prepare the data set again"
             )
         facts["values"] = {domain: ValueRange.from_json(found) for domain, found in facts.get("values", {}).items()}
+        facts["domain_names"] = read_names(facts.get("domain_names"))
         absent = set(SOURCE.names) - set(schema.names)
         table = pq.read_table(file, columns=[name for name in columns if name not in absent], pre_buffer=False)
         for name in absent & set(columns):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from cyclegan_dist.data.config import VALIDATION
+from cyclegan_dist.data.domain_names import domain_label
 from cyclegan_dist.data.encode import EncodedImage, Half, Reading, encode_file
 from cyclegan_dist.data.files import list_files, list_images, printable
 from cyclegan_dist.data.palette import Palette
@@ -68,7 +69,9 @@ def prepare(
         readings = {domain: _reading(pool, config, domain, names[domain], progress, palette) for domain in DOMAINS}
         for options in config.unused_levels([d for d in DOMAINS if readings[d].values is None]):
             report(f"{options} does not count: no readable image there has more than 8 bits")
-        summaries = {domain: Summary(domain, reading) for domain, reading in readings.items()}
+        summaries = {
+            domain: Summary(domain_label(domain, config.domain_names), reading) for domain, reading in readings.items()
+        }
 
         def encoded(names: Mapping[str, list[str]]) -> dict[str, Iterator[EncodedImage]]:
             return {
@@ -92,6 +95,7 @@ def prepare(
             paired="some" if config.pairs == "some" else config.pairs != "none",
             values={domain: reading.values for domain, reading in readings.items()},
             bands={domain: reading.bands for domain, reading in readings.items()},
+            domain_names=config.domain_names,
         )
     for summary in summaries.values():
         for line in summary.lines():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from cyclegan_dist.data.config import MANIFEST, MAX_PIXELS, VALIDATION
+from cyclegan_dist.data.domain_names import check_names
 from cyclegan_dist.errors import UsageError
 
 
@@ -29,6 +30,10 @@ class PrepareConfig:
     """Images of domain B."""
     out: Path
     """Folder to create."""
+    names: tuple[str, str] = ("", "")
+    """Names of domain A and domain B for people, as `summer winter`: on sample grids, pages, cards and in MLflow. Two
+    different ones of at most 30 letters and digits, with single spaces, dashes or underscores between them. Files and
+    figures keep the letters A and B. By default none."""
     load_size: int | None = None
     """Pixels the shorter side is reduced to; images are never enlarged."""
     quality: int = 95
@@ -98,6 +103,7 @@ class PrepareConfig:
             raise UsageError(f"--max-megapixels {self.max_megapixels}: give a number above 0")
         _ = (
             self.max_pixels,
+            self.domain_names,
             [self.bands_taken(domain) for domain in "AB"],
             [self.level(end, domain) for end in ("white", "black") for domain in "AB"],
         )
@@ -110,6 +116,15 @@ class PrepareConfig:
     def palette_name(self) -> str:
         """The palette of label maps, or nothing if no domain holds any."""
         return self.palette or ("cityscapes" if self.pairs == "cityscapes" else "")
+
+    @property
+    def domain_names(self) -> dict[str, str]:
+        """The names by domain; empty if none were given.
+
+        Raises:
+            UsageError: if they cannot be used.
+        """
+        return check_names(self.names)
 
     @property
     def max_pixels(self) -> int:

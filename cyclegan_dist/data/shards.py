@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cyclegan_dist.data.config import CHECKSUM
+from cyclegan_dist.data.domain_names import NO_NAMES, Names
 from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.data.manifest import DEEP_VERSION, MANIFEST, SCHEMA, SOURCE, VERSION
 from cyclegan_dist.data.plan import DOMAINS
@@ -49,6 +50,7 @@ def write_dataset(
     paired: bool | Literal["some"] = False,
     values: Mapping[str, ValueRange | None] | None = None,
     bands: Mapping[str, Sequence[int] | None] | None = None,
+    domain_names: Names = NO_NAMES,
 ) -> Path:
     """Write both domains' images, in the order given, and their manifest. What else is in the folder stays there.
 
@@ -61,6 +63,7 @@ def write_dataset(
         paired: images with the same name are pairs; `some`: and others have no partner.
         values: the value range of each domain that has one.
         bands: those taken of each domain's files, where they were chosen.
+        domain_names: of A and B, if they have any.
 
     Returns:
         The manifest's path.
@@ -77,7 +80,15 @@ def write_dataset(
                 for shard, index in _write_tars(images[domain], folder, domain, samples_per_shard):
                     rows += [{"domain": domain, "shard": shard, **row} for row in index]
                     shards[shard] = _facts(folder / shard, len(index))
-            write_manifest(str(folder / MANIFEST), rows, shards, paired=paired, values=values, bands=bands)
+            write_manifest(
+                str(folder / MANIFEST),
+                rows,
+                shards,
+                paired=paired,
+                values=values,
+                bands=bands,
+                domain_names=domain_names,
+            )
         made = [Path(part, MANIFEST) for part in ("", *(parts or {}))]
         known = [path for path in made if (out / path).exists()]
         if known and not overwrite and not all(filecmp.cmp(out / path, draft / path, shallow=False) for path in known):
@@ -95,6 +106,7 @@ def write_manifest(
     paired: bool | Literal["some"] = False,
     values: Mapping[str, ValueRange | None] | None = None,
     bands: Mapping[str, Sequence[int] | None] | None = None,
+    domain_names: Names = NO_NAMES,
 ) -> None:
     """Write rows of `SCHEMA`, and of `SOURCE` if there are any, and the facts of shards and values to the local file
     `path`, and its checksum beside it. The same input gives the same bytes.
@@ -107,6 +119,7 @@ def write_manifest(
         **({"paired": paired} if paired else {}),
         **({"values": ranges} if ranges else {}),
         **({"bands": chosen} if chosen else {}),
+        **({"domain_names": dict(domain_names)} if domain_names else {}),
     }
     schema = pa.unify_schemas([SCHEMA, SOURCE]) if any("bits" in row for row in rows) else SCHEMA
     table = pa.Table.from_pylist(rows, schema=schema)

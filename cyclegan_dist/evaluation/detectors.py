@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cyclegan_dist.models.snapshot import describe_directions
+from cyclegan_dist.data.domain_names import NO_NAMES, Names, direction_label
 
 NOTHING_LEVELS = 3.0  # grey levels: less is not visible
 COLLAPSED_SHARE = 0.2  # of the real images' spread
@@ -35,12 +35,12 @@ class Detection:
     text: str
 
 
-def do_nothing(direction: str, change: float) -> list[Detection]:
+def do_nothing(direction: str, change: float, names: Names = NO_NAMES) -> list[Detection]:
     """`change`: mean absolute difference of translations to their inputs, in grey levels."""
     if change >= NOTHING_LEVELS:
         return []
     text = (
-        f"translation {describe_directions(direction)} changes its input by {change:.1f} grey levels of 255: train "
+        f"translation {direction_label(direction, names)} changes its input by {change:.1f} grey levels of 255: train "
         "longer, or lower the weight of the identity loss if there is one"
     )
     return [Detection("do-nothing", direction, text)]
@@ -54,31 +54,31 @@ def diversity(fake: Tensor, real: Tensor) -> float:
     return spread / wanted if wanted else 1.0
 
 
-def collapsed(direction: str, fake: Tensor, real: Tensor) -> list[Detection]:
+def collapsed(direction: str, fake: Tensor, real: Tensor, names: Names = NO_NAMES) -> list[Detection]:
     """From n x D features of translations and of real images of the domain they should be of."""
     share = diversity(fake, real)
     if share >= COLLAPSED_SHARE:
         return []
     text = (
-        f"translations {describe_directions(direction)} differ {100 * share:.0f} % as much as real images do: all "
+        f"translations {direction_label(direction, names)} differ {100 * share:.0f} % as much as real images do: all "
         "inputs give nearly one output; train longer if it has seen few images, else lower the weight of the "
         "adversarial loss, or start with another seed"
     )
     return [Detection("collapsed", direction, text)]
 
 
-def inverted(direction: str, correlation: float) -> list[Detection]:
+def inverted(direction: str, correlation: float, names: Names = NO_NAMES) -> list[Detection]:
     """`correlation`: mean, between the grey values of input and translation."""
     if correlation > INVERTED_CORRELATION:
         return []
     text = (
-        f"translation {describe_directions(direction)} turns dark into bright (correlation {correlation:.2f}): raise "
-        "the weight of the identity loss if there is one, or start with another seed"
+        f"translation {direction_label(direction, names)} turns dark into bright (correlation {correlation:.2f}): "
+        "raise the weight of the identity loss if there is one, or start with another seed"
     )
     return [Detection("inverted", direction, text)]
 
 
-def minimal_change(direction: str, reached: float, correlation: float) -> list[Detection]:
+def minimal_change(direction: str, reached: float, correlation: float, names: Names = NO_NAMES) -> list[Detection]:
     """What the paper shows of changes of shape (section 6): the input with small changes.
 
     Args:
@@ -86,12 +86,13 @@ def minimal_change(direction: str, reached: float, correlation: float) -> list[D
         reached: mean position of translations on the way from real images of their inputs' domain, 0, to those of the
             target, 1.
         correlation: mean, between the colours of input and translation.
+        names: of the domains.
     """
     if reached >= REACHED_SHARE or correlation < KEPT_CORRELATION:
         return []
     text = (
-        f"translations {describe_directions(direction)} keep their inputs' structure (correlation {correlation:.2f}) "
-        f"and get {100 * max(0.0, reached):.0f} % of the way to real images: if shapes must change, this is a known "
+        f"translations {direction_label(direction, names)} keep their inputs' structure (correlation {correlation:.2f}"
+        f") and get {100 * max(0.0, reached):.0f} % of the way to real images: if shapes must change, this is a known "
         "limit of the method; if only colours or textures must, train longer, or lower the weight of the identity loss "
         "if there is one"
     )
@@ -99,7 +100,7 @@ def minimal_change(direction: str, reached: float, correlation: float) -> list[D
 
 
 def exchanged_classes(
-    direction: str, groups: Sequence[Sequence[str]], accuracy: float, exchanged_back: float
+    direction: str, groups: Sequence[Sequence[str]], accuracy: float, exchanged_back: float, names: Names = NO_NAMES
 ) -> list[Detection]:
     """Classes of label maps that take each other's places.
 
@@ -108,27 +109,30 @@ def exchanged_classes(
         groups: names of classes, each found as the next one and the last as the first.
         accuracy: pixel accuracy.
         exchanged_back: pixel accuracy if they were exchanged back.
+        names: of the domains.
     """
     if not groups:
         return []
     pairs = [f"{a} as {b}" for group in groups for a, b in zip(group, [*group[1:], group[0]], strict=True)]
     text = (
-        f"translation {describe_directions(direction)} exchanges classes: {', '.join(pairs)}; exchanged back, pixel "
+        f"translation {direction_label(direction, names)} exchanges classes: {', '.join(pairs)}; exchanged back, pixel "
         f"accuracy would be {exchanged_back:.2f} instead of {accuracy:.2f}; classes that are alike in size, shape and "
         "place are told apart by pairs only (preset few_pairs)"
     )
     return [Detection("exchanged-classes", direction, text)]
 
 
-def discriminator_won(records: Iterable[Mapping[str, Any]], least_squares: Mapping[str, str]) -> list[Detection]:
-    """From a journal's `metrics` records, and the `least_squares` of the method's configuration."""
+def discriminator_won(
+    records: Iterable[Mapping[str, Any]], least_squares: Mapping[str, str], names: Names = NO_NAMES
+) -> list[Detection]:
+    """From a journal's `metrics` records, the `least_squares` of the method's configuration, and the domains' names."""
     last = [record["values"] for record in records if record["kind"] == "metrics"][-LAST_RECORDS:]
     found = []
     for name, direction in least_squares.items():
         losses = [values[f"loss/{name}"] for values in last if f"loss/{name}" in values]
         if losses and (loss := statistics.fmean(losses)) < WON_LOSS:
             text = (
-                f"discriminator {name} separates all translations {describe_directions(direction)} from real images "
+                f"discriminator {name} separates all translations {direction_label(direction, names)} from real images "
                 f"(loss {loss:.3f}), so that little can be learned from it: lower optim.lr_D, or look for what gives a "
                 "domain away in the data"
             )

@@ -17,6 +17,7 @@ from rich.table import Column, Table
 
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.config.shipped import shipped
+from cyclegan_dist.data.domain_names import legend
 from cyclegan_dist.data.location import data_path
 from cyclegan_dist.data.manifest import READING, open_manifest
 from cyclegan_dist.errors import UsageError, run_command
@@ -48,7 +49,9 @@ def run(command: Evaluate) -> Evaluation:
     run_dir = run_of(snapshot.folder)
     if run_dir is not None:
         records = (record for record, _ in read_records(run_dir / JOURNAL, 0))
-        evaluation.findings.extend(discriminator_won(records, read_config(run_dir).method.least_squares))
+        evaluation.findings.extend(
+            discriminator_won(records, read_config(run_dir).method.least_squares, evaluation.names)
+        )
     if world.is_first:
         _report(command, evaluation, snapshot, run_dir)
     distributed.leave()
@@ -77,6 +80,8 @@ def _report(command: Evaluate, evaluation: Evaluation, snapshot: Snapshot, run_d
     shown = Table(Column(headings[0], overflow="fold"), *headings[1:], box=None)
     for row in rows:
         shown.add_row(*row)
+    if text := legend(evaluation.names):
+        print(f"domains: {text}")
     console.print(shown)
     for finding in evaluation.findings:
         console.print(f"{finding.name}: {finding.text}", soft_wrap=True, markup=False, highlight=False)

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,13 @@ class Section:
         names: of the images.
         pictures: by label, for each image one C x H x W, uint8 or float32 in [-1, 1]. Of more than three channels three
             are shown.
+        labels: what people read instead of such a label, as of `picture_labels`.
     """
 
     title: str
     names: Sequence[str]
     pictures: Mapping[str, Sequence[Tensor]]
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def translated(
@@ -95,7 +97,10 @@ def write_gallery(
     """
     (out / "images").mkdir(parents=True, exist_ok=True)
     curves = _draw_curves(journal, panels or {}, out) if journal is not None else []
-    shown = [{"title": section.title, "rows": _rows(out, i, section)} for i, section in enumerate(sections)]
+    shown = [
+        {"title": section.title, "labels": section.labels, "rows": _rows(out, i, section)}
+        for i, section in enumerate(sections)
+    ]
     columns = max(len(section.pictures) for section in sections)
     page = out / "index.html"
     content = {"title": title, "facts": facts, "sections": shown, "curves": curves, "columns": columns}

@@ -3,11 +3,12 @@
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
+from cyclegan_dist.data.domain_names import Names, refuse_exchanged
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.values import refuse_other_values
 from cyclegan_dist.evaluation import detectors
@@ -38,12 +39,14 @@ class Evaluation:
         findings: what looks wrong.
         facts: snapshot and data, as JSON values.
         directions: the measurements themselves.
+        names: of the domains A and B; empty if neither model nor data set has any.
     """
 
     figures: dict[str, Figure]
     findings: list[Detection]
     facts: dict[str, Any]
     directions: list[Direction]
+    names: Names = field(default_factory=dict[str, str])
 
     def __repr__(self) -> str:
         figures = (f"{key}: {figure}" for key, figure in self.figures.items())
@@ -74,16 +77,21 @@ def evaluate(
         config: what to measure.
         world: this rank among all.
         limit_s: seconds that it may take, by an estimate that is made of slow models only; 0: no limit.
-        report: called with a line about the cost of one translation if the model is slow, and about networks that are
-            left out because they took part in the training.
+        report: called with a line about the cost of one translation if the model is slow, about networks that are left
+            out because they took part in the training, and about other names of the domains.
 
     Raises:
-        UsageError: if an image is damaged, a weights file is not what it should be, there are too few images, or it
-            would take longer than `limit_s`.
+        UsageError: if an image is damaged, a weights file is not what it should be, there are too few images, the names
+            of the domains are exchanged, or it would take longer than `limit_s`.
     """
     manifest = manifest.selected(snapshot.data_direction)
     wanted = {domain: snapshot.values(domain) for domain in "AB"}
     refuse_other_values(manifest.root, manifest.values, f"snapshot {snapshot.folder}", wanted)
+    if other := refuse_exchanged(
+        manifest.root, manifest.domain_names, f"snapshot {snapshot.folder}", snapshot.domain_names
+    ):
+        report(other)
+    names = snapshot.domain_names or manifest.domain_names
     evaluator = Evaluator(snapshot, manifest, config, world)
     for name in evaluator.left_out:
         report(f"features {name} are left out: the network took part in the training")
@@ -97,7 +105,7 @@ def evaluate(
     classes = () if evaluator.segmentation is None else tuple(evaluator.segmentation.palette.classes)
     for direction in directions:
         found = _figures(direction, real[direction.name[1]], evaluator.networks, config)
-        findings += _findings(direction, real[direction.name[1]], evaluator.networks, found, classes)
+        findings += _findings(direction, real[direction.name[1]], evaluator.networks, found, classes, names)
         figures |= found
     if (classifier := evaluator.classifier) is not None:
         for name in config.class_rate:
@@ -114,6 +122,7 @@ def evaluate(
         "features": {network.name: network.sha256 for network in evaluator.networks},
         "size": evaluator.size,
         "left_out": list(evaluator.left_out),
+        **({"domain_names": dict(names)} if names else {}),
     }
     if (segmentation := evaluator.segmentation) is not None:
         counts = next((counts for direction in directions for counts in direction.confusions.values()), None)
@@ -123,7 +132,7 @@ def evaluate(
             uses = any(direction[0] == segmentation.palette.domain for direction in snapshot.directions)
             unused = "not used: the model makes no photos of label maps"
             facts["segmenter"] = segmentation.segmenter.name if uses else unused
-    return Evaluation(dict(sorted(figures.items())), findings, facts, directions)
+    return Evaluation(dict(sorted(figures.items())), findings, facts, directions, names)
 
 
 def _figures(
@@ -156,24 +165,25 @@ def _findings(
     networks: Sequence[FeatureNetwork],
     figures: Mapping[str, Figure],
     classes: Sequence[str],
+    names: Names,
 ) -> list[Detection]:
     """What looks wrong, by the first network."""
     scores, name = direction.scores, direction.name
-    found = detectors.inverted(name, Figure.mean(scores["correlation"]).value)
+    found = detectors.inverted(name, Figure.mean(scores["correlation"]).value, names)
     if "change" in scores:
-        nothing = detectors.do_nothing(name, Figure.mean(scores["change"]).value)
+        nothing = detectors.do_nothing(name, Figure.mean(scores["change"]).value, names)
         reached = next((figure.value for key, figure in figures.items() if key.startswith(f"{_REACHED}/")), None)
         found += nothing
         if reached is not None and not nothing:
-            found += detectors.minimal_change(name, reached, Figure.mean(scores["kept"]).value)
+            found += detectors.minimal_change(name, reached, Figure.mean(scores["kept"]).value, names)
     for network in networks[:1]:
         target, fake = real[network.name], direction.fake[network.name]
         if min(len(target), len(fake)) > 1:
-            found += detectors.collapsed(name, fake, target)
+            found += detectors.collapsed(name, fake, target, names)
     if f"seg/exchanged_pixel_accuracy_{name}" in figures:
         groups = [[classes[label] for label in group] for group in exchanged(direction.confusions[name])]
         accuracies = (figures[f"seg/{key}_{name}"].value for key in ("pixel_accuracy", "exchanged_pixel_accuracy"))
-        found += detectors.exchanged_classes(name, groups, *accuracies)
+        found += detectors.exchanged_classes(name, groups, *accuracies, names=names)
     return found
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from cyclegan_dist.data.domain_names import direction_label, domain_label, legend, picture_labels
 from cyclegan_dist.evaluation.figures import Figure
 from cyclegan_dist.evaluation.gallery import Section, write_gallery
 from cyclegan_dist.evaluation.measure import Evaluation
-from cyclegan_dist.models.snapshot import describe_directions
 from cyclegan_dist.storage.files import write_atomic
 
 METRICS = "metrics.json"
@@ -34,12 +34,20 @@ def write_report(evaluation: Evaluation, out: Path) -> Path:
     """
     facts = evaluation.facts
     labels = {name: facts[name] for name in ("palette", "segmenter") if name in facts}
-    data = {f"domain {d}": f"{n} of {facts['data'][d]['samples']} images" for d, n in facts["images"].items()}
+    names = evaluation.names
+    data = {
+        f"domain {domain_label(d, names)}": f"{n} of {facts['data'][d]['samples']} images"
+        for d, n in facts["images"].items()
+    }
+    letters = {"in figures": text} if (text := legend(names)) else {}
     page = write_gallery(
         out,
         title=f"Evaluation of {facts['run'] or Path(facts['snapshot']).name}",
-        facts={"images seen in training": str(facts["nimg"]), "data set": facts["source"], **data, **labels},
-        sections=[Section(describe_directions(d.name), d.names, d.shown) for d in evaluation.directions],
+        facts={"images seen in training": str(facts["nimg"]), "data set": facts["source"], **data, **letters, **labels},
+        sections=[
+            Section(direction_label(d.name, names), d.names, d.shown, picture_labels(d.name, names))
+            for d in evaluation.directions
+        ],
         figures=table(evaluation.figures),
         warnings=[f"{finding.name}: {finding.text}" for finding in evaluation.findings],
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_dist.config.features import kernel_distance_of, refuse_other_features
+from cyclegan_dist.data.domain_names import domain_label
 from cyclegan_dist.data.location import data_path
 from cyclegan_dist.data.manifest import READING, Manifest, open_manifest
 from cyclegan_dist.errors import UsageError
@@ -127,4 +128,5 @@ def _protocol(
 
 
 def _images(manifest: Manifest, count: int) -> str:
-    return ", ".join(f"{min(n, count or n)} of {domain}" for domain, n in manifest.samples.items())
+    names = manifest.domain_names
+    return ", ".join(f"{min(n, count or n)} of {domain_label(domain, names)}" for domain, n in manifest.samples.items())

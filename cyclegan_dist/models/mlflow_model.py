@@ -12,7 +12,9 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
 class ImageTranslator(PythonModel):
-    """All directions of a snapshot; the parameter `direction` chooses one, the first by default."""
+    """All directions of a snapshot; the parameter `direction`, AB or `summer-to-winter`, chooses one. By default it is
+    the first.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         # While it logs a model, MLflow loads it and translates its example, only to warn. That would load torch.
@@ -21,12 +23,13 @@ class ImageTranslator(PythonModel):
         from cyclegan_dist.models.snapshot import Snapshot
         from cyclegan_dist.models.translator import open_translators
 
-        self.translators = open_translators(Snapshot.open(context.artifacts["snapshot"]), "cpu")
+        self.snapshot = Snapshot.open(context.artifacts["snapshot"])
+        self.translators = open_translators(self.snapshot, "cpu")
 
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride] - mlflow declares no answer
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        direction = (params or {}).get("direction", next(iter(self.translators)))
+        direction = self.snapshot.direction((params or {}).get("direction", next(iter(self.translators))))
         if direction not in self.translators:
             raise ValueError(f"direction {direction!r}: give {' or '.join(self.translators)}")
         return pd.DataFrame({"image": [self._translate(data, direction) for data in model_input["image"]]})

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from cyclegan_dist import __version__
 from cyclegan_dist.config.yaml_tree import check_tree, refuse_unknown
 from cyclegan_dist.data.config import DataDirection
+from cyclegan_dist.data.domain_names import NO_NAMES, Names, direction_label, read_direction, read_names, swapped
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.available import DEFAULT
 from cyclegan_dist.networks.bounds import Ge
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
 FORMAT = 1  # of the card; the first cards, which do not say so, have format 0
 
 
-def describe_directions(*directions: str) -> str:
-    """Directions for people: `A to B`, or `A to B and B to A`."""
-    return " and ".join(f"{direction[0]} to {direction[1]}" for direction in directions)
+def describe_directions(*directions: str, names: Names = NO_NAMES) -> str:
+    """Directions for people: `A to B`, or `A to B and B to A`; with the domains' names if there are any."""
+    return " and ".join(direction_label(direction, names) for direction in directions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,7 @@ class _Card:
     values: dict[str, Any] = field(default_factory=dict)
     bands: dict[str, list[int]] = field(default_factory=dict)
     trained_with: tuple[str, ...] = ()
+    domain_names: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,7 @@ class Snapshot:
         generator_config: architecture of its generators.
         preprocess: how images were prepared in training; empty if that is not known.
         trained_with: names of pretrained networks that took part in the training.
+        domain_names: of its domains A and B, by letter; empty if they have none.
     """
 
     folder: Path
@@ -79,6 +82,7 @@ class Snapshot:
     generator_config: AnyGeneratorConfig
     preprocess: dict[str, Any]
     trained_with: tuple[str, ...] = ()
+    domain_names: Names = field(default_factory=dict[str, str])
 
     @classmethod
     def open(cls, path: Path | str) -> "Snapshot":
@@ -106,8 +110,22 @@ class Snapshot:
         for path in map(folder.joinpath, map(weights_name, checked.directions)):
             if path.exists() and not path.is_file():  # reading a pipe would wait for ever
                 raise UsageError(f"snapshot {folder} is damaged: {path.name} is no regular file")
+        try:
+            names = read_names(checked.domain_names)
+        except ValueError as error:
+            raise UsageError(f"{damaged}: {error}") from error
         how = (checked.method, checked.directions, checked.generator, checked.preprocess, checked.trained_with)
-        return cls(folder, card, *how)
+        return cls(folder, card, *how, names)
+
+    def direction(self, text: str) -> str:
+        """The direction, AB or BA, that was asked for as such or by names, as `summer-to-winter`. A text that names
+        none is returned as it is.
+        """
+        return read_direction(text, self.domain_names)
+
+    def described(self) -> str:
+        """Its directions for people: `A to B and B to A`, or with names instead."""
+        return describe_directions(*self.directions, names=self.domain_names)
 
     def channels(self, direction: str) -> tuple[int, int]:
         """Channels of the images that `direction` takes, and of those it makes.
@@ -117,8 +135,8 @@ class Snapshot:
         """
         if direction not in self.directions:
             raise UsageError(
-                f"direction {direction}: snapshot {self.folder} translates {describe_directions(*self.directions)} "
-                f"only; choose direction {' or '.join(self.directions)}"
+                f"direction {direction}: snapshot {self.folder} translates {self.described()} only; choose direction "
+                f"{' or '.join(self.directions)}"
             )
         a_and_b = self.card["input_nc"], self.card["output_nc"]
         return a_and_b if direction == "AB" else a_and_b[::-1]
@@ -129,17 +147,19 @@ class Snapshot:
         return "BtoA" if self.preprocess.get("direction") == "BtoA" else "AtoB"
 
     def way(self, direction: str) -> str:
-        """A direction of data sets as the snapshot calls it.
+        """A direction of data sets as the snapshot calls it; `summer-to-winter` is the same for both.
 
         Raises:
             UsageError: if the snapshot lacks it, or is damaged.
         """
         exchanged = self.data_direction == "BtoA"
         theirs = [way[::-1] if exchanged else way for way in self.directions]
+        names = swapped(self.domain_names) if exchanged else self.domain_names
+        direction = read_direction(direction, names)
         if direction not in theirs:
             raise UsageError(
-                f"direction {direction}: snapshot {self.folder} translates {describe_directions(*theirs)} only; choose "
-                f"direction {' or '.join(theirs)}"
+                f"direction {direction}: snapshot {self.folder} translates {describe_directions(*theirs, names=names)} "
+                f"only; choose direction {' or '.join(theirs)}"
             )
         self.refuse_damaged()
         return direction[::-1] if exchanged else direction

@@ -34,7 +34,7 @@ class Translator:
 
     Args:
         snapshot: of the generator.
-        direction: AB or BA; by default the first one that the snapshot has.
+        direction: AB or BA, or by the domains' names, as `summer-to-winter`; by default the first one of the snapshot.
         device: `cpu`, `cuda`, `cuda:1`, ...; `auto` takes a GPU if there is one.
         tile: images with a longer side, in pixels, are computed in tiles of this side, in less memory and equal within
             rounding; 0: none are.
@@ -65,7 +65,7 @@ class Translator:
         black: float | None = None,
         white: float | None = None,
     ):
-        self.direction = direction or snapshot.directions[0]
+        self.direction = snapshot.direction(direction or snapshot.directions[0])
         self.in_channels, self.out_channels = snapshot.channels(self.direction)
         self.values_in, self.values_out = map(snapshot.values, self.direction)
         self.bands = snapshot.bands(self.direction[0])

@@ -7,18 +7,20 @@ import jinja2
 import torch
 from torchvision.utils import make_grid
 
+from cyclegan_dist.data.captions import captioned
+from cyclegan_dist.data.domain_names import domain_label, legend, picture_labels
 from cyclegan_dist.data.images import to_pillow, visible
 from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.evaluation.measure import Evaluation
 from cyclegan_dist.evaluation.report import table
 from cyclegan_dist.models.export import available_formats, export_generators
-from cyclegan_dist.models.snapshot import Snapshot, describe_directions
+from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.training.segments import parse_segments
 
 _CARD = """# {{ name }}
 
-Image-to-image translation from domain {{ ways }}, trained with the method {{ method }}; the parameter `direction` is
-{{ directions | join(" or ") }}. Images of any size: {{ card.input_nc }} channels, {{ bits.A }} in A, and
+Image-to-image translation from {{ ways }}, trained with the method {{ method }}; the parameter `direction` is
+{{ directions | join(" or ") }}{{ letters }}. Images of any size: {{ card.input_nc }} channels, {{ bits.A }} in A, and
 {{ card.output_nc }}, {{ bits.B }} in B.
 
 {% if card.translation %}
@@ -47,7 +49,7 @@ The training state comes with it: networks, averages and moments of Adam, for `i
 
 {% endif %}
 {% for data in card.data %}
-* Domain {{ data.name }}: {{ data.samples }} images, sha256 `{{ data.digest }}`.
+* Domain {{ domains[data.name] }}: {{ data.samples }} images, sha256 `{{ data.digest }}`.
 {% endfor %}
 
 ## Figures
@@ -113,17 +115,23 @@ def write_evidence(
 
 def describe(name: str, snapshot: Snapshot, evaluation: Evaluation, reason: str, *, with_state: bool = False) -> str:
     """The card of a version, Markdown: arguments as for `write_evidence`."""
+    names = snapshot.domain_names
     return (
         jinja2.Environment(trim_blocks=True)
         .from_string(_CARD)
         .render(
             name=name,
             method=snapshot.method,
-            ways=describe_directions(*snapshot.directions),
+            ways=snapshot.described() if names else f"domain {snapshot.described()}",
+            letters=f", and {legend(names)}" if names else "",
+            domains={domain: f"{domain}, {names[domain]}" if names else domain for domain in "AB"},
             directions=snapshot.directions,
             card=snapshot.card,
             bits={domain: _bits(snapshot.values(domain)) for domain in "AB"},
-            counts=[f"{count} images of {domain}" for domain, count in evaluation.facts["images"].items()],
+            counts=[
+                f"{count} images of {domain_label(domain, evaluation.names)}"
+                for domain, count in evaluation.facts["images"].items()
+            ],
             source=evaluation.facts["source"],
             rows=table(evaluation.figures),
             findings=evaluation.findings,
@@ -139,13 +147,14 @@ def _bits(values: ValueRange | None) -> str:
 
 
 def _draw_samples(evaluation: Evaluation, path: Path) -> None:
-    """A row for each kind of picture of each direction, a column for each image."""
-    rows = [
-        make_grid([visible(image).expand(3, -1, -1) for image in images], nrow=len(images), pad_value=255)
-        for direction in evaluation.directions
-        for images in direction.shown.values()
-        if len({image.shape for image in images}) == 1
-    ]
+    """A row for each kind of picture of each direction, a column for each image; with names, a caption for each row."""
+    rows: list[torch.Tensor] = []
+    for direction in evaluation.directions:
+        labels = picture_labels(direction.name, evaluation.names)
+        for kind, images in direction.shown.items():
+            if len({image.shape for image in images}) == 1:
+                row = make_grid([visible(image).expand(3, -1, -1) for image in images], nrow=len(images), pad_value=255)
+                rows.append(captioned(row, labels[kind]) if labels else row)
     width = max(row.shape[2] for row in rows)
     padded = [torch.nn.functional.pad(row, (0, width - row.shape[2]), value=255) for row in rows]
     to_pillow(torch.cat(padded, 1)).save(path)

@@ -11,6 +11,7 @@ from cyclegan_dist.checkpoint.restore import read_shared
 from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.config.config import home
 from cyclegan_dist.config.features import refuse_other_features
+from cyclegan_dist.data.domain_names import refuse_exchanged
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
@@ -127,9 +128,12 @@ class Promotion:
                 if CANDIDATE in known.aliases:  # a promotion was killed before its last step
                     self.registered.drop(CANDIDATE)
                 return PromotionResult(self.registered.name, known.number, Verdict(True, "it is champion already"))
-            evaluation, before = self._evaluated(candidate.snapshot, candidate.run_dir), None
-            if CHAMPION in aliases:
-                before = self._evaluated(open_source(f"models:/{self.registered.name}/{aliases[CHAMPION]}"), None)
+            best = open_source(f"models:/{self.registered.name}/{aliases[CHAMPION]}") if CHAMPION in aliases else None
+            if best is not None:
+                ours, advice = candidate.snapshot, "give another --name, or train with the domains in the other order"
+                refuse_exchanged(str(ours.folder), ours.domain_names, "the champion", best.domain_names, advice)
+            evaluation = self._evaluated(candidate.snapshot, candidate.run_dir)
+            before = self._evaluated(best, None) if best is not None else None
             if any(CHAMPION in v.aliases for v in same):
                 verdict = Verdict(True, "it is champion already, and now has its training state")
             else:
@@ -155,7 +159,9 @@ class Promotion:
         evaluation = evaluate(snapshot, self.manifest, self.config, self.world, report=_say)
         if run_dir is not None:
             records = (record for record, _ in read_records(run_dir / JOURNAL, 0))
-            evaluation.findings.extend(discriminator_won(records, read_config(run_dir).method.least_squares))
+            evaluation.findings.extend(
+                discriminator_won(records, read_config(run_dir).method.least_squares, evaluation.names)
+            )
         return evaluation
 
     def _register(
@@ -187,6 +193,7 @@ class Promotion:
         tags = {DIGEST: digest, "nimg": str(card["nimg"]), "reason": reason}
         tags |= {STATE_SHA256: sha256} if sha256 else {}
         tags |= {f"data.{data['name']}": data["digest"] for data in card.get("data", [])}
+        tags |= {f"domain.{domain}": name for domain, name in candidate.snapshot.domain_names.items()}
         tags |= {key.replace("/", "."): f"{figure.value:.6g}" for key, figure in evaluation.figures.items()}
         return self.registered.register(uri, candidate.run_id, tags, text)
 

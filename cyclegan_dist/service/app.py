@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from cyclegan_dist.data.domain_names import domain_label
 from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.pages.template import page_template
@@ -80,8 +81,11 @@ class _Service:
         nonce = secrets.token_urlsafe(16)
         snapshot = self.model().snapshot
         facts = {name: snapshot.card[key] for name, key in _FACTS.items() if snapshot.card.get(key) not in (None, "")}
+        names = snapshot.domain_names
+        channels = (("A", "input_nc"), ("B", "output_nc"))
+        facts |= {f"channels of {domain_label(domain, names)}": snapshot.card[key] for domain, key in channels}
         text = self._template.render(
-            title=self.title, facts=facts, directions=snapshot.directions, limits=self.limits, nonce=nonce
+            title=self.title, facts=facts, directions=snapshot.directions, names=names, limits=self.limits, nonce=nonce
         )
         return HTMLResponse(text, headers=HEADERS | {"Content-Security-Policy": PAGE_POLICY.format(nonce=nonce)})
 
@@ -130,8 +134,6 @@ _FACTS = {
     "method": "method",
     "images are": "translation",
     "images seen": "nimg",
-    "channels of A": "input_nc",
-    "channels of B": "output_nc",
 }
 
 

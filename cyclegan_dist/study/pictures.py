@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cyclegan_dist.data.domain_names import refuse_exchanged, swapped
 from cyclegan_dist.data.images import to_pillow, visible, windowed
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.errors import UsageError
@@ -53,7 +54,8 @@ def make_images(
         device: as of `Translator`.
 
     Raises:
-        UsageError: if a model does not translate that way, sizes differ, or there are too few images.
+        UsageError: if a model does not translate that way or has the names of the domains exchanged, sizes differ, or
+            there are too few images.
     """
     ways = [source.snapshot.way(direction) for source in sources]
     side = size or _common_size(sources)
@@ -64,6 +66,8 @@ def make_images(
     algorithms: list[Algorithm] = []
     for source, way in zip(sources, ways, strict=True):
         snapshot = source.snapshot
+        theirs = manifest.domain_names if snapshot.data_direction == "AtoB" else swapped(manifest.domain_names)
+        refuse_exchanged(manifest.root, theirs, f"snapshot {snapshot.folder}", snapshot.domain_names)
         geometry, multiple = whole_images(snapshot.preprocess, side), snapshot.generator_config.multiple
         channels = snapshot.channels(way)
         inputs, targets = (

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cyclegan_dist.data.augment import Augment
+from cyclegan_dist.data.domain_names import refuse_exchanged
 from cyclegan_dist.data.files import printable
 from cyclegan_dist.data.images import decode, to_bytes, visible, windowed
 from cyclegan_dist.data.manifest import Manifest
@@ -99,8 +100,9 @@ class Comparer:
         self.way, self.snapshot, self.options, self.device = snapshot.way(direction), snapshot, options, device
         inputs, collection = (manifest.selected(snapshot.data_direction) for manifest in (inputs, collection))
         for manifest in (inputs, collection):
-            wanted = {domain: snapshot.values(domain) for domain in "AB"}
-            refuse_other_values(manifest.root, manifest.values, f"snapshot {snapshot.folder}", wanted)
+            of, wanted = f"snapshot {snapshot.folder}", {domain: snapshot.values(domain) for domain in "AB"}
+            refuse_other_values(manifest.root, manifest.values, of, wanted)
+            refuse_exchanged(manifest.root, manifest.domain_names, of, snapshot.domain_names)
         self.network = FeatureLayers(options.features, options.layers, device, options.features_sha256)
         geometry, multiple = whole_images(snapshot.preprocess, size), snapshot.generator_config.multiple
         self.pictures, self._resize = pictures, Augment(geometry, multiple).resize

@@ -8,7 +8,7 @@ or stop a run, and both can catch up later. Records have a `kind`:
 | run | config (dotted keys), data (name, digest, source, samples of each domain), nimg, total (images), attempt |
 | | segments (nimg at its start and changed keys of each extension), initialised_from (source, sha256, parts), |
 | | world_size, hosts (each rank's address), manifest (its digest), commit (of the source, where it is in git), |
-| | device (name of rank 0's card or processor), |
+| | device (name of rank 0's card or processor), domain_names (of A and B, if they have any), |
 | | identity (the run's) |
 | metrics | step, nimg, values (by name) |
 | estimate | step, nimg, values: images_per_s, seconds (to the end), log_s (between two records of metrics), cost, |

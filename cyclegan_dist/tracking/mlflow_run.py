@@ -202,9 +202,13 @@ class MlflowRun:
             sha256 = ", ".join(f"{name} {digest}" for name, digest in start["sha256"].items())
             text = f"{start['source']}: {' '.join(start['parts'])}; sha256 {sha256}"
             tags.append(RunTag("cyclegan_dist.initialised_from", text[:LONGEST_TAG]))
+        names = record.get("domain_names", {})
+        tags += [RunTag(f"domain.{domain}", name) for domain, name in names.items()]
         for data in record["data"]:
             source = resolve_dataset_source(data["source"])
-            dataset = MetaDataset(source, name=f"domain {data['name']}", digest=data["digest"][:36])
+            dataset = MetaDataset(
+                source, name=f"domain {names.get(data['name'], data['name'])}", digest=data["digest"][:36]
+            )
             inputs.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")]))
             tags.append(RunTag(f"data.{data['name']}", f"{data['samples']} images, sha256 {data['digest']}"))
         for start in range(0, max(1, len(new)), PARAMS):

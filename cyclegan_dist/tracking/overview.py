@@ -34,6 +34,7 @@ class RunOverview:
         path: its folder.
         state: see `RunState`.
         method: its name, and the side of the images in pixels.
+        domains: names of its domains A and B; empty if they have none.
         images: per domain that it has seen by its newest record, and `total` after which it ends.
         images_per_s: by its newest record.
         eta_s: seconds to its end, while it is running.
@@ -48,6 +49,7 @@ class RunOverview:
     path: str
     state: RunState
     method: str = ""
+    domains: tuple[str, ...] = ()
     images: int = 0
     total: int | None = None
     images_per_s: float | None = None
@@ -158,6 +160,7 @@ def _overview(name: str, path: Path) -> RunOverview:
         path=str(path),
         state=state,
         method=f"{config.get('method.name', '')} {side}".strip(),
+        domains=tuple(run.get("domain_names", {}).values()),
         images=images,
         total=total,
         images_per_s=rate,

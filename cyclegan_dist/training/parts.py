@@ -15,6 +15,7 @@ from cyclegan_dist.checkpoint.store import CheckpointStore, new_attempt
 from cyclegan_dist.config.changes import learned_digest
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.config.yaml_tree import flatten
+from cyclegan_dist.data.domain_names import legend
 from cyclegan_dist.data.images import to_unit_range
 from cyclegan_dist.data.loader import Batch, RankSlice, batches, fixed_images
 from cyclegan_dist.data.loader_processes import Waiting, wait_on
@@ -121,8 +122,12 @@ class Parts:
             facts = {"world_size": self.world.size, "hosts": hosts, "attempt": self.fence.attempt}
             facts["commit"], facts["device"] = source_commit(), device_name(self.world.device)
             facts |= {"manifest": self.manifest.digest, "identity": self.identity.run, **self._origin()}
+            if names := dict(self.manifest.domain_names):
+                facts["domain_names"] = names
             values = flatten(dataclasses.asdict(config))
             self.journal.write("run", config=values, data=self._data_facts(), nimg=at.nimg, total=total, **facts)
+            if names:
+                self.journal.message(f"domains: {legend(names)}")
             if step:
                 self.journal.message(f"resumed at step {step}, {at.nimg} images, on {self.world.size} ranks")
             elif start := self.state.initialised_from:
@@ -160,9 +165,10 @@ class Parts:
             facts = {"data": self._data_facts(), "preprocess": dataclasses.asdict(config.data), **self._origin()}
             values = {domain: dataclasses.asdict(found) for domain, found in self.manifest.values.items() if found}
             bands = {domain: found for domain, found in self.manifest.bands.items() if found is not None}
-            facts |= {name: found for name, found in (("values", values), ("bands", bands)) if found}
+            names = dict(self.manifest.domain_names)
+            facts |= {k: v for k, v in (("values", values), ("bands", bands), ("domain_names", names)) if v}
             snapshot = SaveSnapshot(every.snapshot, run_dir, self.step, config, facts, self.journal)
-            grid = SampleGrid(every.samples, run_dir, self.step, images, self.journal)
+            grid = SampleGrid(every.samples, run_dir, self.step, images, self.journal, names)
             hooks.saving.append(snapshot)
             hooks.reporting[:] = [Estimate(config, self.step, self.journal), log, grid]
             if every.samples:  # shows at once whether the data are read correctly

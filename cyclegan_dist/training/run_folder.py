@@ -13,6 +13,7 @@ from cyclegan_dist.config.config import Config, dump_config, home, with_values
 from cyclegan_dist.config.features import not_trained_with, refuse_other_features
 from cyclegan_dist.config.held_out import AUTO, held_out_data
 from cyclegan_dist.config.yaml_tree import read_tree
+from cyclegan_dist.data.domain_names import Names, refuse_exchanged
 from cyclegan_dist.data.manifest import MANIFEST, Manifest, open_manifest
 from cyclegan_dist.data.values import ValueRange, refuse_other_values
 from cyclegan_dist.errors import UsageError, pipeline_command
@@ -23,7 +24,7 @@ from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import read_records
 from cyclegan_dist.training.data_checks import refuse_channels, refuse_max_pairs, refuse_pairs, refuse_small_images
 from cyclegan_dist.training.segments import new_segment, read_segments, write_segments
-from cyclegan_dist.training.teacher import refuse_other_ranges, with_teacher
+from cyclegan_dist.training.teacher import refuse_other_domains, with_teacher
 from cyclegan_dist.training.write_limit import limited_writes
 
 if TYPE_CHECKING:
@@ -83,17 +84,18 @@ def check_run(config: Config, extend: int = 0) -> Config:
     refuse_max_pairs(config)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=_data_path(config)))
     values: dict[str, ValueRange | None] = dict.fromkeys("AB")
+    names: Names = {}
     if config.data.path != str(run_dir / "data"):
         manifest = open_manifest(config.data.path, ("name", "width", "height", "mode", "sha256"))
         manifest = manifest.selected(config.data.direction, config.data.max_samples)
-        values = manifest.values
+        values, names = manifest.values, manifest.domain_names
         refuse_small_images(manifest, config)
         refuse_channels(manifest, config.method)
         if config.method.pairing != "none":
             refuse_pairs(manifest, config.data, config.method.pairing)
         _refuse_other_data(manifest, config)
         if config.method.taught_by:
-            refuse_other_ranges(config, values)
+            refuse_other_domains(config, manifest)
     data = held_out_data(
         config.held_out, "synthetic" if config.data.path == str(run_dir / "data") else config.data.path
     )
@@ -106,6 +108,7 @@ def check_run(config: Config, extend: int = 0) -> Config:
     if data:
         held_out = dataclasses.replace(config.held_out, data=_absolute(data))
         other = open_manifest(held_out.data, ()).selected(config.data.direction)
+        refuse_exchanged(held_out.data, other.domain_names, config.data.path, names)
         refuse_other_values(held_out.data, other.values, config.data.path, values)
         # Not in the config's own checks: older runs with such a config can still be read.
         helpers = (*config.method.trained_with, *config.method.taught_by.get("trained_with", ()))

@@ -7,7 +7,7 @@ The copy in the run's folder makes a run independent of its source, which may be
 import contextlib
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from torch import Tensor
 from cyclegan_dist.checkpoint.restore import read_shared
 from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.config.config import Config
-from cyclegan_dist.data.manifest import open_manifest
+from cyclegan_dist.data.domain_names import Names
+from cyclegan_dist.data.manifest import Manifest, open_manifest
 from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.methods.contract import Method
@@ -51,6 +52,8 @@ class Source:
     """The value range of each domain of its data; None if that is not known."""
     trained_with: tuple[str, ...] = ()
     """Pretrained networks that took part in that training."""
+    names: Names = field(default_factory=dict[str, str])
+    """Of the domains of its data; empty if they have none."""
 
 
 def read_start(config: Config) -> TrainingState:
@@ -93,17 +96,21 @@ def _other_data(config: Config, source: Source) -> list[str]:
     found: list[str] = []
     if source.direction and source.direction != config.data.direction:
         found.append(f"data.direction was {source.direction}, and is {config.data.direction}")
-    if source.values is not None and (own := _values(config)) is not None:
+    manifest = _manifest(config)
+    if source.values is not None and manifest is not None:
         for domain, before in source.values.items():
-            if (now := own.get(domain)) != before:
+            if (now := manifest.values.get(domain)) != before:
                 found.append(f"domain {domain} had {before or '8 bits'}, and has {now or '8 bits'}")
+    names = manifest.domain_names if manifest is not None else {}
+    if names and source.names and names != source.names:
+        found += [f"domain {domain} was {source.names[domain]}, and is {names[domain]}" for domain in "AB"]
     return found
 
 
-def _values(config: Config) -> Mapping[str, ValueRange | None] | None:
-    """The value range of each domain of a run's data set; None if it is not there."""
+def _manifest(config: Config) -> Manifest | None:
+    """A run's data set, as it trains on it; None if it is not there."""
     with contextlib.suppress(UsageError):
-        return open_manifest(config.data.path, ()).selected(config.data.direction).values
+        return open_manifest(config.data.path, ()).selected(config.data.direction)
     return None
 
 
@@ -156,7 +163,9 @@ def _of_run(path: Path) -> Source | None:
     name = f"step {manifest['step']}, shared.pt"
     sha256 = {name: manifest["files"]["shared.pt"]["sha256"]}
     method, before = config.method, shared.get("initialised_from", {}).get("trained_with", [])
-    facts = (config.data.direction, _values(config), (*method.trained_with, *before))
+    data = _manifest(config)
+    known = (None, {}) if data is None else (data.values, data.domain_names)
+    facts = (config.data.direction, known[0], (*method.trained_with, *before), known[1])
     return Source(state, sha256, method.name, method.generator, *facts)
 
 
@@ -180,7 +189,7 @@ def _of_snapshot(snapshot: Snapshot, method: Method) -> Source:
 
 def _source(state: TrainingState, sha256: Mapping[str, str], snapshot: Snapshot) -> Source:
     values = {domain: snapshot.values(domain) for domain in "AB"}
-    facts = (snapshot.preprocess.get("direction", ""), values, snapshot.trained_with)
+    facts = (snapshot.preprocess.get("direction", ""), values, snapshot.trained_with, snapshot.domain_names)
     return Source(state, sha256, snapshot.method, snapshot.generator_config, *facts)
 
 

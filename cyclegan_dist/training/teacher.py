@@ -1,10 +1,11 @@
 """The snapshot that a method learns from (`method.teacher`): found and checked by the launcher."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from cyclegan_dist.config.config import Config, with_values
-from cyclegan_dist.data.values import ValueRange, refuse_other_values
+from cyclegan_dist.data.domain_names import refuse_exchanged
+from cyclegan_dist.data.manifest import Manifest
+from cyclegan_dist.data.values import refuse_other_values
 from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.models.snapshot import Snapshot, describe_directions
 from cyclegan_dist.registry.sources import REGISTRY, open_source, read_store
@@ -65,19 +66,21 @@ def open_teacher(source: str) -> Snapshot:
     return snapshot
 
 
-def refuse_other_ranges(config: Config, values: Mapping[str, ValueRange | None]) -> None:
-    """Refuse a data set whose values mean something else than those that the teacher was trained on.
+def refuse_other_domains(config: Config, manifest: Manifest) -> None:
+    """Refuse a data set whose values mean something else than those that the teacher was trained on, or whose domains
+    have its names exchanged.
 
     Args:
         config: with the teacher's folder.
-        values: the value range of each domain of its data set.
+        manifest: its data set, as it trains on it.
 
     Raises:
         UsageError: if a domain differs.
     """
     teacher = Snapshot.open(config.method.taught_by["folder"])
     wanted = {domain: teacher.values(domain) for domain in "AB"}
-    refuse_other_values(config.data.path, values, f"teacher {teacher.folder}", wanted)
+    refuse_other_values(config.data.path, manifest.values, f"teacher {teacher.folder}", wanted)
+    refuse_exchanged(config.data.path, manifest.domain_names, f"teacher {teacher.folder}", teacher.domain_names)
 
 
 def _named(config: Config, source: str, snapshot: Snapshot) -> str | Path:
@@ -98,7 +101,8 @@ def _refuse_unfit(config: Config, teacher: Snapshot) -> None:
     method = config.method
     if missing := [direction for direction in method.directions if direction not in teacher.directions]:
         raise UsageError(
-            f"teacher {teacher.folder} does not translate {describe_directions(*missing)}: give --method.directions "
+            f"teacher {teacher.folder} does not translate "
+            f"{describe_directions(*missing, names=teacher.domain_names)}: give --method.directions "
             f"{' '.join(teacher.directions)}"
         )
     theirs = teacher.card["input_nc"], teacher.card["output_nc"]

@@ -12,6 +12,8 @@ from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.evaluation import cached
 from cyclegan_dist.evaluation.figures import Figure
 from cyclegan_dist.leaderboard import measure
+from cyclegan_dist.leaderboard.entries import Entry
+from cyclegan_dist.leaderboard.page import markdown
 from pipelines import leaderboard
 from tests.conftest import Answer, make_dataset
 from tests.training.trainings import go
@@ -171,3 +173,15 @@ def test_no_entry_is_chosen_by_a_network_that_has_trained_it(
     assert code == 0 and found["protocol"]["choice"].startswith("kd/untrained,") and "chosen" in found["entries"][0], (
         err
     )
+
+
+def test_headings_have_the_names_that_all_evaluations_have() -> None:
+    figures = {key: {"value": 1.0} for key in ("kd/untrained_AB", "eval/cycle_l1_B")}
+    tree = {"figures": figures, "nimg": 4, "snapshot": "s", "domain_names": {"A": "sun", "B": "rain"}}
+    facts = {"data": {}}
+    one = measure.Measured(Entry("one", (), {}, 0, facts), {"last": tree})
+    old = measure.Measured(Entry("old", (), {}, 0, facts), {"last": {k: v for k, v in tree.items() if k[0] != "d"}})
+    page = markdown({"one": [one]}, {}, "kd/untrained")
+    assert "| kd/untrained sun to rain |" in page and "| cycle_l1 rain |" in page
+    page = markdown({"one": [one], "old": [old]}, {}, "kd/untrained")
+    assert "| kd/untrained A to B |" in page and "| cycle_l1 B |" in page

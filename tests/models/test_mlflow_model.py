@@ -23,7 +23,10 @@ pytestmark = MLFLOW
 
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_snapshot(tmp_path_factory.mktemp("snapshot") / "tiny")
+    folder = make_snapshot(tmp_path_factory.mktemp("snapshot") / "tiny")
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | {"domain_names": {"A": "sun", "B": "rain"}}))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +65,11 @@ def answers(url: str, *files: bytes, direction: str | None = None) -> list[torch
     return [pil_to_tensor(image) for image in found]
 
 
-@pytest.mark.parametrize("direction", [None, "AB", "BA"])
+@pytest.mark.parametrize("direction", [None, "AB", "BA", "rain-to-sun"])
 def test_a_png_and_a_jpeg_in_base64_are_translated(scoring: str, snapshot: Path, direction: str | None) -> None:
     files = [picture(24, 20), picture(17, 33, format="JPEG")]
-    network = Snapshot.open(snapshot).generator(direction or "AB")
+    opened = Snapshot.open(snapshot)
+    network = opened.generator(opened.direction(direction or "AB"))
     for file, answer in zip(files, answers(scoring, *files, direction=direction), strict=True):
         image = pil_to_tensor(Image.open(io.BytesIO(file)))
         assert torch.equal(answer, translate(network, image[None])[0])

@@ -10,7 +10,7 @@ from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.shards import write_dataset
 from cyclegan_dist.data.synthetic import draw_domain
 from pipelines import verify as pipeline
-from tests.conftest import Answer, make_dataset, write_images
+from tests.conftest import Answer, make_dataset, named, write_images
 
 
 @pytest.fixture
@@ -18,9 +18,11 @@ def cli(command: Callable[..., Answer]) -> Callable[..., Answer]:
     return partial(command, pipeline.main)
 
 
-def test_an_intact_data_set_ends_with_0(cli, dataset: Path) -> None:
+def test_an_intact_data_set_ends_with_0(cli, dataset: Path, tmp_path: Path) -> None:
     code, out, _ = cli(dataset)
     assert (code, out) == (0, "5 shards, 17 samples: every byte is as recorded\n")
+    code, out, _ = cli(named(dataset, tmp_path / "named"))
+    assert code == 0 and out.splitlines()[0] == "domains: A is summer, B is winter"
 
 
 def test_every_damaged_shard_is_named_and_it_ends_with_1(cli, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A run in an MLflow store, and worse copies of its generators."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cyclegan_dist.config.config import Config
+from cyclegan_dist.data.domain_names import check_names
 from cyclegan_dist.data.manifest import READING, open_manifest
 from cyclegan_dist.evaluation.config import EvaluationConfig
-from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.models.snapshot import CARD, Snapshot
 from tests.training.trainings import ALONE
 
 
@@ -26,8 +28,8 @@ class Setting:
     config: Config
     dataset: Path
 
-    def candidate(self, damage: float = 0.0) -> Any:
-        """The run's snapshot with `damage` added to its weights."""
+    def candidate(self, damage: float = 0.0, names: str = "") -> Any:
+        """The run's snapshot with `damage` added to its weights, and with names of its domains."""
         from cyclegan_dist.promotion.promote import Candidate, find_candidate
 
         known = find_candidate(str(self.config.run_dir))
@@ -39,6 +41,9 @@ class Setting:
             rng = torch.Generator().manual_seed(0)
             worse = {k: v + damage * torch.randn(v.shape, generator=rng) for k, v in load_file(path).items()}
             save_file(worse, path)
+        if names:
+            card = json.loads((folder / CARD).read_text())
+            (folder / CARD).write_text(json.dumps({**card, "domain_names": check_names(names.split())}))
         return Candidate(Snapshot.open(folder), known.run_id, known.config)
 
     def promote(

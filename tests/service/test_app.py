@@ -49,6 +49,15 @@ def test_a_file_comes_back_translated(service: str, snapshot: Path, direction: s
     assert torch.equal(pixels(answer.content), expected)
 
 
+def test_the_page_says_the_names_of_the_domains(service: str, tmp_path: Path) -> None:
+    assert "A to B" in (plain := requests.get(service, timeout=60).text) and "channels of A" in plain
+    card = make_snapshot(tmp_path / "named") / "card.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"domain_names": {"A": "sun", "B": "rain"}}))
+    with running(card.parent) as url:
+        page = requests.get(url, timeout=60).text
+    assert "sun to rain" in page and "rain to sun" in page and "channels of rain" in page and "A to B" not in page
+
+
 def test_clients_that_prefer_jpeg_get_one(service: str) -> None:
     answer = post(f"{service}translate", data=picture(format="JPEG"), headers={"Accept": "image/jpeg"})
     assert answer.headers["Content-Type"] == "image/jpeg"

@@ -21,7 +21,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.tracking.journal import Journal, source_commit
 from cyclegan_dist.tracking.sender_state import SenderState
-from tests.conftest import MLFLOW, Answer
+from tests.conftest import MLFLOW, Answer, named
 
 pytestmark = MLFLOW
 
@@ -77,7 +77,8 @@ def test_tags_say_where_a_run_started_and_how_it_was_extended(
     from tests.service.running import make_snapshot
 
     short = {"schedule__n_epochs": 1, "schedule__n_epochs_decay": 0}
-    finish(config := tiny_run(init_from=str(make_snapshot(tmp_path / "made")), **short))
+    data = named(Path(tiny_run(name="other").data.path), tmp_path / "named")
+    finish(config := tiny_run(init_from=str(make_snapshot(tmp_path / "made")), data__path=str(data), **short))
     without_models(config)
     sync(config.run_dir, SET)
     finish(open_run(with_values(config, {"optim.lr": 1e-4}, "test"), 1))
@@ -87,6 +88,7 @@ def test_tags_say_where_a_run_started_and_how_it_was_extended(
     assert run.info.status == "FINISHED"
     assert run.data.params["optim.lr"] == "0.0002"  # MLflow refuses to change it
     assert run.data.tags["cyclegan_dist.extension.1"] == "from 10 images on: optim.lr: 0.0002 -> 0.0001"
+    assert (run.data.tags["domain.A"], run.data.tags["domain.B"]) == ("summer", "winter")
     start = run.data.tags["cyclegan_dist.initialised_from"]
     assert start.startswith(f"{tmp_path}/made: G_AB G_BA; sha256 G_AB.safetensors ")
 

@@ -12,6 +12,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.training.run_folder import read_config
+from tests.conftest import named
 from tests.methods.teachers import write_teacher
 from tests.training.trainings import differences, final_state, go
 
@@ -80,7 +81,9 @@ def test_another_teacher_is_refused_on_resume(distilled: Distilled, teacher: Sna
         distilled()
 
 
-def test_teachers_that_do_not_fit_are_refused(distilled: Distilled, teacher: Snapshot, tmp_path: Path) -> None:
+def test_teachers_that_do_not_fit_are_refused(
+    distilled: Distilled, teacher: Snapshot, dataset: Path, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="needs a teacher"):
         distilled(method__teacher="")
     with pytest.raises(UsageError, match=r"not the 00 of method.teacher_sha256"):
@@ -95,6 +98,10 @@ def test_teachers_that_do_not_fit_are_refused(distilled: Distilled, teacher: Sna
     deep = write_teacher(tmp_path / "deep", values={"A": {"dtype": "uint16", "black": 0, "white": 4095}})
     with pytest.raises(UsageError, match="domain A has 8 bits, and that of teacher"):
         distilled(method__teacher=str(deep.folder))
+    rainy = write_teacher(tmp_path / "rainy", domain_names={"A": "rain", "B": "sun"})
+    data = named(dataset, tmp_path / "named", "sun rain")
+    with pytest.raises(UsageError, match=r"named: domain A is sun, which is domain B of teacher .*/rainy: the domains"):
+        distilled(method__teacher=str(rainy.folder), data__path=str(data))
 
 
 def test_what_the_teacher_was_trained_with_cannot_evaluate_the_student(distilled: Distilled, dataset: Path) -> None:
