@@ -13,7 +13,6 @@ kept. Requests of pages of other sites are refused, as are images that would tak
 to try again, after `Retry-After` seconds.
 """
 
-import sys
 from dataclasses import dataclass
 
 import tyro
@@ -53,20 +52,28 @@ class Serve:
     follow_s: float = 2
     """Seconds between two looks at which version models:/NAME@ALIAS names: another one is served from then on, without
     a restart. 0: the alias is looked up once."""
+    canary: str = ""
+    """A second model, such as models:/NAME@candidate, for a share of the requests, with a replica of its own. It is
+    followed, too; where it fails, the first one answers."""
+    canary_share: float = 0.1
+    """Share of the requests that go to --canary, 0 to 1."""
 
 
 def serve(command: Serve) -> None:
     """Answer requests until a signal arrives."""
     _check(command)
     refuse_missing_source(command.model)
-    from cyclegan_dist.orchestration.following import opened
+    if command.canary:
+        refuse_missing_source(command.canary)
+    from cyclegan_dist.orchestration.following import opened, opened_canary, report
     from cyclegan_dist.service.origins import AllowedHosts
     from cyclegan_dist.service.server import is_loopback, listen
 
     model = opened(command.model)  # before replicas start, which takes seconds
+    canary = (command.canary, opened_canary(command.canary, report)) if command.canary else None
     listener = listen(command.host, command.port)
     if not is_loopback(listener):
-        print(f"warning: anyone who can reach {command.host} can use this: there is no authentication", file=sys.stderr)
+        report(f"warning: anyone who can reach {command.host} can use this: there is no authentication")
     hosts = AllowedHosts.of(listener, (command.host, *command.allowed_hosts))
     from cyclegan_dist.orchestration.serving import ServingOptions, serve_model  # Ray is loaded from here on
 
@@ -79,9 +86,10 @@ def serve(command: Serve) -> None:
         deadline_s=command.deadline_s,
         requests_per_client=command.requests_per_client,
         follow_s=command.follow_s,
+        canary_share=command.canary_share,
     )
     with listener:
-        serve_model(command.model, model, listener, hosts, options)
+        serve_model(command.model, model, listener, hosts, options, canary=canary)
 
 
 def _check(command: Serve) -> None:
@@ -95,6 +103,8 @@ def _check(command: Serve) -> None:
         raise UsageError(f"--deadline-s {command.deadline_s:g}: give 1 to 3600")
     if not 0 <= command.follow_s <= 3600:
         raise UsageError(f"--follow-s {command.follow_s:g}: give 0 to 3600")
+    if not 0 <= command.canary_share <= 1:
+        raise UsageError(f"--canary-share {command.canary_share:g}: give 0 to 1, such as 0.1")
     if command.requests_per_client < 0:
         raise UsageError(f"--requests-per-client {command.requests_per_client}: give 0 or more")
     for name in command.allowed_hosts:

@@ -5,7 +5,7 @@ import base64
 import importlib.resources
 import math
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 
 import jinja2
@@ -17,23 +17,28 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from cyclegan_dist.data.encode import EncodedImage
-from cyclegan_dist.models.snapshot import Snapshot
-from cyclegan_dist.service.messages import Limits, Refusal, ServedModel, Translation, TranslationRequest
+from cyclegan_dist.service.canary import HEADER, Canary
+from cyclegan_dist.service.messages import Answerer, Limits, Refusal, ServedModel, Translation, TranslationRequest
 from cyclegan_dist.service.metrics import Measured, Metrics
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.places import InPlace, Places
 from cyclegan_dist.service.requests import read_file_request, read_json_request
 from cyclegan_dist.service.responses import HEADERS, PAGE_POLICY, SameOrigin, failed, refused, unknown
 
-Answerer = Callable[[TranslationRequest], Awaitable[Translation | Refusal]]
-
+MODEL_HEADER = "X-Model"  # of an answer: the exact name of the model that made it
 CLIENT_GONE = 499  # has closed the connection; a code of nginx, for the count of answers
 
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "npy": "application/octet-stream"}
 
 
 def make_app(
-    title: str, model: Callable[[], ServedModel], limits: Limits, hosts: AllowedHosts, answer: Answerer
+    title: str,
+    model: Callable[[], ServedModel],
+    limits: Limits,
+    hosts: AllowedHosts,
+    answer: Answerer,
+    *,
+    canary: Canary | None = None,
 ) -> Starlette:
     """The service as an ASGI application.
 
@@ -43,12 +48,13 @@ def make_app(
         limits: of requests.
         hosts: under which it may be requested.
         answer: translates, or returns or raises a Refusal. It is cancelled at the deadline.
+        canary: a second model, for a share of the requests.
 
     Returns:
         The application; its `state.stop()` ends it within `STOP_SECONDS`, with an answer to all requests.
     """
-    service = _Service(title, model, limits, answer)
     metrics = Metrics(lambda: model().name)
+    service = _Service(title, model, limits, answer, canary, metrics)
     translating = [Middleware(Measured, metrics), Middleware(InPlace, service.places)]
     app = Starlette(
         routes=[
@@ -72,8 +78,17 @@ def make_app(
 
 
 class _Service:
-    def __init__(self, title: str, model: Callable[[], ServedModel], limits: Limits, answer: Answerer):
+    def __init__(
+        self,
+        title: str,
+        model: Callable[[], ServedModel],
+        limits: Limits,
+        answer: Answerer,
+        canary: Canary | None,
+        metrics: Metrics,
+    ):
         self.title, self.model, self.limits, self._answer = title, model, limits, answer
+        self._canary, self._metrics = canary, metrics
         self.places = Places(limits)
         source = importlib.resources.files("cyclegan_dist.service").joinpath("page.html").read_text()
         self._template = jinja2.Environment(autoescape=True).from_string(source)
@@ -88,35 +103,48 @@ class _Service:
         return HTMLResponse(text, headers=HEADERS | {"Content-Security-Policy": PAGE_POLICY.format(nonce=nonce)})
 
     async def health(self, request: Request) -> Response:
-        return JSONResponse({"status": "ok", "model": self.model().name}, headers=HEADERS)
+        facts: dict[str, object] = {"status": "ok", "model": self.model().name}
+        if self._canary:
+            second = self._canary.model()
+            facts |= {"canary": second and second.name, "canary_share": self._canary.share}
+        return JSONResponse(facts, headers=HEADERS)
 
     async def card_file(self, request: Request) -> Response:
         return JSONResponse(self.model().snapshot.card, headers=HEADERS)
 
     async def translate(self, request: Request) -> Response:
         async with self.places.until_stopped():
-            snapshot = self.model().snapshot  # also if it is another one when the body has arrived
-            asked = await read_file_request(request, snapshot.directions, self.limits.max_bytes)
-            image = (await self._translation(asked, snapshot)).image
-        return Response(image.data, media_type=MEDIA_TYPES[image.extension], headers=HEADERS)
+            model = self.model()  # also if it is another one when the body has arrived
+            asked = await read_file_request(request, model.snapshot.directions, self.limits.max_bytes)
+            name, made = await self._translation(request, asked, model)
+        image = made.image
+        return Response(image.data, media_type=MEDIA_TYPES[image.extension], headers=HEADERS | {MODEL_HEADER: name})
 
     async def translate_json(self, request: Request) -> Response:
         async with self.places.until_stopped():
-            snapshot = self.model().snapshot
-            asked = await read_json_request(request, snapshot.directions, self.limits.max_bytes)
-            made = await self._translation(asked, snapshot)
-        answer: dict[str, str] = {"media_type": MEDIA_TYPES[made.image.extension], "image": _text(made.image)}
+            model = self.model()
+            asked = await read_json_request(request, model.snapshot.directions, self.limits.max_bytes)
+            name, made = await self._translation(request, asked, model)
+        answer = {"model": name, "media_type": MEDIA_TYPES[made.image.extension], "image": _text(made.image)}
         if made.reconstruction:
             answer["reconstruction_media_type"] = MEDIA_TYPES[made.reconstruction.extension]
             answer["reconstruction"] = _text(made.reconstruction)
-        return JSONResponse(answer, headers=HEADERS)
+        return JSONResponse(answer, headers=HEADERS | {MODEL_HEADER: name})
 
-    async def _translation(self, asked: TranslationRequest, snapshot: Snapshot) -> Translation:
-        asked = replace(asked, snapshot=str(snapshot.folder.resolve()))
+    async def _translation(
+        self, request: Request, asked: TranslationRequest, model: ServedModel
+    ) -> tuple[str, Translation]:
+        """The name of the model that has answered, and its answer."""
         timer = asyncio.timeout(self.limits.deadline_s)
         try:
             async with timer:
-                answer = await self._answer(asked)
+                second = self._canary and self._canary.chosen(model, asked.direction, request.headers.get(HEADER, ""))
+                if self._canary and second:
+                    made = await self._canary.attempt(_for(second, asked))
+                    if made:
+                        request.state.model = second.name
+                        return second.name, made
+                answer = await self._answer(_for(model, asked))
         except TimeoutError:
             if not timer.expired():
                 raise
@@ -124,7 +152,13 @@ class _Service:
             raise Refusal(503, sentence, retry_after=math.ceil(self.limits.deadline_s / 2)) from None
         if isinstance(answer, Refusal):
             raise answer
-        return answer
+        if second:
+            self._metrics.canary_failures.labels(second.name).inc()
+        return model.name, answer
+
+
+def _for(model: ServedModel, asked: TranslationRequest) -> TranslationRequest:
+    return replace(asked, snapshot=str(model.snapshot.folder.resolve()))
 
 
 _FACTS = {

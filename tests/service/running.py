@@ -17,9 +17,9 @@ from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.models.snapshot import Snapshot, save_snapshot
 from cyclegan_dist.networks.build import build_generator
 from cyclegan_dist.networks.config import GeneratorConfig
-from cyclegan_dist.service.app import Answerer, make_app
+from cyclegan_dist.service.app import make_app
 from cyclegan_dist.service.handler import RequestHandler
-from cyclegan_dist.service.messages import Limits, Refusal, ServedModel, Translation, TranslationRequest
+from cyclegan_dist.service.messages import Answerer, Limits, Refusal, ServedModel, Translation, TranslationRequest
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.server import address, answering, listen
 
