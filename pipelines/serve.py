@@ -6,13 +6,16 @@ The model is a registered one, the folder of a run (its newest snapshot is taken
 
     curl --data-binary @image.jpg "http://127.0.0.1:8000/translate?direction=AB" --output translation.png
 
-with the header `Accept: image/jpeg` for a JPEG, or POST {"image": BASE64, "direction": "AB", "reconstruction": true} as
-JSON to /v1/translate. /card describes the model, /health names the version that is served, /metrics is for Prometheus.
-An alias is followed: after a promotion or a rollback the other version is served, without a restart. Images are not
-kept. Requests of pages of other sites are refused, as are images that would take longer than the deadline. A 503 means
+with the header `Accept: image/jpeg` for a JPEG, a form (curl -F image=@image.jpg -F direction=AB), or POST {"image":
+BASE64, "direction": "AB", "reconstruction": true} as JSON to /v1/translate. /docs and /openapi.json describe all of it,
+/card describes the model, /health names the version that is served, /ready is for load balancers, /metrics for
+Prometheus. An alias is followed: after a promotion or a rollback the other version is served, without a restart; an
+MLflow server can notify of it (CYCLEGAN_DIST_WEBHOOK_SECRET). With --canary, a second model answers a share of the
+requests; the header X-Model of an answer names the model that made it. Images are not kept. Requests of pages of other sites are refused, as are images that would take longer than the deadline. A 503 means
 to try again, after `Retry-After` seconds.
 """
 
+import os
 from dataclasses import dataclass
 
 import tyro
@@ -68,6 +71,7 @@ def serve(command: Serve) -> None:
     from cyclegan_dist.orchestration.following import opened, opened_canary, report
     from cyclegan_dist.service.origins import AllowedHosts
     from cyclegan_dist.service.server import is_loopback, listen
+    from cyclegan_dist.service.webhook import SECRET_VARIABLE
 
     model = opened(command.model)  # before replicas start, which takes seconds
     canary = (command.canary, opened_canary(command.canary, report)) if command.canary else None
@@ -77,6 +81,8 @@ def serve(command: Serve) -> None:
     hosts = AllowedHosts.of(listener, (command.host, *command.allowed_hosts))
     from cyclegan_dist.orchestration.serving import ServingOptions, serve_model  # Ray is loaded from here on
 
+    # Taken out of the environment, which the processes of the cluster inherit.
+    secret = os.environ.pop(SECRET_VARIABLE, "")
     options = ServingOptions(
         max_bytes=int(command.max_megabytes * 1e6),
         max_pixels=int(command.max_megapixels * 1e6),
@@ -89,7 +95,7 @@ def serve(command: Serve) -> None:
         canary_share=command.canary_share,
     )
     with listener:
-        serve_model(command.model, model, listener, hosts, options, canary=canary)
+        serve_model(command.model, model, listener, hosts, options, canary=canary, secret=secret)
 
 
 def _check(command: Serve) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from cyclegan_dist.errors import UsageError
@@ -111,6 +111,18 @@ class FollowedModel:
         self._load(snapshot)
         self.current = ServedModel(name=name, snapshot=snapshot)
         self._report(f"{self.source} is {name} now")
+
+
+def looking_soon(followed: Sequence[FollowedModel]) -> Callable[[str], bool]:
+    """A function that has those of a source look at once, and returns whether there are any."""
+
+    def moved(source: str) -> bool:
+        named = [one for one in followed if one.source == source]
+        for one in named:
+            one.look_soon()
+        return bool(named)
+
+    return moved
 
 
 def is_alias(source: str) -> bool:

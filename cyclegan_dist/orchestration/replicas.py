@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import ray.exceptions
@@ -208,3 +209,24 @@ def answerer_of(handle: DeploymentHandle) -> Answerer:
             return Refusal(503, "a replica died on this image: try again, and reduce the image if it happens again")
 
     return answer
+
+
+def readiness_of(name: str) -> Callable[[], Awaitable[bool]]:
+    """Tells whether a replica of the application `name` runs, as of the last second."""
+    asked, last = -math.inf, True
+
+    def runs() -> bool:
+        try:
+            deployments = serve.status().applications[name].deployments.values()
+        except (KeyError, RuntimeError, RayServeException, ray.exceptions.RayError):
+            return False
+        return all(one.replica_states.get("RUNNING", 0) for one in deployments)
+
+    async def ready() -> bool:
+        nonlocal asked, last
+        if time.monotonic() - asked >= 1:
+            asked = time.monotonic()  # others that ask meanwhile get the last answer
+            last = await asyncio.to_thread(runs)
+        return last
+
+    return ready

@@ -16,7 +16,8 @@ import ray
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.orchestration.cluster import cluster
-from cyclegan_dist.orchestration.following import FollowedModel, report
+from cyclegan_dist.orchestration.following import FollowedModel, looking_soon, report
+from cyclegan_dist.registry.sources import REGISTRY
 from cyclegan_dist.service.messages import ServedModel
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.server import address, run_until_signal
@@ -67,6 +68,7 @@ def serve_model(
     options: ServingOptions,
     *,
     canary: tuple[str, ServedModel | None] | None = None,
+    secret: str = "",
 ) -> None:
     """Answer requests at a listening socket until a signal arrives, on the cluster of RAY_ADDRESS or on one of this
     machine's own.
@@ -79,6 +81,7 @@ def serve_model(
         options: how.
         canary: source and model of a second one, which gets a replica of its own: what it does to that one cannot
             disturb the others.
+        secret: of the webhook by which an MLflow server notifies that an alias has moved; empty: there is none.
 
     Raises:
         UsageError: if the cluster has no room for the replicas, or they do not start.
@@ -88,10 +91,11 @@ def serve_model(
         gpus = _gpus(options.replicas, canary=canary is not None)
         from ray import serve
 
-        from cyclegan_dist.orchestration.replicas import answerer_of, deploy, loader_of
+        from cyclegan_dist.orchestration.replicas import answerer_of, deploy, loader_of, readiness_of
         from cyclegan_dist.service.app import make_app
         from cyclegan_dist.service.canary import Canary
         from cyclegan_dist.service.messages import Limits
+        from cyclegan_dist.service.webhook import Webhook
         from cyclegan_dist.tracking.quantities import duration
 
         stack.callback(serve.delete, name)
@@ -112,14 +116,14 @@ def serve_model(
         if seconds > SHOWN_S:
             note += f"one of {SHOWN_SIDE}x{SHOWN_SIDE} takes about {duration(seconds)}; "
         current, second = FollowedModel(source, model, loader_of(handle), report), None
-        stack.enter_context(current.following(options.follow_s))
+        all_followed = [current]
         if canary:
             stack.callback(serve.delete, f"{name}-canary")
             # Of the first model, which is known to load; the canary's own may fail.
             own, _ = deploy(f"{name}-canary", model.snapshot, replace(options, replicas=1), gpus)
             followed = FollowedModel(canary[0], canary[1], loader_of(own), report, kept=False)
             followed.load_first()
-            stack.enter_context(followed.following(options.follow_s))
+            all_followed.append(followed)
             second = Canary(
                 model=lambda: followed.current,
                 answer=answerer_of(own),
@@ -127,7 +131,18 @@ def serve_model(
                 patience_s=options.deadline_s * (1 - ESTIMATED_SHARE),
             )
             note += f"{options.canary_share:.0%} of the requests go to {canary[0]}; "
-        app = make_app(source, current, limits, hosts, answerer_of(handle), canary=second)
+        for one in all_followed:
+            stack.enter_context(one.following(options.follow_s, notified=bool(secret)))
+        app = make_app(
+            source if source.startswith(REGISTRY) else model.name,  # a folder's path is nothing for people elsewhere
+            current,
+            limits,
+            hosts,
+            answerer_of(handle),
+            canary=second,
+            webhook=Webhook(secret, looking_soon(all_followed)),
+            ready=readiness_of(name),
+        )
         run_until_signal(app, listener, f"serving {source} at {address(listener)} ({note}Ctrl-C ends it)")
 
 

@@ -1,11 +1,11 @@
-"""The HTTP service: a page, an endpoint for files and one for JSON. The translations come from a given function."""
+"""The HTTP service: a page, endpoints for files, forms and JSON. The translations come from a given function."""
 
 import asyncio
 import base64
 import importlib.resources
 import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import jinja2
@@ -18,17 +18,18 @@ from starlette.routing import Route
 
 from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.service.canary import HEADER, Canary
+from cyclegan_dist.service.card import without_folders
+from cyclegan_dist.service.description import Description
 from cyclegan_dist.service.messages import Answerer, Limits, Refusal, ServedModel, Translation, TranslationRequest
 from cyclegan_dist.service.metrics import Measured, Metrics
+from cyclegan_dist.service.openapi import MEDIA_TYPES, MODEL_HEADER
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.places import InPlace, Places
 from cyclegan_dist.service.requests import read_file_request, read_json_request
 from cyclegan_dist.service.responses import HEADERS, PAGE_POLICY, SameOrigin, failed, refused, unknown
+from cyclegan_dist.service.webhook import Webhook
 
-MODEL_HEADER = "X-Model"  # of an answer: the exact name of the model that made it
 CLIENT_GONE = 499  # has closed the connection; a code of nginx, for the count of answers
-
-MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "npy": "application/octet-stream"}
 
 
 def make_app(
@@ -39,6 +40,8 @@ def make_app(
     answer: Answerer,
     *,
     canary: Canary | None = None,
+    webhook: Webhook | None = None,
+    ready: Callable[[], Awaitable[bool]] | None = None,
 ) -> Starlette:
     """The service as an ASGI application.
 
@@ -49,18 +52,25 @@ def make_app(
         hosts: under which it may be requested.
         answer: translates, or returns or raises a Refusal. It is cancelled at the deadline.
         canary: a second model, for a share of the requests.
+        webhook: receives notifications that an alias has moved; without it they are refused.
+        ready: tells whether a process can translate now; without it there always is one.
 
     Returns:
         The application; its `state.stop()` ends it within `STOP_SECONDS`, with an answer to all requests.
     """
     metrics = Metrics(lambda: model().name)
-    service = _Service(title, model, limits, answer, canary, metrics)
+    service = _Service(title, model, limits, answer, canary, metrics, ready or _always)
+    description = Description(title, model, limits)
     translating = [Middleware(Measured, metrics), Middleware(InPlace, service.places)]
     app = Starlette(
         routes=[
             Route("/", service.page),
             Route("/health", service.health),
+            Route("/ready", service.readiness),
             Route("/card", service.card_file),
+            Route("/openapi.json", description.document),
+            Route("/docs", description.page),
+            Route("/hooks/mlflow", (webhook or Webhook("", lambda _: False)).receive, methods=["POST"]),
             Route("/metrics", metrics.page),
             Route("/translate", service.translate, methods=["POST"], middleware=translating),
             Route("/v1/translate", service.translate_json, methods=["POST"], middleware=translating),
@@ -86,9 +96,10 @@ class _Service:
         answer: Answerer,
         canary: Canary | None,
         metrics: Metrics,
+        ready: Callable[[], Awaitable[bool]],
     ):
         self.title, self.model, self.limits, self._answer = title, model, limits, answer
-        self._canary, self._metrics = canary, metrics
+        self._canary, self._metrics, self._ready = canary, metrics, ready
         self.places = Places(limits)
         source = importlib.resources.files("cyclegan_dist.service").joinpath("page.html").read_text()
         self._template = jinja2.Environment(autoescape=True).from_string(source)
@@ -109,8 +120,14 @@ class _Service:
             facts |= {"canary": second and second.name, "canary_share": self._canary.share}
         return JSONResponse(facts, headers=HEADERS)
 
+    async def readiness(self, request: Request) -> Response:
+        self.places.refuse_when_stopping()
+        if not await self._ready():
+            raise Refusal(503, "no process can translate now: try again in a moment", retry_after=5)
+        return JSONResponse({"ready": True}, headers=HEADERS)
+
     async def card_file(self, request: Request) -> Response:
-        return JSONResponse(self.model().snapshot.card, headers=HEADERS)
+        return JSONResponse(without_folders(self.model().snapshot.card), headers=HEADERS)
 
     async def translate(self, request: Request) -> Response:
         async with self.places.until_stopped():
@@ -157,6 +174,10 @@ class _Service:
         return model.name, answer
 
 
+async def _always() -> bool:
+    return True
+
+
 def _for(model: ServedModel, asked: TranslationRequest) -> TranslationRequest:
     return replace(asked, snapshot=str(model.snapshot.folder.resolve()))
 
@@ -177,7 +198,7 @@ def _text(image: EncodedImage) -> str:
 
 async def _unknown(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return unknown(error, request, "/, /translate, /v1/translate, /card, /metrics and /health")
+    return unknown(error, request, "/, /docs, /translate, /v1/translate, /card, /metrics, /health and /ready")
 
 
 async def _gone(request: Request, error: Exception) -> Response:

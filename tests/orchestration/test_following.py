@@ -25,7 +25,11 @@ class Registry:
         self.broken = False
         self.looked = threading.Semaphore(0)
         # Without MLflow, which takes seconds to load.
-        monkeypatch.setitem(sys.modules, "cyclegan_dist.registry.download", SimpleNamespace(exact_uri=self.exact_uri, alias_is_set=self.alias_is_set))
+        monkeypatch.setitem(
+            sys.modules,
+            "cyclegan_dist.registry.download",
+            SimpleNamespace(exact_uri=self.exact_uri, alias_is_set=self.alias_is_set),
+        )
         monkeypatch.setattr(following, "open_source", self.open_source)
 
     def exact_uri(self, uri: str) -> str:
