@@ -11,8 +11,9 @@ BASE64, "direction": "AB", "reconstruction": true} as JSON to /v1/translate. /do
 /card describes the model, /health names the version that is served, /ready is for load balancers, /metrics for
 Prometheus. An alias is followed: after a promotion or a rollback the other version is served, without a restart; an
 MLflow server can notify of it (CYCLEGAN_DIST_WEBHOOK_SECRET). With --canary, a second model answers a share of the
-requests; the header X-Model of an answer names the model that made it. Images are not kept. Requests of pages of other sites are refused, as are images that would take longer than the deadline. A 503 means
-to try again, after `Retry-After` seconds.
+requests; the header X-Model of an answer names the model that made it. Images are not kept. Requests of pages of other
+sites are refused, as are images that would take longer than the deadline. A 503 means to try again, after `Retry-After`
+seconds.
 """
 
 import os

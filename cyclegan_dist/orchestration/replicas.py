@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import ray.exceptions
 import torch
 from ray import serve
+from ray.serve._private.common import ReplicaState
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 from torch import Tensor
@@ -220,7 +221,7 @@ def readiness_of(name: str) -> Callable[[], Awaitable[bool]]:
             deployments = serve.status().applications[name].deployments.values()
         except (KeyError, RuntimeError, RayServeException, ray.exceptions.RayError):
             return False
-        return all(one.replica_states.get("RUNNING", 0) for one in deployments)
+        return all(one.replica_states.get(ReplicaState.RUNNING) for one in deployments)
 
     async def ready() -> bool:
         nonlocal asked, last

@@ -53,14 +53,14 @@ def local_answerer(handler: RequestHandler) -> Answerer:
 
 @contextmanager
 def running(
-    snapshot: Path, limits: Limits = LIMITS, answer: Answerer | None = None, title: str = "tiny"
+    snapshot: Path, limits: Limits = LIMITS, answer: Answerer | None = None, title: str = "tiny", **options: Any
 ) -> Iterator[str]:
     """The service of a snapshot behind a URL while the block lasts."""
     answer = answer or local_answerer(RequestHandler(Snapshot.open(snapshot), torch.device("cpu"), limits.max_pixels))
     door = listen("127.0.0.1", 0)
     hosts = AllowedHosts.of(door)
     model = ServedModel(name=snapshot.name, snapshot=Snapshot.open(snapshot))
-    with answering(make_app(title, lambda: model, limits, hosts, answer), door):
+    with answering(make_app(title, lambda: model, limits, hosts, answer, **options), door):
         yield address(door)
 
 
