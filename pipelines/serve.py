@@ -75,12 +75,12 @@ def serve(command: Serve) -> None:
     from cyclegan_dist.service.webhook import SECRET_VARIABLE
 
     model = opened(command.model)  # before replicas start, which takes seconds
-    canary = (command.canary, opened_canary(command.canary, report)) if command.canary else None
+    canary = opened_canary(command.canary, report) if command.canary else None
     listener = listen(command.host, command.port)
     if not is_loopback(listener):
         report(f"warning: anyone who can reach {command.host} can use this: there is no authentication")
     hosts = AllowedHosts.of(listener, (command.host, *command.allowed_hosts))
-    from cyclegan_dist.orchestration.serving import ServingOptions, serve_model  # Ray is loaded from here on
+    from cyclegan_dist.orchestration.serving import Served, ServingOptions, serve_model  # Ray is loaded from here on
 
     # Taken out of the environment, which the processes of the cluster inherit.
     secret = os.environ.pop(SECRET_VARIABLE, "")
@@ -96,7 +96,7 @@ def serve(command: Serve) -> None:
         canary_share=command.canary_share,
     )
     with listener:
-        serve_model(command.model, model, listener, hosts, options, canary=canary, secret=secret)
+        serve_model(Served(command.model, model, command.canary, canary), listener, hosts, options, secret=secret)
 
 
 def _check(command: Serve) -> None:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import ray.exceptions
 import torch
@@ -161,13 +162,7 @@ def deploy(name: str, snapshot: Snapshot, options: ServingOptions, gpus: float) 
         UsageError: if they do not start.
     """
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    deployment = serve.deployment(
-        num_replicas=options.replicas,
-        max_ongoing_requests=options.max_ongoing,
-        max_queued_requests=options.replicas * QUEUE,
-        graceful_shutdown_wait_loop_s=0.1,  # the service has answered all requests by then
-        ray_actor_options={"num_cpus": 1, "num_gpus": gpus},
-    )(Replica)
+    deployment = serve.deployment(**options_of(options, options.replicas, gpus))(Replica)
     application = deployment.bind(str(snapshot.folder.resolve()), gpus > 0, options)
     try:
         serve.start(proxy_location="Disabled")
@@ -176,6 +171,17 @@ def deploy(name: str, snapshot: Snapshot, options: ServingOptions, gpus: float) 
         return handle, handle.max_pixels.remote().result()
     except (UsageError, RuntimeError, RayServeException, ray.exceptions.RayError) as error:
         raise UsageError(f"the replicas did not start: {last_line(error)}") from error
+
+
+def options_of(options: ServingOptions, replicas: int, gpus: float) -> dict[str, Any]:
+    """Those of Serve for a deployment of so many replicas, each with so many GPUs."""
+    return {
+        "num_replicas": replicas,
+        "max_ongoing_requests": options.max_ongoing,
+        "max_queued_requests": replicas * QUEUE,
+        "graceful_shutdown_wait_loop_s": 0.1,  # the service has answered all requests by then
+        "ray_actor_options": {"num_cpus": 1, "num_gpus": gpus},
+    }
 
 
 def loader_of(handle: DeploymentHandle) -> Callable[[Snapshot], None]:

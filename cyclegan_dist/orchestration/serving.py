@@ -16,8 +16,6 @@ import ray
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.orchestration.cluster import cluster
-from cyclegan_dist.orchestration.following import FollowedModel, looking_soon, report
-from cyclegan_dist.registry.sources import REGISTRY
 from cyclegan_dist.service.messages import ServedModel
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.server import address, run_until_signal
@@ -60,27 +58,35 @@ class ServingOptions:
         return 2 * self.batch_size
 
 
+@dataclass(frozen=True)
+class Served:
+    """What is served.
+
+    Attributes:
+        source: of the model, for people, and to follow if it is an alias of the registry.
+        model: what it names now; every node must be able to read the snapshot's folder.
+        canary: source of a second one, which gets a replica of its own: what it does to that one cannot disturb the
+            others; empty: there is none.
+        canary_model: what that one names now, if it names one.
+    """
+
+    source: str
+    model: ServedModel
+    canary: str = ""
+    canary_model: ServedModel | None = None
+
+
 def serve_model(
-    source: str,
-    model: ServedModel,
-    listener: socket.socket,
-    hosts: AllowedHosts,
-    options: ServingOptions,
-    *,
-    canary: tuple[str, ServedModel | None] | None = None,
-    secret: str = "",
+    served: Served, listener: socket.socket, hosts: AllowedHosts, options: ServingOptions, *, secret: str = ""
 ) -> None:
     """Answer requests at a listening socket until a signal arrives, on the cluster of RAY_ADDRESS or on one of this
     machine's own.
 
     Args:
-        source: what is served, for people, and to follow if it is an alias of the registry.
-        model: what it names; every node must be able to read the snapshot's folder.
+        served: what is served.
         listener: the socket.
         hosts: under which it may be requested.
         options: how.
-        canary: source and model of a second one, which gets a replica of its own: what it does to that one cannot
-            disturb the others.
         secret: of the webhook by which an MLflow server notifies that an alias has moved; empty: there is none.
 
     Raises:
@@ -88,26 +94,21 @@ def serve_model(
     """
     name = f"cyclegan_dist-{secrets.token_hex(4)}"  # there may be others on the same cluster
     with cluster(meanwhile=_LOADED_MEANWHILE), _ending_on_sigterm(), ExitStack() as stack:
-        gpus = _gpus(options.replicas, canary=canary is not None)
+        gpus = _gpus(options.replicas, canary=bool(served.canary))
         from ray import serve
 
-        from cyclegan_dist.orchestration.replicas import answerer_of, deploy, loader_of, readiness_of
-        from cyclegan_dist.service.app import make_app
-        from cyclegan_dist.service.canary import Canary
-        from cyclegan_dist.service.messages import Limits
-        from cyclegan_dist.service.webhook import Webhook
+        from cyclegan_dist.orchestration.application import follow_and_answer, limits_of
+        from cyclegan_dist.orchestration.replicas import deploy, readiness_of
         from cyclegan_dist.tracking.quantities import duration
 
         stack.callback(serve.delete, name)
-        handle, max_pixels = deploy(name, model.snapshot, options, gpus)
-        requests = options.replicas * (options.max_ongoing + QUEUE)  # that replicas and their queues can hold
-        limits = Limits(
-            max_bytes=options.max_bytes,
-            max_pixels=min(options.max_pixels, max_pixels),
-            max_requests=requests,
-            max_requests_per_client=options.requests_per_client or requests // 2,
-            deadline_s=options.deadline_s,
-        )
+        handle, max_pixels = deploy(name, served.model.snapshot, options, gpus)
+        canary = None
+        if served.canary:
+            stack.callback(serve.delete, f"{name}-canary")
+            # Of the first model, which is known to load; the canary's own may fail.
+            canary, _ = deploy(f"{name}-canary", served.model.snapshot, replace(options, replicas=1), gpus)
+        limits = limits_of(options, max_pixels)
         note = ""
         if limits.max_pixels < options.max_pixels:
             megapixels = limits.max_pixels / 1e6
@@ -115,35 +116,14 @@ def serve_model(
         seconds = SHOWN_SIDE**2 * options.deadline_s * ESTIMATED_SHARE / max(1, max_pixels)
         if seconds > SHOWN_S:
             note += f"one of {SHOWN_SIDE}x{SHOWN_SIDE} takes about {duration(seconds)}; "
-        current, second = FollowedModel(source, model, loader_of(handle), report), None
-        all_followed = [current]
-        if canary:
-            stack.callback(serve.delete, f"{name}-canary")
-            # Of the first model, which is known to load; the canary's own may fail.
-            own, _ = deploy(f"{name}-canary", model.snapshot, replace(options, replicas=1), gpus)
-            followed = FollowedModel(canary[0], canary[1], loader_of(own), report, kept=False)
-            followed.load_first()
-            all_followed.append(followed)
-            second = Canary(
-                model=lambda: followed.current,
-                answer=answerer_of(own),
-                share=options.canary_share,
-                patience_s=options.deadline_s * (1 - ESTIMATED_SHARE),
-            )
-            note += f"{options.canary_share:.0%} of the requests go to {canary[0]}; "
-        for one in all_followed:
-            stack.enter_context(one.following(options.follow_s, notified=bool(secret)))
-        app = make_app(
-            source if source.startswith(REGISTRY) else model.name,  # a folder's path is nothing for people elsewhere
-            current,
-            limits,
-            hosts,
-            answerer_of(handle),
-            canary=second,
-            webhook=Webhook(secret, looking_soon(all_followed)),
-            ready=readiness_of(name),
+        if served.canary:
+            note += f"{options.canary_share:.0%} of the requests go to {served.canary}; "
+        app, followed = follow_and_answer(
+            served, limits, hosts, options, replicas=handle, canary=canary, ready=readiness_of(name), secret=secret
         )
-        run_until_signal(app, listener, f"serving {source} at {address(listener)} ({note}Ctrl-C ends it)")
+        for one in followed:
+            stack.enter_context(one.following(options.follow_s, notified=bool(secret)))
+        run_until_signal(app, listener, f"serving {served.source} at {address(listener)} ({note}Ctrl-C ends it)")
 
 
 @contextmanager
