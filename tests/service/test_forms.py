@@ -1,7 +1,7 @@
 """Bodies of forms, as clients send them and damaged."""
 
 import pytest
-from urllib3 import encode_multipart_formdata
+import requests
 
 from cyclegan_dist.service.forms import ImageForm, read_form
 from cyclegan_dist.service.messages import Refusal
@@ -10,8 +10,11 @@ IMAGE = bytes(range(256)) * 3 + b"\r\n--x\r\n\n"
 
 
 def form(*fields: tuple[str, object]) -> tuple[str, bytes]:
-    body, content_type = encode_multipart_formdata(fields)  # type: ignore[arg-type]
-    return content_type, body
+    """As `requests` sends it."""
+    named = [(name, value if isinstance(value, tuple) else (None, value)) for name, value in fields]
+    made = requests.Request("POST", "http://localhost", files=named).prepare()
+    assert isinstance(made.body, bytes)
+    return made.headers["Content-Type"], made.body
 
 
 def test_the_bytes_of_the_image_are_those_that_were_sent() -> None:
