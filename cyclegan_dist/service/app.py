@@ -7,6 +7,7 @@ import math
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from urllib.parse import quote
 
 import jinja2
 from starlette.applications import Starlette
@@ -121,7 +122,6 @@ class _Service:
         return JSONResponse(facts, headers=HEADERS)
 
     async def readiness(self, request: Request) -> Response:
-        self.places.refuse_when_stopping()
         if not await self._ready():
             raise Refusal(503, "no process can translate now: try again in a moment", retry_after=5)
         return JSONResponse({"ready": True}, headers=HEADERS)
@@ -135,7 +135,7 @@ class _Service:
             asked = await read_file_request(request, model.snapshot.directions, self.limits.max_bytes)
             name, made = await self._translation(request, asked, model)
         image = made.image
-        return Response(image.data, media_type=MEDIA_TYPES[image.extension], headers=HEADERS | {MODEL_HEADER: name})
+        return Response(image.data, media_type=MEDIA_TYPES[image.extension], headers=HEADERS | _by(name))
 
     async def translate_json(self, request: Request) -> Response:
         async with self.places.until_stopped():
@@ -146,7 +146,7 @@ class _Service:
         if made.reconstruction:
             answer["reconstruction_media_type"] = MEDIA_TYPES[made.reconstruction.extension]
             answer["reconstruction"] = _text(made.reconstruction)
-        return JSONResponse(answer, headers=HEADERS | {MODEL_HEADER: name})
+        return JSONResponse(answer, headers=HEADERS | _by(name))
 
     async def _translation(
         self, request: Request, asked: TranslationRequest, model: ServedModel
@@ -176,6 +176,11 @@ class _Service:
 
 async def _always() -> bool:
     return True
+
+
+def _by(name: str) -> dict[str, str]:
+    """The header that names a model. Headers are ASCII, and folders may have other names: then it is percent-encoded."""
+    return {MODEL_HEADER: quote(name, safe=":/@ ")}
 
 
 def _for(model: ServedModel, asked: TranslationRequest) -> TranslationRequest:

@@ -26,7 +26,7 @@ _REASONS = {
     "421": "The Host is not allowed",
     "422": "This is no image that the model takes, or an option does not exist",
     "500": "The service failed on this request",
-    "503": "The service is busy, being stopped, or has no answer by the deadline: try again after Retry-After seconds",
+    "503": "The service is busy or being stopped, or has no answer by the deadline: try again after Retry-After seconds",
 }
 
 
@@ -57,7 +57,9 @@ def openapi(title: str, directions: Sequence[str], limits: Limits) -> dict[str, 
     }
     translating = ("400", "403", "408", "413", "415", "421", "422", "500", "503")
     sized = f"At most {limits.max_bytes / 1e6:g} megabytes and {limits.max_pixels:,} pixels."
-    of_model = {MODEL_HEADER: {"description": "Exact name of the model that has answered.", "schema": _TEXT}}
+    of_model = {
+        MODEL_HEADER: {"description": "Exact name of the model that has answered, percent-encoded.", "schema": _TEXT}
+    }
     return {
         "openapi": "3.1.0",
         "info": {

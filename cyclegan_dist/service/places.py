@@ -25,7 +25,8 @@ class Places:
     @contextmanager
     def place(self, client: str) -> Iterator[None]:
         """Hold a place for a client. Raises Refusal if there is none, or the service is being stopped."""
-        self.refuse_when_stopping()
+        if self._stop_at is not None:
+            raise _stopping()
         if (count := self._clients.total()) >= self._limits.max_requests:
             raise Refusal(503, f"{count} requests are being answered: try again in a moment")
         if (count := self._clients[client]) >= self._limits.max_requests_per_client:
@@ -37,11 +38,6 @@ class Places:
             self._clients[client] -= 1
             if not self._clients[client]:
                 del self._clients[client]
-
-    def refuse_when_stopping(self) -> None:
-        """Raise Refusal if the service is being stopped."""
-        if self._stop_at is not None:
-            raise _stopping()
 
     @asynccontextmanager
     async def until_stopped(self) -> AsyncIterator[None]:

@@ -4,12 +4,13 @@ import asyncio
 import base64
 import io
 import json
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -87,6 +88,17 @@ def test_json_carries_the_reconstruction_as_well(service: str, snapshot: Path) -
 
 def test_card_and_health(service: str) -> None:
     assert requests.get(f"{service}health", timeout=10).json() == {"status": "ok", "model": "tiny"}
+
+
+def test_folders_of_the_server_and_names_of_any_script_do_no_harm(snapshot: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(snapshot, tmp_path / "\u6591\u9a6c 1"))
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | {"preprocess": {"path": "/home/ann/data/horse2zebra"}}))
+    with running(folder) as url:
+        assert requests.get(f"{url}card", timeout=10).json()["preprocess"] == {"path": "horse2zebra"}
+        answer = post_json(url, {"image": text(picture())})
+        assert answer.json()["model"] == folder.name
+        assert answer.headers["X-Model"] == "%E6%96%91%E9%A9%AC 1" and unquote(answer.headers["X-Model"]) == folder.name
 
 
 def test_requests_are_counted_by_model_and_status(service: str) -> None:
