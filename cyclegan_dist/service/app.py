@@ -179,7 +179,7 @@ async def _always() -> bool:
 
 
 def _by(name: str) -> dict[str, str]:
-    """The header that names a model. Headers are ASCII, and folders may have other names: then it is percent-encoded."""
+    """The header that names a model; percent-encoded, because headers are ASCII, and names may be in any script."""
     return {MODEL_HEADER: quote(name, safe=":/@ ")}
 
 

@@ -26,7 +26,7 @@ _REASONS = {
     "421": "The Host is not allowed",
     "422": "This is no image that the model takes, or an option does not exist",
     "500": "The service failed on this request",
-    "503": "The service is busy or being stopped, or has no answer by the deadline: try again after Retry-After seconds",
+    "503": "The service is busy, is being stopped, or missed the deadline: try again after Retry-After seconds",
 }
 
 
