@@ -179,6 +179,7 @@ def options_of(options: ServingOptions, replicas: int, gpus: float) -> dict[str,
         "num_replicas": replicas,
         "max_ongoing_requests": options.max_ongoing,
         "max_queued_requests": replicas * QUEUE,
+        "health_check_period_s": 1,  # Serve's 10 s would be added to every restart of a replica that died
         "graceful_shutdown_wait_loop_s": 0.1,  # the service has answered all requests by then
         "ray_actor_options": {"num_cpus": 1, "num_gpus": gpus},
     }

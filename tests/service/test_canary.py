@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -43,12 +44,18 @@ async def hang(request: TranslationRequest) -> Translation | Refusal:
 
 @contextmanager
 def with_canary(
-    snapshot: Path, answer: Answerer, *, first: Answerer = grey, share: float = 1.0, directions: str = "AB BA"
+    snapshot: Path,
+    answer: Answerer,
+    *,
+    first: Answerer = grey,
+    share: float = 1.0,
+    directions: str = "AB BA",
+    **options: Any,
 ) -> Iterator[tuple[str, list[ServedModel | None]]]:
     """The URL of a service, and what its canary is now."""
     other = make_snapshot(snapshot.parent / f"canary {directions}", directions=directions)
     now: list[ServedModel | None] = [ServedModel(name=SECOND, snapshot=Snapshot.open(other))]
-    canary = Canary(model=lambda: now[0], answer=answer, share=share, patience_s=0.3)
+    canary = Canary(model=lambda: now[0], answer=answer, share=share, patience_s=0.3, **options)
     model = ServedModel(name=FIRST, snapshot=Snapshot.open(snapshot))
     listener = listen("127.0.0.1", 0)
     limits = Limits(**{**vars(LIMITS), "deadline_s": 10})
@@ -91,13 +98,27 @@ def test_a_share_of_the_requests_is_answered_by_the_canary(snapshot: Path, monke
         assert f'cyclegan_canary_failures_total{{model="{SECOND}"}}' not in counts
 
 
-@pytest.mark.parametrize("answer", [refuse, fail, hang])
-def test_where_the_canary_fails_the_first_model_answers(snapshot: Path, answer: Answerer) -> None:
+@pytest.mark.parametrize(("answer", "failures"), [(refuse, 3), (fail, 1), (hang, 1)])
+def test_where_the_canary_fails_the_first_model_answers(snapshot: Path, answer: Answerer, failures: int) -> None:
+    """A failure or a timeout gives the canary a rest: others would wait for it, too."""
     with with_canary(snapshot, answer) as (url, _):
-        assert answered_by(url) == FIRST
+        assert [answered_by(url, "always") for _ in range(3)] == [FIRST] * 3
         counts = figures(url)
-        assert counts[f'cyclegan_canary_failures_total{{model="{SECOND}"}}'] == 1
-        assert counts[f'cyclegan_requests_total{{model="{FIRST}",status="200"}}'] == 1
+        assert counts[f'cyclegan_canary_failures_total{{model="{SECOND}"}}'] == failures
+        assert counts[f'cyclegan_requests_total{{model="{FIRST}",status="200"}}'] == 3
+
+
+def test_a_canary_that_has_rested_is_asked_again(snapshot: Path) -> None:
+    failing = [True]
+
+    async def once(request: TranslationRequest) -> Translation | Refusal:
+        if failing:
+            failing.pop()
+            raise ZeroDivisionError
+        return Translation(image=GREY)
+
+    with with_canary(snapshot, once, rest_s=0) as (url, _):
+        assert [answered_by(url) for _ in range(2)] == [FIRST, SECOND]
 
 
 def test_what_both_refuse_is_no_failure_of_the_canary(snapshot: Path) -> None:
