@@ -72,7 +72,7 @@ def openapi(title: str, directions: Sequence[str], limits: Limits) -> dict[str, 
                 "post": {
                     "operationId": "translate",
                     "summary": "Translate an image file",
-                    "description": "The file is the body, or the field `image` of a form. The header "
+                    "description": "The file is the body, or the field image of a form. The header "
                     "Accept: image/jpeg asks for a JPEG. Images of other than 1 or 3 channels, or of floating-point "
                     f"numbers, are answered with NumPy arrays. {sized}",
                     "parameters": [
