@@ -6,14 +6,17 @@ The model is a registered one, the folder of a run (its newest snapshot is taken
 
     curl --data-binary @image.jpg "http://127.0.0.1:8000/translate?direction=AB" --output translation.png
 
-with the header `Accept: image/jpeg` for a JPEG, or POST {"image": BASE64, "direction": "AB", "reconstruction": true} as
-JSON to /v1/translate. /card describes the model, /health names the version that is served, /metrics is for Prometheus.
-An alias is followed: after a promotion or a rollback the other version is served, without a restart. Images are not
-kept. Requests of pages of other sites are refused, as are images that would take longer than the deadline. A 503 means
-to try again, after `Retry-After` seconds.
+with the header `Accept: image/jpeg` for a JPEG, a form (curl -F image=@image.jpg -F direction=AB), or POST {"image":
+BASE64, "direction": "AB", "reconstruction": true} as JSON to /v1/translate. /docs and /openapi.json describe all of it,
+/card describes the model, /health names the version that is served, /ready is for load balancers, /metrics for
+Prometheus. An alias is followed: after a promotion or a rollback the other version is served, without a restart; an
+MLflow server can notify of it (CYCLEGAN_DIST_WEBHOOK_SECRET). With --canary, a second model answers a share of the
+requests; the header X-Model of an answer names the model that made it. Images are not kept. Requests of pages of other
+sites are refused, as are images that would take longer than the deadline. A 503 means to try again, after `Retry-After`
+seconds.
 """
 
-import sys
+import os
 from dataclasses import dataclass
 
 import tyro
@@ -53,23 +56,34 @@ class Serve:
     follow_s: float = 2
     """Seconds between two looks at which version models:/NAME@ALIAS names: another one is served from then on, without
     a restart. 0: the alias is looked up once."""
+    canary: str = ""
+    """A second model, such as models:/NAME@candidate, for a share of the requests, with a replica of its own. It is
+    followed, too; where it fails, the first one answers."""
+    canary_share: float = 0.1
+    """Share of the requests that go to --canary, 0 to 1."""
 
 
 def serve(command: Serve) -> None:
     """Answer requests until a signal arrives."""
     _check(command)
     refuse_missing_source(command.model)
-    from cyclegan_dist.orchestration.following import opened
+    if command.canary:
+        refuse_missing_source(command.canary)
+    from cyclegan_dist.orchestration.following import opened, opened_canary, report
     from cyclegan_dist.service.origins import AllowedHosts
     from cyclegan_dist.service.server import is_loopback, listen
+    from cyclegan_dist.service.webhook import SECRET_VARIABLE
 
     model = opened(command.model)  # before replicas start, which takes seconds
+    canary = opened_canary(command.canary, report) if command.canary else None
     listener = listen(command.host, command.port)
     if not is_loopback(listener):
-        print(f"warning: anyone who can reach {command.host} can use this: there is no authentication", file=sys.stderr)
+        report(f"warning: anyone who can reach {command.host} can use this: there is no authentication")
     hosts = AllowedHosts.of(listener, (command.host, *command.allowed_hosts))
-    from cyclegan_dist.orchestration.serving import ServingOptions, serve_model  # Ray is loaded from here on
+    from cyclegan_dist.orchestration.serving import Served, ServingOptions, serve_model  # Ray is loaded from here on
 
+    # Taken out of the environment, which the processes of the cluster inherit.
+    secret = os.environ.pop(SECRET_VARIABLE, "")
     options = ServingOptions(
         max_bytes=int(command.max_megabytes * 1e6),
         max_pixels=int(command.max_megapixels * 1e6),
@@ -79,9 +93,10 @@ def serve(command: Serve) -> None:
         deadline_s=command.deadline_s,
         requests_per_client=command.requests_per_client,
         follow_s=command.follow_s,
+        canary_share=command.canary_share,
     )
     with listener:
-        serve_model(command.model, model, listener, hosts, options)
+        serve_model(Served(command.model, model, command.canary, canary), listener, hosts, options, secret=secret)
 
 
 def _check(command: Serve) -> None:
@@ -95,6 +110,8 @@ def _check(command: Serve) -> None:
         raise UsageError(f"--deadline-s {command.deadline_s:g}: give 1 to 3600")
     if not 0 <= command.follow_s <= 3600:
         raise UsageError(f"--follow-s {command.follow_s:g}: give 0 to 3600")
+    if not 0 <= command.canary_share <= 1:
+        raise UsageError(f"--canary-share {command.canary_share:g}: give 0 to 1, such as 0.1")
     if command.requests_per_client < 0:
         raise UsageError(f"--requests-per-client {command.requests_per_client}: give 0 or more")
     for name in command.allowed_hosts:

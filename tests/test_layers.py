@@ -85,10 +85,12 @@ def test_nothing_is_imported_upwards(path: Path) -> None:
             {
                 f"cyclegan_dist.orchestration.{name}"
                 for name in (
+                    "application",
                     "cluster",
                     "probing",
                     "process_group",
                     "ranks",
+                    "ray_service",
                     "replicas",
                     "serving",
                     "standby",

@@ -2,14 +2,17 @@
 
 import asyncio
 import logging
+import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import ray.exceptions
 import torch
 from ray import serve
+from ray.serve._private.common import ReplicaState
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 from torch import Tensor
@@ -18,13 +21,14 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.orchestration.cluster import last_line
 from cyclegan_dist.orchestration.serving import ESTIMATED_SHARE, QUEUE, ServingOptions
-from cyclegan_dist.service.app import Answerer
 from cyclegan_dist.service.cost import Backlog, seconds_per_pixel
 from cyclegan_dist.service.handler import DecodedRequest, RequestHandler, image_size
-from cyclegan_dist.service.messages import Refusal, Translation, TranslationRequest
+from cyclegan_dist.service.messages import Answerer, Refusal, Translation, TranslationRequest
 
 Work = tuple[RequestHandler, DecodedRequest]
 LOAD_S = 300.0  # for a snapshot to be loaded by a replica
+_NOT_LOADED = (UsageError, OSError, RuntimeError)  # CUDA's errors are RuntimeErrors
+_UNKNOWN_SPEED = 1e-9  # seconds per pixel, before a snapshot is loaded
 KEPT = 2  # snapshots whose generators stay in memory: a promotion that is taken back needs no loading
 
 
@@ -37,16 +41,25 @@ class Loaded:
 
 
 class Replica:
-    """One process that translates. It loads a snapshot when a request first names it."""
+    """One process that translates. It loads a snapshot when a request first names it, and the first one at its start.
+
+    One that replaces a process that died may start when the first snapshot has been deleted: it starts all the same.
+    """
 
     def __init__(self, snapshot: str, use_gpu: bool, options: ServingOptions):
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // options.replicas))
         self._device, self._options = torch.device("cuda" if use_gpu else "cpu"), options
-        first = self._load(snapshot)
-        self._loaded = {snapshot: first}  # the one used last at the end
-        self._expected = snapshot  # by whose speed the backlog estimates
+        self._loaded: dict[str, Loaded] = {}  # the one used last at the end
+        self._expected = ""  # the snapshot by whose speed the backlog estimates
         self._loading: dict[str, asyncio.Task[Loaded]] = {}
-        self._backlog = Backlog(first.seconds_per_pixel, options.deadline_s * ESTIMATED_SHARE)
+        self._backlog = Backlog(_UNKNOWN_SPEED, options.deadline_s * ESTIMATED_SHARE)
+        try:
+            first = self._load(snapshot)
+        except _NOT_LOADED as error:
+            logging.getLogger("ray.serve").error("starting without a model: %s", last_line(error))
+        else:
+            self._keep(snapshot, first)
+            self._expect(snapshot, first)
 
         @serve.batch(max_batch_size=options.batch_size, batch_wait_timeout_s=options.batch_wait_s)
         async def translate(batch: list[Work]) -> list[list[Tensor]]:
@@ -63,6 +76,10 @@ class Replica:
     def _load(self, snapshot: str) -> Loaded:
         handler = RequestHandler(Snapshot.open(snapshot), self._device, self._options.max_pixels)
         return Loaded(handler, seconds_per_pixel(handler))
+
+    def _expect(self, snapshot: str, loaded: Loaded) -> None:
+        self._backlog.expect(loaded.seconds_per_pixel)
+        self._expected = snapshot
 
     def _keep(self, snapshot: str, loaded: Loaded) -> None:
         self._loaded.pop(snapshot, None)
@@ -91,12 +108,11 @@ class Replica:
                 loading = self._loading[snapshot] = asyncio.create_task(self._load_and_keep(snapshot))
             try:
                 loaded = await asyncio.shield(loading)  # who gives up must not end it for others
-            except (UsageError, OSError, RuntimeError) as error:  # CUDA's errors are RuntimeErrors
+            except _NOT_LOADED as error:
                 raise Refusal(503, f"the model cannot be loaded: {last_line(error)}") from error
         self._keep(snapshot, loaded)
         if snapshot != self._expected:
-            self._backlog.expect(loaded.seconds_per_pixel)
-            self._expected = snapshot
+            self._expect(snapshot, loaded)
         return loaded.handler
 
     async def load(self, snapshot: str) -> str:
@@ -136,8 +152,8 @@ def translated(batch: Sequence[Work]) -> list[list[Tensor]]:
     return results
 
 
-def deploy(name: str, snapshot: Snapshot, options: ServingOptions, use_gpu: bool) -> tuple[DeploymentHandle, int]:
-    """Start the replicas of an application `name`.
+def deploy(name: str, snapshot: Snapshot, options: ServingOptions, gpus: float) -> tuple[DeploymentHandle, int]:
+    """Start the replicas of an application `name`, each with `gpus` GPUs, or on the CPU if that is 0.
 
     Returns:
         Their handle, and the pixels of the largest image that meets the deadline.
@@ -146,20 +162,27 @@ def deploy(name: str, snapshot: Snapshot, options: ServingOptions, use_gpu: bool
         UsageError: if they do not start.
     """
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    deployment = serve.deployment(
-        num_replicas=options.replicas,
-        max_ongoing_requests=options.max_ongoing,
-        max_queued_requests=options.replicas * QUEUE,
-        graceful_shutdown_wait_loop_s=0.1,  # the service has answered all requests by then
-        ray_actor_options={"num_cpus": 1, "num_gpus": int(use_gpu)},
-    )(Replica)
-    application = deployment.bind(str(snapshot.folder.resolve()), use_gpu, options)
+    deployment = serve.deployment(**options_of(options, options.replicas, gpus))(Replica)
+    application = deployment.bind(str(snapshot.folder.resolve()), gpus > 0, options)
     try:
         serve.start(proxy_location="Disabled")
         handle = serve.run(application, name=name, route_prefix=None)
+        loader_of(handle)(snapshot)
         return handle, handle.max_pixels.remote().result()
-    except (RuntimeError, RayServeException, ray.exceptions.RayError) as error:
+    except (UsageError, RuntimeError, RayServeException, ray.exceptions.RayError) as error:
         raise UsageError(f"the replicas did not start: {last_line(error)}") from error
+
+
+def options_of(options: ServingOptions, replicas: int, gpus: float) -> dict[str, Any]:
+    """Those of Serve for a deployment of so many replicas, each with so many GPUs."""
+    return {
+        "num_replicas": replicas,
+        "max_ongoing_requests": options.max_ongoing,
+        "max_queued_requests": replicas * QUEUE,
+        "health_check_period_s": 1,  # Serve's 10 s would be added to every restart of a replica that died
+        "graceful_shutdown_wait_loop_s": 0.1,  # the service has answered all requests by then
+        "ray_actor_options": {"num_cpus": 1, "num_gpus": gpus},
+    }
 
 
 def loader_of(handle: DeploymentHandle) -> Callable[[Snapshot], None]:
@@ -194,3 +217,24 @@ def answerer_of(handle: DeploymentHandle) -> Answerer:
             return Refusal(503, "a replica died on this image: try again, and reduce the image if it happens again")
 
     return answer
+
+
+def readiness_of(name: str) -> Callable[[], Awaitable[bool]]:
+    """Tells whether a replica of the application `name` runs, as of the last second."""
+    asked, last = -math.inf, True
+
+    def runs() -> bool:
+        try:
+            deployments = serve.status().applications[name].deployments.values()
+        except (KeyError, RuntimeError, RayServeException, ray.exceptions.RayError):
+            return False
+        return all(one.replica_states.get(ReplicaState.RUNNING) for one in deployments)
+
+    async def ready() -> bool:
+        nonlocal asked, last
+        if time.monotonic() - asked >= 1:
+            asked = time.monotonic()  # others that ask meanwhile get the last answer
+            last = await asyncio.to_thread(runs)
+        return last
+
+    return ready

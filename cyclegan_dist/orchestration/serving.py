@@ -9,14 +9,13 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 
 import ray
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.orchestration.cluster import cluster
-from cyclegan_dist.orchestration.following import FollowedModel
 from cyclegan_dist.service.messages import ServedModel
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.server import address, run_until_signal
@@ -40,6 +39,7 @@ class ServingOptions:
         deadline_s: seconds for an answer; an image that would take longer is refused.
         requests_per_client: of one client address, at once; 0: half of all.
         follow_s: seconds between two looks at which version an alias names; 0: it is not looked again.
+        canary_share: of the requests, for a second model if there is one.
     """
 
     max_bytes: int
@@ -50,6 +50,7 @@ class ServingOptions:
     deadline_s: float
     requests_per_client: int
     follow_s: float = 0.0
+    canary_share: float = 0.0
 
     @property
     def max_ongoing(self) -> int:
@@ -57,57 +58,72 @@ class ServingOptions:
         return 2 * self.batch_size
 
 
+@dataclass(frozen=True)
+class Served:
+    """What is served.
+
+    Attributes:
+        source: of the model, for people, and to follow if it is an alias of the registry.
+        model: what it names now; every node must be able to read the snapshot's folder.
+        canary: source of a second one, which gets a replica of its own: what it does to that one cannot disturb the
+            others; empty: there is none.
+        canary_model: what that one names now, if it names one.
+    """
+
+    source: str
+    model: ServedModel
+    canary: str = ""
+    canary_model: ServedModel | None = None
+
+
 def serve_model(
-    source: str, model: ServedModel, listener: socket.socket, hosts: AllowedHosts, options: ServingOptions
+    served: Served, listener: socket.socket, hosts: AllowedHosts, options: ServingOptions, *, secret: str = ""
 ) -> None:
     """Answer requests at a listening socket until a signal arrives, on the cluster of RAY_ADDRESS or on one of this
     machine's own.
 
     Args:
-        source: what is served, for people, and to follow if it is an alias of the registry.
-        model: what it names; every node must be able to read the snapshot's folder.
+        served: what is served.
         listener: the socket.
         hosts: under which it may be requested.
         options: how.
+        secret: of the webhook by which an MLflow server notifies that an alias has moved; empty: there is none.
 
     Raises:
         UsageError: if the cluster has no room for the replicas, or they do not start.
     """
     name = f"cyclegan_dist-{secrets.token_hex(4)}"  # there may be others on the same cluster
-    with cluster(meanwhile=_LOADED_MEANWHILE), _ending_on_sigterm():
-        use_gpu = _room(options.replicas)
+    with cluster(meanwhile=_LOADED_MEANWHILE), _ending_on_sigterm(), ExitStack() as stack:
+        gpus = _gpus(options.replicas, canary=bool(served.canary))
         from ray import serve
 
-        from cyclegan_dist.orchestration.replicas import answerer_of, deploy, loader_of
-        from cyclegan_dist.service.app import make_app
-        from cyclegan_dist.service.messages import Limits
+        from cyclegan_dist.orchestration.application import follow_and_answer, limits_of
+        from cyclegan_dist.orchestration.replicas import deploy, readiness_of
         from cyclegan_dist.tracking.quantities import duration
 
-        try:
-            handle, max_pixels = deploy(name, model.snapshot, options, use_gpu)
-            requests = options.replicas * (options.max_ongoing + QUEUE)  # that replicas and their queues can hold
-            limits = Limits(
-                max_bytes=options.max_bytes,
-                max_pixels=min(options.max_pixels, max_pixels),
-                max_requests=requests,
-                max_requests_per_client=options.requests_per_client or requests // 2,
-                deadline_s=options.deadline_s,
-            )
-            note = ""
-            if limits.max_pixels < options.max_pixels:
-                megapixels = limits.max_pixels / 1e6
-                note = f"images of at most {megapixels:.2g} megapixels can be answered in {options.deadline_s:g} s; "
-            seconds = SHOWN_SIDE**2 * options.deadline_s * ESTIMATED_SHARE / max(1, max_pixels)
-            if seconds > SHOWN_S:
-                note += f"one of {SHOWN_SIDE}x{SHOWN_SIDE} takes about {duration(seconds)}; "
-            current = FollowedModel(
-                source, model, loader_of(handle), lambda line: print(line, file=sys.stderr, flush=True)
-            )
-            app = make_app(source, current, limits, hosts, answerer_of(handle))
-            with current.following(options.follow_s):
-                run_until_signal(app, listener, f"serving {source} at {address(listener)} ({note}Ctrl-C ends it)")
-        finally:
-            serve.delete(name)
+        stack.callback(serve.delete, name)
+        handle, max_pixels = deploy(name, served.model.snapshot, options, gpus)
+        canary = None
+        if served.canary:
+            stack.callback(serve.delete, f"{name}-canary")
+            # Of the first model, which is known to load; the canary's own may fail.
+            canary, _ = deploy(f"{name}-canary", served.model.snapshot, replace(options, replicas=1), gpus)
+        limits = limits_of(options, max_pixels)
+        note = ""
+        if limits.max_pixels < options.max_pixels:
+            megapixels = limits.max_pixels / 1e6
+            note = f"images of at most {megapixels:.2g} megapixels can be answered in {options.deadline_s:g} s; "
+        seconds = SHOWN_SIDE**2 * options.deadline_s * ESTIMATED_SHARE / max(1, max_pixels)
+        if seconds > SHOWN_S:
+            note += f"one of {SHOWN_SIDE}x{SHOWN_SIDE} takes about {duration(seconds)}; "
+        if served.canary:
+            note += f"{options.canary_share:.0%} of the requests go to {served.canary}; "
+        app, followed = follow_and_answer(
+            served, limits, hosts, options, replicas=handle, canary=canary, ready=readiness_of(name), secret=secret
+        )
+        for one in followed:
+            stack.enter_context(one.following(options.follow_s, notified=bool(secret)))
+        run_until_signal(app, listener, f"serving {served.source} at {address(listener)} ({note}Ctrl-C ends it)")
 
 
 @contextmanager
@@ -120,11 +136,17 @@ def _ending_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _room(replicas: int) -> bool:
-    """Refuse more replicas than the cluster has room for. Returns whether each gets a GPU."""
+def _gpus(replicas: int, *, canary: bool) -> float:
+    """The GPUs of each replica. Refuses more replicas than the cluster has room for; where there is none for a canary's
+    alone, GPUs are shared.
+    """
     resources = ray.cluster_resources()
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
     room, kind = (gpus, "GPUs") if gpus else (cpus, "CPU cores")
     if replicas > room:
         raise UsageError(f"--replicas {replicas} is more than the cluster's {room} {kind}: lower it, or add nodes")
-    return gpus > 0
+    if not gpus and replicas + canary > room:
+        raise UsageError(
+            f"--replicas {replicas} and the canary's are more than the cluster's {room} {kind}: lower it, or add nodes"
+        )
+    return 0.0 if not gpus else 1.0 if replicas + canary <= gpus else 0.5

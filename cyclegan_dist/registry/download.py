@@ -73,6 +73,19 @@ def exact_uri(uri: str) -> str:
     return f"{REGISTRY}{version.name}/{version.version}"
 
 
+def alias_is_set(uri: str) -> bool:
+    """Whether the alias of `models:/NAME@ALIAS` names a version.
+
+    Raises:
+        UsageError: if there is no such model, or MLflow cannot be reached.
+    """
+    name, alias = uri.removeprefix(REGISTRY).split("@", 1)
+    try:
+        return alias.lower() == "latest" or alias in MlflowClient().get_registered_model(name).aliases
+    except (MlflowException, OSError) as error:
+        raise UsageError(f"{uri} cannot be loaded from {store_in_use()}: {first_line(error)}") from error
+
+
 def fetch_snapshot(run_id: str, cache: Path) -> tuple[Path, str]:
     """The newest snapshot that an MLflow run has, kept in `cache`, and the run's configuration as YAML.
 

@@ -1,4 +1,4 @@
-"""The HTTP service: a page, an endpoint for files and one for JSON. The translations come from a given function."""
+"""The HTTP service: a page, endpoints for files, forms and JSON. The translations come from a given function."""
 
 import asyncio
 import base64
@@ -6,6 +6,7 @@ import math
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,24 +17,32 @@ from starlette.routing import Route
 
 from cyclegan_dist.data.domain_names import domain_label
 from cyclegan_dist.data.encode import EncodedImage
-from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.pages.template import page_template
-from cyclegan_dist.service.messages import Limits, Refusal, ServedModel, Translation, TranslationRequest
+from cyclegan_dist.service.canary import HEADER, Canary
+from cyclegan_dist.service.card import without_folders
+from cyclegan_dist.service.description import Description
+from cyclegan_dist.service.messages import Answerer, Limits, Refusal, ServedModel, Translation, TranslationRequest
 from cyclegan_dist.service.metrics import Measured, Metrics
+from cyclegan_dist.service.openapi import MEDIA_TYPES, MODEL_HEADER
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.places import InPlace, Places
 from cyclegan_dist.service.requests import read_file_request, read_json_request
 from cyclegan_dist.service.responses import HEADERS, PAGE_POLICY, SameOrigin, failed, refused, unknown
-
-Answerer = Callable[[TranslationRequest], Awaitable[Translation | Refusal]]
+from cyclegan_dist.service.webhook import Webhook
 
 CLIENT_GONE = 499  # has closed the connection; a code of nginx, for the count of answers
 
-MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "npy": "application/octet-stream"}
-
 
 def make_app(
-    title: str, model: Callable[[], ServedModel], limits: Limits, hosts: AllowedHosts, answer: Answerer
+    title: str,
+    model: Callable[[], ServedModel],
+    limits: Limits,
+    hosts: AllowedHosts,
+    answer: Answerer,
+    *,
+    canary: Canary | None = None,
+    webhook: Webhook | None = None,
+    ready: Callable[[], Awaitable[bool]] | None = None,
 ) -> Starlette:
     """The service as an ASGI application.
 
@@ -43,18 +52,26 @@ def make_app(
         limits: of requests.
         hosts: under which it may be requested.
         answer: translates, or returns or raises a Refusal. It is cancelled at the deadline.
+        canary: a second model, for a share of the requests.
+        webhook: receives notifications that an alias has moved; without it they are refused.
+        ready: tells whether a process can translate now; without it there always is one.
 
     Returns:
         The application; its `state.stop()` ends it within `STOP_SECONDS`, with an answer to all requests.
     """
-    service = _Service(title, model, limits, answer)
     metrics = Metrics(lambda: model().name)
+    service = _Service(title, model, limits, answer, canary, metrics, ready or _always)
+    description = Description(title, model, limits)
     translating = [Middleware(Measured, metrics), Middleware(InPlace, service.places)]
     app = Starlette(
         routes=[
             Route("/", service.page),
             Route("/health", service.health),
+            Route("/ready", service.readiness),
             Route("/card", service.card_file),
+            Route("/openapi.json", description.document),
+            Route("/docs", description.page),
+            Route("/hooks/mlflow", (webhook or Webhook("", lambda _: False)).receive, methods=["POST"]),
             Route("/metrics", metrics.page),
             Route("/translate", service.translate, methods=["POST"], middleware=translating),
             Route("/v1/translate", service.translate_json, methods=["POST"], middleware=translating),
@@ -72,8 +89,18 @@ def make_app(
 
 
 class _Service:
-    def __init__(self, title: str, model: Callable[[], ServedModel], limits: Limits, answer: Answerer):
+    def __init__(
+        self,
+        title: str,
+        model: Callable[[], ServedModel],
+        limits: Limits,
+        answer: Answerer,
+        canary: Canary | None,
+        metrics: Metrics,
+        ready: Callable[[], Awaitable[bool]],
+    ):
         self.title, self.model, self.limits, self._answer = title, model, limits, answer
+        self._canary, self._metrics, self._ready = canary, metrics, ready
         self.places = Places(limits)
         self._template = page_template("service/page.html")
 
@@ -90,35 +117,53 @@ class _Service:
         return HTMLResponse(text, headers=HEADERS | {"Content-Security-Policy": PAGE_POLICY.format(nonce=nonce)})
 
     async def health(self, request: Request) -> Response:
-        return JSONResponse({"status": "ok", "model": self.model().name}, headers=HEADERS)
+        facts: dict[str, object] = {"status": "ok", "model": self.model().name}
+        if self._canary:
+            second = self._canary.model()
+            facts |= {"canary": second and second.name, "canary_share": self._canary.share}
+        return JSONResponse(facts, headers=HEADERS)
+
+    async def readiness(self, request: Request) -> Response:
+        if not await self._ready():
+            raise Refusal(503, "no process can translate now: try again in a moment", retry_after=5)
+        return JSONResponse({"ready": True}, headers=HEADERS)
 
     async def card_file(self, request: Request) -> Response:
-        return JSONResponse(self.model().snapshot.card, headers=HEADERS)
+        return JSONResponse(without_folders(self.model().snapshot.card), headers=HEADERS)
 
     async def translate(self, request: Request) -> Response:
         async with self.places.until_stopped():
-            snapshot = self.model().snapshot  # also if it is another one when the body has arrived
-            asked = await read_file_request(request, snapshot.directions, self.limits.max_bytes)
-            image = (await self._translation(asked, snapshot)).image
-        return Response(image.data, media_type=MEDIA_TYPES[image.extension], headers=HEADERS)
+            model = self.model()  # also if it is another one when the body has arrived
+            asked = await read_file_request(request, model.snapshot.directions, self.limits.max_bytes)
+            name, made = await self._translation(request, asked, model)
+        image = made.image
+        return Response(image.data, media_type=MEDIA_TYPES[image.extension], headers=HEADERS | _by(name))
 
     async def translate_json(self, request: Request) -> Response:
         async with self.places.until_stopped():
-            snapshot = self.model().snapshot
-            asked = await read_json_request(request, snapshot.directions, self.limits.max_bytes)
-            made = await self._translation(asked, snapshot)
-        answer: dict[str, str] = {"media_type": MEDIA_TYPES[made.image.extension], "image": _text(made.image)}
+            model = self.model()
+            asked = await read_json_request(request, model.snapshot.directions, self.limits.max_bytes)
+            name, made = await self._translation(request, asked, model)
+        answer = {"model": name, "media_type": MEDIA_TYPES[made.image.extension], "image": _text(made.image)}
         if made.reconstruction:
             answer["reconstruction_media_type"] = MEDIA_TYPES[made.reconstruction.extension]
             answer["reconstruction"] = _text(made.reconstruction)
-        return JSONResponse(answer, headers=HEADERS)
+        return JSONResponse(answer, headers=HEADERS | _by(name))
 
-    async def _translation(self, asked: TranslationRequest, snapshot: Snapshot) -> Translation:
-        asked = replace(asked, snapshot=str(snapshot.folder.resolve()))
+    async def _translation(
+        self, request: Request, asked: TranslationRequest, model: ServedModel
+    ) -> tuple[str, Translation]:
+        """The name of the model that has answered, and its answer."""
         timer = asyncio.timeout(self.limits.deadline_s)
         try:
             async with timer:
-                answer = await self._answer(asked)
+                second = self._canary and self._canary.chosen(model, asked.direction, request.headers.get(HEADER, ""))
+                if self._canary and second:
+                    made = await self._canary.attempt(_for(second, asked))
+                    if made:
+                        request.state.model = second.name
+                        return second.name, made
+                answer = await self._answer(_for(model, asked))
         except TimeoutError:
             if not timer.expired():
                 raise
@@ -126,7 +171,22 @@ class _Service:
             raise Refusal(503, sentence, retry_after=math.ceil(self.limits.deadline_s / 2)) from None
         if isinstance(answer, Refusal):
             raise answer
-        return answer
+        if second:
+            self._metrics.canary_failures.labels(second.name).inc()
+        return model.name, answer
+
+
+async def _always() -> bool:
+    return True
+
+
+def _by(name: str) -> dict[str, str]:
+    """The header that names a model; percent-encoded, because headers are ASCII, and names may be in any script."""
+    return {MODEL_HEADER: quote(name, safe=":/@ ")}
+
+
+def _for(model: ServedModel, asked: TranslationRequest) -> TranslationRequest:
+    return replace(asked, snapshot=str(model.snapshot.folder.resolve()))
 
 
 _FACTS = {
@@ -143,7 +203,7 @@ def _text(image: EncodedImage) -> str:
 
 async def _unknown(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return unknown(error, request, "/, /translate, /v1/translate, /card, /metrics and /health")
+    return unknown(error, request, "/, /docs, /translate, /v1/translate, /card, /metrics, /health and /ready")
 
 
 async def _gone(request: Request, error: Exception) -> Response:

@@ -1,5 +1,6 @@
 """Messages between the HTTP service and the processes that translate for it."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -74,3 +75,6 @@ class Refusal(Exception):  # noqa: N818 - a response, not an error of the progra
     def __init__(self, status: int, sentence: str, retry_after: int = 1):
         super().__init__(status, sentence, retry_after)  # all, so that it can be sent to another process
         self.status, self.sentence, self.retry_after = status, sentence, retry_after
+
+
+Answerer = Callable[[TranslationRequest], Awaitable[Translation | Refusal]]

@@ -26,6 +26,12 @@ class Metrics:
         self.model, self._registry = model, CollectorRegistry()
         counted = {"labelnames": ("model", "status"), "registry": self._registry}
         self.requests = Counter("cyclegan_requests", "Requests for a translation", **counted)
+        self.canary_failures = Counter(
+            "cyclegan_canary_failures",
+            "Requests that the canary failed to translate, and the first model translated",
+            ("model",),
+            registry=self._registry,
+        )
         self.running = Gauge("cyclegan_requests_running", "Requests that are read or answered", registry=self._registry)
         self.seconds = Histogram(
             "cyclegan_request_seconds",
@@ -47,7 +53,7 @@ class Measured:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        metrics, model = self._metrics, self._metrics.model()
+        metrics, first = self._metrics, self._metrics.model()
         began, status = time.perf_counter(), 499  # of a client that has gone
 
         async def noted(message: Message) -> None:
@@ -65,6 +71,7 @@ class Measured:
                 status = 500
                 raise
             finally:
+                model = scope.get("state", {}).get("model", first)  # that has answered, if it is another one
                 metrics.requests.labels(model, str(status)).inc()
                 if status == 200:
                     metrics.seconds.labels(model).observe(time.perf_counter() - began)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from cyclegan_dist.config.yaml_tree import wording
 from cyclegan_dist.models.snapshot import describe_directions
+from cyclegan_dist.service.forms import FORM, FORM_BYTES, read_form
 from cyclegan_dist.service.messages import Refusal, TranslationRequest
 
 READ_SECONDS = 60  # for a body to arrive: a slower client would hold a place for others
@@ -19,8 +20,8 @@ READ_RATE = 20_000  # bytes a second
 _JSON_BYTES = 4096  # of a JSON body, without its image
 
 
-class _Body(BaseModel):
-    """A JSON body."""
+class JsonRequest(BaseModel):
+    """A JSON body: an image in base64, and how it is to be translated."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -31,19 +32,29 @@ class _Body(BaseModel):
 
 
 async def read_file_request(request: Request, directions: Sequence[str], max_bytes: int) -> TranslationRequest:
-    """A body that is an image file, with the direction in the query and the answer's format in `Accept`.
+    """An image file as the body, with the direction in the query and the answer's format in `Accept`; or a form, whose
+    fields say it as well.
 
     Raises:
-        Refusal: if it is not.
+        Refusal: if it is neither.
     """
     direction = _checked(request.query_params.get("direction", ""), directions)
-    # Forms of pages of other sites can send two kinds that are no images.
-    if request.headers.get("content-type", "").lower().startswith(("multipart/", "text/")):
+    extension = "jpg" if prefers_jpeg(request.headers.get("accept", "")) else "png"
+    kind = request.headers.get("content-type", "")
+    if kind.partition(";")[0].strip().lower() == FORM:
+        form = await asyncio.to_thread(read_form, kind, await read_body(request, max_bytes + FORM_BYTES, max_bytes))
+        if len(form.image) > max_bytes:
+            raise _too_large(max_bytes)
+        if form.direction:
+            direction = _checked(form.direction, directions)
+        if form.format:
+            extension = "jpg" if form.format == "jpeg" else "png"
+        return TranslationRequest(data=form.image, direction=direction, extension=extension)
+    if kind.lower().startswith(("multipart/", "text/")):
         raise Refusal(415, "send the image file itself as the body: curl --data-binary @image.png")
-    data = await _read(request, max_bytes, max_bytes)
+    data = await read_body(request, max_bytes, max_bytes)
     if not data:
         raise Refusal(422, "the body is empty: send an image file")
-    extension = "jpg" if prefers_jpeg(request.headers.get("accept", "")) else "png"
     return TranslationRequest(data=data, direction=direction, extension=extension)
 
 
@@ -56,9 +67,9 @@ async def read_json_request(request: Request, directions: Sequence[str], max_byt
     # Other content types can be sent by a page of any origin without a CORS preflight.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refusal(415, "send JSON, with the header Content-Type: application/json")
-    raw = await _read(request, -(-max_bytes // 3) * 4 + _JSON_BYTES, max_bytes)
+    raw = await read_body(request, -(-max_bytes // 3) * 4 + _JSON_BYTES, max_bytes)
     try:
-        body = _Body.model_validate_json(raw)
+        body = JsonRequest.model_validate_json(raw)
         data = base64.b64decode(body.image, validate=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
@@ -100,8 +111,12 @@ def _checked(direction: str, directions: Sequence[str]) -> str:
     return direction or directions[0]
 
 
-async def _read(request: Request, limit: int, max_bytes: int) -> bytes:
-    """The body, of which no more than `limit` bytes are held."""
+async def read_body(request: Request, limit: int, max_bytes: int) -> bytes:
+    """The body, of which no more than `limit` bytes are held.
+
+    Raises:
+        Refusal: if it is longer, which is told as a file of more than `max_bytes`, or arrives too slowly.
+    """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > 2 * limit:
         raise _too_large(max_bytes)

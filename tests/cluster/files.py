@@ -53,8 +53,9 @@ class Pod:
 
 
 def ray_clusters() -> dict[str, dict[str, Any]]:
-    """The specs of all Ray clusters, by the name of the RayCluster or RayJob."""
+    """The specs of all Ray clusters, by the name of the RayCluster, RayService or RayJob."""
     found = {d["metadata"]["name"]: d["spec"] for d in kinds("RayCluster")}
+    found |= {d["metadata"]["name"]: d["spec"]["rayClusterConfig"] for d in kinds("RayService")}
     return found | {d["metadata"]["name"]: d["spec"]["rayClusterSpec"] for d in kinds("RayJob")}
 
 

@@ -11,6 +11,7 @@ POLICIES = [document["spec"] for document in kinds("NetworkPolicy")]
 OTHER_PODS = {
     "operator": ({"app.kubernetes.io/name": "kuberay-operator"}, "kuberay-system"),
     "dns": ({"k8s-app": "kube-dns"}, "kube-system"),
+    "ingress": ({"app.kubernetes.io/name": "ingress-nginx"}, "ingress-nginx"),
     "other": ({}, "default"),
 }
 
@@ -63,6 +64,9 @@ def _allows(one: str, other: str, port: int, direction: str, peers: str) -> bool
         ("mlflow", "postgres", 5432),
         ("mlflow", "store", 9000),
         ("bucket", "store", 9000),
+        ("ingress", "translate gpu", 8000),
+        ("translate gpu", "mlflow", 5000),
+        ("operator", "translate head", 8265),
         *((name, "dns", 53) for name in PODS),
     ],
 )
@@ -73,7 +77,9 @@ def test_required_connections_are_allowed(source: str, target: str, port: int) -
 @pytest.mark.parametrize(
     ("source", "target", "port"),
     [
-        *(("other", name, port) for name in PODS for port in (5000, 5432, 6379, 8265, 9000)),
+        *(("other", name, port) for name in PODS for port in (5000, 5432, 6379, 8000, 8265, 9000)),
+        ("ingress", "translate head", 8265),
+        ("ingress", "translate gpu", 6379),
         ("operator", "cyclegan head", 6379),
         ("operator", "mlflow", 5000),
         ("train", "train head", 6379),
@@ -152,12 +158,13 @@ def test_nodes_wait_for_a_head_with_persistent_state() -> None:
             for group in (spec["headGroupSpec"], spec["workerGroupSpecs"][0])
         )
         settings[owner] = ("RAY_gcs_storage" in head, int(node["RAY_gcs_rpc_server_reconnect_timeout_s"]))
-        assert int(head["RAY_JOB_STOP_WAIT_TIME_S"]) >= 60
-    assert settings == {"cyclegan": (True, 300), "train": (False, 10), "sweep": (False, 10)}
+        if owner != "translate":  # which has no jobs
+            assert int(head["RAY_JOB_STOP_WAIT_TIME_S"]) >= 60
+    assert settings == {"cyclegan": (True, 300), "translate": (False, 10), "train": (False, 10), "sweep": (False, 10)}
 
 
 def test_the_readme_applies_every_file() -> None:
     applied = {word for line in README.read_text().splitlines() if "kubectl apply" in line for word in line.split()}
     assert {word for word in applied if word.endswith(".yaml")} == {
         f"cluster/kuberay/{path}" for path in ("namespace.yaml", "shared.yaml", "stores.yaml", "mlflow.yaml")
-    } | {f"cluster/kuberay/{path}.yaml" for path in ("raycluster", "rayjob-train", "rayjob-sweep")}
+    } | {f"cluster/kuberay/{path}.yaml" for path in ("raycluster", "rayjob-train", "rayjob-sweep", "rayservice")}

@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from tests.cluster.files import COMPOSE, KUBERAY, LAUNCHER, documents, name_of
+from tests.cluster.files import COMPOSE, KUBERAY, LAUNCHER, documents, kinds, name_of
 
 SCHEMAS = Path(__file__).parent / "schemas"
 TREES = {path.name: yaml.safe_load(path.read_text()) for path in SCHEMAS.glob("*.yaml")}
@@ -34,6 +34,24 @@ def test_kubernetes_files_match_the_schema(path: Path) -> None:
     for document in documents(path):
         file = "kuberay.yaml" if document["kind"] in TREES["kuberay.yaml"]["$defs"] else "kubernetes.yaml"
         assert problems(document, f"{file}#{document['kind']}") == []
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Using extra keyword arguments:DeprecationWarning")  # ray.serve, when imported
+def test_the_served_application_exists_and_takes_its_arguments() -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    from cyclegan_dist.orchestration import ray_service
+
+    for document in kinds("RayService"):
+        config = ServeDeploySchema.model_validate(yaml.safe_load(document["spec"]["serveConfigV2"]))
+        (application,) = config.applications
+        module, _, name = application.import_path.partition(":")
+        assert module == ray_service.__name__ and callable(getattr(ray_service, name))
+        arguments = ray_service.ServiceArguments.model_validate(application.args)
+        assert f"{document['metadata']['name']}-serve-svc" in arguments.allowed_hosts
+        (group,) = document["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+        assert group["replicas"] >= arguments.gpus * (arguments.replicas + bool(arguments.canary))
 
 
 def test_the_compose_file_matches_the_schema() -> None:

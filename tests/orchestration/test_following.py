@@ -10,7 +10,7 @@ import pytest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.orchestration import following
-from cyclegan_dist.orchestration.following import FollowedModel, opened
+from cyclegan_dist.orchestration.following import FollowedModel, looking_soon, opened, opened_canary
 from cyclegan_dist.service.messages import ServedModel
 from tests.service.running import make_snapshot
 
@@ -22,11 +22,17 @@ class Registry:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
         self.folder, self.version = folder, "1"
-        self.broken = False
+        self.broken, self.is_set = False, True
         self.looked = threading.Semaphore(0)
         # Without MLflow, which takes seconds to load.
-        monkeypatch.setitem(sys.modules, "cyclegan_dist.registry.download", SimpleNamespace(exact_uri=self.exact_uri))
+        of_module = SimpleNamespace(exact_uri=self.exact_uri, alias_is_set=lambda _: self.is_set)
+        monkeypatch.setitem(
+            sys.modules,
+            "cyclegan_dist.registry.download",
+            of_module,
+        )
         monkeypatch.setattr(following, "open_source", self.open_source)
+        monkeypatch.setattr(following, "read_store", lambda: None)
 
     def exact_uri(self, uri: str) -> str:
         self.looked.release()
@@ -90,3 +96,55 @@ def test_only_an_alias_is_followed(source: str, every_s: float, registry: Regist
     model = FollowedModel(source, ServedModel(name="it", snapshot=Snapshot.open(registry.folder / "1")), print, print)
     with model.following(every_s):
         assert not registry.looked.acquire(timeout=0.2)
+
+
+def test_a_notification_makes_it_look_at_once_even_if_it_never_looks_by_itself(registry: Registry) -> None:
+    loaded = threading.Event()
+    model = FollowedModel(ALIAS, opened(ALIAS), lambda snapshot: loaded.set(), lambda line: None)
+    moved = looking_soon([model])
+    with model.following(0, notified=True):
+        registry.version = "2"
+        assert not moved("models:/zebra@candidate")
+        assert not loaded.wait(0.1)
+        assert moved(ALIAS)
+        assert loaded.wait(10)
+
+
+def test_a_canary_is_served_while_its_alias_is_set(registry: Registry) -> None:
+    lines: list[str] = []
+    registry.is_set = False
+    assert opened_canary(ALIAS, lines.append) is None and "is not set" in lines.pop()
+    canary = FollowedModel(ALIAS, None, lambda snapshot: None, lines.append, kept=False)
+    canary.load_first()
+    canary.look()
+    assert canary.current is None and not lines
+    registry.is_set = True
+    canary.look()
+    assert canary() is canary.current and canary().name == "models:/zebra/1"
+    registry.is_set = False
+    canary.look()
+    canary.look()
+    assert canary.current is None
+    assert lines == [f"{ALIAS} is models:/zebra/1 now", f"{ALIAS} is not set any more"]
+
+
+def test_a_canary_that_cannot_be_loaded_is_none_and_a_folder_is_refused(registry: Registry) -> None:
+    lines: list[str] = []
+
+    def load(snapshot: Snapshot) -> None:
+        raise UsageError("no memory")
+
+    canary = FollowedModel(ALIAS, opened_canary(ALIAS, lines.append), load, lines.append, kept=False)
+    assert canary.current
+    canary.load_first()
+    assert canary.current is None and lines == [f"no memory; nothing is served for {ALIAS}"]
+    (registry.folder / "1" / "G_AB.safetensors").write_bytes(b"damaged")
+    assert opened_canary(ALIAS, lines.append) is None and "is damaged" in lines[1]
+    with pytest.raises(UsageError, match="is damaged"):
+        opened_canary("models:/zebra/1", lines.append)
+    with pytest.raises(UsageError, match="no memory"):
+        FollowedModel("models:/zebra/1", model_of(registry, "2"), load, print).load_first()
+
+
+def model_of(registry: Registry, version: str) -> ServedModel:
+    return ServedModel(name=f"models:/zebra/{version}", snapshot=Snapshot.open(registry.folder / version))

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -79,6 +80,16 @@ def test_each_request_gets_the_snapshot_that_it_names_and_two_are_kept(
         replica._loaded[folders[2]] = replace(slow, seconds_per_pixel=1000 * fast.seconds_per_pixel)  # pyright: ignore
         most = [await replica.handler(folder) and await replica.max_pixels() for folder in (*folders[1:], folders[1])]
         assert most[0] == most[2] > 100 * most[1]  # also after the way back
+
+        shutil.rmtree(folders[0])
+        recreated = replicas.Replica(
+            folders[0], False, OPTIONS
+        )  # for one that died after its first snapshot was deleted
+        assert "cannot be loaded" in await recreated.load(folders[0])
+        other = str(make_snapshot(tmp_path / "again", seed=1))
+        made = await recreated(TranslationRequest(snapshot=other, data=image, direction="AB"))
+        assert isinstance(made, Translation)
+        assert Image.open(io.BytesIO(made.image.data)).tobytes() == expected[1]
 
         works = [
             (handler, handler.decode(TranslationRequest(data=image, direction="AB")))

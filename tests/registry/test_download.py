@@ -62,8 +62,17 @@ def test_a_name_that_is_registered_anew_or_in_another_store_gives_its_own_weight
 ) -> None:
     from mlflow import MlflowClient
 
+    from cyclegan_dist.registry.download import alias_is_set
+
     first = register(tmp_path / "first", promoted=True)
     assert open_source("models:/horses@champion").digest() == first
+    assert [alias_is_set(f"models:/horses@{alias}") for alias in ("champion", "candidate", "latest")] == [
+        True,
+        False,
+        True,
+    ]
+    with pytest.raises(UsageError, match="zebras"):
+        alias_is_set("models:/zebras@champion")
     use(tmp_path / "other.db", monkeypatch)
     second = register(tmp_path / "second", promoted=True)
     assert second != first

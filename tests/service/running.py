@@ -17,9 +17,9 @@ from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.models.snapshot import Snapshot, save_snapshot
 from cyclegan_dist.networks.build import build_generator
 from cyclegan_dist.networks.config import GeneratorConfig
-from cyclegan_dist.service.app import Answerer, make_app
+from cyclegan_dist.service.app import make_app
 from cyclegan_dist.service.handler import RequestHandler
-from cyclegan_dist.service.messages import Limits, Refusal, ServedModel, Translation, TranslationRequest
+from cyclegan_dist.service.messages import Answerer, Limits, Refusal, ServedModel, Translation, TranslationRequest
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.server import address, answering, listen
 
@@ -53,14 +53,14 @@ def local_answerer(handler: RequestHandler) -> Answerer:
 
 @contextmanager
 def running(
-    snapshot: Path, limits: Limits = LIMITS, answer: Answerer | None = None, title: str = "tiny"
+    snapshot: Path, limits: Limits = LIMITS, answer: Answerer | None = None, title: str = "tiny", **options: Any
 ) -> Iterator[str]:
     """The service of a snapshot behind a URL while the block lasts."""
     answer = answer or local_answerer(RequestHandler(Snapshot.open(snapshot), torch.device("cpu"), limits.max_pixels))
     door = listen("127.0.0.1", 0)
     hosts = AllowedHosts.of(door)
     model = ServedModel(name=snapshot.name, snapshot=Snapshot.open(snapshot))
-    with answering(make_app(title, lambda: model, limits, hosts, answer), door):
+    with answering(make_app(title, lambda: model, limits, hosts, answer, **options), door):
         yield address(door)
 
 

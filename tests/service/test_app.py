@@ -4,12 +4,13 @@ import asyncio
 import base64
 import io
 import json
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -58,6 +59,20 @@ def test_the_page_says_the_names_of_the_domains(service: str, tmp_path: Path) ->
     assert "sun to rain" in page and "rain to sun" in page and "channels of rain" in page and "A to B" not in page
 
 
+def test_a_form_is_translated_as_the_file_in_it(service: str) -> None:
+    alone = post(f"{service}translate?direction=BA", data=picture())
+    form = post(f"{service}translate", data={"direction": "BA"}, files={"image": ("../../evil.png", picture())})
+    assert form.content == alone.content and form.headers["X-Model"] == "tiny"
+    jpeg = post(f"{service}translate?direction=BA", data={"format": "jpeg"}, files={"image": ("a.png", picture())})
+    assert jpeg.headers["Content-Type"] == "image/jpeg"
+    plain = post(f"{service}translate", files={"image": picture()}, headers={"Accept": "image/jpeg"})
+    assert plain.headers["Content-Type"] == "image/jpeg"
+    edge = bytes(LIMITS.max_bytes)
+    for size, status in ((edge, 422), (edge + b"1", 413), (bytes(2_500_000), 413)):
+        refused(post(f"{service}translate", files={"image": size}), status)
+    assert "give AB or BA" in refused(post(f"{service}translate", data={"direction": "AC"}, files={"image": b"x"}), 422)
+
+
 def test_clients_that_prefer_jpeg_get_one(service: str) -> None:
     answer = post(f"{service}translate", data=picture(format="JPEG"), headers={"Accept": "image/jpeg"})
     assert answer.headers["Content-Type"] == "image/jpeg"
@@ -73,11 +88,26 @@ def test_json_carries_the_reconstruction_as_well(service: str, snapshot: Path) -
     assert torch.equal(pixels(base64.b64decode(answer["image"])), there[0])
     assert torch.equal(pixels(base64.b64decode(answer["reconstruction"])), back)
     plain = post_json(service, {"image": text(picture()), "format": "jpeg"}).json()
-    assert set(plain) == {"media_type", "image"} and plain["media_type"] == "image/jpeg"
+    assert (
+        set(plain) == {"model", "media_type", "image"}
+        and plain["model"] == "tiny"
+        and plain["media_type"] == "image/jpeg"
+    )
 
 
 def test_card_and_health(service: str) -> None:
     assert requests.get(f"{service}health", timeout=10).json() == {"status": "ok", "model": "tiny"}
+
+
+def test_folders_of_the_server_and_names_of_any_script_do_no_harm(snapshot: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(snapshot, tmp_path / "\u6591\u9a6c 1"))
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | {"preprocess": {"path": "/home/ann/data/horse2zebra"}}))
+    with running(folder) as url:
+        assert requests.get(f"{url}card", timeout=10).json()["preprocess"] == {"path": "horse2zebra"}
+        answer = post_json(url, {"image": text(picture())})
+        assert answer.json()["model"] == folder.name
+        assert answer.headers["X-Model"] == "%E6%96%91%E9%A9%AC 1" and unquote(answer.headers["X-Model"]) == folder.name
 
 
 def test_requests_are_counted_by_model_and_status(service: str) -> None:
@@ -169,8 +199,7 @@ def test_other_requests_that_are_refused(service: str) -> None:
     assert "/translate" in refused(requests.get(f"{service}../../etc/passwd", timeout=10), 404)
     assert "use POST" in refused(requests.get(f"{service}translate", timeout=10), 405)
     assert "Content-Type" in refused(post(f"{service}v1/translate", data="{}"), 415)
-    upload = {"file": ("../../../tmp/evil.png", picture())}
-    assert "as the body" in refused(post(f"{service}translate", files=upload), 415)
+    assert "as the body" in refused(post(f"{service}translate", data="a", headers={"Content-Type": "text/plain"}), 415)
 
 
 def test_an_endless_body_is_cut_off(service: str) -> None:
@@ -221,6 +250,21 @@ def slow_service(snapshot: Path) -> Iterator[tuple[str, threading.Event]]:
     with running(snapshot, answer=answer) as url:
         yield url, go
         go.set()
+
+
+def test_it_is_ready_while_a_process_can_translate(snapshot: Path) -> None:
+    now = [True]
+
+    async def ready() -> bool:
+        return now[0]
+
+    with running(snapshot, ready=ready) as url:
+        answer = requests.get(f"{url}ready", timeout=10)
+        assert (answer.status_code, answer.json()) == (200, {"ready": True})
+        now[0] = False
+        answer = requests.get(f"{url}ready", timeout=10)
+        assert "no process can translate" in refused(answer, 503) and answer.headers["Retry-After"] == "5"
+        assert requests.get(f"{url}health", timeout=10).status_code == 200
 
 
 def test_too_many_requests_get_503(slow_service: tuple[str, threading.Event]) -> None:

@@ -15,8 +15,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from cyclegan_dist.data.encode import encode_image
 from cyclegan_dist.models.snapshot import Snapshot
-from cyclegan_dist.service.app import Answerer, make_app
-from cyclegan_dist.service.messages import Refusal, ServedModel, Translation, TranslationRequest
+from cyclegan_dist.service.app import make_app
+from cyclegan_dist.service.messages import Answerer, Refusal, ServedModel, Translation, TranslationRequest
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.places import InPlace, Places
 from cyclegan_dist.service.server import address, answering, listen
