@@ -37,7 +37,8 @@ class Prepare(PrepareConfig):
     """Turn two folders of images into a data set for training."""
 
     a_dir: Annotated[Path, tyro.conf.arg(metavar="A_DIR")]
-    """Images of domain A."""
+    """Images of domain A: a folder, a .zip or .tar(.gz) archive or `ARCHIVE.zip/FOLDER` in it, a Parquet file or a
+    folder of them, or several of these divided by commas."""
     b_dir: Annotated[Path, tyro.conf.arg(metavar="B_DIR")]
     """Images of domain B."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from cyclegan_dist.data.config import MANIFEST, MAX_PIXELS, VALIDATION
+from cyclegan_dist.data.sources import find_places
 from cyclegan_dist.errors import UsageError
 
 
@@ -24,7 +25,8 @@ class PrepareConfig:
     """Turn two folders of images into a data set for training."""
 
     a_dir: Path
-    """Images of domain A."""
+    """Images of domain A: a folder, a .zip or .tar(.gz) archive or `ARCHIVE.zip/FOLDER` in it, a Parquet file or a
+    folder of them, or several of these divided by commas."""
     b_dir: Path
     """Images of domain B."""
     out: Path
@@ -82,6 +84,13 @@ class PrepareConfig:
     """`bands` for domain A only."""
     bands_b: str = ""
     """`bands` for domain B only."""
+    column: str = ""
+    """The column with the images in Parquet files, where there are several: structs of `bytes` and `path` as on the
+    Hugging Face Hub, or binary values. With `--pairs`, images of one row have the same name: its number."""
+    column_a: str = ""
+    """`column` for domain A only."""
+    column_b: str = ""
+    """`column` for domain B only."""
     max_megapixels: float = MAX_PIXELS / 1e6
     """The largest image that is read, in millions of pixels."""
 
@@ -110,6 +119,10 @@ class PrepareConfig:
     def palette_name(self) -> str:
         """The palette of label maps, or nothing if no domain holds any."""
         return self.palette or ("cityscapes" if self.pairs == "cityscapes" else "")
+
+    def column_of(self, domain: str) -> str:
+        """The column of Parquet files with a domain's images; empty if none was chosen."""
+        return getattr(self, f"column_{domain.lower()}") or self.column
 
     @property
     def max_pixels(self) -> int:
@@ -169,9 +182,8 @@ class PrepareConfig:
         Raises:
             UsageError: naming the first path that does not fit.
         """
-        for folder in (self.a_dir, self.b_dir):
-            if not folder.is_dir():
-                raise UsageError(f"{folder} is not a folder: give a folder of images")
+        for given in (self.a_dir, self.b_dir):
+            find_places(given)
         refuse_target(self.out, overwrite=self.overwrite)
         held_out = self.out / VALIDATION
         if self.overwrite and not self.validation and (held_out / MANIFEST).exists():

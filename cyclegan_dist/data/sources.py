@@ -1,0 +1,71 @@
+"""What A_DIR and B_DIR can name: a folder, an archive or a part of one, a Parquet file, or several of these.
+
+Loads nothing, so that a wrong path is refused at once.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cyclegan_dist.errors import UsageError
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+PARQUET = ".parquet"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place with images.
+
+    Attributes:
+        path: of the folder, the archive or the Parquet file.
+        inside: folder within the archive, without a slash at its ends; empty for all of it.
+    """
+
+    path: Path
+    inside: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}/{self.inside}" if self.inside else f"{self.path}"
+
+    @property
+    def is_archive(self) -> bool:
+        return self.path.name.lower().endswith(ARCHIVES) and not self.path.is_dir()
+
+
+def find_places(given: Path) -> list[Place]:
+    """The places that an argument names: itself, or several divided by commas. A folder whose name has a comma is
+    taken as it is.
+
+    Raises:
+        UsageError: if one does not exist, or is of another kind.
+    """
+    if (found := _place(given)) is not None:
+        return [found]
+    several = [_place(Path(part.strip())) for part in str(given).split(",") if part.strip()]
+    for part, place in zip(str(given).split(","), several, strict=False):
+        if place is None:
+            raise UsageError(
+                f"{part.strip()} is not a folder: give a folder of images, a .zip or .tar archive of them, or a "
+                ".parquet file"
+            )
+    return [place for place in several if place is not None]
+
+
+def _place(path: Path) -> Place | None:
+    """None if there is nothing of that name.
+
+    Raises:
+        UsageError: for a file of another kind.
+    """
+    if path.is_dir():
+        return Place(path)
+    if path.is_file():
+        if not path.name.lower().endswith((*ARCHIVES, PARQUET)):
+            raise UsageError(
+                f"{path} is not a folder, nor a file that holds images: give {', '.join(ARCHIVES)} or {PARQUET}"
+            )
+        return Place(path)
+    for parent in path.parents:
+        if (archive := Place(parent)).is_archive and parent.is_file():
+            return Place(archive.path, path.relative_to(parent).as_posix())
+    return None
