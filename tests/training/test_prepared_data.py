@@ -84,7 +84,9 @@ def test_without_the_prepared_images_a_changed_folder_cannot_resume(opened: Open
         (PAIRED, "has no partner with its name.*--data.path OUT"),
     ],
 )
-def test_bad_input_is_one_line_and_nothing_stays(opened: Opened, own_home: Path, changes: dict[str, str], reason: str) -> None:
+def test_bad_input_is_one_line_and_nothing_stays(
+    opened: Opened, own_home: Path, changes: dict[str, str], reason: str
+) -> None:
     with pytest.raises(UsageError, match=reason) as error:
         opened(**changes)
     assert "\n" not in str(error.value)
