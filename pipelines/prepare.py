@@ -71,7 +71,7 @@ def main() -> None:
             print(f"{sizes}{pairs} in {len(manifest.shards)} shards: {part}")
     verify = f"{pipeline_command('verify')} {path.parent}"
     if duplicates := sum(len(names) - 1 for names in identical(found[:1])):
-        print(f"{duplicates} images are byte for byte copies: {verify} lists them")
+        print(f"{duplicates} images are byte for byte copies: {verify} lists them, and --dedup leaves them out")
     if len(found) == 2 and (both := shared(*found)):
         print(
             f"{len(both)} images of {found[1].root} are in {found[0].root} too, so that figures measured on them "

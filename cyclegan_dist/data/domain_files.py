@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cyclegan_dist.data.files import list_files, list_images, printable
+from cyclegan_dist.data.location import is_data_set
 from cyclegan_dist.data.parquet_images import unpack_parquet
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.prepare_config import PrepareConfig
@@ -45,8 +46,9 @@ class DomainFiles:
 
 @contextlib.contextmanager
 def domain_files(config: PrepareConfig) -> Iterator[dict[str, DomainFiles]]:
-    """The files of both domains, those of archives and Parquet files unpacked for the duration of the block into a
-    hidden folder beside the data set, whose file system has room for the images.
+    """The files of both domains, and of each folder that is excluded, by `excluded(FOLDER)`. Archives and Parquet
+    files are unpacked for the duration of the block into a hidden folder beside the data set, whose file system has
+    room for the images.
 
     Raises:
         UsageError: as `find_places`, `unpack_archive` and `unpack_parquet`, if a place has no images, or there is no
@@ -60,7 +62,12 @@ def domain_files(config: PrepareConfig) -> Iterator[dict[str, DomainFiles]]:
         for domain, (given, column) in sources.items():
             if (given, column) not in found:
                 found[given, column] = _files(config, given, column, drafts / domain)
-        yield {domain: found[sources[domain]] for domain in DOMAINS}
+        others = {
+            excluded(given): _files(config, Path(given), config.column, drafts / f"excluded-{number}")
+            for number, given in enumerate(config.excluded)
+            if not is_data_set(given)
+        }
+        yield {**{domain: found[sources[domain]] for domain in DOMAINS}, **others}
     except UsageError as error:
         text = str(error)
         for files in found.values():
@@ -68,6 +75,11 @@ def domain_files(config: PrepareConfig) -> Iterator[dict[str, DomainFiles]]:
         raise UsageError(text) from error
     finally:
         shutil.rmtree(drafts, ignore_errors=True)
+
+
+def excluded(folder: str) -> str:
+    """The key of a folder whose images are excluded."""
+    return f"excluded {folder}"
 
 
 def _files(config: PrepareConfig, given: Path, column: str, draft: Path) -> DomainFiles:

@@ -14,6 +14,7 @@ import torch
 
 from cyclegan_dist.data.config import VALIDATION
 from cyclegan_dist.data.domain_files import DomainFiles, domain_files
+from cyclegan_dist.data.dropping import drop_duplicates
 from cyclegan_dist.data.encode import EncodedImage, Half, Reading, encode_file
 from cyclegan_dist.data.files import printable
 from cyclegan_dist.data.palette import Palette
@@ -78,6 +79,8 @@ def _prepare(
         }
         for options in config.unused_levels([d for d in DOMAINS if readings[d].values is None]):
             report(f"{options} does not count: no readable image there has more than 8 bits")
+        if config.dedup or config.exclude:
+            names = drop_duplicates(pool, config, readings, files, names, report, progress)
         summaries = {domain: Summary(domain, reading) for domain, reading in readings.items()}
 
         def encoded(names: Mapping[str, list[str]]) -> dict[str, Iterator[EncodedImage]]:

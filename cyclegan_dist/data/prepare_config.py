@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from cyclegan_dist.data.config import MANIFEST, MAX_PIXELS, VALIDATION
+from cyclegan_dist.data.location import is_data_set
 from cyclegan_dist.data.sources import find_places
 from cyclegan_dist.errors import UsageError
 
@@ -91,6 +92,12 @@ class PrepareConfig:
     """`column` for domain A only."""
     column_b: str = ""
     """`column` for domain B only."""
+    dedup: bool = False
+    """Leave out duplicates within each domain: images with the same pixels as another one, or nearly the same, as
+    copies of another size or JPEG quality. The largest is kept. Each is listed."""
+    exclude: str = ""
+    """Leave out images that are in this data set or folder too, as test images, also if they are nearly the same.
+    Several are divided by commas. Each is listed."""
     max_megapixels: float = MAX_PIXELS / 1e6
     """The largest image that is read, in millions of pixels."""
 
@@ -110,6 +117,9 @@ class PrepareConfig:
             [self.bands_taken(domain) for domain in "AB"],
             [self.level(end, domain) for end in ("white", "black") for domain in "AB"],
         )
+        if (self.dedup or self.exclude) and self.pairs not in ("none", "some"):
+            option = "--dedup" if self.dedup else "--exclude"
+            raise UsageError(f"{option} would leave images without their partners: leave it out, or give --pairs some")
         if self.full_size_labels and not self.palette_name:
             raise UsageError("--full-size-labels: give the --palette of the label maps")
         if self.pairs == "halves" and self.a_dir.resolve() != self.b_dir.resolve():
@@ -123,6 +133,11 @@ class PrepareConfig:
     def column_of(self, domain: str) -> str:
         """The column of Parquet files with a domain's images; empty if none was chosen."""
         return getattr(self, f"column_{domain.lower()}") or self.column
+
+    @property
+    def excluded(self) -> list[str]:
+        """The data sets and folders of `exclude`."""
+        return [given.strip() for given in self.exclude.split(",") if given.strip()]
 
     @property
     def max_pixels(self) -> int:
@@ -184,6 +199,9 @@ class PrepareConfig:
         """
         for given in (self.a_dir, self.b_dir):
             find_places(given)
+        for given in self.excluded:
+            if not is_data_set(given):
+                find_places(Path(given))
         refuse_target(self.out, overwrite=self.overwrite)
         held_out = self.out / VALIDATION
         if self.overwrite and not self.validation and (held_out / MANIFEST).exists():
