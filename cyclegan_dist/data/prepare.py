@@ -105,6 +105,7 @@ def _prepare(
             paired="some" if config.pairs == "some" else config.pairs != "none",
             values={domain: reading.values for domain, reading in readings.items()},
             bands={domain: reading.bands for domain, reading in readings.items()},
+            energon=config.energon,
         )
     for summary in summaries.values():
         for line in summary.lines():

@@ -98,6 +98,9 @@ class PrepareConfig:
     exclude: str = ""
     """Leave out images that are in this data set or folder too, as test images, also if they are nearly the same.
     Several are divided by commas. Each is listed."""
+    energon: bool = False
+    """Write metadata too with which Megatron-Energon reads the shards: each domain, OUT/A and OUT/B, is a data set of
+    its own there, of `ImageSample`."""
     max_megapixels: float = MAX_PIXELS / 1e6
     """The largest image that is read, in millions of pixels."""
 

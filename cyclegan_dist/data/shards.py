@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from cyclegan_dist.data.config import CHECKSUM
 from cyclegan_dist.data.encode import EncodedImage
+from cyclegan_dist.data.energon import write_energon
 from cyclegan_dist.data.manifest import DEEP_VERSION, MANIFEST, SCHEMA, SOURCE, VERSION
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.prepare_config import refuse_target
@@ -49,6 +50,7 @@ def write_dataset(
     paired: bool | Literal["some"] = False,
     values: Mapping[str, ValueRange | None] | None = None,
     bands: Mapping[str, Sequence[int] | None] | None = None,
+    energon: bool = False,
 ) -> Path:
     """Write both domains' images, in the order given, and their manifest. What else is in the folder stays there.
 
@@ -61,6 +63,7 @@ def write_dataset(
         paired: images with the same name are pairs; `some`: and others have no partner.
         values: the value range of each domain that has one.
         bands: those taken of each domain's files, where they were chosen.
+        energon: write the metadata of Megatron-Energon too.
 
     Returns:
         The manifest's path.
@@ -78,6 +81,8 @@ def write_dataset(
                     rows += [{"domain": domain, "shard": shard, **row} for row in index]
                     shards[shard] = _facts(folder / shard, len(index))
             write_manifest(str(folder / MANIFEST), rows, shards, paired=paired, values=values, bands=bands)
+            if energon:
+                write_energon(folder, part)
         made = [Path(part, MANIFEST) for part in ("", *(parts or {}))]
         known = [path for path in made if (out / path).exists()]
         if known and not overwrite and not all(filecmp.cmp(out / path, draft / path, shallow=False) for path in known):
