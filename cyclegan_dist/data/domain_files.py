@@ -12,6 +12,7 @@ from cyclegan_dist.data.location import is_data_set
 from cyclegan_dist.data.parquet_images import unpack_parquet
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.prepare_config import PrepareConfig
+from cyclegan_dist.data.published import Report, fetched
 from cyclegan_dist.data.sources import PARQUET, Place, find_places
 from cyclegan_dist.data.unpacking import Unpacked, unpack_archive
 from cyclegan_dist.errors import UsageError
@@ -45,14 +46,14 @@ class DomainFiles:
 
 
 @contextlib.contextmanager
-def domain_files(config: PrepareConfig) -> Iterator[dict[str, DomainFiles]]:
-    """The files of both domains, and of each folder that is excluded, by `excluded(FOLDER)`. Archives and Parquet
-    files are unpacked for the duration of the block into a hidden folder beside the data set, whose file system has
-    room for the images.
+def domain_files(config: PrepareConfig, report: Report) -> Iterator[dict[str, DomainFiles]]:
+    """The files of both domains, and of each folder that is excluded, by `excluded(FOLDER)`. Published data sets are
+    downloaded. Archives and Parquet files are unpacked for the duration of the block into a hidden folder beside the
+    data set, whose file system has room for the images.
 
     Raises:
-        UsageError: as `find_places`, `unpack_archive` and `unpack_parquet`, if a place has no images, or there is no
-            room.
+        UsageError: as `find_places`, `fetched`, `unpack_archive` and `unpack_parquet`, if a place has no images, or
+            there is no room.
     """
     drafts = hidden(config.out.absolute(), ending=".unpacked")
     found: dict[tuple[Path, str], DomainFiles] = {}  # both domains of double images are in one place
@@ -61,9 +62,9 @@ def domain_files(config: PrepareConfig) -> Iterator[dict[str, DomainFiles]]:
         sources = {"A": (config.a_dir, config.column_of("A")), "B": (config.b_dir, config.column_of("B"))}
         for domain, (given, column) in sources.items():
             if (given, column) not in found:
-                found[given, column] = _files(config, given, column, drafts / domain)
+                found[given, column] = _files(config, given, column, drafts / domain, report)
         others = {
-            excluded(given): _files(config, Path(given), config.column, drafts / f"excluded-{number}")
+            excluded(given): _files(config, Path(given), config.column, drafts / f"excluded-{number}", report)
             for number, given in enumerate(config.excluded)
             if not is_data_set(given)
         }
@@ -82,8 +83,8 @@ def excluded(folder: str) -> str:
     return f"excluded {folder}"
 
 
-def _files(config: PrepareConfig, given: Path, column: str, draft: Path) -> DomainFiles:
-    places = find_places(given)
+def _files(config: PrepareConfig, given: Path, column: str, draft: Path, report: Report) -> DomainFiles:
+    places = [fetched(place, report) for place in find_places(given)]
     if len(places) == 1 and (parts := _listed(places[0])) is not None:
         return DomainFiles(str(given), places[0].path, parts.names, skipped=parts.skipped)
     several = _prefixes(places, by_number=config.pairs != "none") if len(places) > 1 else {"": places[0]}

@@ -61,7 +61,7 @@ def prepare(
         raise ValueError("give prepare() the palette of the config, and none if it names none")
     if palette is not None and config.pairs == "cityscapes" and palette.domain != "B":
         raise UsageError("--pairs cityscapes: label maps are domain B, so the palette must have domain: B")
-    with domain_files(config) as files:
+    with domain_files(config, report) as files:
         return _prepare(config, files, report, progress, palette)
 
 

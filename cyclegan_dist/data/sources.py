@@ -1,8 +1,10 @@
-"""What A_DIR and B_DIR can name: a folder, an archive or a part of one, a Parquet file, or several of these.
+"""What A_DIR and B_DIR can name: a folder, an archive or a part of one, a Parquet file, a published data set, or
+several of these.
 
 Loads nothing, so that a wrong path is refused at once.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from cyclegan_dist.errors import UsageError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 PARQUET = ".parquet"
+PUBLISHED = "cyclegan:"  # and the name of a data set of the CycleGAN paper, and /trainA or another of its folders
+HUB = "hf:"  # and OWNER/NAME, OWNER/NAME/SPLIT or OWNER/NAME/CONFIG/SPLIT of a data set on the Hugging Face Hub
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,7 @@ class Place:
     """One place with images.
 
     Attributes:
-        path: of the folder, the archive or the Parquet file.
+        path: of the folder, the archive or the Parquet file; or what begins with `cyclegan:` or `hf:`.
         inside: folder within the archive, without a slash at its ends; empty for all of it.
     """
 
@@ -26,6 +30,10 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.path}/{self.inside}" if self.inside else f"{self.path}"
+
+    @property
+    def is_published(self) -> bool:
+        return str(self.path).startswith((PUBLISHED, HUB))
 
     @property
     def is_archive(self) -> bool:
@@ -45,8 +53,8 @@ def find_places(given: Path) -> list[Place]:
     for part, place in zip(str(given).split(","), several, strict=False):
         if place is None:
             raise UsageError(
-                f"{part.strip()} is not a folder: give a folder of images, a .zip or .tar archive of them, or a "
-                ".parquet file"
+                f"{part.strip()} is not a folder: give a folder of images, a .zip or .tar archive of them, a "
+                f".parquet file, {PUBLISHED}NAME/trainA or {HUB}OWNER/NAME"
             )
     return [place for place in several if place is not None]
 
@@ -59,6 +67,11 @@ def _place(path: Path) -> Place | None:
     """
     if path.is_dir():
         return Place(path)
+    if (place := Place(path)).is_published:
+        name = str(path)
+        if not re.fullmatch(rf"{PUBLISHED}\w+(/\w+)?|{HUB}[\w.-]+(/[\w.-]+){{1,3}}", name) or ".." in name:
+            raise UsageError(f"{name}: give {PUBLISHED}NAME/trainA, or {HUB}OWNER/NAME and a SPLIT or CONFIG/SPLIT")
+        return place
     if path.is_file():
         if not path.name.lower().endswith((*ARCHIVES, PARQUET)):
             raise UsageError(

@@ -12,7 +12,7 @@ from cyclegan_dist.data.config import MANIFEST
 from cyclegan_dist.data.files import list_files
 from cyclegan_dist.data.location import SYNTHETIC
 from cyclegan_dist.data.prepare_config import PrepareConfig
-from cyclegan_dist.data.sources import find_places
+from cyclegan_dist.data.sources import Place, find_places
 from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.storage.files import lock, write_atomic
 
@@ -61,7 +61,8 @@ def _absolute(given: str) -> str:
         )
     if Path(given).exists():
         return str(Path(given).absolute())
-    return ",".join(str(Path(part.strip()).absolute()) for part in given.split(",") if part.strip())
+    places = [Place(Path(part.strip())) for part in given.split(",") if part.strip()]
+    return ",".join(str(place if place.is_published else place.path.absolute()) for place in places)
 
 
 def _options(config: Config, out: Path) -> PrepareConfig:
@@ -82,7 +83,7 @@ def _key(config: Config) -> str:
     found: list[object] = [VERSION, options.load_size, options.pairs]
     for given in (options.a_dir, options.b_dir):
         for place in find_places(given):
-            files = sorted(list_files(place.path)) if place.path.is_dir() else [Path()]
+            files = sorted(list_files(place.path)) if place.path.is_dir() else [Path()] * (not place.is_published)
             facts = [(os.fsdecode(file), _size_and_time(place.path / file)) for file in files]
             found.append([str(place), facts])
     return hashlib.sha256(json.dumps(found).encode(errors="surrogateescape")).hexdigest()[:16]
