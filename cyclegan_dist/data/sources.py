@@ -4,6 +4,7 @@ several of these.
 Loads nothing, so that a wrong path is refused at once.
 """
 
+import errno
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class Place:
 
     @property
     def is_archive(self) -> bool:
-        return self.path.name.lower().endswith(ARCHIVES) and not self.path.is_dir()
+        return self.path.name.lower().endswith(ARCHIVES) and not (exists(self.path) and self.path.is_dir())
 
 
 def find_places(given: Path) -> list[Place]:
@@ -59,26 +60,36 @@ def find_places(given: Path) -> list[Place]:
     return [place for place in several if place is not None]
 
 
+def exists(path: Path) -> bool:
+    """Whether there is a file or folder; not if its name is too long for one, as that of several places may be."""
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+
+
 def _place(path: Path) -> Place | None:
     """None if there is nothing of that name.
 
     Raises:
         UsageError: for a file of another kind.
     """
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         return Place(path)
     if (place := Place(path)).is_published:
         name = str(path)
         if not re.fullmatch(rf"{PUBLISHED}\w+(/\w+)?|{HUB}[\w.-]+(/[\w.-]+){{1,3}}", name) or ".." in name:
             raise UsageError(f"{name}: give {PUBLISHED}NAME/trainA, or {HUB}OWNER/NAME and a SPLIT or CONFIG/SPLIT")
         return place
-    if path.is_file():
+    if exists(path):
         if not path.name.lower().endswith((*ARCHIVES, PARQUET)):
             raise UsageError(
                 f"{path} is not a folder, nor a file that holds images: give {', '.join(ARCHIVES)} or {PARQUET}"
             )
         return Place(path)
     for parent in path.parents:
-        if (archive := Place(parent)).is_archive and parent.is_file():
+        if (archive := Place(parent)).is_archive and exists(parent):
             return Place(archive.path, path.relative_to(parent).as_posix())
     return None

@@ -12,7 +12,7 @@ from cyclegan_dist.data.config import MANIFEST
 from cyclegan_dist.data.files import list_files
 from cyclegan_dist.data.location import SYNTHETIC
 from cyclegan_dist.data.prepare_config import PrepareConfig
-from cyclegan_dist.data.sources import Place, find_places
+from cyclegan_dist.data.sources import Place, exists, find_places
 from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.storage.files import lock, write_atomic
 
@@ -59,7 +59,7 @@ def _absolute(given: str) -> str:
             f"data.A and data.B must be local, and {given} is not: copy it to storage that all nodes share, or prepare "
             "a data set and give --data.path"
         )
-    if Path(given).exists():
+    if exists(Path(given)):
         return str(Path(given).absolute())
     places = [Place(Path(part.strip())) for part in given.split(",") if part.strip()]
     return ",".join(str(place if place.is_published else place.path.absolute()) for place in places)

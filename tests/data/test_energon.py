@@ -14,13 +14,20 @@ from cyclegan_dist.data.config import CHECKSUM, MANIFEST
 from cyclegan_dist.data.manifest import SCHEMA, open_manifest
 from cyclegan_dist.data.prepare import prepare
 from cyclegan_dist.data.prepare_config import PrepareConfig
+from tests.conftest import write_images
 from tests.data.test_prepare import everything
 
 
-@pytest.fixture
-def out(folders: tuple[Path, Path], tmp_path: Path) -> Path:
-    config = PrepareConfig(*folders, tmp_path / "out", samples_per_shard=2, validation=4, energon=True, workers=1)
-    return prepare(config).parent
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("images")
+    return write_images(root / "A", 7, seed=1), write_images(root / "B", 10, seed=2)
+
+
+@pytest.fixture(scope="module")
+def out(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("prepared") / "out"
+    return prepare(PrepareConfig(*folders, target, samples_per_shard=2, validation=4, energon=True, workers=1)).parent
 
 
 def test_all_else_is_the_same_without_it(out: Path, folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -241,6 +241,8 @@ def test_several_places_are_one_domain(cli: Cli, folders, tmp_path: Path) -> Non
     assert code == 0 and "17 images of A" in out, err
     assert f"left out {tmp_path}/more/A/broken.png: " in err
     assert {name.partition("/")[0] for name in names(tmp_path / "out")} == {"A", "A-2", "a.zip"}
+    code, out, _ = cli(",".join([str(a)] * 40), b, tmp_path / "many", "--workers", 1)  # no name can be so long
+    assert code == 0 and "280 images of A" in out
     code, _, err = cli(f"{a},{tmp_path}/none", b, tmp_path / "bad", "--workers", 1)
     assert code == 2 and f"{tmp_path}/none is not a folder" in err and err.count("\n") == 1
 
