@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from cyclegan_dist.data.files import printable
 from cyclegan_dist.data.reading import largest_file
-from cyclegan_dist.data.unpacking import Unpacked
+from cyclegan_dist.data.unpacking import HEADER, Unpacked, allowance, refuse_growth
 from cyclegan_dist.errors import UsageError
 
 ROWS = 16  # images in memory at once
@@ -29,7 +29,7 @@ def unpack_parquet(
             their `path`, if all have one of their own.
 
     Raises:
-        UsageError: if a file is damaged, or has no such column.
+        UsageError: if a file is damaged, has no such column, or unpacks to too much.
         OSError: if `target` cannot be written.
     """
     found = Unpacked([])
@@ -39,7 +39,7 @@ def unpack_parquet(
             with pq.ParquetFile(path, pre_buffer=False) as file:
                 chosen = _column(path, file.schema_arrow, column)
                 names = None if by_row else _own_names(file, chosen)
-                number = 0
+                number, left = 0, allowance(path)
                 for batch in file.iter_batches(ROWS, columns=[chosen]):
                     for value in batch.column(0):
                         name = f"{folder}/" * bool(folder) + (names[number] if names else f"{number:09d}")
@@ -49,6 +49,8 @@ def unpack_parquet(
                             continue
                         found.names.append(name)
                         content = data.as_buffer()
+                        left -= HEADER + content.size
+                        refuse_growth(path, left)
                         if content.size > largest_file(max_pixels):
                             found.unreadable[name] = f"more than the {largest_file(max_pixels):,} bytes we read"
                         else:

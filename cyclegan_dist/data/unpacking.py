@@ -69,7 +69,7 @@ def unpack_archive(place: Place, target: Path, max_pixels: int) -> Unpacked:
     """
     unreadable: dict[str, str] = {}
     endings: Counter[str] = Counter()
-    left = max(UNPACKED, GROWTH * place.path.stat().st_size)
+    left = allowance(place.path)
     inside, found = f"{place.inside}/" if place.inside else "", False
     for member in _members(place.path):
         left -= HEADER
@@ -85,11 +85,7 @@ def unpack_archive(place: Place, target: Path, max_pixels: int) -> Unpacked:
             continue
         reason, size = _unpack(member, target, name, inside, min(largest_file(max_pixels), max(left, 0)), place.path)
         left -= size
-        if left < 0:
-            raise UsageError(
-                f"{place.path} unpacks to more than {GROWTH} times its size: if that is right, unpack it yourself and "
-                "give the folder"
-            )
+        refuse_growth(place.path, left)
         if reason and path.suffix:
             unreadable[name] = reason
         elif not reason:
@@ -98,6 +94,24 @@ def unpack_archive(place: Place, target: Path, max_pixels: int) -> Unpacked:
         raise UsageError(f"{place.path} has no folder {printable(place.inside)}: give one that it has")
     names = sorted({*list_images(target), *unreadable})
     return Unpacked(names, unreadable, endings - Counter(Path(n).suffix.lower() or "no ending" for n in names))
+
+
+def allowance(path: Path) -> int:
+    """Bytes that an archive or a Parquet file may unpack to."""
+    return max(UNPACKED, GROWTH * path.stat().st_size)
+
+
+def refuse_growth(path: Path, left: int) -> None:
+    """Refuse an archive or a Parquet file when less than nothing is left of its allowance.
+
+    Raises:
+        UsageError: then.
+    """
+    if left < 0:
+        raise UsageError(
+            f"{path} unpacks to more than {GROWTH} times its size: if that is right, unpack it yourself and give the "
+            "folder"
+        )
 
 
 def _unpack(member: _Member, target: Path, name: str, inside: str, most: int, archive: Path) -> tuple[str, int]:

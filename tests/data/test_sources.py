@@ -233,6 +233,15 @@ def test_a_parquet_file_without_images_is_one_line(cli: Cli, folders, tmp_path: 
     assert ("no column of images" if case == "numbers" else "no Parquet file") in err
 
 
+def test_a_parquet_file_that_unpacks_to_too_much_is_refused(cli: Cli, folders, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(unpacking, "UNPACKED", 1 << 20)
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"image": [bytes(1 << 16)] * 400}), path)  # which stores the value once
+    code, _, err = cli(path, folders[1], tmp_path / "out", "--workers", 1)
+    assert code == 2 and err.count("\n") == 1 and f"{path} unpacks to more than 100 times its size" in err
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["A", "B", "a.parquet"]
+
+
 def test_several_places_are_one_domain(cli: Cli, folders, tmp_path: Path) -> None:
     a, b = folders
     write_images(tmp_path / "more" / "A", 3)
