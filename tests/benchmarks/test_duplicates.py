@@ -19,4 +19,4 @@ def test_the_share_of_copies_that_are_found_is_printed(
     duplicates.main()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "4 images: 1 duplicates with the same pixels, 0 nearly the same"
-    assert "half the size: 2 of 2 found" in lines and "mirrored: 0 of 2 found" in lines
+    assert "enlarged to 286 pixels: 2 of 2 found" in lines and "mirrored: 0 of 2 found" in lines
