@@ -43,7 +43,7 @@ def prepare(
     """Turn two folders of images into a data set for training.
 
     Args:
-        a_dir: images of domain A.
+        a_dir: images of domain A: a folder, an archive, a Parquet file, or what else the pipeline takes.
         b_dir: images of domain B.
         out: folder to create.
         report: called with a line for what users should know, such as images that were left out.

@@ -2,6 +2,10 @@
 
     python -m pipelines.prepare A_DIR B_DIR OUT [--names summer winter] [--load-size 286] [--validation 0.1]
 
+A_DIR and B_DIR are folders, .zip or .tar(.gz) archives or folders in them (photos.zip/horses), Parquet files, several
+of these divided by commas, cyclegan:horse2zebra/trainA, or hf:OWNER/NAME on the Hugging Face Hub. `--download
+horse2zebra OUT` downloads and prepares a whole data set of the CycleGAN paper.
+
 Folders are searched recursively for JPEG, PNG, WebP, BMP, TIFF, GIF and PNM files, and for `.npy` files of height x
 width x channels. TIFF and `.npy` may have any number of channels. Images become upright, opaque and sRGB, or keep their
 bytes if they are; `--load-size` makes them smaller first, so that training decodes less. The same folders give the same
@@ -16,10 +20,10 @@ p99.8` is what becomes 1 in training, `--black` what becomes -1.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import tyro
 from rich.console import Console
@@ -29,6 +33,7 @@ from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.config.shipped import read_shipped
 from cyclegan_dist.data.config import MANIFEST, VALIDATION
 from cyclegan_dist.data.prepare_config import PrepareConfig
+from cyclegan_dist.data.sources import PUBLISHED
 from cyclegan_dist.errors import pipeline_command, run_command
 
 
@@ -37,17 +42,47 @@ class Prepare(PrepareConfig):
     """Turn two folders of images into a data set for training."""
 
     a_dir: Annotated[Path, tyro.conf.arg(metavar="A_DIR")]
-    """Images of domain A."""
+    """Images of domain A: a folder, a .zip or .tar(.gz) archive or `ARCHIVE.zip/FOLDER` in it, a Parquet file or a
+    folder of them, or several of these divided by commas."""
     b_dir: Annotated[Path, tyro.conf.arg(metavar="B_DIR")]
     """Images of domain B."""
+    download: str = ""
+    """Download this data set of the CycleGAN paper and prepare it: `--download horse2zebra OUT`, without A_DIR and
+    B_DIR. Its test images become OUT/test."""
+
+
+@dataclass(frozen=True)
+class PrepareDownload(Prepare):
+    """Download a data set of the CycleGAN paper and prepare it."""
+
+    a_dir: tyro.conf.Suppress[Path] = field(default=Path(), kw_only=True)
+    b_dir: tyro.conf.Suppress[Path] = field(default=Path(), kw_only=True)
+
+    def part(self, name: str) -> Self:
+        """What prepares its part `train`, or `test` as it was published."""
+        a_dir, b_dir = (Path(f"{PUBLISHED}{self.download}/{name}{domain}") for domain in "AB")
+        if name == "train":
+            return replace(self, a_dir=a_dir, b_dir=b_dir)
+        out = self.out / name
+        return replace(self, a_dir=a_dir, b_dir=b_dir, out=out, validation=0.0, dedup=False, exclude="")
 
 
 def main() -> None:
     """Read the command line, prepare, and print what was made."""
-    config = parse_options(Prepare, "prepare", __doc__, config=(tyro.conf.PositionalRequiredArgs,))
-    config.refuse_paths()
+    whole = any(argument.split("=")[0] == "--download" for argument in sys.argv[1:])
+    config = parse_options(
+        PrepareDownload if whole else Prepare, "prepare", __doc__, config=(tyro.conf.PositionalRequiredArgs,)
+    )
+    parts = [config.part("train"), config.part("test")] if isinstance(config, PrepareDownload) else [config]
+    for part in parts:
+        part.refuse_paths()
     if config.palette_name:
         read_shipped(config.palette_name, "palette")  # refuses a wrong name
+    for part in parts:
+        _prepare(part)
+
+
+def _prepare(config: Prepare) -> None:
     # These load torch.
     from cyclegan_dist.config.palettes import open_palette
     from cyclegan_dist.data.manifest import Manifest, open_manifest
@@ -71,7 +106,7 @@ def main() -> None:
             print(f"{sizes}{pairs} in {len(manifest.shards)} shards: {part}")
     verify = f"{pipeline_command('verify')} {path.parent}"
     if duplicates := sum(len(names) - 1 for names in identical(found[:1])):
-        print(f"{duplicates} images are byte for byte copies: {verify} lists them")
+        print(f"{duplicates} images are byte for byte copies: {verify} lists them, and --dedup leaves them out")
     if len(found) == 2 and (both := shared(*found)):
         print(
             f"{len(both)} images of {found[1].root} are in {found[0].root} too, so that figures measured on them "

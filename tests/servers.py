@@ -49,6 +49,6 @@ def http_server(folder: Path, *, fails_every: int = 0, delay_s: float = 0) -> It
     fails = (bool(fails_every) and number % fails_every == 0 for number in itertools.count(1))
     handler = functools.partial(_Ranges, directory=str(folder), fails=fails, delay_s=delay_s)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()  # seconds until it stops
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()

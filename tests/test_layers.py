@@ -87,6 +87,7 @@ def test_nothing_is_imported_upwards(path: Path) -> None:
                 for name in (
                     "application",
                     "cluster",
+                    "preemption",
                     "probing",
                     "process_group",
                     "ranks",

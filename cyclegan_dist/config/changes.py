@@ -22,6 +22,8 @@ SAFE_TO_CHANGE = (
         "best_loss",
         "checkpoints",
         "data.path",
+        "data.A",
+        "data.B",
         "method.teacher",  # where it is; its digest is compared
         "data.max_bad_fraction",
         "data.workers",

@@ -23,6 +23,12 @@ class DataConfig:
 
     path: str = ""
     """Folder or fsspec URL of a data set, made by the pipeline `prepare`; `synthetic` draws the demo's two domains."""
+    A: str = ""
+    """Images of domain A, instead of a path: a local folder, an archive or a Parquet file, as for the pipeline
+    `prepare`. They are prepared once with its default options into `runs_dir/.data`, which all nodes must share;
+    images are reduced to load_size if training resizes them. A run keeps the images that it began with."""
+    B: str = ""
+    """Images of domain B, as A."""
     preprocess: Preprocess = "resize_and_crop"
     """`resize_and_crop`: resize to load_size x load_size, then crop randomly. `crop`: crop randomly. `scale_width`:
     resize to width load_size. `scale_width_and_crop`: both. `none`: keep the size. Without a crop, sides are those
@@ -58,6 +64,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         refuse_password(self.path, "data.path")
+        if bool(self.A) != bool(self.B):
+            raise UsageError("give data.A and data.B together: a folder of images for each domain")
         if self.cache_gb and self.preprocess != "resize_and_crop":
             raise UsageError(
                 f"data.cache_gb caches images of one size, which data.preprocess {self.preprocess} does not give: "

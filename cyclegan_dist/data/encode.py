@@ -75,13 +75,13 @@ class Reading:
     palette: Palette | None = None
 
 
-def read_half(path: Path, reading: Reading, white: float | None) -> tuple[Picture, Tensor]:
+def read_half(source: Path | bytes, reading: Reading, white: float | None) -> tuple[Picture, Tensor]:
     """A file as `read_image` reads it, and its pixels, or those of the half that is wanted.
 
     Raises:
         UnreadableImageError: as `read_image`.
     """
-    picture = read_image(path, bands=reading.bands, max_pixels=reading.max_pixels, white=white)
+    picture = read_image(source, bands=reading.bands, max_pixels=reading.max_pixels, white=white)
     middle = picture.pixels.shape[2] // 2
     if not reading.half:
         return picture, picture.pixels

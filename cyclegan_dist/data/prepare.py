@@ -1,4 +1,4 @@
-"""Preparation of a data set: two folders of images, encoded by several processes, to shards and a manifest."""
+"""Preparation of a data set: images of two domains, encoded by several processes, to shards and a manifest."""
 
 import os
 import sys
@@ -13,9 +13,11 @@ from typing import Any
 import torch
 
 from cyclegan_dist.data.config import VALIDATION
+from cyclegan_dist.data.domain_files import DomainFiles, domain_files
 from cyclegan_dist.data.domain_names import domain_label
+from cyclegan_dist.data.dropping import drop_duplicates
 from cyclegan_dist.data.encode import EncodedImage, Half, Reading, encode_file
-from cyclegan_dist.data.files import list_files, list_images, printable
+from cyclegan_dist.data.files import printable
 from cyclegan_dist.data.palette import Palette
 from cyclegan_dist.data.picture import UnreadableImageError
 from cyclegan_dist.data.plan import DOMAINS
@@ -60,15 +62,26 @@ def prepare(
         raise ValueError("give prepare() the palette of the config, and none if it names none")
     if palette is not None and config.pairs == "cityscapes" and palette.domain != "B":
         raise UsageError("--pairs cityscapes: label maps are domain B, so the palette must have domain: B")
-    folders = {"A": config.a_dir, "B": config.b_dir}
-    names = {domain: _names(config, domain, report) for domain in folders}
+    with domain_files(config, report) as files:
+        return _prepare(config, files, report, progress, palette)
+
+
+def _prepare(
+    config: PrepareConfig, files: Mapping[str, DomainFiles], report: Report, progress: Progress, palette: Palette | None
+) -> Path:
+    names = {domain: _names(config, domain, files[domain], report) for domain in DOMAINS}
     if config.pairs != "none":
         _refuse_unpaired(config, names)
     workers = config.workers or os.cpu_count()
     with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        readings = {domain: _reading(pool, config, domain, names[domain], progress, palette) for domain in DOMAINS}
+        readings = {
+            domain: _reading(pool, config, domain, files[domain], names[domain], progress, palette)
+            for domain in DOMAINS
+        }
         for options in config.unused_levels([d for d in DOMAINS if readings[d].values is None]):
             report(f"{options} does not count: no readable image there has more than 8 bits")
+        if config.dedup or config.exclude:
+            names = drop_duplicates(pool, config, readings, files, names, report, progress)
         summaries = {
             domain: Summary(domain_label(domain, config.domain_names), reading) for domain, reading in readings.items()
         }
@@ -76,16 +89,16 @@ def prepare(
         def encoded(names: Mapping[str, list[str]]) -> dict[str, Iterator[EncodedImage]]:
             return {
                 domain: summaries[domain].of(
-                    _encoded(pool, config, readings[domain], domain, names[domain], report, progress)
+                    _encoded(pool, config, readings[domain], domain, files[domain], names[domain], report, progress)
                 )
-                for domain in folders
+                for domain in DOMAINS
             }
 
         parts: dict[str, dict[str, list[str]]] = {}
         if config.validation:
-            taken = _held_out(pool, config, readings, names, progress)
-            parts[VALIDATION] = {domain: sorted(taken[domain]) for domain in folders}
-            names = {domain: [name for name in names[domain] if name not in taken[domain]] for domain in folders}
+            taken = _held_out(pool, config, readings, files, names, progress)
+            parts[VALIDATION] = {domain: sorted(taken[domain]) for domain in DOMAINS}
+            names = {domain: [name for name in names[domain] if name not in taken[domain]] for domain in DOMAINS}
         path = write_dataset(
             encoded(names),
             config.out,
@@ -96,6 +109,7 @@ def prepare(
             values={domain: reading.values for domain, reading in readings.items()},
             bands={domain: reading.bands for domain, reading in readings.items()},
             domain_names=config.domain_names,
+            energon=config.energon,
         )
     for summary in summaries.values():
         for line in summary.lines():
@@ -107,14 +121,16 @@ def _held_out(
     pool: ProcessPoolExecutor,
     config: PrepareConfig,
     readings: Mapping[str, Reading],
+    files: Mapping[str, DomainFiles],
     names: Mapping[str, list[str]],
     progress: Progress,
 ) -> dict[str, set[str]]:
     """The names of each domain that are held out for validation."""
     hashes: dict[str, dict[str, bytes | None]] = {}
-    for domain, folder in (("A", config.a_dir), ("B", config.b_dir)):
-        work = partial(content_hash, folder, readings[domain])
-        found = progress(pool.map(work, names[domain], chunksize=8), f"contents of {folder}", len(names[domain]))
+    for domain in DOMAINS:
+        work = partial(content_hash, files[domain].folder, readings[domain])
+        what = f"contents of {files[domain].given}"
+        found = progress(pool.map(work, names[domain], chunksize=8), what, len(names[domain]))
         hashes[domain] = dict(zip(names[domain], found, strict=True))
     pairs = {
         (domain, name): str(Path(_stored_name(config, domain, name)).with_suffix(""))
@@ -129,6 +145,7 @@ def _reading(
     pool: ProcessPoolExecutor,
     config: PrepareConfig,
     domain: str,
+    files: DomainFiles,
     names: list[str],
     progress: Progress,
     palette: Palette | None,
@@ -150,11 +167,10 @@ def _reading(
             reading = replace(reading, load_size=None)
     black, white = config.level("black", domain), config.level("white", domain)
     samples = samples_of_each(len(names)) if any(level and level.percentile for level in (black, white)) else 0
-    folder = config.a_dir if domain == "A" else config.b_dir
-    work = partial(find_values, folder, reading, samples)
+    work = partial(find_values, files.folder, reading, samples)
     chunksize = max(1, min(64, len(names) // (4 * (config.workers or os.cpu_count() or 1))))
     found: Iterable[FoundValues | None] = progress(
-        pool.map(work, names, chunksize=chunksize), f"values of {folder}", len(names)
+        pool.map(work, names, chunksize=chunksize), f"values of {files.given}", len(names)
     )
     return replace(reading, values=choose_range(domain, found, black, white))
 
@@ -186,28 +202,21 @@ def _stored_name(config: PrepareConfig, domain: str, name: str) -> str:
     return name.removesuffix(CITYSCAPES[domain]) + ".png" if config.pairs == "cityscapes" else name
 
 
-def _names(config: PrepareConfig, domain: str, report: Report) -> list[str]:
-    """The images of a folder; reports which kinds of files are skipped."""
-    folder = config.a_dir if domain == "A" else config.b_dir
-    names = list_images(folder)
+def _names(config: PrepareConfig, domain: str, files: DomainFiles, report: Report) -> list[str]:
+    """The images to take of a domain; reports which kinds of files are skipped."""
     if config.pairs == "cityscapes":
-        names = [name for name in names if name.endswith(CITYSCAPES[domain])]
+        names = [name for name in files.names if name.endswith(CITYSCAPES[domain])]
         part = {"A": "leftImg8bit", "B": "gtFine"}[domain]
         if not names or any(Path(name).parts[0] in ("train", "val", "test") for name in names):
             raise UsageError(
-                f"{folder} is no part of Cityscapes with files *{CITYSCAPES[domain]}: give {part}/train or {part}/val"
+                f"{files.given} is no part of Cityscapes with files *{CITYSCAPES[domain]}: give {part}/train or "
+                f"{part}/val"
             )
         return names
-    if not names:
-        raise UsageError(
-            f"{folder} holds no images: give a folder with JPEG, PNG, WebP, BMP, TIFF, GIF, PNM or .npy files"
-        )
-    others = Counter(path.suffix.lower() or "no ending" for path in list_files(folder))
-    others -= Counter(Path(name).suffix.lower() or "no ending" for name in names)
-    if others:
-        kinds = ", ".join(f"{n} with {kind}" for kind, n in others.most_common(5))
-        report(f"skipped in {printable(folder)}, not images by their names: {kinds}")
-    return names
+    if files.skipped:
+        kinds = ", ".join(f"{n} with {kind}" for kind, n in files.skipped.most_common(5))
+        report(f"skipped in {printable(files.given)}, not images by their names: {kinds}")
+    return files.names
 
 
 def _encoded(
@@ -215,6 +224,7 @@ def _encoded(
     config: PrepareConfig,
     reading: Reading,
     domain: str,
+    files: DomainFiles,
     names: list[str],
     report: Report,
     progress: Progress,
@@ -224,36 +234,36 @@ def _encoded(
     Raises:
         UsageError: after the last image, if too many are unreadable.
     """
-    folder = config.a_dir if domain == "A" else config.b_dir
     bad: Counter[str] = Counter()  # by reason
     order = shuffled(names, config.seed)
-    work = partial(_try_encode, folder, reading)
+    work = partial(_try_encode, files.folder, reading)
     # One chunk at a time limits the encoded images in memory, and the work that is left to finish after an error.
     chunks = (order[start : start + CHUNK] for start in range(0, len(order), CHUNK))
     results = (image for chunk in chunks for image in pool.map(work, chunk, chunksize=8))
-    for image in progress(results, f"{folder}", len(order)):
+    for image in progress(results, files.given, len(order)):
         if isinstance(image, EncodedImage):
             if image.note:
-                report(f"{image.note}: {printable(folder / image.name)}")
+                report(f"{image.note}: {files.shown(image.name)}")
             yield replace(image, name=_stored_name(config, domain, image.name))
         else:
-            if not bad[image.reason]:
-                report(f"left out {printable(folder / image.name)}: {image.reason}")
-            bad[image.reason] += 1
+            reason = files.unreadable.get(image.name, image.reason)
+            if not bad[reason]:
+                report(f"left out {files.shown(image.name)}: {reason}")
+            bad[reason] += 1
     for reason, count in bad.items():
         if count > 1:
-            report(f"left out {count - 1:,} more of {printable(folder)}: {reason}")
+            report(f"left out {count - 1:,} more of {printable(files.given)}: {reason}")
     if not bad:
         return
     total, (most, count) = bad.total(), bad.most_common(1)[0]
     cause = f"{most}" if count == total else f"{count} of them: {most}"
     if config.pairs not in ("none", "some"):
         raise UsageError(
-            f"{total} images in {folder} cannot be used ({cause}), so their partners have none: remove the pairs"
+            f"{total} images in {files.given} cannot be used ({cause}), so their partners have none: remove the pairs"
         )
     if total > config.max_bad_fraction * len(names):
         raise UsageError(
-            f"{total} of {len(names)} images in {folder} cannot be used ({cause}): repair or remove them, "
+            f"{total} of {len(names)} images in {files.given} cannot be used ({cause}): repair or remove them, "
             f"or raise --max-bad-fraction {config.max_bad_fraction}"
         )
 

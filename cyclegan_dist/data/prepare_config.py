@@ -9,6 +9,8 @@ from typing import Literal
 
 from cyclegan_dist.data.config import MANIFEST, MAX_PIXELS, VALIDATION
 from cyclegan_dist.data.domain_names import check_names
+from cyclegan_dist.data.location import is_data_set
+from cyclegan_dist.data.sources import find_places
 from cyclegan_dist.errors import UsageError
 
 
@@ -25,7 +27,8 @@ class PrepareConfig:
     """Turn two folders of images into a data set for training."""
 
     a_dir: Path
-    """Images of domain A."""
+    """Images of domain A: a folder, a .zip or .tar(.gz) archive or `ARCHIVE.zip/FOLDER` in it, a Parquet file or a
+    folder of them, or several of these divided by commas."""
     b_dir: Path
     """Images of domain B."""
     out: Path
@@ -87,6 +90,22 @@ class PrepareConfig:
     """`bands` for domain A only."""
     bands_b: str = ""
     """`bands` for domain B only."""
+    column: str = ""
+    """The column with the images in Parquet files, where there are several: structs of `bytes` and `path` as on the
+    Hugging Face Hub, or binary values. With `--pairs`, images of one row have the same name: its number."""
+    column_a: str = ""
+    """`column` for domain A only."""
+    column_b: str = ""
+    """`column` for domain B only."""
+    dedup: bool = False
+    """Leave out duplicates within each domain: images with the same pixels as another one, or nearly the same, as
+    copies of another size or JPEG quality. The largest is kept. Each is listed."""
+    exclude: str = ""
+    """Leave out images that are in this data set or folder too, as test images, also if they are nearly the same.
+    Several are divided by commas. Each is listed."""
+    energon: bool = False
+    """Write metadata too with which Megatron-Energon reads the shards: each domain, OUT/A and OUT/B, is a data set of
+    its own there, of `ImageSample`."""
     max_megapixels: float = MAX_PIXELS / 1e6
     """The largest image that is read, in millions of pixels."""
 
@@ -107,6 +126,9 @@ class PrepareConfig:
             [self.bands_taken(domain) for domain in "AB"],
             [self.level(end, domain) for end in ("white", "black") for domain in "AB"],
         )
+        if (self.dedup or self.exclude) and self.pairs not in ("none", "some"):
+            option = "--dedup" if self.dedup else "--exclude"
+            raise UsageError(f"{option} would leave images without their partners: leave it out, or give --pairs some")
         if self.full_size_labels and not self.palette_name:
             raise UsageError("--full-size-labels: give the --palette of the label maps")
         if self.pairs == "halves" and self.a_dir.resolve() != self.b_dir.resolve():
@@ -116,6 +138,15 @@ class PrepareConfig:
     def palette_name(self) -> str:
         """The palette of label maps, or nothing if no domain holds any."""
         return self.palette or ("cityscapes" if self.pairs == "cityscapes" else "")
+
+    def column_of(self, domain: str) -> str:
+        """The column of Parquet files with a domain's images; empty if none was chosen."""
+        return getattr(self, f"column_{domain.lower()}") or self.column
+
+    @property
+    def excluded(self) -> list[str]:
+        """The data sets and folders of `exclude`."""
+        return [given.strip() for given in self.exclude.split(",") if given.strip()]
 
     @property
     def domain_names(self) -> dict[str, str]:
@@ -184,9 +215,11 @@ class PrepareConfig:
         Raises:
             UsageError: naming the first path that does not fit.
         """
-        for folder in (self.a_dir, self.b_dir):
-            if not folder.is_dir():
-                raise UsageError(f"{folder} is not a folder: give a folder of images")
+        for given in (self.a_dir, self.b_dir):
+            find_places(given)
+        for given in self.excluded:
+            if not is_data_set(given):
+                find_places(Path(given))
         refuse_target(self.out, overwrite=self.overwrite)
         held_out = self.out / VALIDATION
         if self.overwrite and not self.validation and (held_out / MANIFEST).exists():

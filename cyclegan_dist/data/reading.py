@@ -92,6 +92,11 @@ def _read(file: BinaryIO, bands: Sequence[int] | None, max_pixels: int, white: f
     return read_by_pillow(file, bands, max_pixels, white)
 
 
+def largest_file(max_pixels: int) -> int:
+    """Bytes of the largest file that is read."""
+    return max(MAX_FILE_BYTES, MAX_FILE_BYTES * max_pixels // MAX_PIXELS)
+
+
 def _opened(source: Path | bytes, max_pixels: int) -> BinaryIO:
     """A regular file, opened, of a size that fits so many pixels."""
     if isinstance(source, bytes):
@@ -103,7 +108,7 @@ def _opened(source: Path | bytes, max_pixels: int) -> BinaryIO:
         if not stat.S_ISREG(facts.st_mode):
             raise UnreadableImageError("a device or pipe, no file")
         size = facts.st_size
-    most = max(MAX_FILE_BYTES, MAX_FILE_BYTES * max_pixels // MAX_PIXELS)
+    most = largest_file(max_pixels)
     if size > most:
         raise UnreadableImageError(f"{size:,} bytes are more than the {most:,} we read: raise --max-megapixels")
     return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from cyclegan_dist.data.config import CHECKSUM
 from cyclegan_dist.data.domain_names import NO_NAMES, Names
 from cyclegan_dist.data.encode import EncodedImage
+from cyclegan_dist.data.energon import write_energon
 from cyclegan_dist.data.manifest import DEEP_VERSION, MANIFEST, SCHEMA, SOURCE, VERSION
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.prepare_config import refuse_target
@@ -51,6 +52,7 @@ def write_dataset(
     values: Mapping[str, ValueRange | None] | None = None,
     bands: Mapping[str, Sequence[int] | None] | None = None,
     domain_names: Names = NO_NAMES,
+    energon: bool = False,
 ) -> Path:
     """Write both domains' images, in the order given, and their manifest. What else is in the folder stays there.
 
@@ -64,6 +66,7 @@ def write_dataset(
         values: the value range of each domain that has one.
         bands: those taken of each domain's files, where they were chosen.
         domain_names: of A and B, if they have any.
+        energon: write the metadata of Megatron-Energon too.
 
     Returns:
         The manifest's path.
@@ -89,6 +92,8 @@ def write_dataset(
                 bands=bands,
                 domain_names=domain_names,
             )
+            if energon:
+                write_energon(folder, part)
         made = [Path(part, MANIFEST) for part in ("", *(parts or {}))]
         known = [path for path in made if (out / path).exists()]
         if known and not overwrite and not all(filecmp.cmp(out / path, draft / path, shallow=False) for path in known):

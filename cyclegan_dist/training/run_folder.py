@@ -23,6 +23,7 @@ from cyclegan_dist.storage.files import lock, write_atomic
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import read_records
 from cyclegan_dist.training.data_checks import refuse_channels, refuse_max_pairs, refuse_pairs, refuse_small_images
+from cyclegan_dist.training.prepared_data import with_prepared_data
 from cyclegan_dist.training.segments import new_segment, read_segments, write_segments
 from cyclegan_dist.training.teacher import refuse_other_domains, with_teacher
 from cyclegan_dist.training.write_limit import limited_writes
@@ -82,6 +83,7 @@ def check_run(config: Config, extend: int = 0) -> Config:
     elif extend:
         raise UsageError(f"there is no run {config.name} in {config.runs_dir} to extend: give its --name")
     refuse_max_pairs(config)
+    config = with_prepared_data(config, _kept_config(run_dir) if folder.config.exists() else None)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=_data_path(config)))
     values: dict[str, ValueRange | None] = dict.fromkeys("AB")
     names: Names = {}
@@ -260,7 +262,8 @@ def _data_path(config: Config) -> str:
     path = config.data.path
     if not path:
         raise UsageError(
-            f"no data set given: pass --data.path FOLDER, made with {pipeline_command('prepare')} A_DIR B_DIR FOLDER"
+            f"no data set given: pass --data.path FOLDER, made with {pipeline_command('prepare')} A_DIR B_DIR FOLDER, "
+            "or two folders of images: --data.A A_DIR --data.B B_DIR"
         )
     if path == "synthetic":
         return str(config.run_dir / "data")

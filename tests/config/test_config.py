@@ -156,6 +156,8 @@ def test_every_field_can_be_changed_and_its_change_is_safe_or_refused(key: str) 
         tree["method"]["cycle_ramp_images"] = 1
     if key == "method.lambda_cycle_features":
         tree["method"]["cycle_distance"] = "features"
+    if key in ("data.A", "data.B"):
+        tree["data"] = {"A": "x", "B": "x"}
     if key in ("method.input_nc", "method.output_nc"):
         tree["method"]["lambda_identity"] = 0
     changed = check_config(tree, "test")

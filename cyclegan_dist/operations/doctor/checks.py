@@ -97,7 +97,10 @@ def run_checks(target: Target, config: Config, report: Report, *, network: bool,
             place = config.checkpoints if "://" in config.checkpoints else str(home() / config.checkpoints)
             check_shared(report, fleet, place, "checkpoints")
     with report.check("data set"):
-        check_data(report, fleet, config.data.path)
+        if config.data.A:
+            report.add("green", "prepared from data.A and data.B into the runs folder when the training starts")
+        else:
+            check_data(report, fleet, config.data.path)
     with report.check("free space"):
         check_space(report, nodes, config)
     with report.check("MLflow"):

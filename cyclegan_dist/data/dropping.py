@@ -1,0 +1,84 @@
+"""Images that are not prepared: duplicates within a domain, and those that another data set or folder has too."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from cyclegan_dist.data.domain_files import DomainFiles, excluded
+from cyclegan_dist.data.duplicates import Fingerprint, find_duplicates, fingerprint, fingerprint_of
+from cyclegan_dist.data.encode import Reading
+from cyclegan_dist.data.manifest import READING, open_manifest
+from cyclegan_dist.data.plan import DOMAINS
+from cyclegan_dist.data.prepare_config import PrepareConfig
+from cyclegan_dist.data.reader import ShardReader
+from cyclegan_dist.errors import UsageError
+
+CHUNK = 512  # images of a data set in memory at once
+
+
+def drop_duplicates(
+    pool: ProcessPoolExecutor,
+    config: PrepareConfig,
+    readings: Mapping[str, Reading],
+    files: Mapping[str, DomainFiles],
+    names: Mapping[str, list[str]],
+    report: Callable[[str], object],
+    progress: Callable[[Iterable[Any], str, int], Iterable[Any]],
+) -> dict[str, list[str]]:
+    """The names that are left of each domain after `config.dedup` and `config.exclude`. Reports each image that is
+    dropped, and how many.
+
+    Raises:
+        UsageError: if none is left, or another data set cannot be read.
+    """
+    left: dict[str, list[str]] = {}
+    for domain in DOMAINS:
+        work = partial(fingerprint, files[domain].folder, readings[domain])
+        what, total = f"fingerprints of {files[domain].given}", len(names[domain])
+        found = [one for one in progress(pool.map(work, names[domain], chunksize=8), what, total) if one is not None]
+        gone: set[str] = set()
+        for given in config.excluded:
+            others = list(_others(pool, given, files, replace(readings[domain], half="")))
+            duplicates = find_duplicates([one for one in found if one.name not in gone], others)
+            for one in duplicates:
+                same = "the same pixels as" if one.exact else "nearly the same image as"
+                report(f"excluded {files[domain].shown(one.name)}: {same} {one.of}")
+            gone |= {one.name for one in duplicates}
+            report(f"{domain}: {len(duplicates)} of {total} images excluded, which are in {given} too")
+        if config.dedup:
+            duplicates = find_duplicates([one for one in found if one.name not in gone])
+            for one in duplicates:
+                same = "the same pixels as" if one.exact else "nearly the same image as"
+                report(f"dropped {files[domain].shown(one.name)}: {same} {files[domain].shown(one.of)}")
+            gone |= {one.name for one in duplicates}
+            exact = sum(one.exact for one in duplicates)
+            report(
+                f"{domain}: {len(duplicates)} duplicates dropped, {exact} with the same pixels and "
+                f"{len(duplicates) - exact} nearly the same"
+            )
+        left[domain] = [name for name in names[domain] if name not in gone]
+        if not left[domain]:
+            raise UsageError(f"no image of {files[domain].given} is left: all are in {config.exclude} too")
+    return left
+
+
+def _others(
+    pool: ProcessPoolExecutor, given: str, files: Mapping[str, DomainFiles], reading: Reading
+) -> Iterator[Fingerprint]:
+    """The images of a data set or folder that is excluded, each named by where it is."""
+    if (folder := files.get(excluded(given))) is not None:
+        for one in pool.map(partial(fingerprint, folder.folder, reading), folder.names, chunksize=8):
+            if one is not None:
+                yield replace(one, name=folder.shown(one.name))
+        return
+    manifest = open_manifest(given, (*READING, "name"))
+    for domain, rows in manifest.domains.items():
+        reader = ShardReader(manifest, domain)
+        names = [f"{manifest.root} {domain}/{name}" for name in rows["name"].to_pylist()]
+        for start in range(0, len(names), CHUNK):
+            some = names[start : start + CHUNK]
+            contents = [reader.read(start + index) for index in range(len(some))]
+            found = pool.map(partial(fingerprint_of, reading), contents, some, chunksize=8)
+            yield from (one for one in found if one is not None)
