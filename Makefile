@@ -1,6 +1,6 @@
 # Each target installs what it needs; start with `make demo` and `make test`.
 PYTHON ?= python3
-PROCESSES ?= 1
+PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 FLOOR := $(shell sed -nE 's/^    "(torch|torchvision)>=([0-9.]+)",/\1==\2.*/p' pyproject.toml)
@@ -22,7 +22,7 @@ demo: setup ## train on two synthetic domains and translate, in about a minute
 	rm -rf demo_run
 	$(BIN)/python -m pipelines.demo
 
-test: setup ## all tests that need no GPU and no second machine; PROCESSES=2 shares them between two
+test: setup ## all tests that need no GPU and no second machine; PROCESSES=1 runs them one after another
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests --processes $(PROCESSES) -m 'not gpu and not multinode and not long'
 
 test-long: setup ## tests that take minutes: a sweep that is killed, interrupted and resumed

@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.sharing import CLAIMS, NUMBER
 
 NO_TESTS = 5  # pytest.ExitCode.NO_TESTS_COLLECTED
+RAY = {"RAY_worker_niceness": "0"}  # by default Ray's workers give way to other processes, such as these
 PYTEST = [sys.executable, "-m", "pytest", "-p", "tests.sharing"]
 
 
@@ -36,7 +37,7 @@ def main() -> int:
         Path(folder, "claims").mkdir()
         processes = list[subprocess.Popen[bytes]]()
         for number, output in enumerate(outputs, 1):
-            environment = os.environ | {CLAIMS: f"{folder}/claims", NUMBER: str(number)}
+            environment = os.environ | {CLAIMS: f"{folder}/claims", NUMBER: str(number)} | RAY
             process = subprocess.Popen([*PYTEST, *options], env=environment, stdout=output)
             processes.append(stack.enter_context(process))
             stack.callback(process.terminate)
