@@ -1,5 +1,6 @@
 """Evaluation of one direction: translations of a domain's images and the scores of each, shared among ranks."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,7 @@ from cyclegan_dist.models.translator import open_translators
 from cyclegan_dist.networks.pretrained import PACKAGED
 from cyclegan_dist.step.distributed import World
 
+PROGRESS_S = 10.0  # between two lines that say how far it is
 SHOWN = 8  # first images of each direction, for a report
 
 
@@ -71,8 +73,15 @@ class Evaluator:
         size: how images are brought to the generators' size, in words.
     """
 
-    def __init__(self, snapshot: Snapshot, manifest: Manifest, config: EvaluationConfig, world: World):
-        self.config, self.world = config, world
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        manifest: Manifest,
+        config: EvaluationConfig,
+        world: World,
+        report: Callable[[str], object] = lambda line: None,
+    ):
+        self.config, self.world, self._report = config, world, report
         wanted = set(config.metrics)
         self.networks: tuple[FeatureNetwork, ...] = ()
         self._structures: tuple[Structure, ...] = ()
@@ -144,9 +153,13 @@ class Evaluator:
         n = self.count(domain)
         mine = range(self.world.rank, n, self.world.size)
         found: dict[int, Any] = {}
+        said = time.monotonic()
         for start in range(0, len(mine), self.batch_size):
             indices = mine[start : start + self.batch_size]
             found |= dict(zip(indices, evaluate(indices), strict=True))
+            if time.monotonic() - said > PROGRESS_S:
+                self._report(f"evaluated {len(found)} of {len(mine)} images of domain {domain}")
+                said = time.monotonic()
         everything = {i: result for rank in self.world.gather(found) for i, result in rank.items()}
         return [everything[i] for i in range(n)]
 

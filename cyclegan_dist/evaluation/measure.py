@@ -77,8 +77,9 @@ def evaluate(
         config: what to measure.
         world: this rank among all.
         limit_s: seconds that it may take, by an estimate that is made of slow models only; 0: no limit.
-        report: called with a line about the cost of one translation if the model is slow, about networks that are left
-            out because they took part in the training, and about other names of the domains.
+        report: called with a line about how far it is, every ten seconds, about the cost of one translation if the model
+            is slow, about networks that are left out because they took part in the training, and about other names of
+            the domains.
 
     Raises:
         UsageError: if an image is damaged, a weights file is not what it should be, there are too few images, the names
@@ -92,7 +93,7 @@ def evaluate(
     ):
         report(other)
     names = snapshot.domain_names or manifest.domain_names
-    evaluator = Evaluator(snapshot, manifest, config, world)
+    evaluator = Evaluator(snapshot, manifest, config, world, report)
     for name in evaluator.left_out:
         report(f"features {name} are left out: the network took part in the training")
     if text := cost_of_slow(evaluator, snapshot, limit_s):

@@ -15,7 +15,7 @@ from cyclegan_dist.data.prepare import prepare
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.evaluation import cost
+from cyclegan_dist.evaluation import cost, evaluator
 from cyclegan_dist.evaluation.class_rate import IMAGENET_CLASSES, class_rate_key
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.evaluation.features import feature_network
@@ -40,6 +40,16 @@ def test_domains_of_a_model_trained_on_exchanged_ones_are_exchanged(
             found = evaluate(Snapshot.open(config.run_dir), opened, EvaluationConfig(), ALONE)
         figures.append([found.facts["images"][domain] for domain in "AB"])
     assert figures == [[7, 10], [10, 7]]
+
+
+def test_it_says_how_far_it_is(
+    tiny_run: Callable[..., Config], opened: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluator, "PROGRESS_S", -1.0)
+    config, lines = tiny_run(stop_after=2), list[str]()
+    go(config)
+    evaluate(Snapshot.open(config.run_dir), opened, EvaluationConfig(), ALONE, report=lines.append)
+    assert "evaluated 10 of 10 images of domain A" in lines and "evaluated 7 of 7 images of domain B" in lines
 
 
 def test_a_pair_that_does_nothing(measured: Measure) -> None:
