@@ -77,9 +77,9 @@ def evaluate(
         config: what to measure.
         world: this rank among all.
         limit_s: seconds that it may take, by an estimate that is made of slow models only; 0: no limit.
-        report: called with a line about how far it is, every ten seconds, about the cost of one translation if the model
-            is slow, about networks that are left out because they took part in the training, and about other names of
-            the domains.
+        report: called with a line every ten seconds, about how far it is, and about the cost of one translation if the
+            model is slow, networks that are left out because they took part in the training, and other names of the
+            domains.
 
     Raises:
         UsageError: if an image is damaged, a weights file is not what it should be, there are too few images, the names
