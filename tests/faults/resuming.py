@@ -31,11 +31,13 @@ from tests.training.trainings import final_state, go, records
 
 # Options of a method without which another one cannot be changed.
 NEEDED: dict[str, dict[str, Any]] = {
-    "method.input_nc": {"lambda_identity": 0},
-    "method.output_nc": {"lambda_identity": 0},
-    "method.lambda_cycle_end": {"cycle_ramp_images": 1},
-    "method.lambda_cycle_features": {"cycle_distance": "features"},
-    "method.gradient_penalty.weight": {"gradient_penalty": {"at": "real"}},
+    "method.input_nc": {"method": {"lambda_identity": 0}},
+    "method.output_nc": {"method": {"lambda_identity": 0}},
+    "method.lambda_cycle_end": {"method": {"cycle_ramp_images": 1}},
+    "method.lambda_cycle_features": {"method": {"cycle_distance": "features"}},
+    "method.gradient_penalty.weight": {"method": {"gradient_penalty": {"at": "real"}}},
+    "data.A": {"data": {"A": "a", "B": "b"}},
+    "data.B": {"data": {"A": "a", "B": "b"}},
 }
 
 
@@ -72,7 +74,7 @@ def config_changed(stage: Stage) -> Measured:
     flat, right = flatten(dataclasses.asdict(Config())), 0
     del flat["method.name"]  # another method has other keys
     for key, value in flat.items():
-        tree: dict[str, Any] = {"method": copy.deepcopy(NEEDED[key])} if key in NEEDED else {}
+        tree = copy.deepcopy(NEEDED.get(key, {}))
         start = check_config(tree, "start")
         *parents, leaf = key.split(".")
         node = tree
