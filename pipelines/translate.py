@@ -40,6 +40,7 @@ from rich.text import Text
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.data.config import MANIFEST
 from cyclegan_dist.data.domain_names import chosen_direction, refuse_exchanged, refuse_no_direction
+from cyclegan_dist.data.files import list_files
 from cyclegan_dist.errors import UsageError, run_command
 from cyclegan_dist.registry.sources import open_source, refuse_missing_source
 from cyclegan_dist.translation.video_kinds import LARGEST_CRF, is_video, refuse_unfit
@@ -149,6 +150,8 @@ def _check(command: Translate) -> None:
     refuse_missing_source(command.model)
     if not _is_dataset(command.input) and not Path(command.input).exists():
         raise UsageError(f"{command.input} is neither an image, a video nor a folder: it does not exist; give one")
+    if Path(command.input).is_dir() and next(list_files(Path(command.input)), None) is None:
+        raise UsageError(f"{command.input} holds no images and no videos: it is empty")
 
 
 def _is_dataset(source: str) -> bool:

@@ -47,8 +47,6 @@ def _is_image(folder: Path, path: PurePath) -> bool:
         return path.suffix.lower() in EXTENSIONS or (folder / path).is_dir()
     if not (folder / path).is_file():
         return (folder / path).is_dir()
-    from cyclegan_dist.data.pillow_files import FORMATS  # loads torch, which listing files need not wait for
-
     with contextlib.suppress(Exception), (folder / path).open("rb") as file, Image.open(file, formats=FORMATS):
         return True
     return False

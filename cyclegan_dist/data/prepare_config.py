@@ -9,6 +9,7 @@ from typing import Literal
 
 from cyclegan_dist.data.config import MANIFEST, MAX_PIXELS, VALIDATION
 from cyclegan_dist.data.domain_names import check_names
+from cyclegan_dist.data.files import list_files
 from cyclegan_dist.data.location import is_data_set
 from cyclegan_dist.data.sources import find_places
 from cyclegan_dist.errors import UsageError
@@ -216,7 +217,9 @@ class PrepareConfig:
             UsageError: naming the first path that does not fit.
         """
         for given in (self.a_dir, self.b_dir):
-            find_places(given)
+            for place in find_places(given):
+                if place.path.is_dir() and next(list_files(place.path), None) is None:
+                    raise UsageError(f"{place} holds no images: it is empty")
         for given in self.excluded:
             if not is_data_set(given):
                 find_places(Path(given))
