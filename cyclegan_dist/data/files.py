@@ -5,8 +5,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
-from PIL import Image
-
 from cyclegan_dist.errors import UsageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # of Pillow
@@ -47,6 +45,8 @@ def _is_image(folder: Path, path: PurePath) -> bool:
         return path.suffix.lower() in EXTENSIONS or (folder / path).is_dir()
     if not (folder / path).is_file():
         return (folder / path).is_dir()
+    from PIL import Image  # most folders hold none such, and a command may only look whether one is empty
+
     with contextlib.suppress(Exception), (folder / path).open("rb") as file, Image.open(file, formats=FORMATS):
         return True
     return False

@@ -92,7 +92,7 @@ def test_pictures_are_compared_by_keyboard_from_disk(page: Path) -> None:
             await tab.until("document.querySelector('#name').textContent.includes('(2 of 2)')")
             await tab.value("document.querySelector('.compare input').focus()")
             await tab.press("ArrowRight")
-            assert await tab.value("document.querySelector('.compare').style.getPropertyValue('--at')") == "51%"
+            await tab.until("document.querySelector('.compare').style.getPropertyValue('--at') === '51%'")
             assert "left 51 %: input, right 49 %: translation" in await tab.value(
                 "document.querySelector('.compare input').getAttribute('aria-valuetext')"
             )
@@ -100,7 +100,7 @@ def test_pictures_are_compared_by_keyboard_from_disk(page: Path) -> None:
             await tab.until("document.querySelector('.compare .after img').alt.endsWith('reconstruction')")
             await tab.press("Escape")
             await tab.until("!document.querySelector('dialog').open")
-            assert (await tab.value("document.activeElement.href")).endswith("0-0001-reconstruction.png")
+            await tab.until("(document.activeElement.href ?? '').endsWith('0-0001-reconstruction.png')")
             assert not tab.complaints
 
     asyncio.run(look())

@@ -65,7 +65,7 @@ def test_the_newest_grid_is_named_and_shown_on_a_terminal(
         Image.new("RGB", (4, 4), (nimg, 0, 0)).save(samples / f"nimg-{nimg:09d}.png")
     code, out, _ = command(main, "--preview")
     assert code == 0 and out.endswith(f"one: {own_home}/runs/one/samples/nimg-000000100.png\n")
-    for name, value in {"FORCE_COLOR": "1", "COLORTERM": "truecolor", "TERM": "xterm-256color"}.items():
+    for name, value in {"TTY_COMPATIBLE": "1", "COLORTERM": "truecolor", "TERM": "xterm-256color"}.items():
         monkeypatch.setenv(name, value)
     assert "\x1b[38;2;100;0;0;48;2;100;0;0m" in command(main, "--preview")[1]
     code, _, err = command(main, "--preview", "--json")
