@@ -18,10 +18,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal, TypeVar
 
+from cyclegan_dist.errors import missing_package
+
 try:
     import tyro
 except ModuleNotFoundError as error:
-    print(f"error: this needs the package {error.name}: pip install {error.name}", file=sys.stderr)
+    print(missing_package(str(error.name)), file=sys.stderr)
     sys.exit(2)
 
 from cyclegan_dist.config import command_line

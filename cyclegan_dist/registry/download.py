@@ -180,9 +180,7 @@ def _not_loaded(uri: str, error: Exception) -> UsageError:
     advice = ""
     if getattr(error, "error_code", "") in NO_SUCH_MODEL:
         name, promote = re.split("[@/]", uri.removeprefix(REGISTRY))[0], pipeline_command("promote")
-        advice = (
-            f"; {promote} --name {name} --list lists versions; {promote} RUN_DIR --name {name} --data DATA adds one"
-        )
+        advice = f"; {promote} --name {name} --list lists them, {promote} RUN_DIR --name {name} --data DATA adds one"
     return UsageError(f"{uri} cannot be loaded from {store_in_use()}: {first_line(error).rstrip('.')}{advice}")
 
 
