@@ -25,8 +25,8 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.orchestration.job_api import refuse_open_job_api
 
 CHECK_CLUSTER = (
-    "check that its head runs and can be reached from here, and that RAY_AUTH_MODE is token and RAY_AUTH_TOKEN_PATH the "
-    "file of its token"
+    "check that its head runs and can be reached from here, and that RAY_AUTH_MODE is token and RAY_AUTH_TOKEN_PATH "
+    "the file of its token"
 )
 
 
