@@ -46,6 +46,7 @@ def open_source(source: str, *, with_state: bool = False) -> "Snapshot":
     from cyclegan_dist.models.snapshot import Snapshot
 
     if not source.startswith(REGISTRY):
+        refuse_missing_source(source)
         return Snapshot.open(source)
     read_store()
     from cyclegan_dist.registry.download import download  # loads mlflow

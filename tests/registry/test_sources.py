@@ -35,7 +35,7 @@ def test_the_run_of_a_joined_preset_is_suggested_for_the_name_of_its_first(own_h
         (own_home / "runs" / name).mkdir(parents=True)
     (own_home / "runs" / "h2z-laptop" / "config.yaml").touch()
     with pytest.raises(UsageError, match=r"does not exist: did you mean runs/h2z-laptop\? Give the folder of one"):
-        refuse_missing_source("runs/h2z")
+        open_source("runs/h2z")
     with pytest.raises(UsageError, match="does not exist; give the folder of one"):
         refuse_missing_source("runs/laptop")
 
