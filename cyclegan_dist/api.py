@@ -65,6 +65,7 @@ def prepare(
         check_names([names] if isinstance(names, str) else list(names))  # says more than the check of its type
     folders = {"a_dir": a_dir, "b_dir": b_dir, "out": out}
     config = _checked({**options, **folders}, PrepareConfig, "prepare")
+    config.refuse_one_place()
     config.refuse_paths()
     palette = open_palette(config.palette_name) if config.palette_name else None
     return prepared.prepare(config, report=report, palette=palette).parent

@@ -55,7 +55,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         package = (error.name or "").split(".")[0]
         if package in ("", "cyclegan_dist", "pipelines"):
             raise
-        print(f"error: this needs the package {package}: pip install {package}", file=sys.stderr)
+        print(missing_package(package), file=sys.stderr)
         code = 2
     except OSError as error:
         if error.errno not in OF_STORAGE or error.filename is None:
@@ -147,6 +147,14 @@ def storage_errors() -> Iterator[None]:
         raise
     except Exception as error:
         raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def missing_package(name: str) -> str:
+    """The line of a command for a package that is not installed. Where no virtual environment is active, that is most
+    likely why.
+    """
+    first = "source .venv/bin/activate, or " if sys.prefix == sys.base_prefix else ""
+    return f"error: this needs the package {name}: {first}pip install {name}"
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -18,20 +18,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal, TypeVar
 
+from cyclegan_dist.errors import missing_package
+
 try:
     import tyro
 except ModuleNotFoundError as error:
-    print(f"error: this needs the package {error.name}: pip install {error.name}", file=sys.stderr)
+    print(missing_package(str(error.name)), file=sys.stderr)
     sys.exit(2)
 
 from cyclegan_dist.config import command_line
 from cyclegan_dist.config.config import (
     Config,
-    check_config,
     dump_config,
     for_method,
     load_config,
     refuse_options_of_others,
+    with_values,
 )
 from cyclegan_dist.config.older import refuse_older
 from cyclegan_dist.config.shipped import in_few_words, shipped
@@ -125,7 +127,9 @@ def parse(arguments: list[str], program: str | None = None, other_options: Itera
         description=f"{command_line.with_commands(__doc__)}\nPresets: {', '.join(shipped('preset'))}.",
         use_underscores=True,
     )
-    return replace(command, config=check_config(asdict(command.config), "command line"))
+    values = flatten(asdict(command.config))
+    given = {key: values[key] for key in keys if key in values}
+    return replace(command, config=with_values(command.config, given, "command line"))
 
 
 class _Callable(ModuleType):

@@ -75,6 +75,7 @@ def main() -> None:
     )
     parts = [config.part("train"), config.part("test")] if isinstance(config, PrepareDownload) else [config]
     for part in parts:
+        part.refuse_one_place()
         part.refuse_paths()
     if config.palette_name:
         read_shipped(config.palette_name, "palette")  # refuses a wrong name

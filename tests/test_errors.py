@@ -53,12 +53,26 @@ def test_an_error_of_the_storage_is_one_line_and_others_are_not(command: Callabl
 
 
 def test_a_missing_package_is_one_line_and_a_missing_module_of_ours_is_not(
-    command: Callable[..., Answer],
+    command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = "error: this needs the package nowhere_to_be_found: pip install nowhere_to_be_found\n"
-    assert command(lambda: importlib.import_module("nowhere_to_be_found.models")) == (2, "", line)
+    line = "error: this needs the package nowhere_to_be_found: {}pip install nowhere_to_be_found\n"
+    for base, advice in (("/usr", ""), (sys.prefix, "source .venv/bin/activate, or ")):
+        monkeypatch.setattr(sys, "base_prefix", base)
+        found = command(lambda: importlib.import_module("nowhere_to_be_found.models"))
+        assert found == (2, "", line.format(advice))
     with pytest.raises(ModuleNotFoundError):
         errors.run_command(lambda: importlib.import_module("cyclegan_dist.nothing"))
+
+
+@pytest.mark.parametrize("module", ["cyclegan_dist.train", "pipelines.prepare", "pipelines.runs"])
+def test_without_the_environment_a_command_says_how_to_activate_it(module: str) -> None:
+    run = (
+        f"import runpy, sys; sys.path.insert(0, '.'); sys.argv = ['-m']; runpy.run_module({module!r}, None, '__main__')"
+    )
+    bare = [str(sys._base_executable), "-I", "-S", "-c", run]  # pyright: ignore[reportAttributeAccessIssue]
+    done = subprocess.run(bare, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+    line = "error: this needs the package tyro: source .venv/bin/activate, or pip install tyro\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
 
 
 @pytest.mark.parametrize(

@@ -189,10 +189,19 @@ def load_config(name: str) -> Config:
     trees = [read_tree(*read_shipped(part, "preset")) for part in parts]
     tree: dict[str, Any] = {}
     for above in trees:
-        tree = _merged(without_overridden(tree, above), above)
+        tree = _without_path(_merged(without_overridden(tree, above), above), flatten(above))
     if len(parts) > 1 and (parts[-1] in shipped("preset") or "name" not in trees[-1]):
         tree["name"] = "-".join(Path(part).stem for part in parts)
     return check_config(tree, name)
+
+
+def _without_path(tree: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree without `data.path` if two folders of images are `given`, by dotted key, and no path: what is set later
+    wins, and presets have a path.
+    """
+    if not given.get("data.A") or "data.path" in given:
+        return tree
+    return {**tree, "data": {**tree["data"], "path": ""}}
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -261,7 +270,7 @@ def refuse_options_of_others(keys: Iterable[str], method: str, before: str) -> N
 
 
 def with_values(config: Config, values: Mapping[str, Any], source: str) -> Config:
-    """The config with other values, by dotted key.
+    """The config with other values, by dotted key. `data.A` takes the place of `data.path`.
 
     Raises:
         UsageError: as `check_config`.
@@ -271,7 +280,7 @@ def with_values(config: Config, values: Mapping[str, Any], source: str) -> Confi
         for parent in reversed(key.split(".")):
             value = {parent: value}
         tree = _merged(tree, value)
-    return check_config(tree, source)
+    return check_config(_without_path(tree, values), source)
 
 
 def dump_config(config: Config) -> str:

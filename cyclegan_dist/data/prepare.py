@@ -1,10 +1,12 @@
 """Preparation of a data set: images of two domains, encoded by several processes, to shards and a manifest."""
 
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -73,7 +75,7 @@ def _prepare(
     if config.pairs != "none":
         _refuse_unpaired(config, names)
     workers = config.workers or os.cpu_count()
-    with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with _processes(workers) as pool:
         readings = {
             domain: _reading(pool, config, domain, files[domain], names[domain], progress, palette)
             for domain in DOMAINS
@@ -115,6 +117,22 @@ def _prepare(
         for line in summary.lines():
             report(line)
     return path
+
+
+@contextmanager
+def _processes(count: int | None) -> Iterator[ProcessPoolExecutor]:
+    """Processes that read and encode. They end after what they are doing if an error ends the preparation."""
+    with ProcessPoolExecutor(count, initializer=_start_process) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _start_process() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the first process ends them
+    torch.set_num_threads(1)
 
 
 def _held_out(

@@ -209,6 +209,16 @@ class PrepareConfig:
         names += ["white", "black"] if len(domains) == 2 else []
         return [f"--{name.replace('_', '-')} {getattr(self, name)}" for name in names if getattr(self, name)]
 
+    def refuse_one_place(self) -> None:
+        """Check that the domains are two, which only `pairs` of halves or two columns take from one place.
+
+        Raises:
+            UsageError: if both are the same.
+        """
+        one_place = self.a_dir.resolve() == self.b_dir.resolve() and self.column_of("A") == self.column_of("B")
+        if one_place and self.pairs != "halves":
+            raise UsageError(f"both domains are {self.a_dir}: give the images of the other one as B")
+
     def refuse_paths(self) -> None:
         """Check before any work is done that the folders exist and `out` can be written, and that no part for
         validation would stay there whose images may now be trained on.

@@ -24,6 +24,11 @@ from cyclegan_dist.data.stop_signals import NEVER_AT_ONCE, handle_stop_signals
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.orchestration.job_api import refuse_open_job_api
 
+CHECK_CLUSTER = (
+    "check that its head runs and can be reached from here, and that RAY_AUTH_MODE is token and RAY_AUTH_TOKEN_PATH "
+    "the file of its token"
+)
+
 
 class RestartNeededError(Exception):
     """The launcher must restart, to continue from the last checkpoint; the message is the reason."""
@@ -48,7 +53,8 @@ def cluster(meanwhile: str = "") -> Iterator[None]:
             context = ray.init(**settings)
         except Exception as error:  # Ray raises nearly anything: on a busy machine, when it starts, a plain Exception
             where = os.environ.get("RAY_ADDRESS", "on this machine")
-            raise UsageError(f"no Ray cluster {where}: {last_line(error)}") from error
+            advice = f"; {CHECK_CLUSTER}" if joined else ""
+            raise UsageError(f"no Ray cluster {where}: {last_line(error)}{advice}") from error
         if joined:
             refuse_open_job_api(context.dashboard_url or "")
         yield

@@ -15,7 +15,7 @@ from cyclegan_dist.operations.doctor.checks import Target
 from cyclegan_dist.operations.doctor.hardware import gpus_here
 from cyclegan_dist.operations.doctor.nodes import TIMEOUT_S, Call, LocalFleet, Node, call_all
 from cyclegan_dist.operations.doctor.report import Report
-from cyclegan_dist.orchestration.cluster import last_line
+from cyclegan_dist.orchestration.cluster import CHECK_CLUSTER, last_line
 from cyclegan_dist.orchestration.job_api import ask_job_api, job_api_url
 
 CONNECT_S = 5.0  # ray.init would wait for minutes where nothing listens
@@ -84,7 +84,7 @@ def joined(report: Report) -> Iterator[Target]:
             nodes = _nodes()
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             with report.check("cluster"):
-                advice = "Check that its head runs and can be reached from here, and that RAY_AUTH_TOKEN is right."
+                advice = f"{CHECK_CLUSTER[0].upper()}{CHECK_CLUSTER[1:]}."
                 report.add("red", f"no Ray cluster {address}: {last_line(error)}", advice)
             yield Target(fleet=LocalFleet(gpus_here()[1]))
             return

@@ -95,7 +95,7 @@ def decide(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> Ve
     if broken:
         return Verdict(False, f"figures are not finite: {', '.join(broken)}")
     if champion is None:
-        return Verdict(True, "there is no champion yet")
+        return Verdict(True, "it is the first of this name")
     if candidate.facts.get("data") != champion.facts.get("data"):
         raise UsageError(
             "gate: candidate and champion were trained with opposite data.direction, so that AB of one is BA of the "

@@ -14,15 +14,19 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts, list_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.file_utils import local_file_uri_to_path
 
-from cyclegan_dist.errors import UsageError
+from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.models.snapshot import CARD, Snapshot
 from cyclegan_dist.models.training_state import STATE, file_sha256
 from cyclegan_dist.registry.models import SHA256, STATE_SHA256
 from cyclegan_dist.registry.sources import REGISTRY, store_in_use
 from cyclegan_dist.registry.versions import DIGEST
 from cyclegan_dist.tracking.sender_state import first_line
+
+# The codes of MLflow for a name or version that does not exist, and for an alias.
+NO_SUCH_MODEL = (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE))
 
 
 def download(uri: str, cache: Path, *, with_state: bool = False) -> Path:
@@ -43,7 +47,7 @@ def download(uri: str, cache: Path, *, with_state: bool = False) -> Path:
         version = _version(client, uri.removeprefix(REGISTRY))
         model_id, location, sha256, state_sha256 = _files_of(client, version)
     except (MlflowException, OSError) as error:
-        raise UsageError(f"{uri} cannot be loaded from {store_in_use()}: {first_line(error)}") from error
+        raise _not_loaded(uri, error) from error
     folder = cache / _key(store_in_use()) / model_id
     exact = f"{REGISTRY}{version.name}/{version.version}"
     try:
@@ -69,7 +73,7 @@ def exact_uri(uri: str) -> str:
     try:
         version = _version(MlflowClient(), uri.removeprefix(REGISTRY))
     except (MlflowException, OSError) as error:
-        raise UsageError(f"{uri} cannot be loaded from {store_in_use()}: {first_line(error)}") from error
+        raise _not_loaded(uri, error) from error
     return f"{REGISTRY}{version.name}/{version.version}"
 
 
@@ -83,7 +87,7 @@ def alias_is_set(uri: str) -> bool:
     try:
         return alias.lower() == "latest" or alias in MlflowClient().get_registered_model(name).aliases
     except (MlflowException, OSError) as error:
-        raise UsageError(f"{uri} cannot be loaded from {store_in_use()}: {first_line(error)}") from error
+        raise _not_loaded(uri, error) from error
 
 
 def fetch_snapshot(run_id: str, cache: Path) -> tuple[Path, str]:
@@ -169,6 +173,15 @@ def _is_intact(folder: Path, sha256: str) -> bool:
         return not sha256 or Snapshot.open(folder).digest() == sha256
     except (UsageError, OSError):
         return False
+
+
+def _not_loaded(uri: str, error: Exception) -> UsageError:
+    """What is said of a registered model that MLflow does not give, and what to do where there is none of that name."""
+    advice = ""
+    if getattr(error, "error_code", "") in NO_SUCH_MODEL:
+        name, promote = re.split("[@/]", uri.removeprefix(REGISTRY))[0], pipeline_command("promote")
+        advice = f"; {promote} --name {name} --list lists them, {promote} RUN_DIR --name {name} --data DATA adds one"
+    return UsageError(f"{uri} cannot be loaded from {store_in_use()}: {first_line(error).rstrip('.')}{advice}")
 
 
 def _version(client: MlflowClient, name: str) -> ModelVersion:

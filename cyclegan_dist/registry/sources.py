@@ -1,5 +1,6 @@
 """Sources of models: a run, a snapshot, or the registry; and the MLflow store that is used."""
 
+import glob
 import logging
 import os
 import warnings
@@ -45,6 +46,7 @@ def open_source(source: str, *, with_state: bool = False) -> "Snapshot":
     from cyclegan_dist.models.snapshot import Snapshot
 
     if not source.startswith(REGISTRY):
+        refuse_missing_source(source)
         return Snapshot.open(source)
     read_store()
     from cyclegan_dist.registry.download import download  # loads mlflow
@@ -58,11 +60,16 @@ def refuse_missing_source(source: str) -> None:
     Raises:
         UsageError: saying what to give.
     """
-    if not source.startswith(REGISTRY) and not Path(source).exists():
-        raise UsageError(
-            f"{source} is neither a snapshot nor a run with snapshots: it does not exist; give the folder of one, "
-            f"or a registered model, {REGISTRY}NAME@ALIAS"
-        )
+    path = Path(source)
+    if source.startswith(REGISTRY) or path.exists():
+        return
+    # The folder of a run is named after all that was joined: horse2zebra+laptop trains horse2zebra-laptop.
+    near = sorted(str(run) for run in path.parent.glob(f"{glob.escape(path.name)}-*") if RunFolder(run).config.exists())
+    guess = f": did you mean {' or '.join(near[:3])}? Give" if near else "; give"
+    raise UsageError(
+        f"{source} is neither a snapshot nor a run with snapshots: it does not exist{guess} the folder of one, "
+        f"or a registered model, {REGISTRY}NAME@ALIAS"
+    )
 
 
 def use_store(known: str = "") -> str:

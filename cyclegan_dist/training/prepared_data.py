@@ -48,6 +48,7 @@ def with_prepared_data(config: Config, kept: Config | None) -> Config:
     if data.path:
         _refuse_other_sources(config)
         return config
+    _options(config, Path()).refuse_one_place()
     out = Path(config.runs_dir) / FOLDER / _key(config)
     _prepare(config, out)
     return replace(config, data=replace(data, path=str(out)))

@@ -1,13 +1,15 @@
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
 from cyclegan_dist.config.changes import SAFE_TO_CHANGE, refuse_changes
-from cyclegan_dist.config.config import Config, check_config, dump_config, load_config
+from cyclegan_dist.config.config import Config, check_config, dump_config, load_config, with_values
 from cyclegan_dist.config.shipped import shipped
 from cyclegan_dist.config.yaml_tree import flatten, read_tree
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.train import parse
 
 FLAT = flatten(dataclasses.asdict(Config()))
 
@@ -32,6 +34,19 @@ def test_presets_join(tmp_path: Path) -> None:
     assert config.name == "horse2zebra-gan_alone-mine"
     assert (config.data.path, config.method.lambda_cycle_A, config.method.generator.ngf) == ("data/horse2zebra", 0, 16)
     assert config.optim.lr == 1e-3  # YAML 1.1 reads it as a string
+
+
+def test_two_folders_take_the_place_of_the_path_of_a_preset(tmp_path: Path) -> None:
+    for name, path in (("folders", ""), ("both", "made")):
+        tree = {"data": {"A": "a", "B": "b"} | ({"path": path} if path else {})}
+        (tmp_path / f"{name}.yaml").write_text(json.dumps(tree))
+        assert load_config(f"horse2zebra+{tmp_path}/{name}.yaml").data.path == path
+    base = load_config("horse2zebra")
+    assert with_values(base, {"data.A": "a", "data.B": "b"}, "options").data.path == ""
+    for values in ({"data.A": "a", "data.B": "b", "data.path": "data/horse2zebra"}, {"data.A": "", "data.B": ""}):
+        assert with_values(base, values, "options").data.path == "data/horse2zebra"
+    options = ["horse2zebra+laptop", "--data.A=a", "--data.B", "b"]
+    assert (parse(options).config.data.path, parse([*options, "--data.path", "made"]).config.data.path) == ("", "made")
 
 
 def test_presets_beyond_the_paper_join_in_any_order() -> None:
@@ -137,6 +152,7 @@ def moved(value: object, key: str) -> object:
         "held_out.features": ("efficientnet_lite0",),
         "init_parts": "all",
         "freeze": ("D_*",),
+        "world.node_labels": ("pool=fast",),
     }
     if key in choices:
         return choices[key]

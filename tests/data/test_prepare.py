@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +143,27 @@ def test_a_white_that_does_not_count_is_a_line(
     lines: list[str] = []
     prepare(PrepareConfig(*folders, tmp_path / "out", workers=1, **options), lines.append)
     assert lines == [f"{name} does not count: no readable image there has more than 8 bits" for name in named]
+
+
+def test_ctrl_c_is_one_line(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    body = f"""
+import os, signal, time
+from pathlib import Path
+from cyclegan_dist.data.prepare import prepare
+from cyclegan_dist.data.prepare_config import PrepareConfig
+from cyclegan_dist.errors import run_command
+
+def interrupted(results, folder, total):
+    for result in results:
+        time.sleep(0.5)  # the processes have nothing left to do and wait
+        os.killpg(0, signal.SIGINT)
+        yield result
+
+config = PrepareConfig(Path({str(folders[0])!r}), Path({str(folders[1])!r}), Path({str(tmp_path / "out")!r}), workers=2)
+run_command(lambda: prepare(config, progress=interrupted))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", body], start_new_session=True, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+    assert not (tmp_path / "out").exists()

@@ -8,9 +8,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import ray
 from ray._private import services
 
-from cyclegan_dist.orchestration.cluster import own_cluster
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.orchestration.cluster import cluster, own_cluster
 
 
 def test_the_port_that_ray_sends_the_token_to_is_closed_and_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,3 +43,16 @@ def test_a_signal_to_the_launchers_process_group_does_not_reach_the_processes_of
         stack.callback(process.kill)
         assert os.getpgid(process.pid) == process.pid != os.getpgrp()
     assert services.ConsolePopen is not None and services.ConsolePopen.__name__ == "ConsolePopen"
+
+
+def test_a_cluster_that_cannot_be_joined_names_the_variables_of_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**settings: object) -> None:
+        raise ConnectionError("Failed to connect")
+
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6399")
+    monkeypatch.setattr(ray, "init", refused)
+    says = (
+        r"no Ray cluster 127\.0\.0\.1:6399: Failed to connect; check that its head runs .* RAY_AUTH_TOKEN_PATH the file"
+    )
+    with pytest.raises(UsageError, match=says), cluster():
+        pass

@@ -21,7 +21,7 @@ def test_the_result_is_printed(cli, folders, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", ["empty", "no images", "missing", "file as out", "foreign out", "quality", "unwritable"]
+    "case", ["empty", "no images", "missing", "both domains", "file as out", "foreign out", "quality", "unwritable"]
 )
 def test_bad_input_is_one_line(cli, folders, tmp_path: Path, case: str) -> None:
     a, out, extra = folders[0], tmp_path / "out", []
@@ -32,6 +32,8 @@ def test_bad_input_is_one_line(cli, folders, tmp_path: Path, case: str) -> None:
             (a / "notes.txt").touch()
     elif case == "missing":
         a = tmp_path / "nowhere"
+    elif case == "both domains":
+        a = folders[1]
     elif case == "file as out":
         out.touch()
     elif case == "foreign out":

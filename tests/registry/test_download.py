@@ -106,3 +106,17 @@ def change(snapshot: Path, value: int) -> None:
     """Change one weight."""
     path = snapshot / "G_BA.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + bytes([value]))
+
+
+def test_a_name_an_alias_and_a_version_that_are_not_registered_say_how_to_register(store: Path) -> None:
+    import mlflow
+
+    with pytest.raises(UsageError, match="no MLflow store"):
+        open_source("models:/horses@champion")
+    mlflow.MlflowClient().create_registered_model("horses")
+    for source in ("models:/zebras@champion", "models:/horses@champion", "models:/horses/3"):
+        name = source.removeprefix("models:/")[:6]
+        with pytest.raises(
+            UsageError, match=rf"not found; .*promote --name {name} --list .*promote RUN_DIR --name {name} --data DATA"
+        ):
+            open_source(source)

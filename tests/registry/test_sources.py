@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.registry.sources import open_source, read_store, use_store_of
+from cyclegan_dist.registry.sources import open_source, read_store, refuse_missing_source, use_store_of
 from cyclegan_dist.tracking.sender_state import SenderState
 
 
@@ -28,6 +28,16 @@ def test_reading_names_the_store_that_does_not_exist_and_creates_none(own_home: 
         ):
             read()
     assert list(own_home.iterdir()) == []
+
+
+def test_the_run_of_a_joined_preset_is_suggested_for_the_name_of_its_first(own_home: Path) -> None:
+    for name in ("h2z-laptop", "h2z-notes"):
+        (own_home / "runs" / name).mkdir(parents=True)
+    (own_home / "runs" / "h2z-laptop" / "config.yaml").touch()
+    with pytest.raises(UsageError, match=r"does not exist: did you mean runs/h2z-laptop\? Give the folder of one"):
+        open_source("runs/h2z")
+    with pytest.raises(UsageError, match="does not exist; give the folder of one"):
+        refuse_missing_source("runs/laptop")
 
 
 def test_the_store_of_a_new_run_gets_a_folder(own_home: Path) -> None:

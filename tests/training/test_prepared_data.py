@@ -83,6 +83,7 @@ def test_without_the_prepared_images_a_changed_folder_cannot_resume(opened: Open
     [
         ({"data__B": ""}, "give data.A and data.B together"),
         ({"data__A": "s3://bucket/photos"}, "must be local, and s3://bucket/photos is not"),
+        ({"data__A": "B"}, "both domains are .*B: give the images of the other one as B"),
         ({"data__A": "nowhere"}, "nowhere is not a folder: give a folder of images"),
         ({"data__path": "else"}, "data.path else was not prepared from data.A and data.B: give either"),
         (PAIRED, "has no partner with its name.*--data.path OUT"),
