@@ -152,7 +152,6 @@ def moved(value: object, key: str) -> object:
         "held_out.features": ("efficientnet_lite0",),
         "init_parts": "all",
         "freeze": ("D_*",),
-        "world.node_labels": ("pool=fast",),
     }
     if key in choices:
         return choices[key]
