@@ -32,6 +32,7 @@ from cyclegan_dist.config.config import (
     for_method,
     load_config,
     refuse_options_of_others,
+    without_path,
 )
 from cyclegan_dist.config.older import refuse_older
 from cyclegan_dist.config.shipped import in_few_words, shipped
@@ -112,6 +113,7 @@ def parse(arguments: list[str], program: str | None = None, other_options: Itera
     refuse_options_of_others(keys, config.method.name, "unknown option --")
     command_line.refuse_unknown_option(arguments[named:], known)
     kind = for_method(config.method.name)  # the preset picks the method; its options alone are offered
+    config = check_config(without_path(asdict(config), keys), "command line")
     narrowed = kind(**{part.name: getattr(config, part.name) for part in fields(Config)})
     described = Annotated[kind, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff]
     command_type = make_dataclass(

@@ -7,7 +7,7 @@ errors in it.
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -189,10 +189,20 @@ def load_config(name: str) -> Config:
     trees = [read_tree(*read_shipped(part, "preset")) for part in parts]
     tree: dict[str, Any] = {}
     for above in trees:
-        tree = _merged(without_overridden(tree, above), above)
+        tree = _merged(without_overridden(without_path(tree, flatten(above)), above), above)
     if len(parts) > 1 and (parts[-1] in shipped("preset") or "name" not in trees[-1]):
         tree["name"] = "-".join(Path(part).stem for part in parts)
     return check_config(tree, name)
+
+
+def without_path(below: dict[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """The tree `below` without its data set, which a preset may name, if two folders of images are among the dotted
+    keys that are given instead.
+    """
+    data = below.get("data")
+    if not isinstance(data, dict) or "data.path" in given or not {"data.A", "data.B"} & {*given}:
+        return below
+    return {**below, "data": {key: value for key, value in data.items() if key != "path"}}
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -266,7 +276,7 @@ def with_values(config: Config, values: Mapping[str, Any], source: str) -> Confi
     Raises:
         UsageError: as `check_config`.
     """
-    tree = dataclasses.asdict(config)
+    tree = without_path(dataclasses.asdict(config), values)
     for key, value in values.items():
         for parent in reversed(key.split(".")):
             value = {parent: value}

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cyclegan_dist.config.changes import SAFE_TO_CHANGE, refuse_changes
-from cyclegan_dist.config.config import Config, check_config, dump_config, load_config
+from cyclegan_dist.config.config import Config, check_config, dump_config, load_config, with_values
 from cyclegan_dist.config.shipped import shipped
 from cyclegan_dist.config.yaml_tree import flatten, read_tree
 from cyclegan_dist.errors import UsageError
@@ -32,6 +32,16 @@ def test_presets_join(tmp_path: Path) -> None:
     assert config.name == "horse2zebra-gan_alone-mine"
     assert (config.data.path, config.method.lambda_cycle_A, config.method.generator.ngf) == ("data/horse2zebra", 0, 16)
     assert config.optim.lr == 1e-3  # YAML 1.1 reads it as a string
+
+
+def test_two_folders_of_images_replace_the_data_set_of_a_preset(tmp_path: Path) -> None:
+    given = {"data.A": "horses", "data.B": "zebras"}
+    (tmp_path / "mine.yaml").write_text("data: {A: horses, B: zebras}")
+    preset = load_config("horse2zebra+laptop")
+    assert load_config(f"horse2zebra+{tmp_path}/mine.yaml").data.path == ""
+    assert with_values(preset, given, "options").data.path == ""
+    assert with_values(preset, {**given, "data.path": "mine"}, "options").data.path == "mine"
+    assert with_values(preset, {"optim.lr": 1}, "options").data.path == preset.data.path != ""
 
 
 def test_presets_beyond_the_paper_join_in_any_order() -> None:
