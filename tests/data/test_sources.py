@@ -87,6 +87,17 @@ def test_members_that_cannot_be_read_are_listed_and_left_out(cli: Cli, folders, 
     assert code == 2 and f"1 of 7 images in {archive} cannot be used (it cannot be unpacked" in err
 
 
+def test_a_file_of_the_name_of_a_folder_is_left_out(folders, tmp_path: Path) -> None:
+    archive, image = packed(folders[0], tmp_path / "a.zip"), (folders[0] / "0000.png").read_bytes()
+    with zipfile.ZipFile(archive, "a") as file:
+        for name in ("both.png/inside.png", "both.png", "0000.png/inside.png"):
+            file.writestr(name, image)
+    lines: list[str] = []
+    prepare(PrepareConfig(archive, folders[1], tmp_path / "out", workers=1, max_bad_fraction=0.5), lines.append)
+    assert names(tmp_path / "out") == sorted([*os.listdir(folders[0]), "both.png/inside.png"])
+    assert any("its name is also a folder's" in line for line in lines)
+
+
 def test_links_in_an_archive_are_not_followed_and_hard_links_are_files(folders, tmp_path: Path) -> None:
     a, archive = folders[0], tmp_path / "a.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
