@@ -138,6 +138,7 @@ def moved(value: object, key: str) -> object:
         "method.projected.features": "efficientnet_lite2",
         "method.projected.size": 64,
         "world.device": "cpu",
+        "world.node_labels": ("zone=a",),
         "data.crop_size": 128,
         "method.input_nc": 1,
         "method.output_nc": 1,

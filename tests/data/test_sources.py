@@ -315,6 +315,8 @@ def test_a_file_of_another_kind_and_a_folder_that_is_not_in_the_archive_are_refu
         (tmp_path / "x.png", "nor a file that holds images: give .zip"),
         (archive / "sub", "has no folder sub"),
         (tmp_path / "a", "is not a folder: give a folder of images, a .zip"),
+        (Path(f"{folders[0]},,nowhere"), "^nowhere is not a folder"),
+        (Path(","), "^, is not a folder"),
     ):
         with pytest.raises(UsageError, match=reason):
             prepare(PrepareConfig(place, folders[1], tmp_path / "out", workers=1))
