@@ -116,7 +116,7 @@ def test_exchanged_domains_are_refused(
 
 def test_a_run_goes_on_with_the_names_it_has_begun_with(tiny_run: MakeRun, dataset: Path, data: Path) -> None:
     go(tiny_run(stop_after=4))
-    with pytest.raises(UsageError, match="named is not the data set that run tiny has been trained on"):
+    with pytest.raises(UsageError, match="trained on: it has the same images, prepared with other options"):
         tiny_run(data__path=str(data), stop_after=8)
     go(config := tiny_run(stop_after=8))
     assert Snapshot.open(config.run_dir).domain_names == {} and "domain_names" not in records(config)[0]

@@ -57,6 +57,12 @@ def test_dry_run_prints_the_resolved_config_and_writes_nothing(cli, own_home: Pa
     assert list(own_home.iterdir()) == []
 
 
+def test_two_folders_replace_the_data_set_of_a_preset(cli, own_home: Path) -> None:
+    folders = ["--data.A", "horses", "--data.B", "zebras", "--dry_run"]
+    assert "  path: ''\n  A: horses\n  B: zebras\n" in cli("horse2zebra+laptop", *folders)[1]
+    assert "  path: mine\n" in cli("horse2zebra", *folders, "--data.path", "mine")[1]
+
+
 def test_training_in_one_process_and_again(cli, dataset: Path, own_home: Path) -> None:
     arguments = ["demo", *SMALL, "--data.path", str(dataset)]
     code, out, _ = cli(*arguments)

@@ -1,7 +1,10 @@
 """The image files of both domains as they lie on this machine, after archives and Parquet files are unpacked."""
 
 import contextlib
+import os
+import secrets
 import shutil
+import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -55,10 +58,9 @@ def domain_files(config: PrepareConfig, report: Report) -> Iterator[dict[str, Do
         UsageError: as `find_places`, `fetched`, `unpack_archive` and `unpack_parquet`, if a place has no images, or
             there is no room.
     """
-    drafts = hidden(config.out.absolute(), ending=".unpacked")
+    drafts = _own_drafts(hidden(config.out.absolute(), ending=".unpacked"))
     found: dict[tuple[Path, str], DomainFiles] = {}  # both domains of double images are in one place
     try:
-        shutil.rmtree(drafts, ignore_errors=True)  # what an interrupted run left
         sources = {"A": (config.a_dir, config.column_of("A")), "B": (config.b_dir, config.column_of("B"))}
         for domain, (given, column) in sources.items():
             if (given, column) not in found:
@@ -76,6 +78,30 @@ def domain_files(config: PrepareConfig, report: Report) -> Iterator[dict[str, Do
         raise UsageError(text) from error
     finally:
         shutil.rmtree(drafts, ignore_errors=True)
+        with contextlib.suppress(OSError):  # there is none, or another process has its own in it
+            drafts.parent.rmdir()
+
+
+def _own_drafts(folder: Path) -> Path:
+    """A folder of this process in `folder`, not yet created: two that prepare one data set must not mix their images.
+    Those that interrupted processes of this machine have left there are removed.
+    """
+    host = f"{socket.gethostname()}-"
+    for left in folder.glob(f"{host}*"):
+        pid = left.name.removeprefix(host).partition("-")[0]
+        if pid.isdecimal() and not _is_running(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    return folder / f"{host}{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        pass
+    return True
 
 
 def excluded(folder: str) -> str:

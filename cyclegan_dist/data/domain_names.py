@@ -15,6 +15,7 @@ NO_NAMES: Names = MappingProxyType({})
 LONGEST = 30  # characters
 PREPARE_AGAIN = "prepare it with the two folders, and --names, in the other order"
 _WORDS = r"[A-Za-z0-9]+(?:[ _-][A-Za-z0-9]+)*"
+_OTHER = {"A": "B", "B": "A"}
 _TAKEN = ("a", "b", "ab", "ba", "atob", "btoa")  # mean domains and directions, whatever the names are
 
 
@@ -136,15 +137,25 @@ def refuse_exchanged(data: str, found: Names, of: str, wanted: Names, advice: st
     """
     if not (found and wanted):
         return ""
-    for domain, other in ("AB", "BA"):
-        if _key(found[domain]) == _key(wanted[other]):
-            raise UsageError(
-                f"{data}: domain {domain} is {found[domain]}, which is domain {other} of {of}: the domains are "
-                f"exchanged; {advice}"
-            )
+    if domain := _exchanged(found, wanted):
+        raise UsageError(
+            f"{data}: domain {domain} is {found[domain]}, which is domain {_OTHER[domain]} of {of}: the domains are "
+            f"exchanged; {advice}"
+        )
     if all(_key(found[domain]) == _key(wanted[domain]) for domain in "AB"):
         return ""
     return f"{data} has other domains than {of}: {legend(found)}; there {legend(wanted)}"
+
+
+def are_exchanged(names: Names, others: Names) -> bool:
+    """Whether A of one is named as B of the other, or B as A, so that AB of one may be BA of the other."""
+    return bool(_exchanged(names, others))
+
+
+def _exchanged(names: Names, others: Names) -> str:
+    """The domain of `names` that is called as the other one of `others`; empty if none is."""
+    pairs = _OTHER.items() if names and others else ()
+    return next((domain for domain, other in pairs if _key(names[domain]) == _key(others[other])), "")
 
 
 def _key(name: str) -> str:

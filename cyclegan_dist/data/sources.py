@@ -50,11 +50,12 @@ def find_places(given: Path) -> list[Place]:
     """
     if (found := _place(given)) is not None:
         return [found]
-    several = [_place(Path(part.strip())) for part in str(given).split(",") if part.strip()]
-    for part, place in zip(str(given).split(","), several, strict=False):
+    parts = [part.strip() for part in str(given).split(",") if part.strip()] or [str(given)]
+    several = [_place(Path(part)) for part in parts]
+    for part, place in zip(parts, several, strict=True):
         if place is None:
             raise UsageError(
-                f"{part.strip()} is not a folder: give a folder of images, a .zip or .tar archive of them, a "
+                f"{part} is not a folder: give a folder of images, a .zip or .tar archive of them, a "
                 f".parquet file, {PUBLISHED}NAME/trainA or {HUB}OWNER/NAME"
             )
     return [place for place in several if place is not None]

@@ -126,6 +126,8 @@ def _unpack(member: _Member, target: Path, name: str, inside: str, most: int, ar
             shutil.copyfile(target / first.removeprefix(inside), path)
             return "", path.stat().st_size
         path.touch()
+        if path.is_dir():  # which touch() accepts
+            raise IsADirectoryError
     except (FileExistsError, IsADirectoryError, NotADirectoryError, FileNotFoundError):
         return "its name is also a folder's, or it is a link to a file that was not unpacked", 0
     except OSError as error:

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
+from cyclegan_dist.data.domain_names import refuse_exchanged
+from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.orchestration.following import FollowedModel, looking_soon, report
 from cyclegan_dist.orchestration.replicas import answerer_of, loader_of
 from cyclegan_dist.orchestration.serving import ESTIMATED_SHARE, QUEUE, Served, ServingOptions
@@ -52,12 +54,19 @@ def follow_and_answer(
         secret: of the webhook by which an MLflow server notifies that an alias has moved; empty: there is none.
 
     Raises:
-        UsageError: if a canary that is no alias cannot be loaded.
+        UsageError: if a canary that is no alias cannot be loaded, or has the names of the domains exchanged.
     """
     followed = [FollowedModel(served.source, served.model, loader_of(replicas), report)]
     second = None
     if canary:
-        other = FollowedModel(served.canary, served.canary_model, loader_of(canary), report, kept=False)
+        load, first = loader_of(canary), followed[0]
+
+        def load_canary(snapshot: Snapshot) -> None:
+            of, advice = first(), "give a canary that translates the same way"
+            refuse_exchanged(served.canary, snapshot.domain_names, of.name, of.snapshot.domain_names, advice)
+            load(snapshot)
+
+        other = FollowedModel(served.canary, served.canary_model, load_canary, report, kept=False)
         other.load_first()
         followed.append(other)
         second = Canary(

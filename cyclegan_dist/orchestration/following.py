@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from cyclegan_dist.data.domain_names import refuse_exchanged
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.registry.sources import REGISTRY, open_source, read_store
@@ -94,7 +95,8 @@ class FollowedModel:
         """Take over another version, if the alias names one.
 
         Raises:
-            UsageError: if the registry does not answer, or the version cannot be loaded. The one before is kept.
+            UsageError: if the registry does not answer, the version cannot be loaded, or has the names of the domains
+                exchanged. The one before is kept.
         """
         from cyclegan_dist.registry.download import alias_is_set, exact_uri  # loads mlflow
 
@@ -108,6 +110,9 @@ class FollowedModel:
             return
         snapshot = open_source(name)
         snapshot.refuse_damaged()
+        if self.current:  # clients ask for AB and BA
+            before, advice = self.current, f"give {self.source} another version, or start the service again"
+            refuse_exchanged(name, snapshot.domain_names, before.name, before.snapshot.domain_names, advice)
         self._load(snapshot)
         self.current = ServedModel(name=name, snapshot=snapshot)
         self._report(f"{self.source} is {name} now")

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 
+from cyclegan_dist.data.domain_names import are_exchanged
 from cyclegan_dist.service.messages import Answerer, Refusal, ServedModel, Translation, TranslationRequest
 
 REST_S = 10.0
@@ -46,6 +47,8 @@ class Canary:
         """
         model = self.model()
         if model is None or model.name == first.name or direction not in model.snapshot.directions:
+            return None
+        if are_exchanged(model.snapshot.domain_names, first.snapshot.domain_names):  # its AB is the other's BA
             return None
         if time.monotonic() < self._rests_until:
             return None

@@ -199,11 +199,14 @@ def _refuse_other_data(manifest: Manifest, config: Config) -> None:
         return
     digests = {data["name"]: data["digest"] for data in records[-1].get("data", [])}
     same = records[-1].get("manifest", manifest.digest) == manifest.digest  # older versions did not record it
-    if not same or any(manifest.domain_digest(domain) != digest for domain, digest in digests.items()):
-        raise UsageError(
-            f"{manifest.root} is not the data set that run {config.name} has been trained on: "
+    other = any(manifest.domain_digest(domain) != digest for domain, digest in digests.items())
+    if other or not same:
+        advice = (
             "give its --data.path, or another --name"
+            if other or not digests
+            else "it has the same images, prepared with other options, as --names: prepare it with those of then"
         )
+        raise UsageError(f"{manifest.root} is not the data set that run {config.name} has been trained on: {advice}")
 
 
 def _refuse_checkpoints(config: Config) -> None:

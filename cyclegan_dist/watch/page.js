@@ -3,7 +3,15 @@ const HIDDEN = /^(progress\/|perf\/eta_s|data\/bad_samples)/;
 const COLOURS = { running: "good", finished: "good", starting: "good", stalled: "bad", failed: "bad", killed: "bad", unreadable: "bad" };
 const at = (id) => document.getElementById(id);
 
-const run = { name: decodeURIComponent(location.hash.slice(1)), offset: 0, images: 0, series: new Map(), grids: [], lines: [] };
+function chosenRun() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch { // an address that was typed, with a % in it
+    return location.hash.slice(1);
+  }
+}
+
+const run = { name: chosenRun(), offset: 0, images: 0, series: new Map(), grids: [], lines: [] };
 const images = new Map(); // of grids, object URLs by the number of images
 let shown = -1, follows = true, playing = 0, charts = new Map(), changed = true;
 
@@ -17,7 +25,8 @@ function showStatus(overview) {
   state.textContent = overview.state;
   state.className = `state ${COLOURS[overview.state] ?? ""}`;
   const total = overview.total ? ` of ${count.format(overview.total)}` : "";
-  const parts = [overview.method, `${count.format(overview.images)}${total} images`];
+  const [a, b] = overview.domains; // their names, if they have any
+  const parts = [overview.method, a ? `A is ${a}, B is ${b}` : "", `${count.format(overview.images)}${total} images`];
   if (overview.images_per_s) parts.push(`${short(overview.images_per_s)} images/s`);
   if (overview.left) parts.push(`${overview.left} left`);
   if (overview.best) parts.push(`best ${overview.best[0]} ${overview.best[1].toPrecision(4)} (${overview.best_snapshot})`);
@@ -253,7 +262,7 @@ async function loop() {
 }
 
 addEventListener("hashchange", () => {
-  reset(decodeURIComponent(location.hash.slice(1)));
+  reset(chosenRun());
   loop();
 });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) loop(); });

@@ -2,6 +2,8 @@
 
 import io
 import os
+import socket
+import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -15,6 +17,7 @@ import pytest
 from PIL import Image
 
 from cyclegan_dist.data import unpacking
+from cyclegan_dist.data.domain_files import domain_files
 from cyclegan_dist.data.manifest import SCHEMA, open_manifest
 from cyclegan_dist.data.prepare import prepare
 from cyclegan_dist.data.prepare_config import PrepareConfig
@@ -85,6 +88,32 @@ def test_members_that_cannot_be_read_are_listed_and_left_out(cli: Cli, folders, 
     assert f"left out {archive}/0003.png: it cannot be unpacked (" in err
     code, _, err = cli(archive, folders[1], tmp_path / "strict", "--workers", 1)
     assert code == 2 and f"1 of 7 images in {archive} cannot be used (it cannot be unpacked" in err
+
+
+def test_two_that_prepare_one_data_set_do_not_mix_their_images(folders, tmp_path: Path) -> None:
+    first, second = (packed(folder, tmp_path / f"{folder.name}.zip") for folder in folders)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = tmp_path / ".out.unpacked" / f"{socket.gethostname()}-{gone.pid}-0" / "A"
+    left.mkdir(parents=True)  # by a process that was killed
+    with domain_files(PrepareConfig(first, first, tmp_path / "out"), print) as ours:
+        assert not left.parent.exists()
+        with domain_files(PrepareConfig(second, second, tmp_path / "out"), print) as theirs:
+            for files, folder in ((ours["A"], folders[0]), (theirs["A"], folders[1])):
+                assert sorted(os.listdir(files.folder)) == files.names == sorted(os.listdir(folder))
+        assert sorted(os.listdir(ours["A"].folder)) == ours["A"].names
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_file_of_the_name_of_a_folder_is_left_out(folders, tmp_path: Path) -> None:
+    archive, image = packed(folders[0], tmp_path / "a.zip"), (folders[0] / "0000.png").read_bytes()
+    with zipfile.ZipFile(archive, "a") as file:
+        for name in ("both.png/inside.png", "both.png", "0000.png/inside.png"):
+            file.writestr(name, image)
+    lines: list[str] = []
+    prepare(PrepareConfig(archive, folders[1], tmp_path / "out", workers=1, max_bad_fraction=0.5), lines.append)
+    assert names(tmp_path / "out") == sorted([*os.listdir(folders[0]), "both.png/inside.png"])
+    assert any("its name is also a folder's" in line for line in lines)
 
 
 def test_links_in_an_archive_are_not_followed_and_hard_links_are_files(folders, tmp_path: Path) -> None:
@@ -286,6 +315,8 @@ def test_a_file_of_another_kind_and_a_folder_that_is_not_in_the_archive_are_refu
         (tmp_path / "x.png", "nor a file that holds images: give .zip"),
         (archive / "sub", "has no folder sub"),
         (tmp_path / "a", "is not a folder: give a folder of images, a .zip"),
+        (Path(f"{folders[0]},,nowhere"), "^nowhere is not a folder"),
+        (Path(","), "^, is not a folder"),
     ):
         with pytest.raises(UsageError, match=reason):
             prepare(PrepareConfig(place, folders[1], tmp_path / "out", workers=1))

@@ -91,6 +91,17 @@ def test_what_no_replica_can_load_is_not_served(registry: Registry) -> None:
     assert model().name == "models:/zebra/1"
 
 
+def test_a_version_of_exchanged_domains_is_not_taken_over(registry: Registry) -> None:
+    for version, names in (("3", "horse zebra"), ("4", "zebra horse")):
+        make_snapshot(registry.folder / version, names=names)
+    registry.version = "3"
+    model = FollowedModel(ALIAS, opened(ALIAS), lambda snapshot: None, print)
+    registry.version = "4"
+    with pytest.raises(UsageError, match=r"models:/zebra/4: domain A is zebra.*exchanged; give models:/zebra@champion"):
+        model.look()
+    assert model().name == "models:/zebra/3"
+
+
 @pytest.mark.parametrize(("source", "every_s"), [(ALIAS, 0), ("models:/zebra/1", 0.01), ("runs/zebra", 0.01)])
 def test_only_an_alias_is_followed(source: str, every_s: float, registry: Registry) -> None:
     model = FollowedModel(source, ServedModel(name="it", snapshot=Snapshot.open(registry.folder / "1")), print, print)

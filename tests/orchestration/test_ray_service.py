@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from cyclegan_dist.data.encode import encode_image
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.service.messages import Translation, TranslationRequest
+from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.server import address, answering, listen
-from tests.service.running import make_snapshot, picture, post
+from tests.service.running import LIMITS, make_snapshot, picture, post
 
 pytestmark = [
     pytest.mark.slow,
@@ -79,6 +80,22 @@ def test_the_front_answers_by_its_replicas(tmp_path: Path) -> None:
         assert requests.get(f"{url}health", headers={"Host": "other.org"}, timeout=10).status_code == 421
     for handle, folder in ((replicas, one), (canary, two)):
         assert [request.snapshot for request in handle.asked] == [folder]
+
+
+def test_a_canary_of_exchanged_domains_is_refused(tmp_path: Path) -> None:
+    from cyclegan_dist.orchestration.application import follow_and_answer
+    from cyclegan_dist.orchestration.following import opened
+    from cyclegan_dist.orchestration.ray_service import ServiceArguments
+    from cyclegan_dist.orchestration.serving import Served
+
+    one = str(make_snapshot(tmp_path / "one", names="horse zebra"))
+    two = str(make_snapshot(tmp_path / "two", names="zebra horse"))
+    served, handles = Served(one, opened(one), two, opened(two)), {"replicas": Handle(), "canary": Handle()}
+    options = ServiceArguments.model_validate({"model": one}).options
+    with pytest.raises(
+        UsageError, match=r"two: domain A is zebra, which is domain B of one: the domains are exchanged"
+    ):
+        follow_and_answer(served, LIMITS, AllowedHosts(frozenset()), options, **cast(Any, handles))
 
 
 def test_arguments_that_make_no_sense_are_refused(tmp_path: Path) -> None:

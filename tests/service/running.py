@@ -26,13 +26,16 @@ from cyclegan_dist.service.server import address, answering, listen
 LIMITS = Limits(max_bytes=1_000_000, max_pixels=40_000, max_requests=4, max_requests_per_client=4, deadline_s=30)
 
 
-def make_snapshot(folder: Path, *, directions: str = "AB BA", input_nc: int = 3, seed: int = 0) -> Path:
+def make_snapshot(
+    folder: Path, *, directions: str = "AB BA", input_nc: int = 3, seed: int = 0, names: str = ""
+) -> Path:
     """A snapshot of untrained generators."""
     torch.manual_seed(seed)
     config = CycleGANConfig(input_nc=input_nc, generator=GeneratorConfig(ngf=4, n_blocks=1), lambda_identity=0)
     channels = {"AB": (input_nc, 3), "BA": (3, input_nc)}
     networks = {way: build_generator(*channels[way], config.generator, config.init) for way in directions.split()}
-    return save_snapshot(folder, networks, config, {"run": "<b>tiny</b>", "nimg": 40})
+    facts = {"domain_names": dict(zip("AB", names.split(), strict=True))} if names else {}
+    return save_snapshot(folder, networks, config, {"run": "<b>tiny</b>", "nimg": 40, **facts})
 
 
 def local_answerer(handler: RequestHandler) -> Answerer:

@@ -5,6 +5,7 @@ import base64
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,13 @@ def test_the_first_model_answers_what_the_canary_is_not_for(snapshot: Path) -> N
         assert answered_by(url, "always") == FIRST
         assert requests.get(f"{url}health", timeout=10).json()["canary"] is None
         assert asked == 1
+
+
+def test_a_canary_of_exchanged_domains_is_not_asked(snapshot: Path) -> None:
+    def named(name: str, a: str, b: str) -> ServedModel:
+        return ServedModel(name=name, snapshot=replace(Snapshot.open(snapshot), domain_names={"A": a, "B": b}))
+
+    second = named(SECOND, "horse", "zebra")
+    canary = Canary(model=lambda: second, answer=grey, share=1, patience_s=1)
+    assert canary.chosen(named(FIRST, "horse", "zebra"), "AB", "always") is second
+    assert canary.chosen(named(FIRST, "zebra", "horse"), "AB", "always") is None

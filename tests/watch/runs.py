@@ -19,7 +19,8 @@ def losses(nimg: int) -> dict[str, float]:
 def make_run(path: Path, *, points: int = 3, grids: int = 2, end: str = "") -> Path:
     """A run with losses every 4 images and as many grids, which differ in colour."""
     with Journal(path) as journal:
-        journal.write("run", config=CONFIG, data=[], nimg=0, total=100)
+        names = {"A": "horse", "B": "zebra"}
+        journal.write("run", config=CONFIG, data=[], nimg=0, total=100, domain_names=names)
         for step in range(1, points + 1):
             journal.write("metrics", step=step, nimg=4 * step, values=losses(4 * step))
             if step <= grids:

@@ -34,7 +34,7 @@ async def watch_a_run(tab: Tab, url: str, run: Path) -> None:
     await tab.open(f"{url}#live", 1200, 900)
     await tab.until(f"{CAPTION} === 'after 8 images (2 of 2)'")
     assert await text(tab, "#state") == "running"
-    assert "12 of 100 images · 2 images/s" in await text(tab, "#progress")
+    assert "A is horse, B is zebra · 12 of 100 images · 2 images/s" in await text(tab, "#progress")
     titles = await tab.value("[...document.querySelectorAll('h3')].map((node) => node.textContent).join()")
     assert titles.startswith("loss/G AB, BA,loss/D,perf/")
     assert await tab.value("document.querySelectorAll('.chart path.a').length") == 1
@@ -56,7 +56,7 @@ async def watch_a_run(tab: Tab, url: str, run: Path) -> None:
 
 
 async def on_a_phone(tab: Tab, url: str) -> None:
-    await tab.open(f"{url}?phone#live", 390, 844)
+    await tab.open(f"{url}?phone#100%", 390, 844)
     await tab.until("document.querySelectorAll('#runs tbody tr').length === 2")
     assert await tab.value("document.documentElement.scrollWidth") <= 390
     await tab.value("[...document.querySelectorAll('#runs a')].find((link) => link.textContent === 'old').click()")
