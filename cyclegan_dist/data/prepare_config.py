@@ -217,7 +217,10 @@ class PrepareConfig:
         """
         one_place = self.a_dir.resolve() == self.b_dir.resolve() and self.column_of("A") == self.column_of("B")
         if one_place and self.pairs != "halves":
-            raise UsageError(f"both domains are {self.a_dir}: give the images of the other one as B")
+            raise UsageError(
+                f"both domains are {self.a_dir}: give the images of the other one as B, or, of a Parquet file, two columns "
+                "with --column-a and --column-b"
+            )
 
     def refuse_paths(self) -> None:
         """Check before any work is done that the folders exist and `out` can be written, and that no part for

@@ -233,8 +233,10 @@ def test_rows_of_two_columns_are_pairs(cli: Cli, folders, tmp_path: Path) -> Non
     plain: list[bytes | None] = [path.read_bytes() for path in rows]
     both = table(folders[0], tmp_path / "both.parquet", "before", after=plain)
     code, _, err = cli(both, both, tmp_path / "out", "--workers", 1)
+    assert code == 2 and "both domains are" in err and "--column-a and --column-b" in err
+    code, _, err = cli(both, folders[1], tmp_path / "out", "--workers", 1)
     assert code == 2 and "several columns of images: choose one with --column" in err and "before, after" in err
-    code, _, err = cli(both, both, tmp_path / "out", "--workers", 1, "--column", "later")
+    code, _, err = cli(both, folders[1], tmp_path / "out", "--workers", 1, "--column", "later")
     assert code == 2 and "has no column of images later" in err
     columns = ["--column-a", "before", "--column-b", "after", "--workers", 1]
     code, out, err = cli(both, both, tmp_path / "out", *columns, "--pairs", "names")
