@@ -11,7 +11,7 @@ from cyclegan_dist.data.config import MANIFEST, MAX_PIXELS, VALIDATION
 from cyclegan_dist.data.domain_names import check_names
 from cyclegan_dist.data.files import list_files
 from cyclegan_dist.data.location import is_data_set
-from cyclegan_dist.data.sources import find_places
+from cyclegan_dist.data.sources import exists, find_places
 from cyclegan_dist.errors import UsageError
 
 
@@ -216,10 +216,10 @@ class PrepareConfig:
             UsageError: if both are the same.
         """
         one_place = self.a_dir.resolve() == self.b_dir.resolve() and self.column_of("A") == self.column_of("B")
-        if one_place and self.pairs != "halves":
+        if one_place and self.pairs != "halves" and exists(self.a_dir):
             raise UsageError(
-                f"both domains are {self.a_dir}: give the images of the other one as B, or, of a Parquet file, two columns "
-                "with --column-a and --column-b"
+                f"both domains are {self.a_dir}: give the images of the other one as B, or, of a Parquet file, two "
+                "columns with --column-a and --column-b"
             )
 
     def refuse_paths(self) -> None:
