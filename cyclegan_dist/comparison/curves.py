@@ -16,18 +16,21 @@ Points = list[tuple[float, float]]
 
 def curves_of(compared: Sequence[ComparedSource]) -> dict[str, dict[str, Points]]:
     """By name, losses, figures of the evaluations during training and images per second that two runs or more have:
-    for each run the points, images seen and value.
+    for each run the points, images seen and value. Of several snapshots of one run, the run is drawn once.
     """
-    lines = {one.name: _points(one) for one in compared if one.run is not None}
+    journals: dict[Path, str] = {}
+    for one in compared:
+        if one.run is not None:
+            journals.setdefault(one.run.journal.resolve(), one.name)
+    lines = {name: _points(journal) for journal, name in journals.items()}
     keys = dict.fromkeys(key for points in lines.values() for key in points)
     found = {key: {name: points[key] for name, points in lines.items() if key in points} for key in keys}
     order = lambda key: (not key.startswith("loss/"), key == RATE)  # noqa: E731
     return {key: found[key] for key in sorted(found, key=order) if len(found[key]) > 1}
 
 
-def _points(one: ComparedSource) -> dict[str, Points]:
+def _points(journal: Path) -> dict[str, Points]:
     found: dict[str, Points] = {}
-    journal = one.run.journal if one.run is not None else Path()
     for record, _ in read_records(journal, 0) if journal.is_file() else ():
         if record["kind"] not in ("metrics", "evaluation"):
             continue

@@ -1,11 +1,12 @@
 """Figures of the compared models on the same images, and their differences from the first."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cyclegan_dist.comparison.options import Compare
-from cyclegan_dist.comparison.sources import ComparedSource
+from cyclegan_dist.comparison.sources import BEST, ComparedSource
 from cyclegan_dist.data.location import data_path
 from cyclegan_dist.data.manifest import READING, Manifest, open_manifest
 from cyclegan_dist.errors import UsageError
@@ -21,7 +22,8 @@ class ComparedFigures:
     Attributes:
         evaluations: by the name of the model.
         differences: from the first model, by the name of another and the key of a figure.
-        warnings: a sentence for each model that could not be measured, or not as the first one.
+        warnings: a sentence for each model that could not be measured, or not as the first one, and for what looks
+            wrong in its translations.
     """
 
     evaluations: Mapping[str, EvaluationWithParts]
@@ -51,7 +53,7 @@ def measured(
     found: dict[str, EvaluationWithParts] = {}
     warnings: list[str] = []
     for one in compared:
-        warnings += _trained_on(one, manifest)
+        warnings += _too_good(one, manifest)
         if one.snapshot is None:
             warnings.append(f"{one.name} is not measured: it has no snapshot yet")
             continue
@@ -59,6 +61,8 @@ def measured(
             found[one.name] = cache.with_parts(one.snapshot.folder, part, report)
         except UsageError as error:
             warnings.append(f"{one.name} is not measured: {error}")
+        else:
+            warnings += [f"{one.name}: {finding['text']}" for finding in found[one.name].tree["findings"]]
     if not found:
         raise UsageError(f"nothing could be measured: {warnings[-1]}")
     first = found.get(compared[0].name)
@@ -85,21 +89,27 @@ def from_first(first: Mapping[str, Figure], other: Mapping[str, Figure]) -> dict
     return {key: difference(other[key], first[key]) for key in shared}
 
 
-def verdict(figure: Figure) -> str:
-    """What the interval of a difference says: `lower`, `higher`, `not apart from 0`, or nothing without an interval."""
+def apart(figure: Figure) -> str:
+    """Whether the interval of a difference leaves 0 out: `lower`, `higher` or `no`; empty without an interval."""
     if len(figure.parts) < 2:
         return ""
     low, high = figure.interval
-    return "higher" if low > 0 else "lower" if high < 0 else "not apart from 0"
+    return "higher" if low > 0 else "lower" if high < 0 else "no"
 
 
-def _trained_on(one: ComparedSource, manifest: Manifest) -> list[str]:
+def _too_good(one: ComparedSource, manifest: Manifest) -> list[str]:
+    """Warnings about a model that was trained on the images that are measured, or a snapshot chosen by them."""
     measured_on = {manifest.domain_digest(domain) for domain in "AB"}
-    return [
+    found = [
         f"{one.name} was trained on these images of domain {domain}: its figures are too good"
         for domain, digest in one.data.items()
         if digest in measured_on
     ]
+    if one.which.startswith(BEST) and (held_out := one.config.get("held_out.data")):
+        with contextlib.suppress(UsageError):  # the data set may be gone
+            if open_manifest(held_out, ()).digest == manifest.digest:
+                found.append(f"{one.name}: its snapshot was chosen by these images, so its figures are too good")
+    return found
 
 
 def evaluations_as_json(figures: ComparedFigures) -> dict[str, Any]:
@@ -112,7 +122,7 @@ def evaluations_as_json(figures: ComparedFigures) -> dict[str, Any]:
                     "value": figure.value,
                     "interval": list(figure.interval) if len(figure.parts) > 1 else None,
                     "n": figure.n,
-                    "verdict": verdict(figure),
+                    "apart": apart(figure),
                 }
                 for key, figure in found.items()
             }

@@ -20,6 +20,8 @@ from cyclegan_dist.tracking.journal import read_records, training_seconds
 from cyclegan_dist.tracking.overview import overview
 from cyclegan_dist.training.run_folder import read_config
 
+BEST = "best"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedSource:
@@ -86,10 +88,10 @@ def _is_run(path: Path) -> bool:
 
 
 def _snapshot_of(run: RunFolder, which: Which) -> tuple[Snapshot | None, str]:
-    if which == "best":
+    if which == BEST:
         try:
             best = read_checked(run.best)
-            return Snapshot.open(run.path / str(best["snapshot"])), f"best by {best['figure']}"
+            return Snapshot.open(run.path / str(best["snapshot"])), f"{BEST} by {best['figure']}"
         except (OSError, DamagedError, KeyError) as error:
             raise UsageError(
                 f"{run.path} has no best snapshot ({run.best.name} cannot be read): only a run with held-out images "

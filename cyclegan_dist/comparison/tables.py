@@ -33,10 +33,10 @@ def config_table(compared: Sequence[ComparedSource], found: Mapping[str, Mapping
 
 def figures_table(compared: Sequence[ComparedSource], figures: "ComparedFigures") -> list[tuple[str, ...]]:
     """A row for each figure of each run, with its difference from the first run."""
-    from cyclegan_dist.comparison.measure import verdict  # loads torch, as the evaluation did
+    from cyclegan_dist.comparison.measure import apart  # loads torch, as the evaluation did
 
     first = compared[0].name
-    headings = ("figure", "run", "value", "95 % interval", "images", f"minus {first}", "95 % interval", "so it is")
+    headings = ("figure", "run", "value", "95 % interval", "images", f"minus {first}", "95 % interval", "apart from 0")
     rows: list[tuple[str, ...]] = [headings]
     keys = sorted({key for one in figures.evaluations.values() for key in one.figures})
     for key in keys:
@@ -49,16 +49,16 @@ def figures_table(compared: Sequence[ComparedSource], figures: "ComparedFigures"
             interval = figure["interval"]
             between = f"{interval[0]:.4g} to {interval[1]:.4g}" if interval else "none"
             cells = (name, one.name, f"{figure['value']:.4g}", between, str(figure["n"]))
-            apart = figures.differences.get(one.name, {}).get(key)
-            rows.append((*cells, *(_difference(apart, verdict(apart)) if apart is not None else ("", "", ""))))
+            found = figures.differences.get(one.name, {}).get(key)
+            rows.append((*cells, *(_difference(found, apart(found)) if found is not None else ("", "", ""))))
             name = ""  # said once
     return rows
 
 
-def _difference(figure: "Figure", verdict: str) -> tuple[str, str, str]:
+def _difference(figure: "Figure", apart: str) -> tuple[str, str, str]:
     low, high = figure.interval
     between = f"{low:.3g} to {high:.3g}" if len(figure.parts) > 1 else "none"
-    return f"{figure.value:+.3g}", between, verdict
+    return f"{figure.value:+.3g}", between, apart
 
 
 def _shown(value: Any) -> str:

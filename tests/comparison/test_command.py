@@ -186,9 +186,24 @@ def test_the_best_snapshot_is_taken_if_it_is_wanted(trained: list[Path]) -> None
     shutil.copytree(run / "snapshots" / "nimg-000000008", run / "snapshots" / "nimg-000000004")
     best = {"figure": "kd/untrained", "value": 0.5, "snapshot": "snapshots/nimg-000000004"}
     (run / "best.json").write_bytes(dump_checked(best))
-    for which, wanted in (("best", "nimg-000000004 (best by kd/untrained)"), ("newest", "nimg-000000008 (newest)")):
-        (found,) = open_sources([str(run)], which)
-        assert found.facts["snapshot"] == wanted
+    (found,) = open_sources([str(run)], "best")
+    assert found.facts["snapshot"] == "nimg-000000004 (best by kd/untrained)"
+    (found,) = open_sources([str(run)], "newest")
+    assert found.facts["snapshot"] == "nimg-000000008 (newest)"
+
+
+def test_a_snapshot_that_was_chosen_by_the_images_is_said_to_be(
+    trained: list[Path], tiny_run: MakeRun, held_out: Path, tmp_path: Path, command: Command
+) -> None:
+    third = tiny_run(name="third", held_out__data=str(held_out)).run_dir
+    shutil.copytree(trained[0] / "snapshots", third / "snapshots")
+    best = {"figure": "kd/untrained", "value": 0.5, "snapshot": "snapshots/nimg-000000008"}
+    for run in (trained[0], third):
+        (run / "best.json").write_bytes(dump_checked(best))
+    arguments = (trained[0], third, "--data", held_out, "--out", tmp_path / "page", *WHAT)
+    code, printed, err = command(compare.main, *arguments, "--snapshot", "best", "--metrics", "cycle")
+    assert code == 0 and printed.count("was chosen by these images") == 1, err
+    assert "third: its snapshot was chosen by these images, so its figures are too good" in printed
 
 
 def test_a_figure_of_a_kept_evaluation_has_its_parts(tmp_path: Path) -> None:
