@@ -48,7 +48,8 @@ def run(command: Compare, report: Callable[[str], object]) -> None:
             return
         warnings += figures.warnings
     tables: Tables = {"Runs": facts_table(compared)}
-    tables["Differences of the configurations"] = config_table(compared, differing)
+    if sum(bool(one.config) for one in compared) > 1:
+        tables["Differences of the configurations"] = config_table(compared, differing)
     results: dict[str, Any] = {
         "runs": {one.name: {"source": one.source, **one.facts, "data": one.data} for one in compared},
         "configurations": differing,

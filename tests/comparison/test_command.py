@@ -157,6 +157,9 @@ def test_what_cannot_be_compared_is_said_and_not_refused(
     ):
         assert f"note: {note}" in printed, printed
         assert note in (out / "index.html").read_text()
+    assert "Differences of the configurations" in printed
+    code, printed, err = command(compare.main, exported, trained[0], "--out", out)
+    assert code == 0 and "Differences of the configurations" not in printed, err  # only one is known
 
 
 @pytest.mark.parametrize(
