@@ -1,7 +1,6 @@
 """Everything between the command line of a comparison and what it prints and writes."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,5 +89,4 @@ def _print(tables: Tables, warnings: list[str], page: Path) -> None:
         console.print()
     for warning in warnings:
         console.print(f"note: {warning}", soft_wrap=True, markup=False, highlight=False)
-    sys.stdout.flush()
     print(f"page: {page}")
