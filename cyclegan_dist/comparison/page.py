@@ -57,8 +57,7 @@ def write_page(
 
 def _sections(out: Path, compared: Sequence[ComparedSource], figures: "ComparedFigures") -> list[dict[str, Any]]:
     """For each direction, the images that the first model with it shows, and their translations by each model."""
-    shutil.rmtree(out / "images", ignore_errors=True)  # of an earlier comparison
-    (out / "images").mkdir()
+    (out / "images").mkdir(exist_ok=True)
     sections: list[dict[str, Any]] = []
     for direction in ("AB", "BA"):
         having = [one for one in _of_one_order(compared, figures) if direction in figures.evaluations[one.name].shown]

@@ -102,6 +102,8 @@ def test_the_same_images_are_measured_once_and_shown_side_by_side(
     trained: list[Path], held_out: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "page"
+    (out / "images").mkdir(parents=True)
+    (out / "images" / "horse.jpg").touch()
     arguments = (*trained, "--data", held_out, "--out", out, *WHAT)
     code, printed, err = command(compare.main, *arguments)
     assert code == 0 and err.count("evaluated ") == 2, err
@@ -122,6 +124,7 @@ def test_the_same_images_are_measured_once_and_shown_side_by_side(
     assert {size_of(out / source) for source in pictures} == {(16, 16)}
     by_run = [(out / f"images/AB-0000-run-{number}.png").read_bytes() for number in (0, 1)]
     assert by_run[0] != by_run[1] and 'data-label="second"' in text
+    assert (out / "images" / "horse.jpg").exists()  # which is somebody else's
     # Again: nothing is evaluated, and --json prints the same.
     monkeypatch.setattr(cached, "evaluate", None)
     code, printed, err = command(compare.main, *arguments, "--json")
