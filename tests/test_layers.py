@@ -18,7 +18,7 @@ ROOMS = [
     ["api"],
     ["orchestration"],
     ["operations"],
-    ["leaderboard"],
+    ["comparison", "leaderboard"],
     ["promotion", "paper"],
     ["sweep", "study", "style", "watch"],
     ["evaluation"],

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -57,9 +58,23 @@ def learned_digest(config: Config) -> str:
 
 def learned_values(config: Config) -> dict[str, Any]:
     """The values that affect what is learned, by dotted key."""
-    values = flatten(dataclasses.asdict(config))
-    safe = lambda key: any(key == s or key.startswith(f"{s}.") for s in SAFE_TO_CHANGE)  # noqa: E731
-    return {key: value for key, value in values.items() if not safe(key)}
+    return {key: value for key, value in flatten(dataclasses.asdict(config)).items() if is_learned(key)}
+
+
+def is_learned(key: str) -> bool:
+    """Whether the value of a dotted key affects what is learned."""
+    return not any(key == safe or key.startswith(f"{safe}.") for safe in SAFE_TO_CHANGE)
+
+
+def differing(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The keys in which several configs differ, sorted, and the value of each; None for one that lacks the key.
+
+    Args:
+        configs: values by dotted key, by a name.
+    """
+    keys = sorted({key for values in configs.values() for key in values})
+    found = {key: {name: values.get(key) for name, values in configs.items()} for key in keys}
+    return {key: values for key, values in found.items() if len({repr(value) for value in values.values()}) > 1}
 
 
 def refuse_changes(old: Config, new: Config, advice: str = "") -> None:

@@ -14,7 +14,8 @@ from cyclegan_dist.config.features import network_of
 from cyclegan_dist.config.shipped import read_shipped
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.evaluation.config import EvaluationConfig
-from cyclegan_dist.evaluation.measure import evaluate
+from cyclegan_dist.evaluation.figures import Figure
+from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.evaluation.report import METRICS, write_report
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.step.distributed import World
@@ -22,6 +23,7 @@ from cyclegan_dist.storage.files import write_atomic
 from cyclegan_dist.storage.layout import RunFolder
 
 LAST, CHOSEN = "last", "chosen"
+PARTS = "parts.json"  # of a kept evaluation whose figures and pictures can be compared with those of others
 DISTANCES = ("kd", "kid", "fd", "fid", "diversity")
 CONTENT_VERSION = 2  # of the figures of the metric group: 1 had the grey values alone, not edges and structure
 Report = Callable[[str], object]
@@ -115,9 +117,7 @@ class EvaluationCache:
             return tree
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not computed yet, or damaged
             pass
-        evaluation = evaluate(Snapshot.open(snapshot), self.parts[part], self.configs[part], self.world, report=report)
-        self.computed += 1
-        report(f"evaluated {snapshot.parent.parent.name}/{snapshot.name} on {part}")
+        evaluation = self._evaluated(snapshot, part, report)
         if self.world.is_first:
             if part == self._pages:
                 write_report(evaluation, folder)
@@ -125,3 +125,71 @@ class EvaluationCache:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_atomic(folder / METRICS, evaluation.to_json() + "\n")
         return json.loads(evaluation.to_json())
+
+    def with_parts(self, snapshot: Path, part: str, report: Report = lambda line: None) -> "EvaluationWithParts":
+        """An evaluation with what `difference` of figures needs, and with the pictures of its page. All ranks call it.
+
+        Arguments and errors as for `tree`.
+        """
+        folder = self.folder(snapshot, part)
+        try:
+            return EvaluationWithParts.read(folder)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not computed yet, or damaged
+            pass
+        evaluation = self._evaluated(snapshot, part, report)
+        if self.world.is_first:
+            write_report(evaluation, folder)
+            shown = {
+                direction.name: {
+                    kind: [f"images/{number}-{i:04d}-{kind}.png" for i in range(len(direction.names))]
+                    for kind in direction.shown
+                }
+                for number, direction in enumerate(evaluation.directions)
+            }
+            parts = {key: [figure.value, figure.parts, figure.n] for key, figure in evaluation.figures.items()}
+            names = {direction.name: direction.names for direction in evaluation.directions}
+            write_atomic(folder / PARTS, json.dumps({"figures": parts, "names": names, "shown": shown}) + "\n")
+        self.world.gather(None)  # the others read what the first has written
+        return EvaluationWithParts.read(folder)
+
+    def _evaluated(self, snapshot: Path, part: str, report: Report) -> Evaluation:
+        evaluation = evaluate(Snapshot.open(snapshot), self.parts[part], self.configs[part], self.world, report=report)
+        self.computed += 1
+        report(f"evaluated {snapshot.parent.parent.name}/{snapshot.name} on {part}")
+        return evaluation
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationWithParts:
+    """A kept evaluation.
+
+    Attributes:
+        tree: as in metrics.json.
+        figures: by key, with their parts.
+        names: of the images that are shown, by direction, AB or BA.
+        shown: their pictures: files by direction and kind, in the order of `names`.
+    """
+
+    tree: dict[str, Any]
+    figures: dict[str, Figure]
+    names: dict[str, list[str]]
+    shown: dict[str, dict[str, list[Path]]]
+
+    @classmethod
+    def read(cls, folder: Path) -> "EvaluationWithParts":
+        """The one in a folder.
+
+        Raises:
+            OSError: if a file of it cannot be read.
+            ValueError, KeyError, TypeError, AttributeError: if one is damaged.
+        """
+        tree, kept = (json.loads((folder / name).read_text()) for name in (METRICS, PARTS))
+        _ = [tree["figures"][key]["value"] for key in kept["figures"]]
+        figures = {key: Figure(value, tuple(parts), n) for key, (value, parts, n) in kept["figures"].items()}
+        shown = {
+            direction: {kind: [folder / name for name in names] for kind, names in kinds.items()}
+            for direction, kinds in kept["shown"].items()
+        }
+        for path in (path for kinds in shown.values() for paths in kinds.values() for path in paths):
+            path.stat()
+        return cls(tree, figures, kept["names"], shown)

@@ -4,31 +4,20 @@ One folder with `index.html` and PNG files: it opens from disk, without a server
 are links to their files; with them, a click compares two with a slider.
 """
 
-import base64
-import hashlib
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import torch
-from matplotlib.text import Text
 from torch import Tensor
 
 from cyclegan_dist.data.encode import write_image
 from cyclegan_dist.data.images import visible, windowed
 from cyclegan_dist.evaluation.scores import levels
 from cyclegan_dist.models.translator import Translator
-from cyclegan_dist.pages.template import page_template
+from cyclegan_dist.pages.curves import draw_curves
+from cyclegan_dist.pages.template import page_script, page_template
 from cyclegan_dist.tracking.journal import read_records
-
-_INK = {"light": "#3c3f44", "dark": "#c9cdd2"}  # of text in curves, for pages of both colour schemes
-_LINES = ("#4c8df0", "#e8833a", "#3aa676", "#b46ad8", "#d65a78", "#8a8f98")  # on white and on black
 
 
 @dataclass(frozen=True)
@@ -104,9 +93,7 @@ def write_gallery(
     columns = max(len(section.pictures) for section in sections)
     page = out / "index.html"
     content = {"title": title, "facts": facts, "sections": shown, "curves": curves, "columns": columns}
-    script = "\n".join(page_template(name).render() for name in ("pages/compare.js", "evaluation/gallery.js"))
-    script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()  # the only script that may run
-    content |= {"figures": figures, "warnings": warnings, "script": script, "script_hash": script_hash}
+    content |= {"figures": figures, "warnings": warnings, **page_script("pages/compare.js", "evaluation/gallery.js")}
     page.write_text(page_template("evaluation/gallery.html").render(content))
     return page
 
@@ -135,32 +122,11 @@ def _draw_curves(journal: Path, panels: Mapping[str, Sequence[str]], out: Path) 
     shown = {title: kept for title, keys in keys_by_title.items() if (kept := [key for key in keys if key in found])}
     curves = []
     for i, (title, keys) in enumerate(shown.items()):
-        files = {scheme: f"curves-{i}-{scheme}.png" for scheme in _INK}
-        _draw_panel(title, keys, points, {out / file: _INK[scheme] for scheme, file in files.items()})
+        lines = {key.split("/")[1]: [(point["nimg"], point["values"][key]) for point in points] for key in keys}
+        files = draw_curves(title, lines, out, f"curves-{i}")
         ends = ", ".join(f"{key.split('/')[1]} {points[-1]['values'][key]:.3g}" for key in keys)
         curves.append({**files, "text": f"{title} over images seen; at {points[-1]['nimg']}: {ends}"})
     return curves
-
-
-def _draw_panel(title: str, keys: Sequence[str], points: Sequence[dict[str, Any]], colours: Mapping[Path, str]) -> None:
-    """One picture for each path, with text of that colour."""
-    figure, axis = plt.subplots(figsize=(4.8, 3.2))
-    nimg = [point["nimg"] for point in points]
-    for key, colour in zip(keys, itertools.cycle(_LINES)):
-        axis.plot(nimg, [p["values"][key] for p in points], label=key.split("/")[1], linewidth=1.2, color=colour)
-    axis.set_title(title, fontsize=11, loc="left")
-    axis.set_xlabel("images seen", fontsize=9)
-    axis.tick_params(labelsize=9, length=0)
-    axis.spines[:].set_visible(False)
-    axis.grid(axis="y", color="#85898f", alpha=0.3, linewidth=0.8)
-    axis.set_ylim(bottom=0)
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 4, "columnspacing": 1.2}
-    axis.legend(fontsize=9, frameon=False, handlelength=1.2, **below)
-    for path, ink in colours.items():
-        for text in figure.findobj(Text):
-            text.set_color(ink)
-        figure.savefig(path, dpi=150, transparent=True, bbox_inches="tight")
-    plt.close(figure)
 
 
 def mean_absolute_error(images: Sequence[Tensor], truths: Sequence[Tensor]) -> float:

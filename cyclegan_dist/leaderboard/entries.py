@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cyclegan_dist.config.changes import learned_values
+from cyclegan_dist.config.changes import differing, learned_values
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.registry.sources import open_source, refuse_missing_source
@@ -103,10 +103,7 @@ def grouped(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
 
 def differences(groups: dict[str, list[Entry]]) -> dict[str, dict[str, Any]]:
     """The keys in which configurations differ, and the value of each."""
-    known = {name: group[0].values for name, group in groups.items() if group[0].values}
-    keys = sorted({key for values in known.values() for key in values})
-    found = {key: {name: values.get(key) for name, values in known.items()} for key in keys}
-    return {key: values for key, values in found.items() if len({repr(value) for value in values.values()}) > 1}
+    return differing({name: group[0].values for name, group in groups.items() if group[0].values})
 
 
 def as_json(entry: Entry) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""What HTML pages of this project share: style, the slider between two pictures, and the loading of templates."""
+"""What HTML pages share: style, the slider between two pictures, curves, and the loading of templates."""
