@@ -39,6 +39,7 @@ REFUSED = [
     ["sweep", "nothing"],
     ["sync", "nowhere"],
     ["runs", "nowhere"],
+    ["prune", "nowhere"],
     ["verify", "nowhere"],
     ["drill", "demo"],
     ["train", "nothing"],
