@@ -111,10 +111,11 @@ class RunFiles:
         if not self.all_checkpoints:
             return True
         is_trial = RunFolder(self.path.parent).sweep_journal.exists()
-        if self.named.has(self.path) or (config.get("stop_after") and not is_trial):
-            self.note(f"{self.name} keeps its newest checkpoint: another run names it, or it ended at stop_after")
-            return True
-        return False
+        why = "it ended at stop_after" if config.get("stop_after") and not is_trial else ""
+        why = "another run names it" if self.named.has(self.path) else why
+        if why:
+            self.note(f"{self.name} keeps its newest checkpoint: {why}")
+        return bool(why)
 
     def _manifest(self, folder: RunFolder, storage: LocalStorage, step: int) -> dict[str, Any] | None:
         """Of a checkpoint of this run; None if it is damaged, or of another run."""

@@ -55,9 +55,11 @@ def _data_set(folder: Path, key: str, named: Named) -> Part:
 
 def downloaded_models(cache: Path, named: Named, stores: Stores, uris: set[str]) -> Iterator[Part]:
     """Those of the stores at `uris` that no registered version needs."""
+    if not cache.is_dir():
+        return
     from cyclegan_dist.registry.download import cache_key  # loads mlflow
 
-    for uri in sorted(uris) if cache.is_dir() else ():
+    for uri in sorted(uris):
         folder = cache / cache_key(server_of(uri))
         if folder.is_dir() and is_inside(folder, cache):
             yield Part(str(folder), [], lambda folder=folder, uri=uri: _models(folder, named, stores, uri))

@@ -1,0 +1,74 @@
+"""What a real MLflow store needs."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.registry.sources import open_source
+from cyclegan_dist.tracking.sender_state import SenderState
+from pipelines.prune import main
+from tests.conftest import MLFLOW, Answer
+from tests.operations.prune.runs import make_run
+
+pytestmark = MLFLOW
+
+
+@pytest.fixture
+def store(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URI of a store, in use."""
+    import mlflow
+
+    uri = f"sqlite:///{own_home}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)
+    yield uri
+    mlflow.set_tracking_uri(None)
+
+
+def test_what_a_version_was_made_from_stays_and_other_downloads_go(
+    command: Callable[..., Answer], own_home: Path, store: str
+) -> None:
+    from mlflow import MlflowClient
+
+    from cyclegan_dist.registry.models import log_generators
+    from cyclegan_dist.registry.versions import DIGEST, Registered
+
+    run, client = make_run(own_home / "runs" / "one"), MlflowClient()
+    run_id = client.create_run(
+        client.create_experiment("made", artifact_location=(own_home / "a").as_uri())
+    ).info.run_id
+    SenderState(store=store, run_id=run_id, offset=10**6).save(run)
+    registered, folders = Registered("horses"), [run / "snapshots" / f"nimg-{nimg:09d}" for nimg in (4, 8, 12)]
+    uri = log_generators(run_id, folders[0], 2)
+    registered.register(uri, run_id, {DIGEST: Snapshot.open(folders[0]).digest()}, "")
+    registered.register(log_generators(run_id, folders[1], 4), run_id, {}, "")  # by hand: the logged model has it
+    cached = open_source("models:/horses/1").folder
+    needless, young, draft = (cached.parent / name for name in ("m-0", "m-1", "tmp0a1b2c3d"))
+    for folder in (needless, young, draft):
+        shutil.copytree(cached, folder)
+    for path in (*cached.parent.rglob("*"), cached.parent):
+        if young not in (path, path.parent):
+            os.utime(path, (0, 0))
+    client.delete_run(run_id)
+    code, out, err = command(main, "--yes")
+    assert code == 0 and str(needless) in out and str(draft) in out
+    assert sorted(path.name for path in cached.parent.iterdir()) == sorted([cached.name, "m-1"])
+    left = sorted(path.name for path in (run / "snapshots").iterdir())
+    assert left == [folders[0].name, folders[1].name, "nimg-000000016"]
+    assert f"MLflow at {store} has deleted runs, whose files `mlflow gc` removes, but not before horses/" in err
+    assert open_source("models:/horses/1").folder == cached
+
+
+def test_a_server_that_does_not_answer(
+    command: Callable[..., Answer], own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(own_home / "runs" / "one")
+    server = "http://127.0.0.1:9"
+    SenderState(store=server, run_id="1", offset=10**6).save(run)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://name:secret@127.0.0.1:9")
+    code, out, err = command(main, "--yes")
+    assert code == 0 and "snapshots/" not in out and "so snapshots are kept" in err and "secret" not in err
