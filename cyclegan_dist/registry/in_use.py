@@ -65,8 +65,8 @@ def in_use(store: str) -> InUse:
         }
     except (MlflowException, OSError) as error:
         raise UsageError(f"{server_of(store)}: {first_line(error)}") from error
-    needs = tuple(f"{version.name}/{version.version}" for version in versions if version.run_id in deleted)
-    return InUse(frozenset(digests - {""}), frozenset(cached), frozenset(places), bool(deleted), needs)
+    needs = sorted(f"{version.name}/{version.version}" for version in versions if version.run_id in deleted)
+    return InUse(frozenset(digests - {""}), frozenset(cached), frozenset(places), bool(deleted), tuple(needs))
 
 
 def _pages(search: Any, **arguments: Any) -> Iterator[Any]:

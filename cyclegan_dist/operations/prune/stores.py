@@ -43,9 +43,9 @@ class Stores:
             raise UsageError(f"there is no store at {server_of(uri)}")
         found = in_use(uri)
         if found.deleted_runs:
-            needed = f", but not before {', '.join(found.needs_deleted)} is deleted: its files go too"
+            needed = ", ".join(found.needs_deleted)
             self._note(
                 f"MLflow at {server_of(uri)} has deleted runs, whose files `mlflow gc` removes"
-                f"{needed if found.needs_deleted else ''}"
+                f"{f', also those of {needed}: restore these runs first' if needed else ''}"
             )
         return found

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from cyclegan_dist.models.snapshot import Snapshot
-from cyclegan_dist.registry.sources import open_source
 from cyclegan_dist.tracking.sender_state import SenderState
 from pipelines.prune import main
 from tests.conftest import MLFLOW, Answer
@@ -34,33 +33,36 @@ def test_what_a_version_was_made_from_stays_and_other_downloads_go(
 ) -> None:
     from mlflow import MlflowClient
 
-    from cyclegan_dist.registry.models import log_generators
+    from cyclegan_dist.registry.download import cache_key
+    from cyclegan_dist.registry.models import SHA256
     from cyclegan_dist.registry.versions import DIGEST, Registered
 
     run, client = make_run(own_home / "runs" / "one"), MlflowClient()
-    run_id = client.create_run(
-        client.create_experiment("made", artifact_location=(own_home / "a").as_uri())
-    ).info.run_id
+    experiment = client.create_experiment("made", artifact_location=(own_home / "artifacts").as_uri())
+    run_id = client.create_run(experiment).info.run_id
     SenderState(store=store, run_id=run_id, offset=10**6).save(run)
-    registered, folders = Registered("horses"), [run / "snapshots" / f"nimg-{nimg:09d}" for nimg in (4, 8, 12)]
-    uri = log_generators(run_id, folders[0], 2)
-    registered.register(uri, run_id, {DIGEST: Snapshot.open(folders[0]).digest()}, "")
-    registered.register(log_generators(run_id, folders[1], 4), run_id, {}, "")  # by hand: the logged model has it
-    cached = open_source("models:/horses/1").folder
-    needless, young, draft = (cached.parent / name for name in ("m-0", "m-1", "tmp0a1b2c3d"))
-    for folder in (needless, young, draft):
-        shutil.copytree(cached, folder)
-    for path in (*cached.parent.rglob("*"), cached.parent):
-        if young not in (path, path.parent):
-            os.utime(path, (0, 0))
+    folders = [run / "snapshots" / f"nimg-{nimg:09d}" for nimg in (4, 8, 12)]
+    digests = [Snapshot.open(folder).digest() for folder in folders]
+    tags, params = ({DIGEST: digests[0]}, {}), ({}, {SHA256: digests[1]})  # promoted, and registered by hand
+    models = [client.create_logged_model(experiment, "made", run_id, params=params[number]) for number in (0, 1)]
+    for model, tag in zip(models, tags, strict=True):
+        Registered("horses").register(model.model_uri, run_id, tag, "")
+    cache = own_home / "models" / cache_key(store)
+    needed, needless, young, draft = (cache / name for name in (models[0].model_id, "m-0", "m-1", "tmp0a1b2c3d"))
+    for folder in (needed, needless, young, draft):
+        shutil.copytree(folders[2], folder)
+        for path in (*folder.iterdir(), folder):
+            os.utime(path, None if folder == young else (0, 0))
     client.delete_run(run_id)
     code, out, err = command(main, "--yes")
     assert code == 0 and str(needless) in out and str(draft) in out
-    assert sorted(path.name for path in cached.parent.iterdir()) == sorted([cached.name, "m-1"])
+    assert {*cache.iterdir()} == {needed, young}
     left = sorted(path.name for path in (run / "snapshots").iterdir())
     assert left == [folders[0].name, folders[1].name, "nimg-000000016"]
-    assert f"MLflow at {store} has deleted runs, whose files `mlflow gc` removes, but not before horses/" in err
-    assert open_source("models:/horses/1").folder == cached
+    assert (
+        f"MLflow at {store} has deleted runs, whose files `mlflow gc` removes, but not before horses/2, horses/1 is deleted"
+        in err
+    )
 
 
 def test_a_server_that_does_not_answer(
