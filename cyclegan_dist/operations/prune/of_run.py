@@ -112,7 +112,7 @@ class RunFiles:
             return True
         is_trial = RunFolder(self.path.parent).sweep_journal.exists()
         why = "it ended at stop_after" if config.get("stop_after") and not is_trial else ""
-        why = "another run names it" if self.named.has(self.path) else why
+        why = "another run names it" if self.path in self.named.paths else why
         if why:
             self.note(f"{self.name} keeps its newest checkpoint: {why}")
         return bool(why)
