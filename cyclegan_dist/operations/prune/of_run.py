@@ -9,6 +9,7 @@ from typing import Any
 
 from cyclegan_dist.checkpoint.manifest import CheckpointError, parse_manifest
 from cyclegan_dist.checkpoint.storage import LocalStorage
+from cyclegan_dist.config.held_out import AUTO
 from cyclegan_dist.config.yaml_tree import read_tree
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models.snapshot import CARD, Snapshot
@@ -55,9 +56,8 @@ class RunFiles:
     def removable(self) -> list[Removable]:
         """What can be removed at this time."""
         folder, state = RunFolder(self.path), overview(self.name, self.path).state
-        sweep = RunFolder(self.path.parent)
         locks = [folder.lock, *map(folder.sender_lock_of, DESTINATIONS)]
-        locks += [sweep.lock] if sweep.sweep_journal.exists() else []
+        locks += [RunFolder(self.path.parent).lock] if self._is_trial else []
         try:
             in_use = any(map(is_locked, locks))
         except OSError as error:
@@ -73,10 +73,17 @@ class RunFiles:
             except (OSError, UsageError) as error:
                 self.note(f"{self.name} is left alone: {error}")
                 return []
+            except (AttributeError, TypeError, ValueError):
+                self.note(f"{self.name} is left alone: {folder.config} is damaged")
+                return []
         for one in found:
             if not is_inside(one.path, self.path):
                 self.note(f"{self.name}: {one.path} is left alone: a link leads there")
         return [one for one in found if is_inside(one.path, self.path)]
+
+    @property
+    def _is_trial(self) -> bool:
+        return RunFolder(self.path.parent).sweep_journal.exists()
 
     def _drafts(self, folder: RunFolder) -> Iterator[Path]:
         yield from sorted(folder.checkpoints.glob(".step-*"))
@@ -110,8 +117,9 @@ class RunFiles:
     def _keeps_newest(self, folder: RunFolder, config: Mapping[str, Any]) -> bool:
         if not self.all_checkpoints:
             return True
-        is_trial = RunFolder(self.path.parent).sweep_journal.exists()
-        why = "it ended at stop_after" if config.get("stop_after") and not is_trial else ""
+        why = "it ended at stop_after" if config.get("stop_after") and not self._is_trial else ""
+        if folder.config.stat().st_mtime > folder.journal.stat().st_mtime:
+            why = "its configuration is newer than its journal, as of a run that is to be extended"
         why = "another run names it" if self.path in self.named.paths else why
         if why:
             self.note(f"{self.name} keeps its newest checkpoint: {why}")
@@ -128,9 +136,18 @@ class RunFiles:
 
     def _snapshots(self, folder: RunFolder, config: Mapping[str, Any]) -> Iterator[Removable]:
         """Those that are neither the newest nor the best, and that nothing names or was registered from."""
-        superseded = sorted(path.parent for path in folder.snapshots.glob(f"nimg-*/{CARD}"))[:-1]
-        superseded = [path for path in superseded if path != self._best(folder) and not self.named.has(path)]
+        *superseded, newest = sorted(path.parent for path in folder.snapshots.glob(f"nimg-*/{CARD}")) or [folder.path]
+        best = self._best(folder)
+        superseded = [path for path in superseded if path != best and not self.named.has(path)]
         if not superseded:
+            return
+        if self._is_trial:
+            self.note(f"{self.path.parent.name}: snapshots of its trials are kept, because `paper` chooses among all")
+            return
+        for path in filter(None, (newest, best)):
+            Snapshot.open(path).refuse_damaged()
+        if best is None and config.get("held_out", {}).get("data") not in (None, "", AUTO):
+            self.note(f"{self.name}: snapshots are kept, because best.json does not say which is the best")
             return
         if self.named.unreadable:
             self.note(f"snapshots are kept: {self.named.unreadable[0]} cannot be read, and may name one")

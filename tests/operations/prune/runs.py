@@ -62,7 +62,7 @@ def _snapshot(made: Path, step: int) -> Path:
 
 def config_of(**changes: Any) -> Config:
     """The tiny config with other values of its dotted keys, for `make_run`."""
-    tree = {key: dict(value) if isinstance(value, dict) else value for key, value in TINY.items()}
+    tree = {key: dict(value) if isinstance(value, dict) else value for key, value in TINY.items()} | {"held_out": {}}
     for key, value in changes.items():
         part, _, leaf = key.partition("__")
         tree[part][leaf] = value
