@@ -25,7 +25,7 @@ def store(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     mlflow.set_tracking_uri(uri)
     yield uri
-    mlflow.set_tracking_uri(None)
+    mlflow.set_tracking_uri(None)  # pyright: ignore[reportArgumentType]
 
 
 def test_what_a_version_was_made_from_stays_and_other_downloads_go(
