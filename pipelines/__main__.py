@@ -18,7 +18,7 @@ TRAIN = Path(cyclegan_dist.__file__).with_name("train.py")
 # The order of `cyclegan --help`; commands that are in no group come last.
 GROUPS = {
     "Data": ("prepare", "verify", "palette"),
-    "Training": ("train", "runs", "watch", "sweep", "distill", "paper", "demo"),
+    "Training": ("train", "runs", "prune", "watch", "sweep", "distill", "paper", "demo"),
     "Measuring": ("evaluate", "gallery", "compare", "leaderboard", "segmenter", "style", "study"),
     "Using": ("translate", "promote", "serve", "export", "browser", "convert"),
     "Clusters": ("plan", "doctor", "drill", "sync"),

@@ -5,7 +5,8 @@
 Reads the runs' folders only. The status is `running`, `starting`, `stalled` (its process is there and writes no
 records), `finished`, `stopped` (by a signal or the file `STOP`), `failed` (with the reason below the table), `killed`
 (its process is gone), `not started` or `unreadable` (with the reason). A running run is told from a killed one by its
-lock: on several machines this needs a file system whose locks they all see.
+lock: on several machines this needs a file system whose locks they all see. `python -m pipelines.prune` frees disk
+space.
 """
 
 import dataclasses

@@ -109,6 +109,7 @@ def test_nothing_is_imported_upwards(path: Path) -> None:
                 "cyclegan_dist.tracking.mlflow_sweep",
                 "cyclegan_dist.tracking.refused",
                 "cyclegan_dist.registry.download",
+                "cyclegan_dist.registry.in_use",
                 "cyclegan_dist.registry.models",
                 "cyclegan_dist.registry.versions",
                 "cyclegan_dist.models.mlflow_model",

@@ -45,10 +45,10 @@ def download(uri: str, cache: Path, *, with_state: bool = False) -> Path:
     client = MlflowClient()
     try:
         version = _version(client, uri.removeprefix(REGISTRY))
-        model_id, location, sha256, state_sha256 = _files_of(client, version)
+        model_id, location, sha256, state_sha256 = files_of(client, version)
     except (MlflowException, OSError) as error:
         raise _not_loaded(uri, error) from error
-    folder = cache / _key(store_in_use()) / model_id
+    folder = cache / cache_key(store_in_use()) / model_id
     exact = f"{REGISTRY}{version.name}/{version.version}"
     try:
         _cached(folder, lambda draft: _fetch_folders(exact, draft), sha256)
@@ -105,7 +105,7 @@ def fetch_snapshot(run_id: str, cache: Path) -> tuple[Path, str]:
                 f"MLflow run {run_id} of {store} has no snapshots at {run.info.artifact_uri}: it must be one of this "
                 "program that has ended"
             )
-        folder = cache / _key(store) / run_id / Path(found[-1]).name
+        folder = cache / cache_key(store) / run_id / Path(found[-1]).name
         _cached(folder, lambda draft: client.download_artifacts(run_id, found[-1], draft))
         return folder, yaml.safe_dump(dict(run.data.params))
     except (MlflowException, OSError) as error:
@@ -135,7 +135,7 @@ def _cache_state(folder: Path, uri: str, sha256: str) -> None:
         os.replace(fetched, kept)
 
 
-def _files_of(client: MlflowClient, version: ModelVersion) -> tuple[str, str, str, str]:
+def files_of(client: MlflowClient, version: ModelVersion) -> tuple[str, str, str, str]:
     """The id of a version's logged model, where its files are, the digest of its snapshot, and the sha256 of its
     training state; these are empty if there are none in the store.
     """
@@ -193,7 +193,8 @@ def _version(client: MlflowClient, name: str) -> ModelVersion:
     return client.get_model_version(name, version)
 
 
-def _key(store: str) -> str:
+def cache_key(store: str) -> str:
+    """The name of the folder in the cache with the models of a store, given its URI without a password."""
     return hashlib.sha256(store.encode()).hexdigest()[:16]
 
 

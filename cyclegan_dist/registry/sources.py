@@ -100,7 +100,7 @@ def read_store() -> str:
         UsageError: if there is none.
     """
     uri = use_store()
-    if _is_missing(uri):
+    if is_missing(uri):
         raise UsageError(
             f"there is no MLflow store at {uri}: run this in the folder where the runs were started, or set "
             "CYCLEGAN_DIST_HOME to that folder, or MLFLOW_TRACKING_URI to the store"
@@ -130,7 +130,7 @@ def use_store_of(run_dir: Path) -> str:
             f"{server_of(named)}: unset it, or {anew}"
         )
     uri = use_store(kept.store)
-    if kept.run_id and _is_missing(uri):
+    if kept.run_id and is_missing(uri):
         raise UsageError(
             f"{folder.path} belongs to the MLflow store {uri}, which does not exist: move it back there, or set "
             f"MLFLOW_TRACKING_URI to another one and {anew}"
@@ -146,7 +146,7 @@ def _absolute(uri: str) -> str:
     return f"{sqlite_uri(Path.cwd())}/{uri.removeprefix(SQLITE)}" if relative else uri
 
 
-def _is_missing(uri: str) -> bool:
+def is_missing(uri: str) -> bool:
     """Whether it is a database file, or a folder, of this machine that does not exist."""
     if database := sqlite_path(uri):
         return not database.exists()

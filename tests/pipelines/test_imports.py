@@ -42,6 +42,7 @@ REFUSED = [
     ["sweep", "nothing"],
     ["sync", "nowhere"],
     ["runs", "nowhere"],
+    ["prune", "nowhere"],
     ["verify", "nowhere"],
     ["drill", "demo"],
     ["train", "nothing"],

@@ -1,0 +1,1 @@
+"""Frees disk space of runs: what is found that is not needed any more, and its removal."""
