@@ -74,8 +74,7 @@ def _prepare(
     names = {domain: _names(config, domain, files[domain], report) for domain in DOMAINS}
     if config.pairs != "none":
         _refuse_unpaired(config, names)
-    workers = config.workers or os.cpu_count()
-    with _processes(workers) as pool:
+    with _processes(config.workers or os.cpu_count()) as pool:
         readings = {
             domain: _reading(pool, config, domain, files[domain], names[domain], progress, palette)
             for domain in DOMAINS

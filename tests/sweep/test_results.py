@@ -59,7 +59,7 @@ def test_there_is_no_best_trial_while_a_further_one_is_interrupted() -> None:
 
 
 def test_progress_is_lines_for_grep() -> None:
-    out, line = io.StringIO(), "6 of 6 ended; trial-0001 images 300/900 loss/cycle 0.1000\n"
+    out = io.StringIO()
     with SweepProgress(SPEC, dict(enumerate(TRIALS)), Console(file=out, width=200)) as progress:
         progress.started(TRIALS[1])
         progress.reported(TRIALS[1], 100)
@@ -97,7 +97,7 @@ def test_times_left_have_a_fitting_unit(seconds: float, done: float, text: str) 
 
 def test_lines_come_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "PAUSE_S", 0.01)
-    out = io.StringIO()
+    out, line = io.StringIO(), "6 of 6 ended; trial-0001 images 300/900 loss/cycle 0.1000\n"
     with SweepProgress(SPEC, dict(enumerate(TRIALS)), Console(file=out, width=200)) as running:
         running.reported(TRIALS[1], 300)
         deadline = time.monotonic() + 10
