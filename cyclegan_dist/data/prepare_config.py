@@ -216,7 +216,7 @@ class PrepareConfig:
             UsageError: if both are the same.
         """
         one_place = self.a_dir.resolve() == self.b_dir.resolve() and self.column_of("A") == self.column_of("B")
-        if one_place and self.pairs != "halves" and exists(self.a_dir):
+        if one_place and self.pairs not in ("halves", "cityscapes") and exists(self.a_dir):
             raise UsageError(
                 f"both domains are {self.a_dir}: give the images of the other one as B, or, of a Parquet file, two "
                 "columns with --column-a and --column-b"
