@@ -151,7 +151,7 @@ def _check(command: Translate) -> None:
     if not _is_dataset(command.input) and not Path(command.input).exists():
         raise UsageError(f"{command.input} is neither an image, a video nor a folder: it does not exist; give one")
     if Path(command.input).is_dir() and next(list_files(Path(command.input)), None) is None:
-        raise UsageError(f"{command.input} holds no images and no videos: it is empty")
+        raise UsageError(f"{command.input} holds no images and no videos, it is empty: give a folder of some")
 
 
 def _is_dataset(source: str) -> bool:

@@ -232,7 +232,7 @@ class PrepareConfig:
         for given in (self.a_dir, self.b_dir):
             for place in find_places(given):
                 if place.path.is_dir() and next(list_files(place.path), None) is None:
-                    raise UsageError(f"{place} holds no images: it is empty")
+                    raise UsageError(f"{place} holds no images, it is empty: give a folder of images")
         for given in self.excluded:
             if not is_data_set(given):
                 find_places(Path(given))
