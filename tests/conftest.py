@@ -7,6 +7,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import functools
 import importlib.util
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from cyclegan_dist.training.run_folder import open_run
 from tests.mlflow_tables import copy_tables
 
 torch.set_num_threads(1)
+# A shell's background processes ignore it, and so would all that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # The first backward decides for which kinds of device autograd starts threads. After torch.export has run there are
 # more of them, and ranks that are forked then could not differentiate.
 torch.zeros(1, requires_grad=True).sum().backward()
