@@ -24,10 +24,14 @@ def checkpoint_before_preemption(run_dir: Path) -> Iterator[None]:
     def watch() -> None:
         known = set[str]()
         while not done.wait(POLL_S):
-            if new := draining_nodes() - known:
-                known |= new
-                append(run_dir, "message", text="a node will be taken away: asking for a checkpoint")
+            if not (new := draining_nodes() - known):
+                continue
+            try:
                 RunFolder(run_dir).save.touch()
+                append(run_dir, "message", text="a node will be taken away: asking for a checkpoint")
+            except OSError:  # of storage that does not answer now: again at the next look
+                continue
+            known |= new
 
     thread = threading.Thread(target=watch, name="preemption", daemon=True)
     thread.start()
@@ -35,7 +39,7 @@ def checkpoint_before_preemption(run_dir: Path) -> Iterator[None]:
         yield
     finally:
         done.set()
-        thread.join()
+        thread.join(5 * POLL_S)  # a lost head may answer late or never
 
 
 def draining_nodes() -> set[str]:

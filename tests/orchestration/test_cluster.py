@@ -11,8 +11,10 @@ import pytest
 import ray
 from ray._private import services
 
+from cyclegan_dist.config.config import Config
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.orchestration.cluster import cluster, own_cluster
+from cyclegan_dist.orchestration.cluster import cluster, own_cluster, room_for
+from cyclegan_dist.step.world_config import WorldConfig
 
 
 def test_the_port_that_ray_sends_the_token_to_is_closed_and_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,3 +58,20 @@ def test_a_cluster_that_cannot_be_joined_names_the_variables_of_the_token(monkey
     )
     with pytest.raises(UsageError, match=says), cluster():
         pass
+
+
+def test_ranks_are_counted_on_nodes_with_their_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [
+        {"Alive": alive, "Labels": {"pool": pool, "zone": "a"}, "Resources": {"CPU": 8.0, "GPU": gpus}}
+        for alive, pool, gpus in ((True, "fast", 4.0), (True, "fast", 2.0), (True, "slow", 1.0), (False, "fast", 8.0))
+    ]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    rooms = {(): 7, ("pool=fast",): 6, ("pool=fast", "zone=a"): 6, ("pool=slow",): 1, ("pool=none",): 0}
+    for labels, gpus in rooms.items():
+        assert room_for(Config(world=WorldConfig(node_labels=labels, device="cuda"))) == (gpus, True)
+
+
+@pytest.mark.parametrize("label", ["fast", "=fast", "pool="])
+def test_a_label_that_is_none_is_refused(label: str) -> None:
+    with pytest.raises(UsageError, match="give NAME=VALUE"):
+        WorldConfig(node_labels=(label,))

@@ -1,5 +1,6 @@
 """The loop, and the files of a run."""
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,34 @@ def test_a_stop_file_stops_all_ranks_at_the_same_step_with_a_checkpoint(tiny_run
 
     assert run_ranks(work, 2) == ["KILLED", "KILLED"]
     assert len(list((config.run_dir / "checkpoints").glob("step-*"))) == 1
+
+
+def test_a_save_file_is_a_checkpoint_of_all_ranks_and_training_goes_on(tiny_run: MakeRun) -> None:
+    config = tiny_run(schedule__n_epochs=1000, every__checkpoint=0)
+    folder = RunFolder(config.run_dir)
+
+    def said() -> list[int]:
+        texts = [record["text"] for record in records(config) if record["kind"] == "message"]
+        return [int(text.split()[3]) for text in texts if text.endswith("saved on request")]
+
+    def ask() -> None:
+        while not (folder.journal.exists() and any(record["kind"] == "metrics" for record in records(config))):
+            time.sleep(0.05)
+        folder.save.touch()
+        while not said():
+            time.sleep(0.05)
+        folder.stop.touch()
+
+    def work(world: World) -> str:
+        if world.is_first:
+            threading.Thread(target=ask, daemon=True).start()
+        return go(config, world)
+
+    assert run_ranks(work, 2) == ["KILLED", "KILLED"]
+    (step,) = said()
+    assert step > 0 and not folder.save.exists()
+    steps = [int(path.name.removeprefix("step-")) for path in sorted(folder.checkpoints.glob("step-*"))]
+    assert len(steps) == 2 and steps[0] == step < steps[1]
 
 
 def test_a_resumed_run_checks_for_a_stop_soon(tmp_path: Path) -> None:
