@@ -15,6 +15,8 @@ def in_fork(work: Callable[[], Any], timeout_s: float = 120) -> int | None:
     process.start()
     process.join(timeout_s)
     if process.is_alive():
+        os.kill(process.pid or 0, signal.SIGABRT)  # pytest's faulthandler prints what each thread does
+        process.join(5)
         process.kill()
         process.join()
     return process.exitcode
