@@ -1,9 +1,9 @@
 """Trainings whose data does not come."""
 
 import dataclasses
-import os
 import signal
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,6 @@ from cyclegan_dist.training.local_rank import train_here
 from cyclegan_dist.training.stop import StopRequest
 from cyclegan_dist.training.trainer import train
 from cyclegan_dist.training.watchdog import Watchdog
-from tests.faults.forked_processes import in_fork
 from tests.training.trainings import ALONE, records
 
 MakeRun = Callable[..., Config]
@@ -34,29 +33,45 @@ def hang(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     monkeypatch.setattr(ShardReader, "read", lambda self, i: read(self, i) if next(count, -1) >= 0 else time.sleep(600))
 
 
+# A training of which the first eight images come: two steps of two images of each domain.
+TRAINING = """
+import sys
+import time
+from pathlib import Path
+from cyclegan_dist.config.config import load_config
+from cyclegan_dist.data.reader import ShardReader
+from cyclegan_dist.training import parts, waiting
+from cyclegan_dist.training.local_rank import train_here
+
+read, come = ShardReader.read, iter(range(8))
+ShardReader.read = lambda self, i: read(self, i) if next(come, -1) >= 0 else time.sleep(600)
+parts.fixed_images = lambda *a, **k: {}
+waiting.GRACE_S = 0.5
+_, status, stopped_by = train_here(load_config(sys.argv[1]), alone=True)
+print(status, int(stopped_by))
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGXCPU])
 def test_a_signal_while_data_is_waited_for_ends_the_run_with_a_checkpoint(
-    tiny_run: MakeRun, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    tiny_run: MakeRun, number: signal.Signals
 ) -> None:
     config = tiny_run(data__workers=1)
     journal = RunFolder(config.run_dir).journal
-    # Two steps of two images of each domain; the third never comes.
-    hang(monkeypatch, 8)
-    monkeypatch.setattr("cyclegan_dist.training.parts.fixed_images", lambda *a, **k: {})
-    monkeypatch.setattr(waiting, "GRACE_S", 0.5)
-
-    def signal_while_it_waits() -> None:
-        while not journal.exists() or not any(record.get("step") == 2 for record in records(config)):
-            time.sleep(0.1)
-        time.sleep(0.5)
-        os.kill(os.getpid(), number)
-
-    def run() -> None:
-        threading.Thread(target=signal_while_it_waits, daemon=True).start()
-        _, status, stopped_by = train_here(config, alone=True)
-        assert (status, stopped_by) == ("KILLED", number)
-
-    assert in_fork(run, timeout_s=60) == 0
+    command = [sys.executable, "-X", "faulthandler", "-c", TRAINING, str(RunFolder(config.run_dir).config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            limit = time.monotonic() + 60
+            while process.poll() is None and not (journal.exists() and b'"step": 2' in journal.read_bytes()):
+                assert time.monotonic() < limit, "no second step"
+                time.sleep(0.1)
+            time.sleep(0.5)
+            process.send_signal(number)
+            out, err = process.communicate(timeout=60)
+        except (subprocess.TimeoutExpired, AssertionError):
+            process.send_signal(signal.SIGABRT)  # prints what each thread does
+            pytest.fail("\n".join(process.communicate()))
+    assert out.splitlines()[-1:] == [f"KILLED {int(number)}"], err
     assert [path.name for path in (config.run_dir / "checkpoints").glob("step-*")] == ["step-000000002"]
     assert records(config)[-1]["status"] == "KILLED"
 
