@@ -113,6 +113,8 @@ def parse(arguments: list[str], program: str | None = None, other_options: Itera
     refuse_older(keys)
     refuse_options_of_others(keys, config.method.name, "unknown option --")
     command_line.refuse_unknown_option(arguments[named:], known)
+    if "method.name" in keys:  # its value decides which options there are
+        raise UsageError("--method.name: a preset or file chooses the method: join one, as in horse2zebra+cut")
     kind = for_method(config.method.name)  # the preset picks the method; its options alone are offered
     narrowed = kind(**{part.name: getattr(config, part.name) for part in fields(Config)})
     described = Annotated[kind, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff]

@@ -90,6 +90,7 @@ def test_dashes_and_underscores_are_the_same(cli) -> None:
             ["simgan", "--method.gradient_penalty.at", "real"],
             "unknown option --method.gradient_penalty.at: method simgan does not have it; methods that do: cyclegan",
         ),
+        (["demo", "--method.name", "cut"], "a preset or file chooses the method: join one, as in horse2zebra+cut"),
         (["demo", "--optim.ema_decay", "0.9"], "--optim.ema_decay: it was replaced by --optim.ema_half_life_images"),
         (["demo", "--method.lambda_cycle_end", "0.5"], "has no effect: give method.cycle_ramp_images"),
         (["demo", "--method.gradient_penalty.weight", "2"], "has no effect: give method.gradient_penalty.at"),

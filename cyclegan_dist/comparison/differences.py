@@ -37,7 +37,7 @@ def _warnings(first: ComparedSource, other: ComparedSource) -> Iterator[str]:
         yield f"{both} have other domains: of {first.name} {of_first}; of {other.name} {of_other}"
     methods = [one.facts.get("method") for one in (first, other)]
     if None not in methods and methods[0] != methods[1]:
-        yield f"{both} were trained by other methods ({methods[0]} and {methods[1]}): losses of one name may differ"
+        yield f"{both} were trained by different methods ({methods[0]} and {methods[1]}): losses of one name may differ"
     seen = [one.facts.get("images seen by the snapshot") for one in (first, other)]
     if None not in seen and seen[0] != seen[1]:
         yield f"{both}: their snapshots have not seen as many images ({seen[0]:,} and {seen[1]:,})"
