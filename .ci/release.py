@@ -60,6 +60,20 @@ def checked_version(untagged: bool) -> str:
     return version
 
 
+def empty(out: Path) -> None:
+    """Remove an earlier release from a folder, or create it.
+
+    Raises:
+        RefusedError: if there are other files.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for pattern in ("cyclegan_dist-*.*", f"{SUMS}*"):
+        for path in out.glob(pattern):
+            path.unlink()
+    if other := next(out.iterdir(), None):
+        raise RefusedError(f"{other} is not of a release: give an empty folder, or a new one")
+
+
 def build(out: Path, epoch: int) -> None:
     """Build the source distribution from the committed files, and the wheel from the source distribution."""
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "PYTHONHASHSEED": "0"}
@@ -69,9 +83,14 @@ def build(out: Path, epoch: int) -> None:
         for hook in ("build_sdist", "build_wheel"):
             with tarfile.open(archive) as tar:
                 tar.extractall(source, filter="data")
-            (top,) = [source] if hook == "build_sdist" else source.glob("cyclegan_dist-*")
+            top = source if hook == "build_sdist" else next(source.iterdir())
             done = subprocess.run(
-                [sys.executable, "-c", BACKEND, hook, str(out)], cwd=top, env=environment, capture_output=True, text=True
+                [sys.executable, "-c", BACKEND, hook, str(out)],
+                cwd=top,
+                env=environment,
+                umask=0o022,  # a wheel holds the modes of its files
+                capture_output=True,
+                text=True,
             )
             if done.returncode:
                 raise RefusedError(f"{hook} failed:\n{done.stderr}")
@@ -104,7 +123,15 @@ def write_bill(out: Path, version: str, epoch: int) -> None:
         project = Path(folder, "pyproject.toml")  # with the version, which the tool does not look up
         text = (ROOT / "pyproject.toml").read_text()
         project.write_text(text.replace('dynamic = ["version"]', f'version = "{version}"'))
-        command = [sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements", str(ROOT / ".ci" / "hashes.txt")]
+        command = [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "cyclonedx_py",
+            "requirements",
+            str(ROOT / ".ci" / "hashes.txt"),
+        ]
         command += ["--pyproject", str(project), "--output-reproducible", "--output-format", "JSON"]
         done = subprocess.run(
             [*command, "--output-file", str(out / f"cyclegan_dist-{version}.cdx.json")],
@@ -133,10 +160,11 @@ def write_sums(out: Path, key: Path | None) -> None:
 def build_image(version: str) -> None:
     """Build the image of cluster/Dockerfile with the first tool that runs here, or say why not."""
     found = [tool for tool in IMAGE_TOOLS if shutil.which(tool)]
-    running = [tool for tool in found if not subprocess.run([tool, "info"], capture_output=True).returncode]
+    asked = {tool: subprocess.run([tool, "info"], capture_output=True, text=True) for tool in found}
+    running = [tool for tool, answer in asked.items() if not answer.returncode]
     if not running:
-        why = f"{' and '.join(found)} cannot run here" if found else f"none of {', '.join(IMAGE_TOOLS)} is installed"
-        print(f"skipped: image of cluster/Dockerfile, {why}")
+        why = "; ".join(f"{tool}: {(answer.stderr.splitlines() or ['fails'])[-1]}" for tool, answer in asked.items())
+        print(f"skipped: image of cluster/Dockerfile, {why or 'no ' + ' or '.join(IMAGE_TOOLS)}")
         return
     name = f"cyclegan_dist:{version}"
     print(f"{running[0]} builds the image {name}")
@@ -148,7 +176,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--untagged", action="store_true", help="build a commit without a tag and changelog section")
     parser.add_argument("--sign", type=Path, metavar="KEY", help="private SSH key that signs the checksums")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "release", help="folder, which is emptied first")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "build" / "release", help="folder; an earlier release in it is replaced"
+    )
     arguments = parser.parse_args()
     out = arguments.out.absolute()
     try:
@@ -157,8 +187,7 @@ def main() -> int:
             raise RefusedError(f"no key {arguments.sign}: give a private SSH key")
         epoch = int(git("show", "--no-patch", "--format=%ct", "HEAD"))
         print(f"version {version}, commit {git('rev-parse', 'HEAD')}, in {out}")
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir(parents=True)
+        empty(out)
         build(out, epoch)
         write_bill(out, version, epoch)
         write_sums(out, arguments.sign)
