@@ -2,8 +2,9 @@
 
     python .ci/release.py [--untagged] [--sign KEY] [--out build/release]
 
-Needs the packages of .ci/release.txt. With the same ones, two clones of a commit give the same bytes: everything is built
-from `git archive`, and all times are the commit's. The image of cluster/Dockerfile is built where a tool for it runs.
+Needs the packages of .ci/release.txt. With the same ones, two clones of a commit give the same bytes: everything is
+built from `git archive`, and all times are the commit's. The image of cluster/Dockerfile is built where a tool for it
+runs.
 """
 
 import argparse
@@ -31,6 +32,7 @@ class RefusedError(Exception):
 
 
 def git(*arguments: str) -> str:
+    """The output of a git command."""
     done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise RefusedError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
@@ -67,11 +69,11 @@ def empty(out: Path) -> None:
         RefusedError: if there are other files.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for pattern in ("cyclegan_dist-*.*", f"{SUMS}*"):
-        for path in out.glob(pattern):
-            path.unlink()
-    if other := next(out.iterdir(), None):
-        raise RefusedError(f"{other} is not of a release: give an empty folder, or a new one")
+    earlier = {path for pattern in ("cyclegan_dist-*.*", f"{SUMS}*") for path in out.glob(pattern)}
+    if other := set(out.iterdir()) - earlier:
+        raise RefusedError(f"{min(other)} is not of a release: give an empty folder, or a new one")
+    for path in earlier:
+        path.unlink()
 
 
 def build(out: Path, epoch: int) -> None:
@@ -173,6 +175,7 @@ def build_image(version: str) -> None:
 
 
 def main() -> int:
+    """Read the command line and build. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--untagged", action="store_true", help="build a commit without a tag and changelog section")
     parser.add_argument("--sign", type=Path, metavar="KEY", help="private SSH key that signs the checksums")
