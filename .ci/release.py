@@ -11,6 +11,7 @@ import argparse
 import copy
 import gzip
 import hashlib
+import importlib.util
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BACKEND = "import sys, setuptools.build_meta as backend; getattr(backend, sys.argv[1])(sys.argv[2])"
+NEEDED = ("setuptools", "cyclonedx_py")
 IMAGE_TOOLS = ("docker", "podman", "buildah")
 SUMS = "SHA256SUMS"
 NAMESPACE = "file"  # of ssh-keygen's signatures: what is signed
@@ -57,8 +59,10 @@ def checked_version(untagged: bool) -> str:
             f"this commit is version {version} and {found}: give it the tag v{version}, or correct __version__ in "
             "cyclegan_dist/__init__.py; --untagged builds without a tag, to try it"
         )
-    if not re.search(rf"^## {re.escape(version)} - ", git("show", "HEAD:CHANGELOG.md"), re.MULTILINE):
-        raise RefusedError(f'CHANGELOG.md has no section "## {version} - DATE": rename "Unreleased"')
+    # Only "Unreleased", without a line, may come before this version's section.
+    before, found, _ = git("show", "HEAD:CHANGELOG.md").partition(f"\n## {version} - ")
+    if not found or before.partition("\n## ")[2].strip() not in ("", "Unreleased"):
+        raise RefusedError(f'CHANGELOG.md begins with other changes: rename "Unreleased" to "{version} - DATE"')
     return version
 
 
@@ -186,6 +190,8 @@ def main() -> int:
     out = arguments.out.absolute()
     try:
         version = checked_version(arguments.untagged)
+        if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+            raise RefusedError(f"{missing[0]} is not installed for this Python: give `make release`, which installs it")
         if arguments.sign and not arguments.sign.is_file():
             raise RefusedError(f"no key {arguments.sign}: give a private SSH key")
         epoch = int(git("show", "--no-patch", "--format=%ct", "HEAD"))
