@@ -9,6 +9,11 @@ from cyclegan_dist.networks.bounds import Ge, Gt
 
 STANDBY = "CYCLEGAN_DIST_STANDBY"  # 0 in the launcher's environment: no standby processes
 Device = Literal["auto", "cpu", "cuda"]
+MPS = "mps"  # torch's name of Apple's GPUs
+NO_MPS = (
+    "torch cannot exchange gradients between Apple GPUs and has no fp64 on them, and no result of this code was "
+    "checked on one; give cpu or auto"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
