@@ -4,13 +4,13 @@ All ranks take equally long for an update, because each waits for the slowest; o
 """
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
-from torch.autograd.graph import register_multi_grad_hook
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.hooks import RemovableHandle
 
 from cyclegan_dist.step.distributed import World
 
@@ -69,13 +69,22 @@ class OwnTime:
             yield
             return
         before = len(self._marks)
-        parameters = [p for p in module.parameters() if p.requires_grad]
-        # Called with the last gradient, before it is handed over.
-        hook = register_multi_grad_hook(parameters, lambda gradients: self.pause())
+
+        def pause_again(_: Tensor) -> None:
+            del self._marks[before:]  # only the last gradient counts, whichever that is
+            self.pause()
+
+        # Unlike hooks of the gradients themselves, these keep none alive.
+        hooks: list[RemovableHandle] = []
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                register: Callable[..., RemovableHandle] = parameter.register_post_accumulate_grad_hook  # pyright: ignore
+                hooks.append(register(pause_again))
         try:
             yield
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
         if len(self._marks) > before:
             self.resume()
 

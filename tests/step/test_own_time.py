@@ -1,6 +1,7 @@
 """Time that a rank computes, without its waits for others: the slow rank's is longer although all updates are equally long."""
 
 import time
+from typing import ClassVar
 
 import pytest
 import torch
@@ -18,9 +19,7 @@ SLEEP_S = 0.2
 UPDATES = 3
 Case = tuple[str, str, int]
 Measured = tuple[float, float, list[float]]
-CASES = [
-    (fast, where, micro) for fast, micro in (("off", 1), ("off", 2), ("on", 1)) for where in ("forward", "backward")
-]
+CASES: list[Case] = [("off", "forward", 1), ("off", "backward", 2), ("on", "forward", 1)]
 
 
 def slowed(world: World, fast: str, where: str, micro: int) -> Measured:
@@ -76,3 +75,53 @@ def test_one_update_of_some_is_measured_and_none_of_a_single_rank() -> None:
 
     assert measured(World(1, 2, torch.device("cpu"))) == ([False] * (own_time.EVERY - 1) + [True]) * 2
     assert not any(measured(World(0, 1, torch.device("cpu"))))
+
+
+class Event:
+    """An event of a GPU whose clock counts the events that are recorded."""
+
+    made: ClassVar[list["Event"]] = []
+
+    def __init__(self, enable_timing: bool, external: bool):
+        assert enable_timing
+        self.external, self.at, self.happened = external, 0, False
+        Event.made.append(self)
+
+    def record(self) -> None:
+        self.at = len(Event.made)
+
+    def query(self) -> bool:
+        return self.happened
+
+    def elapsed_time(self, end: "Event") -> float:
+        return 1000.0 * (end.at - self.at)
+
+
+def test_marks_on_a_gpu_are_events_that_nothing_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    captures = False
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: captures)
+    monkeypatch.setattr(Event, "made", [])
+    own = OwnTime(World(0, 2, torch.device("cuda")))
+    for _ in range(own_time.EVERY - 1):
+        own.begin()
+        own.end()
+    assert own.take() == 0.0 and not Event.made
+    captures = True  # an update that is recorded is measured, whatever its number
+    own.begin()
+    own.pause()
+    own.resume()
+    own.end()
+    assert [event.external for event in Event.made] == [True] * 4 and own.take() == 0.0
+    for event in Event.made:
+        event.happened = True
+    assert own.take() == own.take() == 2.0  # of four events, whose middle two are a pause
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    own.begin()
+    own.end()
+    assert len(Event.made) == 4 and own.take() == 0.0
+    captures = False
+    for _ in range(own_time.EVERY):
+        own.begin()
+        own.end()
+    assert [event.external for event in Event.made[4:]] == [False] * 2

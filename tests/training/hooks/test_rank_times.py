@@ -55,7 +55,7 @@ def compared(*seconds: tuple[float, ...]) -> tuple[list[dict[str, float]], list[
 
 def test_a_rank_that_stays_slow_is_reported_once() -> None:
     quick, slow, other, unmeasured = (1.0, 1.0, 1.1), (1.0, 1.5, 1.8), (2.0, 1.0, 1.0), (0.0, 1.0, 2.0)
-    records, texts = compared(unmeasured, slow, slow, quick, other, slow, slow, slow, slow, other, other, other)
+    records, texts = compared(unmeasured, slow, slow, other, slow, slow, quick, *[slow] * 4, *[other] * 4)
     assert records[0] == {} and records[1] == pytest.approx({"perf/rank_wait_frac": 1 - 4.3 / 3 / 1.8})
     assert [text.partition(" (")[0] for text in texts] == ["warning: rank 2", "warning: rank 0"]
     assert "needs 1.8 times the time of rank 0 (" in texts[0] and "31% of the other ranks' time is waiting" in texts[0]
