@@ -1,4 +1,4 @@
-"""Build a release of the commit that is checked out: wheel, source distribution, bill of materials and checksums.
+"""Build a release of the commit that is checked out: wheel, source distribution, bill of materials, checksums.
 
     python .ci/release.py [--untagged] [--sign KEY] [--out build/release]
 
@@ -199,6 +199,7 @@ def main() -> int:
         empty(out)
         build(out, epoch)
         write_bill(out, version, epoch)
+        shutil.copyfile(ROOT / "constraints.txt", out / f"cyclegan_dist-{version}-constraints.txt")
         write_sums(out, arguments.sign)
         build_image(version)
     except RefusedError as error:
