@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FLOOR := $(shell sed -nE 's/^    "(torch|torchvision)>=([0-9.]+)",/\1==\2.*/p' pyproject.toml)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup demo test test-long test-multinode test-gpu test-floor faults soak goodput limitations test-fast lint format docs lock audit clean
+.PHONY: help setup demo test test-long test-multinode test-gpu test-floor faults soak goodput limitations test-fast lint format docs lock audit release clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
 
@@ -77,6 +77,12 @@ audit: setup ## list known vulnerabilities of pinned packages, from a database, 
 	test -x .audit/bin/pip-audit || ($(PYTHON) -m venv .audit && .audit/bin/pip install --quiet pip-audit cyclonedx-bom)
 	mkdir -p build && .audit/bin/cyclonedx-py environment $(BIN)/python --output-format JSON --output-file build/sbom.json
 	.audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip --strict
+
+# The tools are pinned: other versions may write other bytes.
+release: ## build wheel, source distribution, bill of materials, checksums and image in build/release; SIGN=KEY, UNTAGGED=1
+	test -x .release/bin/python || $(PYTHON) -m venv .release
+	.release/bin/python -m pip install --quiet --no-deps --requirement .ci/release.txt
+	.release/bin/python .ci/release.py $(if $(SIGN),--sign $(SIGN)) $(if $(UNTAGGED),--untagged)
 
 clean: ## remove files of demo, tests and builds, but not .venv
 	rm -rf demo_run build *.egg-info .pytest_cache .ruff_cache .hypothesis

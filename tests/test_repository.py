@@ -4,14 +4,11 @@ import ast
 import importlib.metadata
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 import tomllib
-import zipfile
 from pathlib import Path
 
-import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
@@ -66,27 +63,6 @@ def test_files_that_are_not_python_are_listed() -> None:
     assert {str(path.relative_to(ROOT)) for path in listed} == {
         name for name in tracked.stdout.splitlines() if not name.endswith(".py")
     }
-
-
-@pytest.mark.slow
-def test_a_wheel_has_all_files_and_one_top_level_package(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for name in ("cyclegan_dist", "pipelines"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
-    subprocess.run(
-        [sys.executable, "-c", build, str(tmp_path)], cwd=source, check=True, capture_output=True, timeout=120
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
-    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"cyclegan_dist"}
-    files = {str(path.relative_to(source)) for path in source.rglob("*.*") if path.parent != source and path.is_file()}
-    files = {name for name in files if name.startswith(("cyclegan_dist/", "pipelines/"))}
-    expected = {name if name.startswith("cyclegan_dist") else f"cyclegan_dist/{name}" for name in files}
-    assert {"cyclegan_dist/py.typed", "cyclegan_dist/pipelines/prepare.py"} <= expected <= names
 
 
 def test_messages_name_pipelines_by_commands_that_work() -> None:

@@ -14,6 +14,7 @@ import tyro
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.config.yaml_tree import read_yaml
 from cyclegan_dist.errors import UsageError, pipeline_command, train_command
+from cyclegan_dist.step.world_config import MPS, NO_MPS
 
 T = TypeVar("T")
 EXAMPLE = "--data.path data/horse2zebra"
@@ -74,7 +75,10 @@ def parse(kind: Any, *, config: Sequence[Any] = (), **options: Any) -> Any:
     except SystemExit as end:
         if not end.code:
             raise
-    raise UsageError(f"{_first_paragraph(page.getvalue())}; see {options['prog']} --help")
+    text = _first_paragraph(page.getvalue())
+    if f"choice '{MPS}' for" in text:
+        text = f"{text}: {NO_MPS}"
+    raise UsageError(f"{text}; see {options['prog']} --help")
 
 
 def _first_paragraph(page: str) -> str:

@@ -11,6 +11,7 @@ import yaml
 
 from cyclegan_dist.config.without_pydantic import convert
 from cyclegan_dist.errors import UsageError
+from cyclegan_dist.step.world_config import MPS, NO_MPS
 
 T = TypeVar("T")
 
@@ -107,9 +108,10 @@ def _checked(tree: dict[str, Any], kind: type[T], source: str) -> T:
         return TypeAdapter(kind).validate_python(tree)
     except ValidationError as error:
         first = error.errors()[0]
+        why = f": {NO_MPS}" if first["input"] == MPS and first["loc"][-1] == "device" else ""
         # For a union pydantic also names the branch, which is not part of the key.
         where = ".".join(part for part in map(str, first["loc"]) if part.isidentifier() or part.isdigit())
-        raise UsageError(f"{source}: {where + ': ' if where else ''}{wording(first['msg'])}") from error
+        raise UsageError(f"{source}: {where + ': ' if where else ''}{wording(first['msg'])}{why}") from error
 
 
 def wording(message: str) -> str:

@@ -20,6 +20,7 @@ from cyclegan_dist.data.reading import read_image
 from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.models import inference
+from cyclegan_dist.models.device import usable
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.models.tile_store import ImageSource, Shape, Window
 from cyclegan_dist.models.tiled import layer_bytes, tileable, tiled_outputs, translate_tiled
@@ -71,7 +72,7 @@ class Translator:
         self.bands = snapshot.bands(self.direction[0])
         self._black, self._white = black, white
         self._tile, self._whole_pixels = tile, whole_pixels
-        self.multiple, self.device = snapshot.generator_config.multiple, _usable(device)
+        self.multiple, self.device = snapshot.generator_config.multiple, usable(device)
         self._network = snapshot.generator(self.direction, self.device)
         if tile:
             tileable(self._network, tile)
@@ -287,14 +288,3 @@ def open_translators(
     """
     options = {"tile": tile, "whole_pixels": whole_pixels}
     return {direction: Translator(snapshot, direction, device, **options) for direction in snapshot.directions}
-
-
-def _usable(device: torch.device | str) -> torch.device:
-    if isinstance(device, torch.device):
-        return device
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.zeros(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device {device} cannot be used here: {str(error).splitlines()[0]}") from error

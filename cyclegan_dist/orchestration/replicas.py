@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from cyclegan_dist.orchestration.serving import ESTIMATED_SHARE, QUEUE, ServingO
 from cyclegan_dist.service.cost import Backlog, seconds_per_pixel
 from cyclegan_dist.service.handler import DecodedRequest, RequestHandler, image_size
 from cyclegan_dist.service.messages import Answerer, Refusal, Translation, TranslationRequest
+from cyclegan_dist.step.cores import usable_cores
 
 Work = tuple[RequestHandler, DecodedRequest]
 LOAD_S = 300.0  # for a snapshot to be loaded by a replica
@@ -47,7 +47,7 @@ class Replica:
     """
 
     def __init__(self, snapshot: str, use_gpu: bool, options: ServingOptions):
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // options.replicas))
+        torch.set_num_threads(max(1, usable_cores() // options.replicas))
         self._device, self._options = torch.device("cuda" if use_gpu else "cpu"), options
         self._loaded: dict[str, Loaded] = {}  # the one used last at the end
         self._expected = ""  # the snapshot by whose speed the backlog estimates

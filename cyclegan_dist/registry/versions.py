@@ -132,7 +132,15 @@ class Registered:
 
 def _is_dead(holder: str) -> bool:
     host, _, pid = holder.partition(" process ")
-    return host == socket.gethostname() and not Path(f"/proc/{pid}").exists()
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)  # sends nothing
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # of another user
+        pass
+    return False
 
 
 @contextlib.contextmanager

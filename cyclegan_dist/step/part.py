@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cyclegan_dist.methods.contract import Player
+from cyclegan_dist.step.config import OptimConfig
+from cyclegan_dist.step.distributed import World
 from cyclegan_dist.step.exchange import GradientExchange
 
 
@@ -91,6 +93,27 @@ class Part:
                 group["lr"].fill_(lr)
             else:
                 group["lr"] = lr
+
+
+def player_part(player: Player, config: OptimConfig, world: World, *, fast: bool) -> Part:
+    """Wrap a player for the ranks of `world`. `fast`: for an update that `optim.fast` records."""
+    module, on_gpu = player.module, world.device.type == "cuda"
+    # Named parameters put the names into the optimizer's state, so that a checkpoint shows which moment belongs to
+    # which weight.
+    parameters, betas = module.named_parameters(), config.betas(player.role)
+    options: dict[str, Any] = {"fused": True, "capturable": on_gpu} if fast else {}
+    optimizer = torch.optim.Adam(parameters, lr=config.lr, betas=betas, **options)
+    if fast:
+        optimizer.param_groups[0]["lr"] = torch.full((), config.lr, device=world.device)
+    exchange, exchanges = None, world.size > 1 and any(p.requires_grad for p in module.parameters())
+    if fast and exchanges:
+        exchange = GradientExchange(module.parameters(), world)
+    elif exchanges:
+        ids = [world.device.index] if on_gpu else None
+        group = world.group
+        restore_strides(module)
+        module = DistributedDataParallel(module, device_ids=ids, process_group=group, gradient_as_bucket_view=True)
+    return Part(player, module, optimizer, exchange, RandomNumbers(world.device), tuple(player.draw(0)))
 
 
 def restore_strides(module: nn.Module) -> None:

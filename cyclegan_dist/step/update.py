@@ -15,19 +15,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from cyclegan_dist.methods.contract import Images, Method, Player
+from cyclegan_dist.methods.contract import Images, Method
 from cyclegan_dist.networks.fused import use_fused_layers
 from cyclegan_dist.networks.resnet import recompute_blocks
 from cyclegan_dist.networks.spectral import iterate_power
 from cyclegan_dist.step.average import MovingAverage
 from cyclegan_dist.step.config import OptimConfig
 from cyclegan_dist.step.distributed import World
-from cyclegan_dist.step.exchange import GradientExchange, broadcast_weights
+from cyclegan_dist.step.exchange import broadcast_weights
 from cyclegan_dist.step.finite import FiniteFlag, refuse_non_finite
 from cyclegan_dist.step.graph import GraphedUpdate, HostAction
-from cyclegan_dist.step.part import Part, RandomNumbers, frozen, restore_strides
+from cyclegan_dist.step.own_time import OwnTime
+from cyclegan_dist.step.part import Part, RandomNumbers, frozen, player_part
 
 
 class Step:
@@ -38,6 +38,7 @@ class Step:
 
     Attributes:
         fast: whether `optim.fast` is on.
+        own_time: what this rank computes of an update's time.
     """
 
     def __init__(self, method: Method, config: OptimConfig, world: World):
@@ -53,7 +54,7 @@ class Step:
             use_fused_layers(method.networks)
             # Benchmarks may choose other kernels, with other bits, in each process.
             torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
-        self._parts = [self._part(player) for player in method.players]
+        self._parts = [player_part(player, config, world, fast=self.fast) for player in method.players]
         # DistributedDataParallel does it for what it wraps.
         if world.size > 1 and (self.fast or not all(part.trains for part in self._parts)):
             broadcast_weights(method.networks.parameters(), world)
@@ -64,6 +65,7 @@ class Step:
         if config.ema_half_life_images:
             half_life, ramp = config.ema_half_life_images, config.ema_ramp
             self._average = MovingAverage(method.translators, half_life=half_life, ramp=ramp, batch=config.batch_size)
+        self.own_time = OwnTime(world)
         self._rehearsed = False
         self._flag: FiniteFlag | None = None
         if self.fast:
@@ -157,6 +159,7 @@ class Step:
         """The update, which fills `values` with losses. Yields what only the host can do; the caller must do it before
         it continues.
         """
+        self.own_time.begin()
         if self._flag is not None:
             self._flag.begin()
         for group in self._groups:
@@ -186,6 +189,7 @@ class Step:
             self._average.update(None if self._flag is None else self._flag.found)
         if self._flag is not None:
             self._flag.end(values)
+        self.own_time.end()
 
     def _inputs(self, part: Part, batches: list[Images]) -> Generator[HostAction, None, list[Images]]:
         """The player's inputs, with the choices for `recall`. Random numbers that this draws, for example for the
@@ -217,10 +221,14 @@ class Step:
                 one.wait()
 
         exchange.pack()
+        if started:
+            self.own_time.pause()
         if exchange.on_device:
             communicate()
         else:
             yield communicate
+        if started:
+            self.own_time.resume()
         for one in started:
             one.unpack()
 
@@ -234,7 +242,8 @@ class Step:
                     with self._arithmetic():
                         loss, values, made = part.module(**images)
                     if part.trains:
-                        (loss / len(inputs)).backward()
+                        with self.own_time.waits_at_the_end(part.module):
+                            (loss / len(inputs)).backward()
                 batches[i] |= made
                 for name, value in {**values, part.player.name: loss.detach()}.items():
                     total[name] = total.get(name, 0) + value / len(inputs)
@@ -259,26 +268,6 @@ class Step:
         if self.config.precision != "bf16":
             return nullcontext()
         return torch.autocast(self.world.device.type, dtype=torch.bfloat16)
-
-    def _part(self, player: Player) -> Part:
-        module, config, world = player.module, self.config, self.world
-        # Named parameters put the names into the optimizer's state, so that a checkpoint shows which moment belongs to
-        # which weight.
-        parameters, betas = module.named_parameters(), config.betas(player.role)
-        on_gpu = world.device.type == "cuda"
-        fast: dict[str, Any] = {"fused": True, "capturable": on_gpu} if self.fast else {}
-        optimizer = torch.optim.Adam(parameters, lr=config.lr, betas=betas, **fast)
-        if self.fast:
-            optimizer.param_groups[0]["lr"] = torch.full((), config.lr, device=world.device)
-        exchange, exchanges = None, world.size > 1 and any(p.requires_grad for p in module.parameters())
-        if self.fast and exchanges:
-            exchange = GradientExchange(module.parameters(), world)
-        elif exchanges:
-            ids = [world.device.index] if on_gpu else None
-            group = world.group
-            restore_strides(module)
-            module = DistributedDataParallel(module, device_ids=ids, process_group=group, gradient_as_bucket_view=True)
-        return Part(player, module, optimizer, exchange, RandomNumbers(world.device), tuple(player.draw(0)))
 
     def state_dict(self) -> dict[str, Any]:
         """State that is the same on all ranks: networks, moments, averaged generators."""

@@ -9,6 +9,11 @@ from cyclegan_dist.networks.bounds import Ge, Gt
 
 STANDBY = "CYCLEGAN_DIST_STANDBY"  # 0 in the launcher's environment: no standby processes
 Device = Literal["auto", "cpu", "cuda"]
+MPS = "mps"  # torch's name of Apple's GPUs
+NO_MPS = (
+    "torch cannot exchange gradients between Apple GPUs and has no fp64 on them, and no result of this code was "
+    "checked on one; give cpu or auto"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +27,7 @@ class WorldConfig:
     batch_size. Two numbers, minimum and maximum: elastic, with as many ranks as the nodes currently allow, of which as
     many train as can share batch_size."""
     device: Device = "auto"
-    """`auto`: the rank's GPU if there is one."""
+    """`auto`: the rank's GPU if there is one, else the CPU. Apple's GPUs are not supported."""
     threads: Annotated[int, Ge(0)] = 0
     """CPU threads of each rank. 0: the launcher's default: one under Ray and torchrun,
     all cores in a lone process unless OMP_NUM_THREADS is set."""

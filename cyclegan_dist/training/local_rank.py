@@ -13,6 +13,7 @@ from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.loader_processes import LoaderError
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step import distributed
+from cyclegan_dist.step.cores import usable_cores
 from cyclegan_dist.storage.layout import Status
 from cyclegan_dist.training.hooks.weight_consistency import DivergedError
 from cyclegan_dist.training.observing import observing
@@ -40,7 +41,7 @@ def train_here(
         UsageError: on all ranks, for errors that the user can fix.
     """
     if alone and (config.world.threads or "OMP_NUM_THREADS" not in os.environ):
-        torch.set_num_threads(config.world.threads or len(os.sched_getaffinity(0)))
+        torch.set_num_threads(config.world.threads or usable_cores())
     world = distributed.join(config.world.device, config.world.timeout_s)
     lock = contextlib.ExitStack()  # held on rank 0, for all ranks
     try:

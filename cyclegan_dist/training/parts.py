@@ -36,6 +36,7 @@ from cyclegan_dist.training.hooks.estimate import Estimate
 from cyclegan_dist.training.hooks.log import Log, LogWindow
 from cyclegan_dist.training.hooks.progress import Hooks, Progress
 from cyclegan_dist.training.hooks.quarantine import Quarantine
+from cyclegan_dist.training.hooks.rank_times import RankTimes
 from cyclegan_dist.training.hooks.samples import SampleGrid
 from cyclegan_dist.training.hooks.saving import SaveCheckpoint, SaveSnapshot
 from cyclegan_dist.training.hooks.weight_consistency import WeightConsistency
@@ -152,7 +153,7 @@ class Parts:
         best_loss = config.best_loss if config.keep_best else ""
         weights = self.method.networks.parameters
         consistency = WeightConsistency(every.compare, self.world, weights, self.store.latest)
-        log = Log(self.window, self.world, self.journal)
+        log = Log(self.window, self.world, self.journal, RankTimes(self.step.own_time, self.world, self.journal))
         hooks = Hooks(
             consistency=[consistency, self.quarantine, self.window],
             saving=[SaveCheckpoint(every.checkpoint, self.store, self.state, best_loss, self.window.seconds)],

@@ -42,7 +42,9 @@ class StopRequest:
         """Handle `STOP_SIGNALS`; a second SIGTERM or SIGINT has its default effect."""
         handle_stop_signals(self._on_signal)
         # Python's handlers run in the main thread, which may be in a call that never returns.
-        self._arrived, numbers = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._arrived, numbers = os.pipe()
+        os.set_blocking(self._arrived, False)
+        os.set_blocking(numbers, False)
         signal.set_wakeup_fd(numbers, warn_on_full_buffer=False)
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # a child's signals are its own
 

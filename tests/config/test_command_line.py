@@ -19,6 +19,8 @@ class Options:
     """Images at once."""
     kind: Literal["one", "two"] = "one"
     """Of which kind."""
+    device: Literal["auto", "cpu"] = "auto"
+    """Where to compute."""
     mlflow: bool = True
     """Send to MLflow."""
 
@@ -37,6 +39,10 @@ def main() -> None:
         (("x", "--no-mflow"), "unknown option --no-mflow, did you mean --no-mlflow?"),
         (("x", "--batch_size", "three"), "Error parsing --batch-size: invalid literal for int()"),
         (("x", "--kind", "tow"), "invalid choice 'tow' for argument '--kind'"),
+        (
+            ("x", "--device", "mps"),
+            "Expected one of ('auto', 'cpu'): torch cannot exchange gradients between Apple GPUs",
+        ),
         (("x", "--batch-size"), "Missing value for argument '--batch-size'"),
     ],
 )

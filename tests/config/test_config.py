@@ -82,6 +82,8 @@ def test_the_tree_stays_small() -> None:
         ("method: {generator: {nfg: 3}}", "unknown key method.generator.nfg, did you mean method.generator.ngf"),
         ("method: {gradient_penalty: real}", "method.gradient_penalty: must be a mapping of options"),
         ("optim: {lr: fast}", "optim.lr"),
+        ("world: {device: mps}", "world.device: must be 'auto', 'cpu' or 'cuda': torch cannot exchange gradients"),
+        ("world: {device: gpu}", "world.device: must be 'auto', 'cpu' or 'cuda'"),
         ("optim: {lr: -1}", "optim.lr: must be greater than 0"),
         ("method: {gan_mode: lsgen}", "method.gan_mode"),
         ("data: {load_size: 64, crop_size: 128}", "load_size at least 128"),

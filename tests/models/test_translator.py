@@ -118,6 +118,8 @@ def test_a_run_is_loaded_in_one_line(snapshot: Snapshot, tmp_path: Path) -> None
     for options, says in (
         ({"direction": "up"}, r"direction up: .* translates A to B and B to A only; choose direction AB or BA"),
         ({"device": "warp"}, "device warp cannot be used here"),
+        ({"device": "mps"}, "device mps cannot be used: torch cannot exchange .* give cpu or auto"),
+        ({"device": torch.device("mps:0")}, "device mps:0 cannot be used: torch"),
         ({"tile": 8}, "tile 8: give at least 32"),
     ):
         with pytest.raises(UsageError, match=says):

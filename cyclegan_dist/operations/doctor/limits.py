@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cyclegan_dist.step.cores import usable_cores
+
 SERVICES = 1_300_000_000  # bytes that the launcher and Ray's own processes take on one machine
 
 
@@ -33,7 +35,8 @@ def limits_here(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup
         cgroups: where cgroups are mounted.
     """
     machine = {line.split(":")[0]: int(line.split()[1]) << 10 for line in _lines(proc / "meminfo")}
-    cores, memory, free = [float(len(os.sched_getaffinity(0)))], [machine["MemTotal"]], [machine["MemAvailable"]]
+    total = machine.get("MemTotal", 0) or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # no procfs: macOS
+    cores, memory, free = [float(usable_cores())], [total], [machine.get("MemAvailable", total)]
     for group in _groups(proc / "self" / "cgroup", cgroups):
         quota = " ".join(_lines(group / "cpu.max")).split()  # version 2
         quota = quota or [*_lines(group / "cpu.cfs_quota_us"), *_lines(group / "cpu.cfs_period_us")]
@@ -44,7 +47,7 @@ def limits_here(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
             most = "".join(_lines(group / limit))
-            if most.isdigit() and int(most) < machine["MemTotal"]:  # version 1 writes a huge number for none
+            if most.isdigit() and int(most) < total:  # version 1 writes a huge number for none
                 used = int("".join(_lines(group / usage)) or 0)
                 caches = dict(line.split() for line in _lines(group / "memory.stat"))
                 memory.append(int(most))

@@ -1,12 +1,12 @@
 """Nodes of a cluster, and calls of functions on them."""
 
-import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cyclegan_dist.config.config import Config
+from cyclegan_dist.step.cores import usable_cores
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 TIMEOUT_S = 60.0  # half of it may pass until a new process has loaded the libraries
@@ -48,7 +48,7 @@ class LocalFleet:
     """This machine as the only node; functions are called in this process."""
 
     def __init__(self, gpus: int = 0) -> None:
-        cpus = len(os.sched_getaffinity(0))
+        cpus = usable_cores()
         self.nodes = [Node(name=socket.gethostname(), address="127.0.0.1", is_head=True, cpus=cpus, gpus=gpus)]
 
     def call(self, calls: Mapping[str, Call], timeout_s: float = TIMEOUT_S) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from cyclegan_dist.step.distributed import World
 from cyclegan_dist.tracking.journal import Journal
 from cyclegan_dist.training.hooks.progress import Progress
+from cyclegan_dist.training.hooks.rank_times import RankTimes
 
 
 class LogWindow:
@@ -84,10 +85,12 @@ class LogWindow:
 
 
 class Log:
-    """Every `every` images and at the end, write the means of the window. Records that are there are left out."""
+    """Every `every` images and at the end, write the means of the window, and the figure of `ranks`. Records that are
+    there are left out.
+    """
 
-    def __init__(self, window: LogWindow, world: World, journal: Journal | None):
-        self.window, self.world, self.journal = window, world, journal
+    def __init__(self, window: LogWindow, world: World, journal: Journal | None, ranks: RankTimes):
+        self.window, self.world, self.journal, self.ranks = window, world, journal, ranks
 
     def __call__(self, at: Progress) -> None:
         if at.due(self.window.every):
@@ -99,5 +102,6 @@ class Log:
 
     def _write(self, at: Progress) -> None:
         values = self.window.values(at, self.world)
+        values |= self.ranks.values() if values else {}
         if self.journal is not None and values:
             self.journal.write("metrics", step=at.step, nimg=at.nimg, values=values)

@@ -55,6 +55,11 @@ def test_the_smallest_limit_counts(
     assert (found.cores, found.memory, found.free) == (cores, memory * GIB, free * GIB)
 
 
+def test_without_procfs_all_memory_counts_as_free(tmp_path: Path) -> None:
+    found, here = limits_here(tmp_path, tmp_path), limits_here(cgroups=tmp_path)
+    assert found.cores == CORES and found.free == found.memory == pytest.approx(here.memory, rel=0.01)
+
+
 def test_this_machine() -> None:
     found = limits_here()
     assert 0 < found.cores <= CORES and 0 < found.free <= found.memory
