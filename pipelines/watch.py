@@ -41,7 +41,7 @@ class Watch:
     alert: bool = False
     """Send alerts of the runs, each once. What has been sent is kept in .alerts in the folder."""
     alert_every: float = 30.0
-    """Seconds between two looks for what people are alerted of."""
+    """Seconds after which a killed launcher is noticed, at the latest."""
     test_alert: bool = False
     """Send one alert to try the set-up, and end."""
     alerts: AlertsConfig = field(default_factory=AlertsConfig)

@@ -77,7 +77,7 @@ class FolderAlerts:
     Args:
         folder: of runs, or that of one.
         settings: where alerts are sent.
-        every_s: seconds between two looks.
+        every_s: seconds after which a killed launcher is noticed, at the latest.
 
     Raises:
         OSError: if `.alerts` does not exist or cannot be written.
@@ -85,7 +85,7 @@ class FolderAlerts:
 
     def __init__(self, folder: Path, settings: AlertSettings, every_s: float):
         self._folder, self._settings, self._every_s = folder, settings, every_s
-        self._outbox = folder / OUTBOX
+        self._outbox, self._confirm_s = folder / OUTBOX, min(CONFIRM_S, every_s / 2)
         journal = RunFolder(self._outbox).journal
         if not journal.exists() or next(read_records(journal, 0), None) is None:
             append(self._outbox, "message", text=f"watching {folder}")
@@ -106,7 +106,7 @@ class FolderAlerts:
             thread.start()
         while not stopped.is_set():
             waits = self.look()
-            stopped.wait(min(self._every_s, CONFIRM_S) if waits else self._every_s)
+            stopped.wait(self._confirm_s if waits else self._every_s - self._confirm_s)
         until = time.monotonic() + LAST_S
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
@@ -123,7 +123,7 @@ class FolderAlerts:
         problem = ""
         for path, run in self._runs.items():
             try:
-                alerts = run.look(min(CONFIRM_S, self._every_s))
+                alerts = run.look(self._confirm_s)
             except OSError as error:
                 problem = problem or f"{path} cannot be read: {first_line(error)}"
                 continue

@@ -90,8 +90,9 @@ def mail_receiver() -> Iterator[MailReceiver]:
                 ended.wait(60)
                 return
             self.answer("220 relay")
-            while line := self.rfile.readline().decode().strip():
+            while line := self.rfile.readline().decode().strip():  # smtplib writes commands in small letters
                 command, _, rest = line.partition(" ")
+                command = command.upper()
                 if command == "DATA":
                     self.answer("354 go on")
                     self.take()
