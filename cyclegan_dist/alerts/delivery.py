@@ -86,13 +86,13 @@ def is_delivered(folder: Path, name: str, settings: AlertSettings, offset: int) 
     return state.store == CARRIERS[name].known_as(settings) and state.offset >= offset
 
 
-def send_now(settings: AlertSettings, alert: Alert, tries: int = TRIES) -> list[str]:
-    """Send an alert to all destinations, without a journal.
+def send_now(settings: AlertSettings, alert: Alert, tries: int = 0) -> list[str]:
+    """Send an alert to all destinations, without a journal, each at most `tries` times (0: as is usual).
 
     Returns:
         For each destination that did not take it, a line.
     """
-    failed: list[str] = []
+    failed, tries = list[str](), tries or TRIES
     for name in settings.destinations:
         carrier = CARRIERS[name]
         for failures in range(1, tries + 1):

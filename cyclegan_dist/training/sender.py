@@ -79,9 +79,7 @@ def sync(run_dir: Path, done: threading.Event) -> None:
     _persist(run_dir, _mlflow(run_dir, read_config(run_dir).tracking, done), done)
 
 
-def send(
-    run_dir: Path, config: TrackingConfig, done: threading.Event, alerts: AlertSettings = NO_ALERTS
-) -> bool:
+def send(run_dir: Path, config: TrackingConfig, done: threading.Event, alerts: AlertSettings = NO_ALERTS) -> bool:
     """As `sync`, to all destinations of `config`, at once: none waits for another. What people are alerted of is looked
     for meanwhile and sent to those of `alerts`. There is at least one destination. What fails is printed as one line.
 

@@ -13,7 +13,6 @@ from email.message import EmailMessage
 from typing import Any
 
 
-
 @dataclass
 class WebReceiver:
     """What was posted to `url`: headers with names in small letters, and bodies.

@@ -128,9 +128,9 @@ def test_what_a_run_sends_itself_is_not_sent_again(
 
 
 def test_one_process_sends_those_of_a_folder(tmp_path: Path, web: WebReceiver) -> None:
-    with running(tmp_path, web):
-        with pytest.raises(UsageError, match="another process sends alerts of"), running(tmp_path, web):
-            pass
+    refused = pytest.raises(UsageError, match="another process sends alerts of")
+    with running(tmp_path, web), refused, running(tmp_path, web):
+        pass
 
 
 def test_a_journal_that_cannot_be_read_is_said_once(
