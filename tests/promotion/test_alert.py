@@ -5,19 +5,21 @@ from collections.abc import Callable
 import pytest
 
 from cyclegan_dist.alerts import delivery
-from cyclegan_dist.promotion.alert import alert_of_promotion
-from cyclegan_dist.promotion.gate import Verdict
-from cyclegan_dist.promotion.promote import PromotionResult
 from pipelines import promote
 from tests.alerts.receivers import web_receiver
 from tests.alerts.settings import SECRET, settings_for
-from tests.conftest import Answer
+from tests.conftest import MLFLOW, Answer
+
+pytestmark = MLFLOW
 
 
 @pytest.mark.parametrize("moved", [True, False])
 def test_it_is_sent_when_the_alias_has_moved_and_only_then(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, moved: bool
 ) -> None:
+    from cyclegan_dist.promotion.gate import Verdict
+    from cyclegan_dist.promotion.promote import PromotionResult
+
     monkeypatch.setenv("CYCLEGAN_DIST_ALERT_SECRET", SECRET)
     monkeypatch.setattr(delivery, "TRIES", 1)
     outcome = PromotionResult("horses", "2", Verdict(True, "lower by 0.1"), moved=moved)
@@ -35,6 +37,8 @@ def test_it_is_sent_when_the_alias_has_moved_and_only_then(
 
 
 def test_the_same_version_may_be_promoted_again() -> None:
+    from cyclegan_dist.promotion.alert import alert_of_promotion
+
     with web_receiver() as web:
         for _ in range(2):
             alert_of_promotion(settings_for(web), "horses", "1", "rolled back from version 2")
