@@ -63,15 +63,16 @@ class RunEvents:
         self.active = locked and bool(self._run) and not self._end
         self._was_locked |= locked
         self._free_since = 0.0 if locked else self._free_since or now
-        found: list[Alert | None] = [self._failure(locked, confirm_s, now)]
-        if self._end == Status.FINISHED:
-            found.append(self._alert("finished", f"{self._images} images", self._images))
+        found: list[Alert | None] = []
         if self._collapse:
             found.append(self._alert("collapsed", self._collapse[1], self._collapse[0]))
         if self.active and self._images < self._total and self._is_late(now):
             silence = duration(now - self.updated)
             reason = f"no progress for {silence}, though its launcher is there; see its log, and stacks-rank-*.txt"
             found.append(self._alert("stalled", reason, self._images))
+        found.append(self._failure(locked, confirm_s, now))
+        if self._end == Status.FINISHED:
+            found.append(self._alert("finished", f"{self._images} images", self._images))
         return [alert for alert in found if alert is not None]
 
     def _failure(self, locked: bool, confirm_s: float, now: float) -> Alert | None:
