@@ -79,7 +79,10 @@ def run(command: Promote) -> int:
 
         old, new = roll_back(command.name)
         print(f"{command.name} of {store_in_use()}: version {new} is champion again, version {old} is previous")
-        _alert(alerts, command.name, new, f"rolled back from version {old}")
+        if alerts.destinations:
+            from cyclegan_dist.promotion.alert import alert_of_rollback
+
+            alert_of_rollback(alerts, command.name, old, new)
     return 0
 
 
@@ -108,16 +111,11 @@ def _promote(command: Promote, alerts: AlertSettings) -> int:
         print(f"training state: {outcome.state_bytes / 1e6:.1f} MB")
     would = "would be promoted" if command.dry_run else f"version {outcome.champion} is champion"
     print(f"{name}: {would}: {outcome.verdict.reason}")
-    if outcome.moved:
-        _alert(alerts, outcome.name, outcome.champion, outcome.verdict.reason)
+    if alerts.destinations and not command.dry_run:
+        from cyclegan_dist.promotion.alert import alert_of_promotion
+
+        alert_of_promotion(alerts, outcome)
     return 0
-
-
-def _alert(alerts: AlertSettings, name: str, version: str, reason: str) -> None:
-    if alerts.destinations:
-        from cyclegan_dist.promotion.alert import alert_of_promotion  # loads mlflow
-
-        alert_of_promotion(alerts, name, version, reason)
 
 
 def _compare(candidate: dict, champion: dict) -> None:

@@ -41,6 +41,7 @@ def main() -> int:
     run_dir = command.run_dir.absolute()
     if not run_dir.is_dir():
         raise UsageError(f"{run_dir} is not a folder: give the folder of a run or of a sweep")
+    from cyclegan_dist.alerts.delivery import places
     from cyclegan_dist.storage.layout import RunFolder
     from cyclegan_dist.training.alerting import NO_ALERTS, alerts_of
     from cyclegan_dist.training.run_folder import read_config  # loads what reads a run
@@ -60,6 +61,8 @@ def main() -> int:
         sent_to_others = send(run_dir, replace(kept, mlflow=False, **others), everything_written, alerts)
         if others["tensorboard"] and folder.event_files.is_dir():
             print(f"event file for TensorBoard: {folder.event_files}")
+        if alerts.destinations and sent_to_others:
+            print(f"no alert is left to send to {places(alerts)}")
     if command.mlflow:
         _send_to_mlflow(run_dir, everything_written)
     return 0 if sent_to_others else 2

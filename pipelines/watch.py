@@ -59,6 +59,7 @@ def main() -> int:
     if not command.alert:
         _serve(command, folder)
         return 0
+    from cyclegan_dist.alerts.delivery import places
     from cyclegan_dist.watch.alerting import alerting, wait_for_signal
 
     stopped = threading.Event()
@@ -66,7 +67,7 @@ def main() -> int:
         if command.page:
             _serve(command, folder)
         else:
-            wait_for_signal(stopped, f"alerts of {folder} are sent to {_places(settings)} (Ctrl-C ends it)")
+            wait_for_signal(stopped, f"alerts of {folder} are sent to {places(settings)} (Ctrl-C ends it)")
     return 0
 
 
@@ -95,20 +96,14 @@ def _settings(command: Watch) -> AlertSettings:
 
 def _send_test(settings: AlertSettings) -> int:
     from cyclegan_dist.alerts.alert import Alert, identity
-    from cyclegan_dist.alerts.delivery import send_now
+    from cyclegan_dist.alerts.delivery import places, send_now
 
     reason = "this is how alerts arrive; nothing has happened"
     failed = send_now(settings, Alert(id=identity(time.time_ns()), event="test", name="alerts", reason=reason), tries=1)
     if failed:
         raise UsageError("; ".join(failed))
-    print(f"sent: {_places(settings)}")
+    print(f"sent: {places(settings)}")
     return 0
-
-
-def _places(settings: AlertSettings) -> str:
-    from cyclegan_dist.alerts.delivery import CARRIERS
-
-    return " and ".join(f"{name} at {CARRIERS[name].place(settings)}" for name in settings.destinations)
 
 
 def _serve(command: Watch, folder: Path) -> None:

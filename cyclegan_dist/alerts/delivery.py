@@ -80,6 +80,11 @@ class AlertDestination:
         """Nothing: the state is written after each alert."""
 
 
+def places(settings: AlertSettings) -> str:
+    """All destinations, for people."""
+    return " and ".join(f"{name} at {CARRIERS[name].place(settings)}" for name in settings.destinations)
+
+
 def is_delivered(folder: Path, name: str, settings: AlertSettings, offset: int) -> bool:
     """Whether the destination has the alert whose record ends at byte `offset` of the journal."""
     state = SenderState.read(folder, name)

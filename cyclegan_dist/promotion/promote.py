@@ -34,6 +34,8 @@ from cyclegan_dist.tracking.sender_state import SenderState
 from cyclegan_dist.training.run_folder import read_config
 from cyclegan_dist.training.sender import sync
 
+PROMOTED, PROMOTED_FORMAT = "promoted", "%Y-%m-%dT%H:%M:%SZ"  # tag of a version: when it became champion
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -206,7 +208,7 @@ class Promotion:
         self.registered.point(CANDIDATE, number)
         if old:
             self.registered.point(PREVIOUS, old)
-        self.registered.tag(number, "promoted", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        self.registered.tag(number, PROMOTED, time.strftime(PROMOTED_FORMAT, time.gmtime()))
         self.registered.point(CHAMPION, number)
         self.registered.drop(CANDIDATE)
         return number
