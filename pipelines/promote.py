@@ -1,7 +1,7 @@
 """Make a run's generators the champion, if they are better.
 
     python -m pipelines.promote RUN_DIR|RUN_ID --name NAME --data DATA [--split test] [--gate GATE.yaml] [--with-state]
-        [--dry-run]
+        [--dry-run] [--alerts.webhook URL] [--alerts.email ADDRESS ...]
     python -m pipelines.promote --name NAME --rollback
     python -m pipelines.promote --name NAME --list
 
@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cyclegan_dist.alerts.config import AlertsConfig, AlertSettings, alert_settings
 from cyclegan_dist.api import promote
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.data.domain_names import legend
@@ -52,6 +53,7 @@ class Promote:
     """Show the versions."""
     device: Device = "auto"
     """cpu or cuda; auto takes a GPU if there is one."""
+    alerts: AlertsConfig = field(default_factory=AlertsConfig)
     what: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluationConfig)
     """Options of the evaluation."""
 
@@ -61,13 +63,14 @@ CONSOLE = Console()
 
 def run(command: Promote) -> int:
     """Promote, roll back or list. Returns 1 if the candidate was refused."""
+    alerts = alert_settings(command.alerts)
     if not command.name and (command.list or command.rollback or not command.run):
         raise UsageError("give --name, under which the generators are registered")
     if not (command.list or command.rollback):
         if not (command.run and command.data):
             example = f"{pipeline_command('promote')} RUN_DIR --name NAME --data DATA"
             raise UsageError(f"give a run's folder or id, and --data: {example}")
-        return _promote(command)
+        return _promote(command, alerts)
     read_store()
     if command.list:
         _list(command.name)
@@ -76,10 +79,14 @@ def run(command: Promote) -> int:
 
         old, new = roll_back(command.name)
         print(f"{command.name} of {store_in_use()}: version {new} is champion again, version {old} is previous")
+        if alerts.destinations:
+            from cyclegan_dist.promotion.alert import alert_of_rollback
+
+            alert_of_rollback(alerts, command.name, old, new)
     return 0
 
 
-def _promote(command: Promote) -> int:
+def _promote(command: Promote, alerts: AlertSettings) -> int:
     outcome = promote(
         command.run,
         command.data,
@@ -104,6 +111,10 @@ def _promote(command: Promote) -> int:
         print(f"training state: {outcome.state_bytes / 1e6:.1f} MB")
     would = "would be promoted" if command.dry_run else f"version {outcome.champion} is champion"
     print(f"{name}: {would}: {outcome.verdict.reason}")
+    if alerts.destinations and not command.dry_run:
+        from cyclegan_dist.promotion.alert import alert_of_promotion
+
+        alert_of_promotion(alerts, outcome)
     return 0
 
 

@@ -4,7 +4,8 @@
 
 For trainings that died, or whose server could not be reached. All is sent to the MLflow store that it belongs to: the
 one to which it was first sent, which `mlflow.json` in its folder names. MLFLOW_TRACKING_URI says where a run goes that
-was never sent. A run is also sent to TensorBoard and Weights & Biases, if its configuration or an option names them.
+was never sent. A run is also sent to TensorBoard and Weights & Biases, if its configuration or an option names them,
+and its alerts to where they are sent.
 """
 
 import threading
@@ -30,6 +31,8 @@ class Sync:
     """Write the event file of a run that was trained without `tracking.tensorboard`."""
     wandb: str = ""
     """Project of Weights & Biases, of a run that was trained without `tracking.wandb`."""
+    alerts: bool = True
+    """Send alerts of the last day that were not taken, where the run's options or the environment say where to."""
 
 
 def main() -> int:
@@ -38,7 +41,9 @@ def main() -> int:
     run_dir = command.run_dir.absolute()
     if not run_dir.is_dir():
         raise UsageError(f"{run_dir} is not a folder: give the folder of a run or of a sweep")
+    from cyclegan_dist.alerts.delivery import places
     from cyclegan_dist.storage.layout import RunFolder
+    from cyclegan_dist.training.alerting import NO_ALERTS, alerts_of
     from cyclegan_dist.training.run_folder import read_config  # loads what reads a run
     from cyclegan_dist.training.sender import send
 
@@ -48,13 +53,16 @@ def main() -> int:
         raise UsageError(f"{run_dir} is a sweep, which is sent to MLflow only: give the folder of one of its trials")
     everything_written = threading.Event()
     everything_written.set()
-    kept = read_config(run_dir).tracking
+    config = read_config(run_dir)
+    kept, alerts = config.tracking, alerts_of(config) if command.alerts and not is_sweep else NO_ALERTS
     others = {"tensorboard": kept.tensorboard or command.tensorboard, "wandb": command.wandb or kept.wandb}
     sent_to_others = True
-    if any(others.values()) and not is_sweep:
-        sent_to_others = send(run_dir, replace(kept, mlflow=False, **others), everything_written)
+    if (any(others.values()) or alerts.destinations) and not is_sweep:
+        sent_to_others = send(run_dir, replace(kept, mlflow=False, **others), everything_written, alerts)
         if others["tensorboard"] and folder.event_files.is_dir():
             print(f"event file for TensorBoard: {folder.event_files}")
+        if alerts.destinations and sent_to_others:
+            print(f"no alert is left to send to {places(alerts)}")
     if command.mlflow:
         _send_to_mlflow(run_dir, everything_written)
     return 0 if sent_to_others else 2

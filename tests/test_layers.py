@@ -28,7 +28,7 @@ ROOMS = [
     ["checkpoint"],
     ["config"],
     ["step"],
-    ["methods"],
+    ["alerts", "methods"],
     ["data", "tracking"],
     ["networks", "pages", "storage"],
     ["errors"],

@@ -33,7 +33,7 @@ SAFE_TO_CHANGE = (
         "optim.activation_checkpointing",
         "optim.fast",
     ),
-    *("every", "world", "tracking", "held_out"),
+    *("every", "world", "tracking", "held_out", "alerts"),
 )
 
 # Keys that may differ in an extension too: what is learned changes from there on, and the state of networks, Adam and

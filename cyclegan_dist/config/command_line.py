@@ -89,15 +89,17 @@ def _first_paragraph(page: str) -> str:
     return " ".join(filter(None, text)).replace(" (required)", "").rstrip(".")
 
 
-def option_names(kind: type[Any]) -> list[str]:
-    """The options of a dataclass, spelled as in `--help`; those of dataclasses inside it have no prefix."""
+def option_names(kind: type[Any], prefix: str = "") -> list[str]:
+    """The options of a dataclass, spelled as in `--help`; those of an annotated dataclass inside it have no prefix."""
     names: list[str] = []
-    for name, hint in typing.get_type_hints(kind).items():
-        if dataclasses.is_dataclass(hint):
-            names += option_names(typing.cast(type, hint))
-            continue
+    for name, annotated in typing.get_type_hints(kind, include_extras=True).items():
+        is_annotated = typing.get_origin(annotated) is typing.Annotated
+        hint = annotated.__origin__ if is_annotated else annotated
         spelled = name.replace("_", "-")
-        names += [spelled, f"no-{spelled}"] if hint is bool else [spelled]
+        if dataclasses.is_dataclass(hint):
+            names += option_names(typing.cast(type, hint), prefix if is_annotated else f"{prefix}{spelled}.")
+            continue
+        names += [f"{prefix}{spelled}", f"{prefix}no-{spelled}"] if hint is bool else [f"{prefix}{spelled}"]
     return names
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
+from cyclegan_dist.alerts.config import AlertsConfig
 from cyclegan_dist.config.held_out import HeldOutConfig
 from cyclegan_dist.config.older import up_to_date, without_overridden
 from cyclegan_dist.config.shipped import read_shipped, shipped
@@ -86,6 +87,7 @@ class Config:
     world: WorldConfig = field(default_factory=WorldConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     held_out: HeldOutConfig = field(default_factory=HeldOutConfig)
+    alerts: AlertsConfig = field(default_factory=AlertsConfig)
 
     def __post_init__(self) -> None:
         refuse_password(self.checkpoints, "checkpoints")

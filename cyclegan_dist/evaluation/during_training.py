@@ -183,8 +183,9 @@ class SnapshotEvaluations:
             return
         result = json.loads(self._result(self._snapshot).read_text())
         values = {key: figure["value"] for key, figure in result["figures"].items()}
-        self.journal.write("evaluation", step=result["step"], nimg=result["nimg"], values=values)
-        for finding in result["findings"]:
+        findings = result["findings"]
+        self.journal.write("evaluation", step=result["step"], nimg=result["nimg"], values=values, findings=findings)
+        for finding in findings:
             kind = f"{finding['name']} {finding['direction']}"
             self._messages.add(kind, f"at {result['nimg']} images, {finding['name']}: {finding['text']}")
         self._values[self._snapshot.name] = values

@@ -34,6 +34,10 @@ class RestartNeededError(Exception):
     """The launcher must restart, to continue from the last checkpoint; the message is the reason."""
 
 
+class TakenOverError(UsageError):
+    """Another launcher continues the run."""
+
+
 @contextmanager
 def cluster(meanwhile: str = "") -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS (set inside a Ray job), or start one for this block and end it with the block.

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from cyclegan_dist.alerts.config import AlertSettings
 from cyclegan_dist.config.config import Config
 from cyclegan_dist.data.location import SYNTHETIC, data_path
 from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.operations.doctor.at_start import warn_of_memory
 from cyclegan_dist.storage.layout import RunFolder, Status
 from cyclegan_dist.tracking.sender_state import SenderState
+from cyclegan_dist.training.alerting import alerts_of
 from cyclegan_dist.training.observing import observing
 from cyclegan_dist.training.run_folder import check_run, locked, start_run
 
@@ -39,13 +41,15 @@ def launch(config: Config, launcher: str, extend: int = 0) -> int:
         return _in_this_process(config, extend, alone=True)
     if isinstance(config.world.num_workers, int) and config.world.num_workers:
         config.micro_batches(config.world.num_workers)  # before Ray starts, which takes seconds
+    alerts = alerts_of(config)
     with locked(config):
         config = check_run(config, extend)
-        from cyclegan_dist.orchestration.cluster import RestartNeededError  # loads Ray
+        from cyclegan_dist.orchestration.cluster import RestartNeededError, TakenOverError  # loads Ray
         from cyclegan_dist.orchestration.training import train_on_ray
 
+        started = _started(config, extend, alerts, (RestartNeededError, TakenOverError))
         try:
-            status, signal_number = train_on_ray(config, _started(config, extend), restarted=RESTARTED in os.environ)
+            status, signal_number = train_on_ray(config, started, restarted=RESTARTED in os.environ)
         except RestartNeededError as reason:
             restart(str(reason))
     return _report(config, status, signal_number)
@@ -60,10 +64,12 @@ def _refuse_ranks(config: Config) -> None:
 
 
 @contextlib.contextmanager
-def _started(config: Config, extend: int) -> Iterator[None]:
-    """Write a checked run's folder, and follow the run until the block ends."""
+def _started(
+    config: Config, extend: int, alerts: AlertSettings, goes_on: tuple[type[Exception], ...]
+) -> Iterator[None]:
+    """Write a checked run's folder, and follow the run until the block ends; `goes_on` as for `observing`."""
     start_run(config, extend)
-    with observing(config.run_dir, config.tracking):
+    with observing(config.run_dir, config.tracking, alerts, goes_on):
         yield
 
 

@@ -15,7 +15,7 @@ from cyclegan_dist.checkpoint.fence import SupersededError
 from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.config.config import Config, check_config
 from cyclegan_dist.errors import UsageError, without_passwords
-from cyclegan_dist.orchestration.cluster import RestartNeededError, last_line
+from cyclegan_dist.orchestration.cluster import RestartNeededError, TakenOverError, last_line
 from cyclegan_dist.orchestration.process_group import ProcessGroupConfig
 from cyclegan_dist.orchestration.standby import rank_environment
 from cyclegan_dist.storage.layout import RunFolder, Status
@@ -53,7 +53,7 @@ def fit(config: Config, workers: int | tuple[int, int], use_gpu: bool) -> Status
             continue  # a new checkpoint resets the count of failures
         _raise_failure(config)
         if status == Status.SUPERSEDED:
-            raise UsageError(f"another launcher has taken over run {config.name}: this one stops")
+            raise TakenOverError(f"another launcher has taken over run {config.name}: this one stops")
         return status
 
 

@@ -34,6 +34,8 @@ from cyclegan_dist.tracking.sender_state import SenderState
 from cyclegan_dist.training.run_folder import read_config
 from cyclegan_dist.training.sender import sync
 
+PROMOTED, PROMOTED_FORMAT = "promoted", "%Y-%m-%dT%H:%M:%SZ"  # tag of a version: when it became champion
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -63,6 +65,8 @@ class PromotionResult:
     before: Evaluation | None = None
     state_bytes: int = 0
     """Size of the training state that was registered too; 0 if none was."""
+    moved: bool = False
+    """Whether the alias has moved to the candidate."""
 
 
 def find_candidate(run: str) -> Candidate:
@@ -138,13 +142,13 @@ class Promotion:
                 verdict = Verdict(True, "it is champion already, and now has its training state")
             else:
                 verdict = self._decide(candidate.snapshot, evaluation, before)
-            champion = aliases.get(CHAMPION, "")
-            if verdict.passed and not dry_run:
+            champion, moved = aliases.get(CHAMPION, ""), verdict.passed and not dry_run
+            if moved:
                 reason = verdict.reason
                 number = known.number if known else self._register(candidate, digest, evaluation, reason, state)
                 champion = self._make_champion(number, champion)
             state_bytes = state.nbytes if state else 0
-            return PromotionResult(self.registered.name, champion, verdict, evaluation, before, state_bytes)
+            return PromotionResult(self.registered.name, champion, verdict, evaluation, before, state_bytes, moved)
 
     def _decide(self, snapshot: Snapshot, evaluation: Evaluation, before: Evaluation | None) -> Verdict:
         """As `decide`; a student must also be nearly as good as its teacher, on the same images."""
@@ -204,7 +208,7 @@ class Promotion:
         self.registered.point(CANDIDATE, number)
         if old:
             self.registered.point(PREVIOUS, old)
-        self.registered.tag(number, "promoted", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        self.registered.tag(number, PROMOTED, time.strftime(PROMOTED_FORMAT, time.gmtime()))
         self.registered.point(CHAMPION, number)
         self.registered.drop(CANDIDATE)
         return number

@@ -1,12 +1,8 @@
 """Signed notifications of an MLflow server that an alias of its registry has moved.
 
-MLflow signs as the Standard Webhooks specification does: an HMAC with SHA-256 of the delivery's id, the time in seconds
-and the body, joined by full stops.
+MLflow signs as the Standard Webhooks specification does, and as alerts are signed.
 """
 
-import base64
-import hashlib
-import hmac
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,13 +11,13 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from cyclegan_dist.alerts.signature import MAX_AGE_S, is_signed
 from cyclegan_dist.service.messages import Refusal
 from cyclegan_dist.service.requests import read_body
 from cyclegan_dist.service.responses import HEADERS
 
 SECRET_VARIABLE = "CYCLEGAN_DIST_WEBHOOK_SECRET"
 SIGNATURE, TIMESTAMP, DELIVERY = "X-MLflow-Signature", "X-MLflow-Timestamp", "X-MLflow-Delivery-Id"
-MAX_AGE_S = 300  # of a notification, and what two clocks may differ by
 MAX_BYTES = 1 << 16
 _UNSIGNED = "this notification is not signed with the secret of this service, or was signed more than {} s ago"
 
@@ -62,8 +58,4 @@ class Webhook:
 
     def _is_signed(self, request: Request, body: bytes) -> bool:
         given, when, delivery = (request.headers.get(name, "") for name in (SIGNATURE, TIMESTAMP, DELIVERY))
-        if not (when.isascii() and when.isdecimal() and len(when) < 20 and abs(self._now() - int(when)) <= MAX_AGE_S):
-            return False
-        signed = b".".join((delivery.encode(), when.encode(), body))
-        code = base64.b64encode(hmac.new(self._secret.encode(), signed, hashlib.sha256).digest())
-        return hmac.compare_digest(given.encode(), b"v1," + code)
+        return is_signed(self._secret, delivery, when, given, body, self._now())

@@ -13,13 +13,15 @@ or stop a run, and both can catch up later. Records have a `kind`:
 | metrics | step, nimg, values (by name) |
 | estimate | step, nimg, values: images_per_s, seconds (to the end), log_s (between two records of metrics), cost, |
 | | memory_bytes (of rank 0 so far), card_bytes (of its GPU), checkpoint_bytes, kept_bytes (at the end) |
-| evaluation | step, nimg, values (by name) of the snapshot of that step |
+| evaluation | step, nimg, values (by name) of the snapshot of that step, findings (name, direction, text of each) |
 | image | step, key, path (PNG, relative to the run's folder) |
 | snapshot | step, path (folder, relative), final (whether it is the run's last) |
 | message | text, for the user |
 | early_end | nimg, patience (images): the run ends before its schedule does, because its evaluations do not improve |
 | failure | text, ranks (that died); written by the launcher's side |
 | end | status: FINISHED, KILLED or FAILED |
+| gave_up | text; written by the launcher, where alerts are sent, when nothing restarts the training |
+| alert | id, event, name, reason, facts; written by the process that sends alerts, before it sends this one |
 
 Each carries `time` in milliseconds since 1970, and a checksum. Damaged lines are skipped.
 """
@@ -57,6 +59,8 @@ _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "failure": {"text": str},
     "early_end": {"nimg": int, "patience": int},
     "end": {"status": str},
+    "gave_up": {"text": str},
+    "alert": {"id": str, "event": str, "name": str, "reason": str, "facts": dict},
 }
 _METRICS = b'{"kind": "metrics"'  # begins such lines, as `_record` orders the fields
 

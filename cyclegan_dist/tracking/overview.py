@@ -148,9 +148,8 @@ def _overview(name: str, path: Path) -> RunOverview:
         state = ENDS.get(end, "failed")
     elif locked:
         state = "running" if run and not end else "starting"
-    if state == "running" and images < (total or 0) and (log := config.get("every.log")):
-        late_s = max(SETTING_UP * config.get("world.timeout_s", 30.0), LATE * log / rate if rate else 0.0)
-        state = "stalled" if now - (updated or now) > late_s else state
+    if state == "running" and images < (total or 0) and (limit_s := stall_limit_s(config, rate)) is not None:
+        state = "stalled" if now - (updated or now) > limit_s else state
     if state in ("failed", "killed") and (known := folder.read_failure()) is not None:
         failure = known.message
     best, snapshot = _best(folder.best)
@@ -172,6 +171,18 @@ def _overview(name: str, path: Path) -> RunOverview:
         updated=updated,
         reason=failure if state in ("failed", "killed") else "",
     )
+
+
+def stall_limit_s(config: dict[str, Any], images_per_s: float | None) -> float | None:
+    """Seconds without a record after which a training that goes on has stalled; None if it writes none regularly.
+
+    Args:
+        config: of the run, by dotted keys.
+        images_per_s: its speed; None or 0 if that is not known.
+    """
+    if not (log := config.get("every.log")):
+        return None
+    return max(SETTING_UP * config.get("world.timeout_s", 30.0), LATE * log / images_per_s if images_per_s else 0.0)
 
 
 def _best(path: Path) -> tuple[tuple[str, float] | None, str]:

@@ -15,6 +15,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.step import distributed
 from cyclegan_dist.step.cores import usable_cores
 from cyclegan_dist.storage.layout import Status
+from cyclegan_dist.training.alerting import alerts_of
 from cyclegan_dist.training.hooks.weight_consistency import DivergedError
 from cyclegan_dist.training.observing import observing
 from cyclegan_dist.training.run_folder import locked, open_run
@@ -49,7 +50,8 @@ def train_here(
         config = _open_together(config, extend, world, lock)
         stop = StopRequest(config.run_dir, world)
         stop.listen()
-        with observing(config.run_dir, config.tracking) if world.is_first else contextlib.nullcontext():
+        where = (config.run_dir, config.tracking)
+        with observing(*where, alerts_of(config), (SupersededError,)) if world.is_first else contextlib.nullcontext():
             status = train(config, world, stop, plugins)
         return config, status, stop.signal or signal.SIGTERM
     except (*FATAL, DivergedError, SupersededError, LoaderError, StoppedWaitingError, SaveTimeoutError) as error:
@@ -64,6 +66,7 @@ def _open_together(config: Config, extend: int, world: distributed.World, lock: 
     opened: Config | str = ""
     if world.is_first:
         try:
+            alerts_of(config)  # refuses what cannot be used, before anything is written
             lock.enter_context(locked(config))
             opened = open_run(config, extend)
         except UsageError as error:

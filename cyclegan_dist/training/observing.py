@@ -5,22 +5,30 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
 
+from cyclegan_dist.alerts.config import AlertSettings
 from cyclegan_dist.errors import pipeline_command
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.config import TrackingConfig
 from cyclegan_dist.tracking.console import watch
+from cyclegan_dist.training.alerting import NO_ALERTS, recording_failure
 
 SENDER_TIMEOUT_S = 120.0  # at the end, to send the rest
 
 
 @contextmanager
-def observing(run_dir: Path, config: TrackingConfig) -> Iterator[None]:
-    """Print the run's journal to this process's terminal and send it to its destinations, until the block ends.
+def observing(
+    run_dir: Path,
+    config: TrackingConfig,
+    alerts: AlertSettings = NO_ALERTS,
+    goes_on: tuple[type[Exception], ...] = (),
+) -> Iterator[None]:
+    """Print the run's journal to this process's terminal and send it to its destinations, until the block ends. Its
+    exceptions are alerted of, except those in `goes_on`, after which another launcher continues the training.
 
     A separate process sends it: neither the imports of MLflow nor an unreachable server can slow training, and it
     outlives this process long enough to send the rest.
@@ -29,7 +37,8 @@ def observing(run_dir: Path, config: TrackingConfig) -> Iterator[None]:
     shown = journal.stat().st_size if journal.exists() else 0
     done = threading.Event()
     console = Console()
-    with sending(run_dir, config, console):
+    failure = recording_failure(run_dir, goes_on) if alerts.destinations else nullcontext()
+    with sending(run_dir, config, console, alerts), failure:
         watcher = threading.Thread(target=watch, args=(run_dir, shown, done, console), daemon=True)
         watcher.start()
         try:
@@ -40,9 +49,11 @@ def observing(run_dir: Path, config: TrackingConfig) -> Iterator[None]:
 
 
 @contextmanager
-def sending(run_dir: Path, config: TrackingConfig, console: Console) -> Iterator[None]:
+def sending(
+    run_dir: Path, config: TrackingConfig, console: Console, alerts: AlertSettings = NO_ALERTS
+) -> Iterator[None]:
     """Send the run's journal to its destinations until the block ends and the rest is sent, or a timeout is reached."""
-    places = " or ".join(config.destinations)
+    places = " or ".join((*config.destinations, *alerts.destinations))
     sender = _start_sender(run_dir, console, places) if places else None
     try:
         yield

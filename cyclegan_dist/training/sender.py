@@ -2,11 +2,13 @@
 
     python -m cyclegan_dist.training.sender RUN_DIR [--follow]
 
-Sends it to MLflow. With --follow it sends to all destinations of the run's config, and continues until a byte or the
-end of its standard input: launchers run it so during a training. One sender at a time sends a run to a destination.
+Sends it to MLflow. With --follow it sends to all destinations of the run's config, alerts too, and continues until a
+byte or the end of its standard input: launchers run it so during a training. One sender at a time sends a run to a
+destination.
 """
 
 import contextlib
+import math
 import os
 import sys
 import threading
@@ -17,6 +19,10 @@ from pathlib import Path
 
 import tyro
 
+from cyclegan_dist.alerts.alert import KIND
+from cyclegan_dist.alerts.config import AlertSettings
+from cyclegan_dist.alerts.delivery import CARRIERS, AlertDestination
+from cyclegan_dist.alerts.run_events import RunEvents
 from cyclegan_dist.config.config import home
 from cyclegan_dist.data.stop_signals import ignore_stop_signals
 from cyclegan_dist.errors import UsageError, run_command
@@ -26,12 +32,20 @@ from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.storage.urls import sqlite_path
 from cyclegan_dist.tracking.config import TrackingConfig
 from cyclegan_dist.tracking.destination import send_journal
-from cyclegan_dist.tracking.journal import follow
+from cyclegan_dist.tracking.journal import append, follow
 from cyclegan_dist.tracking.sender_state import SenderState, first_line, key_of, server_of
+from cyclegan_dist.training.alerting import NO_ALERTS, alerts_of, restarts_follow
 from cyclegan_dist.training.run_folder import read_config
 
 TRIES = 3  # without progress, before the sender gives up after the end of the run
 PAUSE_S = 30.0  # at most, between two tries
+ALERT_PAUSE_S = 600.0  # the same for alerts: who takes them is not to be bothered
+DYING_S = 0.2  # in which a launcher that is killed, and closed the input of this process, loses its lock
+LOOK_S = 1.0  # between two looks at what people are alerted of
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -43,12 +57,16 @@ class _Target:
         label: for people.
         errors: that may go away by themselves.
         send: sends until all is sent; given the number of failures without progress.
+        pause_s: at most, between two tries.
+        report: given a line when it cannot be reached.
     """
 
     name: str
     label: str
     errors: tuple[type[Exception], ...]
     send: Callable[[int], None]
+    pause_s: float = PAUSE_S
+    report: Callable[[str], None] = _to_stderr
 
 
 def sync(run_dir: Path, done: threading.Event) -> None:
@@ -61,24 +79,30 @@ def sync(run_dir: Path, done: threading.Event) -> None:
     _persist(run_dir, _mlflow(run_dir, read_config(run_dir).tracking, done), done)
 
 
-def send(run_dir: Path, config: TrackingConfig, done: threading.Event) -> bool:
-    """As `sync`, to all destinations of `config`, at least one, at once: none waits for another. What fails is printed
-    as one line.
+def send(run_dir: Path, config: TrackingConfig, done: threading.Event, alerts: AlertSettings = NO_ALERTS) -> bool:
+    """As `sync`, to all destinations of `config`, at once: none waits for another. What people are alerted of is looked
+    for meanwhile and sent to those of `alerts`. There is at least one destination. What fails is printed as one line.
 
     Returns:
         Whether everything was sent.
     """
     makers = {"MLflow": _mlflow, "TensorBoard": _tensorboard, "Weights & Biases": _wandb}
     failed: list[str] = []
+    recorded = threading.Event()  # all alerts are
 
     def run(name: str) -> None:
         try:
-            _persist(run_dir, makers[name](run_dir, config, done), done)
+            if name in makers:
+                _persist(run_dir, makers[name](run_dir, config, done), done)
+            else:
+                send_alerts(run_dir, name, alerts, recorded)
         except (UsageError, OSError) as error:
             failed.append(name)
             print(f"error: {error}", file=sys.stderr, flush=True)
 
-    first, *others = config.destinations
+    if alerts.destinations:
+        threading.Thread(target=_record_alerts, args=(run_dir, done, recorded), daemon=True).start()
+    first, *others = (*config.destinations, *alerts.destinations)
     threads = [threading.Thread(target=run, args=(name,), daemon=True) for name in others]
     for thread in threads:
         thread.start()
@@ -100,12 +124,14 @@ def _persist(run_dir: Path, target: _Target, done: threading.Event) -> None:
                 return
             except target.errors as error:
                 failures = failures + 1 if SenderState.read(run_dir, target.name) == before else 1
-                if done.is_set() and failures >= TRIES:
-                    raise UsageError(f"{target.label} did not accept the run: {first_line(error)}") from error
-                if failures == TRIES:
+                is_last = done.is_set() and failures >= TRIES
+                if failures == TRIES and (not is_last or target.report is not _to_stderr):
                     reason = "" if target.name == "mlflow" else f" ({first_line(error)})"
-                    print(f"{target.label} is unreachable{reason}; {folder.journal} keeps the rest", file=sys.stderr)
-            pause = min(PAUSE_S, 2.0 ** (failures - 1))
+                    target.report(f"{target.label} is unreachable{reason}; {folder.journal} keeps the rest")
+                if is_last:
+                    what = "the alerts" if target.name in CARRIERS else "the run"
+                    raise UsageError(f"{target.label} did not accept {what}: {first_line(error)}") from error
+            pause = min(target.pause_s, 2.0 ** min(failures - 1, 20))
             if done.is_set():
                 time.sleep(pause)
             else:
@@ -153,6 +179,50 @@ def _wandb(run_dir: Path, config: TrackingConfig, done: threading.Event) -> _Tar
                 send_journal(RunFolder(run_dir).journal, run, done)
 
     return _Target(WANDB, f"project {config.wandb} of Weights & Biases", (Exception,), send)
+
+
+def send_alerts(folder: Path, name: str, alerts: AlertSettings, done: threading.Event) -> None:
+    """Send the alerts of a journal in `folder` to one destination of `alerts`, until `done` is set and all are sent.
+
+    Raises:
+        UsageError: if it fails after `done` is set.
+        OSError: if its state or its lock cannot be written.
+    """
+
+    def send(failures: int) -> None:
+        if _has_begun(folder, done):
+            send_journal(RunFolder(folder).journal, AlertDestination(folder, name, alerts), done)
+
+    label = f"{name} at {CARRIERS[name].place(alerts)}"
+
+    def report(text: str) -> None:
+        append(folder, "message", text=text)
+
+    _persist(folder, _Target(name, label, (OSError,), send, ALERT_PAUSE_S, report), done)
+
+
+def _record_alerts(run_dir: Path, done: threading.Event, recorded: threading.Event) -> None:
+    """Append what people are alerted of to the run's journal, until `done` is set and all before that is there."""
+    events, failure = RunEvents(run_dir, run_dir.name), ""
+    confirm_s = math.inf if restarts_follow() else 0.0  # this process belongs to the launcher, whose lock is seen here
+    try:
+        with lock(RunFolder(run_dir).sender_lock_of(KIND), wait=True):  # another sender may be at its end
+            while True:
+                is_last = done.is_set()
+                try:
+                    for alert in events.look(confirm_s):
+                        if alert.id not in events.recorded:
+                            append(run_dir, KIND, **alert.record())
+                    failure = ""
+                except OSError as error:
+                    if failure != (failure := first_line(error)):
+                        print(f"alerts of {run_dir} are delayed: {failure}", file=sys.stderr, flush=True)
+                if is_last:
+                    return
+                if done.wait(LOOK_S):
+                    time.sleep(DYING_S)
+    finally:
+        recorded.set()
 
 
 def _has_begun(run_dir: Path, done: threading.Event) -> bool:
@@ -214,7 +284,8 @@ def _main(run_dir: tyro.conf.Positional[Path], *, follow: bool = False) -> int:
         threading.Thread(target=lambda: (sys.stdin.buffer.read(1), done.set()), daemon=True).start()
     run_dir = run_dir.absolute()
     if follow:
-        return 0 if send(run_dir, read_config(run_dir).tracking, done) else 2
+        config = read_config(run_dir)
+        return 0 if send(run_dir, config.tracking, done, alerts_of(config)) else 2
     sync(run_dir, done)
     return 0
 

@@ -65,6 +65,8 @@ def log_lines(record: dict[str, Any], total: int) -> list[str]:
         return [f"evaluation after {record['nimg']} images | {figures}"]
     if kind in ("message", "failure"):
         return [record["text"]]
+    if kind == "alert":
+        return [f"alert: {record['event']}: {record['reason']}"]
     if kind == "run":
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["time"] / 1000))
         return [f"started {started} at {record['nimg']} of {record['total']} images"]

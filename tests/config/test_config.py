@@ -72,7 +72,7 @@ def test_what_cannot_be_computed_again_is_refused(method: dict, says: str) -> No
 
 
 def test_the_tree_stays_small() -> None:
-    assert len(FLAT) <= 111
+    assert len(FLAT) <= 116
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,10 @@ def moved(value: object, key: str) -> object:
         "held_out.features": ("efficientnet_lite0",),
         "init_parts": "all",
         "freeze": ("D_*",),
+        "alerts.webhook": "https://example.org/alerts",
+        "alerts.email": ("ops@example.org",),
+        "alerts.email_from": "runs@example.org",
+        "alerts.smtp": "relay.example.org:25",
     }
     if key in choices:
         return choices[key]

@@ -31,17 +31,20 @@ def test_the_better_one_is_champion_and_the_other_is_refused(setting: Setting, o
     from cyclegan_dist.registry.versions import list_versions, roll_back
 
     worse, good = setting.candidate(0.5, "horse zebra"), setting.candidate()
-    assert setting.promote(good, dry_run=True).verdict.passed and setting.aliases() == {}
-    assert setting.promote(worse).champion == "1"
+    tried = setting.promote(good, dry_run=True)
+    assert tried.verdict.passed and not tried.moved and setting.aliases() == {}
+    first = setting.promote(worse)
+    assert first.champion == "1" and first.moved
     assert list_versions("horses")[0].tags.items() >= {("domain.A", "horse"), ("domain.B", "zebra")}
     with pytest.raises(UsageError, match=r"domain A is zebra, which is domain B of the champion: .* --name, or train"):
         setting.promote(setting.candidate(0.4, "zebra horse"))
     assert setting.promote(good).champion == "2"
     assert setting.aliases() == {"champion": "2", "previous": "1"}
-    assert setting.promote(good).verdict.reason == "it is champion already"
+    again = setting.promote(good)
+    assert again.verdict.reason == "it is champion already" and not again.moved
     refused = setting.promote(worse)
     assert (
-        not refused.verdict.passed
+        not (refused.verdict.passed or refused.moved)
         and refused.champion == "2"
         and "not lower beyond the interval" in refused.verdict.reason
     )

@@ -1,0 +1,1 @@
+"""Alerts of runs and models, by webhook and e-mail."""
