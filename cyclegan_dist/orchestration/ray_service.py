@@ -16,6 +16,7 @@ from cyclegan_dist.orchestration.application import follow_and_answer, limits_of
 from cyclegan_dist.orchestration.following import opened, opened_canary, report
 from cyclegan_dist.orchestration.replicas import Replica, options_of
 from cyclegan_dist.orchestration.serving import Served, ServingOptions
+from cyclegan_dist.service.access import Access, open_access
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.webhook import SECRET_VARIABLE
 
@@ -39,6 +40,10 @@ class ServiceArguments(BaseModel):
     batch_size: int = Field(4, ge=1)
     batch_wait_ms: float = Field(10, ge=0, le=10_000)
     follow_s: float = Field(2, ge=0, le=3600)
+    tokens: str = ""
+    authentication: bool = True
+    trusted_proxy: list[str] = []
+    audit_log: str = ""
 
     @property
     def options(self) -> ServingOptions:
@@ -55,6 +60,21 @@ class ServiceArguments(BaseModel):
             canary_share=self.canary_share,
         )
 
+    def open_access(self) -> Access:
+        """Who may use the service, on the node that answers requests, where the files are.
+
+        Raises:
+            UsageError: if it would be open without `authentication: false`, or a file cannot be used.
+        """
+        return open_access(
+            tokens=self.tokens,
+            authentication=self.authentication,
+            where="Ray Serve's HTTP proxy",
+            proxies=self.trusted_proxy,
+            audit_log=self.audit_log,
+            report=report,
+        )
+
 
 class Front:
     """The process that answers requests with what replicas translate."""
@@ -62,6 +82,7 @@ class Front:
     async def __init__(
         self, served: Served, arguments: ServiceArguments, replicas: DeploymentHandle, canary: DeploymentHandle | None
     ):
+        access = arguments.open_access()
         options, secret = arguments.options, os.environ.get(SECRET_VARIABLE, "")
         self._app, followed = await asyncio.to_thread(  # loading a canary waits for its replica
             follow_and_answer,
@@ -71,6 +92,7 @@ class Front:
             options,
             replicas=replicas,
             canary=canary,
+            access=access,
             secret=secret,
         )
         self._following = ExitStack()
