@@ -17,6 +17,7 @@ seconds. On another --host than 127.0.0.1 requests need a token of --tokens, whi
 """
 
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,16 +85,22 @@ def serve(command: Serve) -> None:
     refuse_missing_source(command.model)
     if command.canary:
         refuse_missing_source(command.canary)
-    from cyclegan_dist.orchestration.following import opened, opened_canary, report
-    from cyclegan_dist.service.access import open_access, refuse_certificate, refuse_root_path
-    from cyclegan_dist.service.origins import AllowedHosts
-    from cyclegan_dist.service.server import is_loopback, listen
-    from cyclegan_dist.service.webhook import SECRET_VARIABLE
+    from cyclegan_dist.service.access import refuse_certificate, refuse_root_path
+    from cyclegan_dist.service.server import listen
 
     refuse_root_path(command.root_path)
     refuse_certificate(command.tls_cert, command.tls_key)
-    tls = (command.tls_cert, command.tls_key) if command.tls_cert and command.tls_key else None
-    listener = listen(command.host, command.port)
+    with listen(command.host, command.port) as listener:
+        _serve_at(listener, command)
+
+
+def _serve_at(listener: socket.socket, command: Serve) -> None:
+    from cyclegan_dist.orchestration.following import opened, opened_canary, report
+    from cyclegan_dist.service.access import open_access
+    from cyclegan_dist.service.origins import AllowedHosts
+    from cyclegan_dist.service.server import is_loopback
+    from cyclegan_dist.service.webhook import SECRET_VARIABLE
+
     local = is_loopback(listener)
     access = open_access(
         tokens=command.tokens,
@@ -103,9 +110,10 @@ def serve(command: Serve) -> None:
         audit_log=command.audit_log,
         report=report,
     )
-    if not command.tokens and not (local and not command.trusted_proxy):
+    if not command.tokens and (not local or command.trusted_proxy):
         reach = "the proxy" if local else command.host
         report(f"warning: anyone who can reach {reach} can use this: there is no authentication")
+    tls = (command.tls_cert, command.tls_key) if command.tls_cert and command.tls_key else None
     if not local and not tls and not command.trusted_proxy:
         report("warning: images and tokens travel unencrypted: give --tls-cert and --tls-key, or put a proxy before it")
     model = opened(command.model)  # before replicas start, which takes seconds
@@ -126,17 +134,9 @@ def serve(command: Serve) -> None:
         follow_s=command.follow_s,
         canary_share=command.canary_share,
     )
-    with listener:
-        serve_model(
-            Served(command.model, model, command.canary, canary),
-            listener,
-            hosts,
-            options,
-            access=access,
-            secret=secret,
-            root_path=command.root_path,
-            tls=tls,
-        )
+    served = Served(command.model, model, command.canary, canary)
+    root = command.root_path
+    serve_model(served, listener, hosts, options, access=access, secret=secret, root_path=root, tls=tls)
 
 
 def _check(command: Serve) -> None:

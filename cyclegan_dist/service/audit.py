@@ -1,5 +1,6 @@
 """The audit log: one line of JSON for each request, without images, queries and tokens."""
 
+import errno
 import json
 import os
 import sys
@@ -57,7 +58,7 @@ class AuditLog:
             os.close(descriptor)
         if written < len(data):
             self._torn = True
-            raise OSError(28, "no space left")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:
