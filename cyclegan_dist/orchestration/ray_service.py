@@ -6,12 +6,14 @@ Requests come through Serve's HTTP proxy, which reads bodies of any length: limi
 import asyncio
 import os
 from contextlib import ExitStack
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
+from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.orchestration.application import follow_and_answer, limits_of
 from cyclegan_dist.orchestration.following import opened, opened_canary, report
 from cyclegan_dist.orchestration.replicas import Replica, options_of
@@ -24,7 +26,12 @@ FRONT = "front"
 
 
 class ServiceArguments(BaseModel):
-    """The `args` of the application, as the options of the command `serve`; `gpus`: of each replica."""
+    """The `args` of the application, as the options of the command `serve`; `gpus`: of each replica. Paths are those of
+    the nodes that answer requests.
+
+    Raises:
+        UsageError: without `tokens`, unless `authentication` is false.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,6 +52,16 @@ class ServiceArguments(BaseModel):
     trusted_proxy: list[str] = []
     audit_log: str = ""
 
+    @model_validator(mode="after")
+    def _is_closed(self) -> Self:
+        if not self.tokens and self.authentication:
+            command = pipeline_command("tokens")
+            raise UsageError(
+                f"the service can be reached from other machines: give tokens: FILE, which {command} create FILE NAME "
+                "writes, or authentication: false"
+            )
+        return self
+
     @property
     def options(self) -> ServingOptions:
         """How the model is served. Clients cannot be told apart behind a proxy: one may have all places."""
@@ -64,12 +81,12 @@ class ServiceArguments(BaseModel):
         """Who may use the service, on the node that answers requests, where the files are.
 
         Raises:
-            UsageError: if it would be open without `authentication: false`, or a file cannot be used.
+            UsageError: if a file cannot be used.
         """
         return open_access(
             tokens=self.tokens,
             authentication=self.authentication,
-            where="Ray Serve's HTTP proxy",
+            where="",
             proxies=self.trusted_proxy,
             audit_log=self.audit_log,
             report=report,
