@@ -1,10 +1,12 @@
-"""What the service answers under load, for batch sizes and numbers of replicas.
+"""What the service answers under load, for batch sizes and numbers of replicas, with tokens and without.
 
     python -m benchmarks.serving [--size 128] [--requests 200] [--clients 8] [--batch-sizes 1 4] [--replicas 1 2]
+        [--access open tokens audit]
 
 Clients of this machine send one image after the other, so that they share its cores with the service. Beside the rate
 and the durations, the processor time of the service and its replicas for a request, which other processes of the
-machine change little.
+machine change little. Access: `open` to everyone, with `tokens`, or with tokens and a line in an `audit` log for each
+request. A kind may be given several times: rows of one run that should be equal show how far they can be trusted.
 """
 
 import argparse
@@ -33,6 +35,7 @@ from cyclegan_dist.methods.cyclegan_config import CycleGANConfig
 from cyclegan_dist.models.snapshot import save_snapshot
 from cyclegan_dist.networks.build import build_generator
 from cyclegan_dist.networks.config import GeneratorConfig
+from cyclegan_dist.service.tokens import MAX_PER_MINUTE, create_token
 
 WARM_UP = 8  # requests that are not counted
 
@@ -81,12 +84,12 @@ def processor_s(process: psutil.Process) -> float:
     return sum(times.user + times.system for times in (one.cpu_times() for one in (process, *replicas)))
 
 
-def measure(url: str, process: psutil.Process, image: bytes, count: int, clients: int) -> Load:
+def measure(url: str, process: psutil.Process, image: bytes, count: int, clients: int, headers: dict[str, str]) -> Load:
     """Send `count` images from so many clients at once."""
 
     def ask(_: int) -> tuple[int, float]:
         began = time.perf_counter()
-        status = requests.post(f"{url}translate", data=image, timeout=120).status_code
+        status = requests.post(f"{url}translate", data=image, headers=headers, timeout=120).status_code
         return status, time.perf_counter() - began
 
     with ThreadPoolExecutor(clients) as pool:
@@ -108,6 +111,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=8, help="that send at once")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--replicas", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--access", choices=["open", "tokens", "audit"], nargs="+", default=["open"])
     given = parser.parse_args()
     print(environment("ray"))
     pixels = np.random.default_rng(0).integers(0, 256, (given.size, given.size, 3), dtype=np.uint8)
@@ -116,14 +120,20 @@ def main() -> None:
     config = CycleGANConfig(generator=GeneratorConfig(ngf=16, n_blocks=3))
     network = build_generator(3, 3, config.generator, config.init)
     print(f"ResNet, ngf 16, 3 blocks; {given.size}x{given.size}, {given.requests} requests, {given.clients} clients\n")
-    print("| replicas | batch size | requests/s | p50, ms | p99, ms | processor time, ms | 503 |\n|" + "---:|" * 7)
+    print("| access | replicas | batch size | requests/s | p50, ms | p99, ms | processor time, ms | 503 |")
+    print("|---|" + "---:|" * 7)
     with tempfile.TemporaryDirectory() as folder:
         snapshot = save_snapshot(Path(folder, "small"), {"AB": network}, config, {"run": "small", "nimg": 0})
-        for replicas, batch_size in itertools.product(given.replicas, given.batch_sizes):
+        tokens = Path(folder, "tokens.json")
+        _, secret = create_token(tokens, "benchmark", days=1, per_minute=MAX_PER_MINUTE)
+        kinds = {"open": [], "tokens": ["--tokens", str(tokens)]}
+        kinds["audit"] = [*kinds["tokens"], "--audit-log", str(Path(folder, "audit.jsonl"))]
+        for replicas, batch_size, access in itertools.product(given.replicas, given.batch_sizes, given.access):
             options = ("--replicas", str(replicas), "--batch-size", str(batch_size), "--requests-per-client", "1000")
-            with served(snapshot, *options) as (url, process):
-                load = measure(url, process, image.getvalue(), given.requests, given.clients)
-            print(f"| {replicas} | {batch_size} | {load.row()} |", flush=True)
+            headers = {} if access == "open" else {"Authorization": f"Bearer {secret}"}
+            with served(snapshot, *options, *kinds[access]) as (url, process):
+                load = measure(url, process, image.getvalue(), given.requests, given.clients, headers)
+            print(f"| {access} | {replicas} | {batch_size} | {load.row()} |", flush=True)
 
 
 if __name__ == "__main__":

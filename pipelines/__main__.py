@@ -20,7 +20,7 @@ GROUPS = {
     "Data": ("prepare", "verify", "palette"),
     "Training": ("train", "runs", "prune", "watch", "sweep", "distill", "paper", "demo"),
     "Measuring": ("evaluate", "gallery", "compare", "leaderboard", "segmenter", "style", "study"),
-    "Using": ("translate", "promote", "serve", "export", "browser", "convert"),
+    "Using": ("translate", "promote", "serve", "tokens", "export", "browser", "convert"),
     "Clusters": ("plan", "doctor", "drill", "sync"),
 }
 OTHERS = "Other"

@@ -13,11 +13,13 @@ Prometheus. An alias is followed: after a promotion or a rollback the other vers
 MLflow server can notify of it (CYCLEGAN_DIST_WEBHOOK_SECRET). With --canary, a second model answers a share of the
 requests; the header X-Model of an answer names the model that made it. Images are not kept. Requests of pages of other
 sites are refused, as are images that would take longer than the deadline. A 503 means to try again, after `Retry-After`
-seconds.
+seconds. On another --host than 127.0.0.1 requests need a token of --tokens, which `python -m pipelines.tokens` creates.
 """
 
 import os
+import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 import tyro
 
@@ -34,7 +36,7 @@ class Serve:
     model: tyro.conf.Positional[str]
     """models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a run or of a snapshot."""
     host: str = "127.0.0.1"
-    """Address to listen on. There is no authentication: anyone who can reach it can use it."""
+    """Address to listen on. One that other machines can reach needs --tokens or --no-authentication."""
     port: int = 8000
     """Port to listen on; 0 takes a free one."""
     max_megabytes: float = 20
@@ -56,6 +58,20 @@ class Serve:
     follow_s: float = 2
     """Seconds between two looks at which version models:/NAME@ALIAS names: another one is served from then on, without
     a restart. 0: the alias is looked up once."""
+    tokens: str = ""
+    """File of the tokens that requests need, which the command tokens writes. It is read again when it changes."""
+    authentication: bool = True
+    """--no-authentication: let anyone who can reach --host use the service without a token."""
+    audit_log: str = ""
+    """File to which a line of JSON is appended for each request; -: standard output."""
+    root_path: str = ""
+    """Prefix under which a proxy passes requests on, and which it removes: /horse2zebra."""
+    trusted_proxy: tuple[str, ...] = ()
+    """Addresses and networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+    tls_cert: Path | None = None
+    """Certificate in PEM, with those that signed it, for https."""
+    tls_key: Path | None = None
+    """Its key in PEM, without a password."""
     canary: str = ""
     """A second model, such as models:/NAME@candidate, for a share of the requests, with a replica of its own. It is
     followed, too; where it fails, the first one answers."""
@@ -69,16 +85,39 @@ def serve(command: Serve) -> None:
     refuse_missing_source(command.model)
     if command.canary:
         refuse_missing_source(command.canary)
+    from cyclegan_dist.service.access import refuse_certificate, refuse_root_path
+    from cyclegan_dist.service.server import listen
+
+    refuse_root_path(command.root_path)
+    refuse_certificate(command.tls_cert, command.tls_key)
+    with listen(command.host, command.port) as listener:
+        _serve_at(listener, command)
+
+
+def _serve_at(listener: socket.socket, command: Serve) -> None:
     from cyclegan_dist.orchestration.following import opened, opened_canary, report
+    from cyclegan_dist.service.access import open_access
     from cyclegan_dist.service.origins import AllowedHosts
-    from cyclegan_dist.service.server import is_loopback, listen
+    from cyclegan_dist.service.server import is_loopback
     from cyclegan_dist.service.webhook import SECRET_VARIABLE
 
+    local = is_loopback(listener)
+    access = open_access(
+        tokens=command.tokens,
+        authentication=command.authentication,
+        where="" if local else f"--host {command.host}",
+        proxies=command.trusted_proxy,
+        audit_log=command.audit_log,
+        report=report,
+    )
+    if not command.tokens and (not local or command.trusted_proxy):
+        reach = "the proxy" if local else command.host
+        report(f"warning: anyone who can reach {reach} can use this: there is no authentication")
+    tls = (command.tls_cert, command.tls_key) if command.tls_cert and command.tls_key else None
+    if not local and not tls and not command.trusted_proxy:
+        report("warning: images and tokens travel unencrypted: give --tls-cert and --tls-key, or put a proxy before it")
     model = opened(command.model)  # before replicas start, which takes seconds
     canary = opened_canary(command.canary, report) if command.canary else None
-    listener = listen(command.host, command.port)
-    if not is_loopback(listener):
-        report(f"warning: anyone who can reach {command.host} can use this: there is no authentication")
     hosts = AllowedHosts.of(listener, (command.host, *command.allowed_hosts))
     from cyclegan_dist.orchestration.serving import Served, ServingOptions, serve_model  # Ray is loaded from here on
 
@@ -95,8 +134,9 @@ def serve(command: Serve) -> None:
         follow_s=command.follow_s,
         canary_share=command.canary_share,
     )
-    with listener:
-        serve_model(Served(command.model, model, command.canary, canary), listener, hosts, options, secret=secret)
+    served = Served(command.model, model, command.canary, canary)
+    root = command.root_path
+    serve_model(served, listener, hosts, options, access=access, secret=secret, root_path=root, tls=tls)
 
 
 def _check(command: Serve) -> None:

@@ -11,6 +11,7 @@ from cyclegan_dist.orchestration.following import FollowedModel, looking_soon, r
 from cyclegan_dist.orchestration.replicas import answerer_of, loader_of
 from cyclegan_dist.orchestration.serving import ESTIMATED_SHARE, QUEUE, Served, ServingOptions
 from cyclegan_dist.registry.sources import REGISTRY
+from cyclegan_dist.service.access import Access
 from cyclegan_dist.service.app import make_app
 from cyclegan_dist.service.canary import Canary
 from cyclegan_dist.service.messages import Limits
@@ -38,6 +39,7 @@ def follow_and_answer(
     *,
     replicas: DeploymentHandle,
     canary: DeploymentHandle | None,
+    access: Access | None = None,
     ready: Callable[[], Awaitable[bool]] | None = None,
     secret: str = "",
 ) -> tuple[Starlette, list[FollowedModel]]:
@@ -50,6 +52,7 @@ def follow_and_answer(
         options: how it serves.
         replicas: that translate.
         canary: the replica of the canary, if there is one.
+        access: who may use the service, and what is recorded.
         ready: tells whether a replica can translate now.
         secret: of the webhook by which an MLflow server notifies that an alias has moved; empty: there is none.
 
@@ -82,6 +85,7 @@ def follow_and_answer(
         limits,
         hosts,
         answerer_of(replicas),
+        access=access,
         canary=second,
         webhook=Webhook(secret, looking_soon(followed)),
         ready=ready,

@@ -6,16 +6,19 @@ Requests come through Serve's HTTP proxy, which reads bodies of any length: limi
 import asyncio
 import os
 from contextlib import ExitStack
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
+from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.orchestration.application import follow_and_answer, limits_of
 from cyclegan_dist.orchestration.following import opened, opened_canary, report
 from cyclegan_dist.orchestration.replicas import Replica, options_of
 from cyclegan_dist.orchestration.serving import Served, ServingOptions
+from cyclegan_dist.service.access import Access, open_access
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.webhook import SECRET_VARIABLE
 
@@ -23,7 +26,12 @@ FRONT = "front"
 
 
 class ServiceArguments(BaseModel):
-    """The `args` of the application, as the options of the command `serve`; `gpus`: of each replica."""
+    """The `args` of the application, as the options of the command `serve`; `gpus`: of each replica. Paths are those of
+    the nodes that answer requests.
+
+    Raises:
+        UsageError: without `tokens`, unless `authentication` is false.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,6 +47,20 @@ class ServiceArguments(BaseModel):
     batch_size: int = Field(4, ge=1)
     batch_wait_ms: float = Field(10, ge=0, le=10_000)
     follow_s: float = Field(2, ge=0, le=3600)
+    tokens: str = ""
+    authentication: bool = True
+    trusted_proxy: list[str] = []
+    audit_log: str = ""
+
+    @model_validator(mode="after")
+    def _is_closed(self) -> Self:
+        if not self.tokens and self.authentication:
+            command = pipeline_command("tokens")
+            raise UsageError(
+                f"the service can be reached from other machines: give tokens: FILE, which {command} create FILE NAME "
+                "writes, or authentication: false"
+            )
+        return self
 
     @property
     def options(self) -> ServingOptions:
@@ -55,6 +77,21 @@ class ServiceArguments(BaseModel):
             canary_share=self.canary_share,
         )
 
+    def open_access(self) -> Access:
+        """Who may use the service, on the node that answers requests, where the files are.
+
+        Raises:
+            UsageError: if a file cannot be used.
+        """
+        return open_access(
+            tokens=self.tokens,
+            authentication=self.authentication,
+            where="",
+            proxies=self.trusted_proxy,
+            audit_log=self.audit_log,
+            report=report,
+        )
+
 
 class Front:
     """The process that answers requests with what replicas translate."""
@@ -62,6 +99,7 @@ class Front:
     async def __init__(
         self, served: Served, arguments: ServiceArguments, replicas: DeploymentHandle, canary: DeploymentHandle | None
     ):
+        access = arguments.open_access()
         options, secret = arguments.options, os.environ.get(SECRET_VARIABLE, "")
         self._app, followed = await asyncio.to_thread(  # loading a canary waits for its replica
             follow_and_answer,
@@ -71,6 +109,7 @@ class Front:
             options,
             replicas=replicas,
             canary=canary,
+            access=access,
             secret=secret,
         )
         self._following = ExitStack()

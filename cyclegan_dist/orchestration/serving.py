@@ -11,11 +11,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import ray
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.orchestration.cluster import cluster
+from cyclegan_dist.service.access import Access
 from cyclegan_dist.service.messages import ServedModel
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.server import address, run_until_signal
@@ -77,7 +79,15 @@ class Served:
 
 
 def serve_model(
-    served: Served, listener: socket.socket, hosts: AllowedHosts, options: ServingOptions, *, secret: str = ""
+    served: Served,
+    listener: socket.socket,
+    hosts: AllowedHosts,
+    options: ServingOptions,
+    *,
+    access: Access,
+    secret: str = "",
+    root_path: str = "",
+    tls: tuple[Path, Path] | None = None,
 ) -> None:
     """Answer requests at a listening socket until a signal arrives, on the cluster of RAY_ADDRESS or on one of this
     machine's own.
@@ -87,7 +97,10 @@ def serve_model(
         listener: the socket.
         hosts: under which it may be requested.
         options: how.
+        access: who may use the service, and what is recorded.
         secret: of the webhook by which an MLflow server notifies that an alias has moved; empty: there is none.
+        root_path: prefix of the paths that clients see, which a proxy removes.
+        tls: files of the certificate and of its key.
 
     Raises:
         UsageError: if the cluster has no room for the replicas, or they do not start.
@@ -119,11 +132,21 @@ def serve_model(
         if served.canary:
             note += f"{options.canary_share:.0%} of the requests go to {served.canary}; "
         app, followed = follow_and_answer(
-            served, limits, hosts, options, replicas=handle, canary=canary, ready=readiness_of(name), secret=secret
+            served,
+            limits,
+            hosts,
+            options,
+            replicas=handle,
+            canary=canary,
+            access=access,
+            ready=readiness_of(name),
+            secret=secret,
         )
         for one in followed:
             stack.enter_context(one.following(options.follow_s, notified=bool(secret)))
-        run_until_signal(app, listener, f"serving {served.source} at {address(listener)} ({note}Ctrl-C ends it)")
+        url = address(listener, "https" if tls else "http")
+        text = f"serving {served.source} at {url} ({note}Ctrl-C ends it)"
+        run_until_signal(app, listener, text, root_path=root_path, tls=tls)
 
 
 @contextmanager

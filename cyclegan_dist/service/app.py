@@ -18,6 +18,7 @@ from starlette.routing import Route
 from cyclegan_dist.data.domain_names import domain_label
 from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.pages.template import page_template
+from cyclegan_dist.service.access import Access
 from cyclegan_dist.service.canary import HEADER, Canary
 from cyclegan_dist.service.card import without_folders
 from cyclegan_dist.service.description import Description
@@ -27,10 +28,8 @@ from cyclegan_dist.service.openapi import MEDIA_TYPES, MODEL_HEADER
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.places import InPlace, Places
 from cyclegan_dist.service.requests import read_file_request, read_json_request
-from cyclegan_dist.service.responses import HEADERS, PAGE_POLICY, SameOrigin, failed, refused, unknown
+from cyclegan_dist.service.responses import CLIENT_GONE, HEADERS, PAGE_POLICY, SameOrigin, failed, refused, unknown
 from cyclegan_dist.service.webhook import Webhook
-
-CLIENT_GONE = 499  # has closed the connection; a code of nginx, for the count of answers
 
 
 def make_app(
@@ -40,6 +39,7 @@ def make_app(
     hosts: AllowedHosts,
     answer: Answerer,
     *,
+    access: Access | None = None,
     canary: Canary | None = None,
     webhook: Webhook | None = None,
     ready: Callable[[], Awaitable[bool]] | None = None,
@@ -52,6 +52,7 @@ def make_app(
         limits: of requests.
         hosts: under which it may be requested.
         answer: translates, or returns or raises a Refusal. It is cancelled at the deadline.
+        access: who may use it, and what is recorded; without it everyone may, and nothing is.
         canary: a second model, for a share of the requests.
         webhook: receives notifications that an alias has moved; without it they are refused.
         ready: tells whether a process can translate now; without it there always is one.
@@ -59,24 +60,26 @@ def make_app(
     Returns:
         The application; its `state.stop()` ends it within `STOP_SECONDS`, with an answer to all requests.
     """
+    access = access or Access()
     metrics = Metrics(lambda: model().name)
-    service = _Service(title, model, limits, answer, canary, metrics, ready or _always)
-    description = Description(title, model, limits)
-    translating = [Middleware(Measured, metrics), Middleware(InPlace, service.places)]
+    private = access.around_private()
+    service = _Service(title, model, limits, answer, canary, metrics, ready or _always, locked=bool(private))
+    description = Description(title, model, limits, locked=bool(private))
+    translating = [Middleware(Measured, metrics), *private, Middleware(InPlace, service.places)]
     app = Starlette(
         routes=[
             Route("/", service.page),
             Route("/health", service.health),
             Route("/ready", service.readiness),
-            Route("/card", service.card_file),
+            Route("/card", service.card_file, middleware=private),
             Route("/openapi.json", description.document),
             Route("/docs", description.page),
             Route("/hooks/mlflow", (webhook or Webhook("", lambda _: False)).receive, methods=["POST"]),
-            Route("/metrics", metrics.page),
+            Route("/metrics", metrics.page, middleware=private),
             Route("/translate", service.translate, methods=["POST"], middleware=translating),
             Route("/v1/translate", service.translate_json, methods=["POST"], middleware=translating),
         ],
-        middleware=[Middleware(SameOrigin, hosts)],
+        middleware=[*access.around_all(), Middleware(SameOrigin, hosts)],
         exception_handlers={
             Refusal: refused,
             HTTPException: _unknown,
@@ -98,9 +101,12 @@ class _Service:
         canary: Canary | None,
         metrics: Metrics,
         ready: Callable[[], Awaitable[bool]],
+        *,
+        locked: bool,
     ):
         self.title, self.model, self.limits, self._answer = title, model, limits, answer
         self._canary, self._metrics, self._ready = canary, metrics, ready
+        self._locked = locked
         self.places = Places(limits)
         self._template = page_template("service/page.html")
 
@@ -112,7 +118,13 @@ class _Service:
         channels = (("A", "input_nc"), ("B", "output_nc"))
         facts |= {f"channels of {domain_label(domain, names)}": snapshot.card[key] for domain, key in channels}
         text = self._template.render(
-            title=self.title, facts=facts, directions=snapshot.directions, names=names, limits=self.limits, nonce=nonce
+            title=self.title,
+            facts=facts,
+            directions=snapshot.directions,
+            names=names,
+            limits=self.limits,
+            locked=self._locked,
+            nonce=nonce,
         )
         return HTMLResponse(text, headers=HEADERS | {"Content-Security-Policy": PAGE_POLICY.format(nonce=nonce)})
 
@@ -154,6 +166,7 @@ class _Service:
         self, request: Request, asked: TranslationRequest, model: ServedModel
     ) -> tuple[str, Translation]:
         """The name of the model that has answered, and its answer."""
+        request.state.model, request.state.direction = model.name, asked.direction
         timer = asyncio.timeout(self.limits.deadline_s)
         try:
             async with timer:
@@ -203,7 +216,9 @@ def _text(image: EncodedImage) -> str:
 
 async def _unknown(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return unknown(error, request, "/, /docs, /translate, /v1/translate, /card, /metrics, /health and /ready")
+    root = request.scope.get("root_path", "")
+    pages = ("/", "/docs", "/translate", "/v1/translate", "/card", "/metrics", "/health")
+    return unknown(error, request, f"{', '.join(root + page for page in pages)} and {root}/ready")
 
 
 async def _gone(request: Request, error: Exception) -> Response:

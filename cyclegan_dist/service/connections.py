@@ -8,6 +8,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_SECONDS = 10  # for the header of a request to arrive
 WRITE_SECONDS = 60  # for a client to take more of an answer
+CLOSE_SECONDS = 3  # for what was written last to be sent, and for the client's end of TLS
 MAX_CONNECTIONS = 512  # below the usual limit of 1,024 open files
 MAX_CONNECTIONS_PER_CLIENT = 256  # address
 _BUSY = (
@@ -39,7 +40,7 @@ class LimitedConnection(H11Protocol):
             waiting = [(timer.when(), one._serial, one) for one in group if (timer := one._header_timer)]
             if not waiting:
                 transport.write(_BUSY)
-                transport.close()
+                self._close()
                 return
             min(waiting)[-1].transport.abort()
 
@@ -69,12 +70,23 @@ class LimitedConnection(H11Protocol):
             self._write_timer.cancel()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """As uvicorn, with a limit on the time until the connection is closed."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self._close()
+
+    def _close(self) -> None:
+        self.transport.close()
+        if self.scheme == "https":  # where closing waits half a minute for the client to close, too
+            self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+
     def _start_header_timer(self) -> None:
         self._header_timer = self.loop.call_later(HEADER_SECONDS, self._close_soon)
 
     def _close_soon(self) -> None:
         # After a pause of this process, timers run before data that has arrived meanwhile is read.
-        self._header_timer = self.loop.call_later(0.1, self.transport.close)
+        self._header_timer = self.loop.call_later(0.1, self._close)
 
     def _stop_header_timer(self) -> None:
         if self._header_timer:

@@ -69,12 +69,13 @@ class Refusal(Exception):  # noqa: N818 - a response, not an error of the progra
     Attributes:
         status: of HTTP.
         sentence: what is wrong, and what to do.
-        retry_after: seconds after which the same request may succeed; sent with status 503.
+        retry_after: seconds after which the same request may succeed; sent with status 429 and 503.
+        challenge: of the header WWW-Authenticate; empty: none is sent.
     """
 
-    def __init__(self, status: int, sentence: str, retry_after: int = 1):
-        super().__init__(status, sentence, retry_after)  # all, so that it can be sent to another process
-        self.status, self.sentence, self.retry_after = status, sentence, retry_after
+    def __init__(self, status: int, sentence: str, retry_after: int = 1, challenge: str = ""):
+        super().__init__(status, sentence, retry_after, challenge)  # all, so that it can be sent to another process
+        self.status, self.sentence, self.retry_after, self.challenge = status, sentence, retry_after, challenge
 
 
 Answerer = Callable[[TranslationRequest], Awaitable[Translation | Refusal]]

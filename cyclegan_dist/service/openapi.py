@@ -14,9 +14,10 @@ MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "npy": "application/octe
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _JSON = "application/json"
+_UNSIGNED = f"The notification is not signed with the service's secret, or is older than {webhook.MAX_AGE_S} seconds"
 _REASONS = {
     "400": "The body is damaged",
-    "401": f"The notification is not signed with the service's secret, or is older than {webhook.MAX_AGE_S} seconds",
+    "401": "The token is missing, unknown, revoked or expired",
     "403": "The request was sent by a page of another site",
     "404": "There is no such page, or notifications are off",
     "405": "The page does not take this method",
@@ -25,19 +26,26 @@ _REASONS = {
     "415": "The Content-Type is none that this page takes",
     "421": "The Host is not allowed",
     "422": "This is no image that the model takes, or an option does not exist",
+    "429": "The token has sent all requests that it may in a minute: try again after Retry-After seconds",
     "500": "The service failed on this request",
     "503": "The service is busy, is being stopped, or missed the deadline: try again after Retry-After seconds",
 }
 
 
-def openapi(title: str, directions: Sequence[str], limits: Limits) -> dict[str, Any]:
+def openapi(
+    title: str, directions: Sequence[str], limits: Limits, *, locked: bool = False, root_path: str = ""
+) -> dict[str, Any]:
     """The document.
 
     Args:
         title: what is served.
         directions: that it translates.
         limits: of requests.
+        locked: whether a token is needed.
+        root_path: prefix of all paths.
     """
+    private = {"security": [{"token": []}]} if locked else {}
+    unknown = ("401", "429") if locked else ()
     direction = {**_TEXT, "enum": list(directions), "default": directions[0]}
     form = {
         "type": "object",
@@ -55,7 +63,7 @@ def openapi(title: str, directions: Sequence[str], limits: Limits) -> dict[str, 
         "description": "Whether the canary is to answer, if there is one, instead of a random choice.",
         "schema": {**_TEXT, "enum": ["always", "never"]},
     }
-    translating = ("400", "403", "408", "413", "415", "421", "422", "500", "503")
+    translating = (*unknown, "400", "403", "408", "413", "415", "421", "422", "500", "503")
     sized = f"At most {limits.max_bytes / 1e6:g} megabytes and {limits.max_pixels:,} pixels."
     of_model = {
         MODEL_HEADER: {"description": "Exact name of the model that has answered, percent-encoded.", "schema": _TEXT}
@@ -67,9 +75,11 @@ def openapi(title: str, directions: Sequence[str], limits: Limits) -> dict[str, 
             "version": __version__,
             "description": f"Images are translated by a generator, in at most {limits.deadline_s:g} seconds.",
         },
+        **({"servers": [{"url": root_path}]} if root_path else {}),
         "paths": {
             "/translate": {
                 "post": {
+                    **private,
                     "operationId": "translate",
                     "summary": "Translate an image file",
                     "description": "The file is the body, or the field image of a form. The header "
@@ -96,6 +106,7 @@ def openapi(title: str, directions: Sequence[str], limits: Limits) -> dict[str, 
             },
             "/v1/translate": {
                 "post": {
+                    **private,
                     "operationId": "translateJson",
                     "summary": "Translate an image in JSON",
                     "description": f"The image is in base64. {sized}",
@@ -113,8 +124,10 @@ def openapi(title: str, directions: Sequence[str], limits: Limits) -> dict[str, 
             },
             "/health": _page("health", "Whether the service runs, and what it serves", _JSON, _reference("Health")),
             "/ready": _page("ready", "Whether a process can translate now", _JSON, _reference("Ready"), "503"),
-            "/card": _page("card", "Card of the model", _JSON, {"type": "object"}),
-            "/metrics": _page("metrics", "Counts and durations of requests, for Prometheus", "text/plain", _TEXT),
+            "/card": _page("card", "Card of the model", _JSON, {"type": "object"}, *unknown, **private),
+            "/metrics": _page(
+                "metrics", "Counts and durations of requests, for Prometheus", "text/plain", _TEXT, *unknown, **private
+            ),
             "/openapi.json": _page("openapi", "This document", _JSON, {"type": "object"}),
             "/docs": _page("docs", "This document as a page", "text/html", _TEXT),
             "/": _page("page", "A page to translate images with", "text/html", _TEXT),
@@ -137,12 +150,13 @@ def openapi(title: str, directions: Sequence[str], limits: Limits) -> dict[str, 
                             "description": "The notification was accepted",
                             "content": {_JSON: {"schema": _reference("Accepted")}},
                         },
-                        **_errors("401", "403", "404", "408", "413", "421", "422", "500"),
+                        **_errors("401", "403", "404", "408", "413", "421", "422", "500", **{"401": _UNSIGNED}),
                     },
                 }
             },
         },
         "components": {
+            **({"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}} if locked else {}),
             "schemas": {
                 "JsonRequest": _json_request(direction),
                 "Translation": _object(
@@ -169,7 +183,7 @@ def openapi(title: str, directions: Sequence[str], limits: Limits) -> dict[str, 
                     ("served",), served={"type": "boolean", "description": "Whether the alias is served here."}
                 ),
                 "Error": _object(("error",), error={**_TEXT, "description": "What is wrong, and what to do."}),
-            }
+            },
         },
     }
 
@@ -192,20 +206,25 @@ def _reference(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _errors(*statuses: str) -> dict[str, Any]:
-    """Answers to requests that are refused."""
+def _errors(*statuses: str, **reasons: str) -> dict[str, Any]:
+    """Answers to requests that are refused, some for other reasons than those of all operations."""
     answers: dict[str, Any] = {
-        status: {"description": _REASONS[status], "content": {_JSON: {"schema": _reference("Error")}}}
-        for status in statuses
+        status: {"description": (_REASONS | reasons)[status], "content": {_JSON: {"schema": _reference("Error")}}}
+        for status in sorted(statuses)
     }
-    if "503" in answers:
+    for status in answers.keys() & {"429", "503"}:
         seconds = {"description": "Seconds after which to try again.", "schema": {"type": "integer"}}
-        answers["503"] = answers["503"] | {"headers": {"Retry-After": seconds}}
+        answers[status] |= {"headers": {"Retry-After": seconds}}
+    if "401" in answers and not reasons:
+        scheme = {"description": "Bearer, and what is wrong.", "schema": _TEXT}
+        answers["401"] |= {"headers": {"WWW-Authenticate": scheme}}
     return answers
 
 
-def _page(name: str, summary: str, media_type: str, schema: dict[str, Any], *errors: str) -> dict[str, Any]:
+def _page(
+    name: str, summary: str, media_type: str, schema: dict[str, Any], *errors: str, **options: Any
+) -> dict[str, Any]:
     """The entry of a page that is read with GET."""
     found = {"description": summary, "content": {media_type: {"schema": schema}}}
     responses = {"200": found, **_errors("403", "421", "500", *errors)}
-    return {"get": {"operationId": name, "summary": summary, "responses": responses}}
+    return {"get": {**options, "operationId": name, "summary": summary, "responses": responses}}

@@ -63,7 +63,7 @@ def refuse_other_sites(request: Request, hosts: AllowedHosts) -> None:
     if host not in hosts:
         raise Refusal(421, f"the host {host[:80]!r} is not allowed: add its name to --allowed-hosts")
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "none")
-    followed = request.url.path == "/" and request.method in ("GET", "HEAD") and origin is None
+    followed = request.url.path == request.base_url.path and request.method in ("GET", "HEAD") and origin is None
     if site not in ("none", "same-origin") and not followed:
         raise Refusal(403, "requests of pages of other sites are refused")
     if origin is not None and not _is_same(origin, host):

@@ -21,12 +21,17 @@ function chosen() {
 
 /** The answer of an endpoint. */
 async function ask(path, body, type, signal) {
-  const options = { method: "POST", headers: { "Content-Type": type }, body, signal };
+  const options = { method: "POST", headers: { "Content-Type": type, ...authorization() }, body, signal };
   const answer = await fetch(path, options).catch((error) => {
     throw signal.aborted ? error : new Error("the service does not answer: it may have been stopped");
   });
   if (answer.ok) return answer;
   const { error } = await answer.json().catch(() => ({ error: `the service answered ${answer.status}` }));
+  if (answer.status === 401 && unlock) { // it has expired, or was revoked
+    askForToken(sentence(error));
+    running?.abort();
+    report("");
+  }
   throw new Error(error);
 }
 
@@ -220,6 +225,7 @@ function forget(entry) {
 function take(list) {
   if (!list.length) return;
   files = [...list];
+  if (main.classList.contains("locked")) return report("", "Give the token first: these pictures are translated then.");
   translateAll();
 }
 

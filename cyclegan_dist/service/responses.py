@@ -14,6 +14,7 @@ HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+CLIENT_GONE = 499  # has closed the connection; a code of nginx, for the count of answers
 PAGE_POLICY = (
     "default-src 'none'; img-src blob: data:; connect-src 'self'; "
     "style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -58,8 +59,10 @@ async def refused(request: Request, error: Exception) -> Response:
     headers = dict(HEADERS)
     if error.status in (408, 413):
         headers["Connection"] = "close"  # the rest of the body is not read
-    if error.status == 503:
+    if error.status in (429, 503):
         headers["Retry-After"] = str(error.retry_after)
+    if error.challenge:
+        headers["WWW-Authenticate"] = error.challenge
     return JSONResponse({"error": error.sentence}, error.status, headers)
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -35,10 +36,10 @@ def listen(host: str, port: int) -> socket.socket:
         raise UsageError(f"cannot listen on {host}, port {port}: {reason}; choose another --port or --host") from error
 
 
-def address(listener: socket.socket) -> str:
+def address(listener: socket.socket, scheme: str = "http") -> str:
     """The URL of a listening socket."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    return f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"
 
 
 def is_loopback(listener: socket.socket) -> bool:
@@ -59,10 +60,19 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def answering(app: Starlette, listener: socket.socket) -> Iterator[uvicorn.Server]:
+def answering(
+    app: Starlette, listener: socket.socket, *, root_path: str = "", tls: tuple[Path, Path] | None = None
+) -> Iterator[uvicorn.Server]:
     """Answer requests in a thread while the block lasts. Requests that wait at its end are answered within
     `STOP_SECONDS`, with 503 if there is no other answer by then.
+
+    Args:
+        app: that answers.
+        listener: a listening socket.
+        root_path: prefix of the paths that clients see, which a proxy removes: `/prefix`.
+        tls: files of the certificate and of its key, which have been checked; None: HTTP without encryption.
     """
+    cert, key = tls or (None, None)
     server = _Server(
         app,
         uvicorn.Config(
@@ -73,7 +83,10 @@ def answering(app: Starlette, listener: socket.socket) -> Iterator[uvicorn.Serve
             server_header=False,
             http=LimitedConnection,
             ws="none",
-            proxy_headers=False,  # any program on this machine could claim another address
+            proxy_headers=False,  # any program on this machine could claim another address; `Access` names proxies
+            root_path=root_path,
+            ssl_certfile=cert,
+            ssl_keyfile=key,
             timeout_graceful_shutdown=STOP_SECONDS + _SEND_SECONDS,
         ),
     )
@@ -94,9 +107,16 @@ def answering(app: Starlette, listener: socket.socket) -> Iterator[uvicorn.Serve
         thread.join()
 
 
-def run_until_signal(app: Starlette, listener: socket.socket, announcement: str) -> None:
-    """Print the announcement and answer until SIGINT or SIGTERM. A second signal ends it at once."""
-    with answering(app, listener) as server:
+def run_until_signal(
+    app: Starlette,
+    listener: socket.socket,
+    announcement: str,
+    *,
+    root_path: str = "",
+    tls: tuple[Path, Path] | None = None,
+) -> None:
+    """Print the announcement and answer, as `answering`, until SIGINT or SIGTERM. A second signal ends it at once."""
+    with answering(app, listener, root_path=root_path, tls=tls) as server:
 
         def stop(number: int, frame: FrameType | None) -> None:
             server.force_exit = server.should_exit

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.cluster.commands import command_lines, parse
 from tests.cluster.files import (
@@ -44,7 +45,7 @@ def values(tree: Any, key: str = "") -> list[tuple[str, str]]:
 
 
 ALLOWED = re.compile(
-    r"/run/secrets/\w+|token|false|False|(ray-token|stores|ray_token|[a-z]+_password|store_user)|~/.ray/auth_token|required"
+    r"/run/secrets/\w+|token|false|False|(ray-token|service-tokens|stores|ray_token|[a-z]+_password|store_user)|~/.ray/auth_token|required"
     r"|\$\{[A-Z_]+:\?see \.env\.example\}"
 )
 
@@ -130,6 +131,19 @@ def test_the_readme_creates_every_secret() -> None:
     for name, keys in (("ray-token", {"auth_token"}), ("stores", required)):
         (line,) = re.findall(rf"kubectl create secret generic {name} (.*)", README.read_text())
         assert set(re.findall(r"--from-literal=(\w+)=", line)) == keys
+
+
+def test_the_service_needs_a_token_of_a_secret_that_the_readme_creates() -> None:
+    (service,) = kinds("RayService")
+    (application,) = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
+    file = Path(application["args"]["tokens"])
+    (worker,) = [pod for pod in pods() if pod.owner == f"{service['metadata']['name']} gpu"]  # none runs on the head
+    (volume,) = [volume for volume in worker.spec["volumes"] if "secret" in volume]
+    (mount,) = [mount for mount in worker.containers[0]["volumeMounts"] if mount["name"] == volume["name"]]
+    assert (mount["mountPath"], mount["readOnly"]) == (str(file.parent), True)
+    assert volume["secret"]["defaultMode"] == 0o440  # read by the pod's group: the file is root's
+    create = f"kubectl create secret generic {volume['secret']['secretName']} --from-file={file.name}"
+    assert f"{create}\n" in README.read_text() and f"tokens create {file.name} " in README.read_text()
 
 
 def test_compose_publishes_ports_on_loopback_only() -> None:

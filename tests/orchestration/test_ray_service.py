@@ -14,7 +14,9 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.service.messages import Translation, TranslationRequest
 from cyclegan_dist.service.origins import AllowedHosts
 from cyclegan_dist.service.server import address, answering, listen
+from cyclegan_dist.service.tokens import create_token
 from tests.service.running import LIMITS, make_snapshot, picture, post
+from tests.service.test_audit import records
 
 pytestmark = [
     pytest.mark.slow,
@@ -63,7 +65,11 @@ def test_the_front_answers_by_its_replicas(tmp_path: Path) -> None:
     from cyclegan_dist.orchestration.serving import Served
 
     one, two = (str(make_snapshot(tmp_path / name)) for name in ("one", "two"))
-    arguments = ServiceArguments(model=one, canary=two, canary_share=0)
+    _, secret = create_token(tmp_path / "tokens.json", "ann")
+    log = tmp_path / "audit.jsonl"
+    arguments = ServiceArguments(
+        model=one, canary=two, canary_share=0, tokens=str(tmp_path / "tokens.json"), audit_log=str(log)
+    )
     served = Served(one, opened(one), two, opened(two))
 
     async def start(replicas: Handle, canary: Handle) -> Front:
@@ -75,11 +81,16 @@ def test_the_front_answers_by_its_replicas(tmp_path: Path) -> None:
     listener = listen("127.0.0.1", 0)
     with answering(asyncio.run(start(replicas, canary)).__serve_build_asgi_app__(), listener):
         url = address(listener)
-        answers = [post(f"{url}translate", data=picture(), headers={"X-Canary": wish}) for wish in ("", "always")]
+        token = {"Authorization": f"Bearer {secret}"}
+        answers = [
+            post(f"{url}translate", data=picture(), headers={"X-Canary": wish, **token}) for wish in ("", "always")
+        ]
+        assert post(f"{url}translate", data=picture()).status_code == 401
         assert [answer.headers["X-Model"] for answer in answers] == ["one", "two"]
         assert requests.get(f"{url}health", headers={"Host": "other.org"}, timeout=10).status_code == 421
     for handle, folder in ((replicas, one), (canary, two)):
         assert [request.snapshot for request in handle.asked] == [folder]
+    assert [record["token"] for record in records(log, 4)] == ["ann", "ann", None, None]
 
 
 def test_a_canary_of_exchanged_domains_is_refused(tmp_path: Path) -> None:
@@ -91,7 +102,7 @@ def test_a_canary_of_exchanged_domains_is_refused(tmp_path: Path) -> None:
     one = str(make_snapshot(tmp_path / "one", names="horse zebra"))
     two = str(make_snapshot(tmp_path / "two", names="zebra horse"))
     served, handles = Served(one, opened(one), two, opened(two)), {"replicas": Handle(), "canary": Handle()}
-    options = ServiceArguments.model_validate({"model": one}).options
+    options = ServiceArguments.model_validate({"model": one, "authentication": False}).options
     with pytest.raises(
         UsageError, match=r"two: domain A is zebra, which is domain B of one: the domains are exchanged"
     ):
@@ -103,9 +114,12 @@ def test_arguments_that_make_no_sense_are_refused(tmp_path: Path) -> None:
 
     for wrong in ({}, {"model": "a", "modle": "b"}, {"model": "a", "canary_share": 2}, {"model": "a", "replicas": 0}):
         with pytest.raises(ValidationError):
-            ServiceArguments.model_validate(wrong)
+            ServiceArguments.model_validate({**wrong, "authentication": False})
+    with pytest.raises(UsageError, match=r"give tokens: FILE, .* or authentication: false"):
+        ServiceArguments(model="a")
     with pytest.raises(UsageError):
-        application(ServiceArguments(model=str(tmp_path / "nothing")))
-    arguments = ServiceArguments(model=str(make_snapshot(tmp_path / "one")), replicas=3)
+        application(ServiceArguments(model=str(tmp_path / "nothing"), tokens="tokens.json"))
+    # The file of tokens is read where requests are answered, which may be on another node.
+    arguments = ServiceArguments(model=str(make_snapshot(tmp_path / "one")), replicas=3, tokens="/run/tokens.json")
     assert arguments.options.replicas == 3
     assert application(arguments)

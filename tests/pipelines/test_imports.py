@@ -44,6 +44,8 @@ REFUSED = [
     ["runs", "nowhere"],
     ["prune", "nowhere"],
     ["verify", "nowhere"],
+    ["tokens", "list", "nowhere"],
+    ["tokens", "create", "nowhere"],
     ["drill", "demo"],
     ["train", "nothing"],
     ["train", "demo", "--nope", "1"],

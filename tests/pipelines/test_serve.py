@@ -39,6 +39,13 @@ from tests.service.running import make_snapshot, picture, post, post_json
         (["--deadline-s", "0"], "--deadline-s 0: give 1 to 3600"),
         (["--requests-per-client", "-1"], "--requests-per-client -1: give 0 or more"),
         (["--allowed-hosts", "http://a.org/"], "--allowed-hosts http://a.org/: give a name such as"),
+        (["--host", "0.0.0.0", "--port", "0"], "--host 0.0.0.0 can be reached from other machines: give --tokens FILE"),
+        (["--tokens", "nothing.json"], "nothing.json does not exist: write it with"),
+        (["--tokens", "a", "--no-authentication"], "--no-authentication and --tokens exclude each other"),
+        (["--root-path", "prefix"], "--root-path prefix: give a path such as /horse2zebra"),
+        (["--trusted-proxy", "proxy"], "--trusted-proxy proxy: give the address of a proxy"),
+        (["--tls-cert", "cert.pem"], "--tls-cert and --tls-key belong together"),
+        (["--audit-log", "nowhere/audit.jsonl"], "--audit-log nowhere/audit.jsonl cannot be written: No such file"),
         (["--port", "70000"], "cannot listen on 127.0.0.1, port 70000"),
     ],
 )

@@ -56,14 +56,21 @@ def local_answerer(handler: RequestHandler) -> Answerer:
 
 @contextmanager
 def running(
-    snapshot: Path, limits: Limits = LIMITS, answer: Answerer | None = None, title: str = "tiny", **options: Any
+    snapshot: Path,
+    limits: Limits = LIMITS,
+    answer: Answerer | None = None,
+    title: str = "tiny",
+    root_path: str = "",
+    tls: tuple[Path, Path] | None = None,
+    **options: Any,
 ) -> Iterator[str]:
     """The service of a snapshot behind a URL while the block lasts."""
     answer = answer or local_answerer(RequestHandler(Snapshot.open(snapshot), torch.device("cpu"), limits.max_pixels))
     door = listen("127.0.0.1", 0)
     hosts = AllowedHosts.of(door)
     model = ServedModel(name=snapshot.name, snapshot=Snapshot.open(snapshot))
-    with answering(make_app(title, lambda: model, limits, hosts, answer, **options), door):
+    app = make_app(title, lambda: model, limits, hosts, answer, **options)
+    with answering(app, door, root_path=root_path, tls=tls):
         yield address(door)
 
 

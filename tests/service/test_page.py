@@ -13,8 +13,11 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from cyclegan_dist.models.inference import translate
 from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.service.access import Access
+from cyclegan_dist.service.authentication import LOOK_S, Authentication
+from cyclegan_dist.service.tokens import create_token, revoke_token
 from tests.service.chromium import PROGRAM, Tab, browser
-from tests.service.running import picture
+from tests.service.running import picture, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason="no Chromium on this machine")]
 
@@ -29,7 +32,8 @@ PIXELS = """
 """
 REQUESTS = "performance.getEntriesByType('resource').filter((entry) => entry.name.includes('translate')).length"
 STATUS = "document.querySelector('[role=status]').textContent"
-ALERT = "document.querySelector('[role=alert]').textContent"
+ALERT = "document.querySelector('#error').textContent"
+HEIGHT = "document.querySelector('%s').getBoundingClientRect().height"
 
 
 async def shown(tab: Tab, side: str, alt: str) -> torch.Tensor:
@@ -90,6 +94,51 @@ def test_an_image_is_dropped_and_its_translation_is_seen(service: str, snapshot:
     assert torch.equal(found["translation"], expected[0])
     assert torch.equal(found["reconstruction"], translate(back, expected)[0])
     assert torch.equal(found["back"], translate(back, pixels[None])[0])
+
+
+def test_the_page_asks_for_the_token_and_again_when_it_is_revoked(snapshot: Path, tmp_path: Path) -> None:
+    file, image = tmp_path / "tokens.json", tmp_path / "horse.png"
+    _, secret = create_token(file, "ann")
+    image.write_bytes(picture())
+
+    async def give(tab: Tab, text: str) -> None:
+        await tab.value(f"document.querySelector('#token').value = {text!r}")
+        await tab.value("document.querySelector('#unlock button').click()")
+
+    async def look(url: str) -> None:
+        async with browser() as tab:
+            await tab.open(url, 390, 800)
+            assert await tab.value(HEIGHT % "#stage") == 0 and await tab.value("document.activeElement.id") == "token"
+            assert await tab.value("document.documentElement.scrollWidth") <= 390 and not await tab.unnamed()
+            await give(tab, "cgd_wrong")
+            await tab.until("document.querySelector('#refused').textContent.startsWith('This token is unknown')")
+            await give(tab, "two words")
+            await tab.until("document.querySelector('#refused').textContent.startsWith('This is no token')")
+            await tab.drop(image, "#unlock")
+            await tab.until(f"{ALERT}.includes('Give the token first')")
+            await give(tab, secret)  # what was dropped is translated now
+            await tab.until(f"{STATUS}.startsWith('Translated horse.png')")
+            assert await tab.value("sessionStorage.getItem('token')") == secret
+            assert await tab.value("document.cookie + JSON.stringify(localStorage)") == "{}"
+            await tab.value("document.querySelector('input[value=reconstruction]').click()")
+            await shown(tab, "after", "Reconstruction, A")
+            await tab.open(url, 390, 800)  # the tab still has it
+            assert await tab.value(HEIGHT % "#unlock") == 0
+            revoke_token(file, "ann")
+            await asyncio.sleep(LOOK_S)
+            await tab.drop(image, ".drop")
+            await tab.until("document.querySelector('#refused').textContent.includes('has been revoked')")
+            _, other = create_token(file, "bob")
+            await asyncio.sleep(LOOK_S)
+            await give(tab, other)
+            await tab.until(f"{STATUS}.startsWith('Translated horse.png')")
+            await tab.value("document.querySelector('#forget').click()")
+            assert await tab.value("sessionStorage.getItem('token')") is None
+            assert await tab.value("document.querySelectorAll('.past').length") == 0
+            assert await tab.value(HEIGHT % "#unlock") > 0
+
+    with running(snapshot, access=Access(authentication=Authentication(file, print))) as url:
+        asyncio.run(look(url))
 
 
 PASTE = """
