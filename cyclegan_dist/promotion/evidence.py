@@ -62,7 +62,7 @@ Measured on {{ counts | join(" and ") }}, of the data set {{ source }}.
 | {{ row | join(" | ") }} |
 {% endfor %}
 
-Promoted because: {{ reason }}.
+Passed the gate of promotion because: {{ reason }}.
 
 ## What to know
 
