@@ -13,7 +13,7 @@ Candidate and champion are evaluated on the same images. Users then name the gen
 --with-state others can train them further, with their discriminators: --init_from models:/NAME@champion. What
 pipelines.distill has trained must also be nearly as good as its teacher, and small. Where --four-eyes is on, a
 promotion is a proposal that another user confirms. --log shows who did what, and checks that no entry was changed. Exit
-code 1 if the candidate is refused, or the log was changed.
+code 1 if the candidate is refused, or the log does not match.
 """
 
 from dataclasses import dataclass, field
@@ -86,7 +86,7 @@ CONSOLE = Console()
 
 
 def run(command: Promote) -> int:
-    """Do the one thing that is asked for. Returns 1 if a candidate was refused, or the log was changed."""
+    """Do the one thing that is asked for. Returns 1 if a candidate was refused, or the log does not match."""
     asked = {
         "a run": command.run,
         "--rollback": command.rollback,
@@ -236,24 +236,23 @@ def _log(name: str, known: str) -> int:
 
     entries, problems = PromotionLog(name).examine()
     problems += problems_with(entries, Registered(name).aliases().get(CHAMPION, ""), known)
-    table = Table("entry", "time", "what", "version", "champion was", "by", "why", "sha256", box=None)
     for entry in entries:
+        what = "confirmed" if entry.event == "promoted" and entry.confirms else entry.event
+        version = f" version {entry.version}" if entry.version not in ("", "off") else ""
+        was = f", champion was {entry.champion}" if entry.champion else ""
         by = f"{entry.user}{'' if entry.signed_in else ' (not signed in)'}"
-        why = "; ".join(filter(None, (entry.verdict, entry.reason)))
-        table.add_row(
-            *(
-                str(entry.number),
-                entry.time,
-                "confirmed" if entry.event == "promoted" and entry.confirms else entry.event,
-            ),
-            *(entry.version, entry.champion, Text(by), Text(why), entry.sha256[:16]),
-        )
-    CONSOLE.print(table, soft_wrap=not CONSOLE.is_terminal)
+        print(f"{entry.number}  {entry.time}  {what}{version} by {by}{was}  sha256 {entry.sha256[:16]}")
+        for why in filter(None, (entry.verdict, entry.reason)):
+            print(f"   {why}")
     for problem in problems:
-        print(f"changed: {problem}")
-    if problems or not entries:
-        print(f"the log of {name} in {store_in_use()} has {'been changed' if problems else 'no entries'}")
-        return 1 if problems else 0
+        print(f"problem: {problem}")
+    where = f"the log of {name} in {store_in_use()}"
+    if problems:
+        print(f"{where} does not match what was done")
+        return 1
+    if not entries:
+        print(f"{where} has no entries")
+        return 0
     print(f"{len(entries)} entries, each with the sha256 of the one before; the last is {entries[-1].sha256}")
     return 0
 

@@ -121,8 +121,8 @@ def roll_back(name: str, author: Author | None = None) -> tuple[str, str]:
 
 
 def _once_champions(entries: Sequence[Entry]) -> set[str]:
-    """Versions that were champion by the log: that were made it, or were it when the entry was written."""
-    return {version for entry in entries for version in (entry.version if entry.moves else "", entry.champion)}
+    """Versions that were made champion by the log, and the one that was it when the log began."""
+    return {entry.version for entry in entries if entry.moves} | {entry.champion for entry in entries[:1]}
 
 
 def withdraw(name: str, version: str, author: Author | None = None) -> Entry:
