@@ -18,6 +18,7 @@ ROOMS = [
     ["api"],
     ["orchestration"],
     ["operations"],
+    ["reproduction"],
     ["comparison", "leaderboard"],
     ["promotion", "paper"],
     ["sweep", "study", "style", "watch"],

@@ -198,6 +198,7 @@ class Promotion:
                 evaluation,
                 reason,
                 with_state=state is not None,
+                run_dir=candidate.run_dir,
             )
             if state is not None:
                 files["state"] = Path(folder) / STATE
