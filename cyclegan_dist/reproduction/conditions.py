@@ -86,7 +86,7 @@ def _data(origin: Origin, given: str) -> Iterator[Condition]:
         yield Condition("images", path, "not there", "missing", "give --data, the folder of the same data set")
         return
     try:
-        manifest = open_manifest(path, ()).selected(config.direction, config.max_samples)
+        manifest = open_manifest(path, ("sha256",)).selected(config.direction, config.max_samples)
     except (UsageError, OSError) as error:
         yield Condition("images", path, str(error), "missing", "give --data, the folder of the same data set")
         return
