@@ -99,6 +99,7 @@ def _prepare(command: Reproduce, origin: "Origin") -> int:
             print(f"train it again:  {told}")
             print(f"then compare:    {pipeline_command('reproduce')} {command.source} --compare {run_dir}")
         return 0
+    sys.stdout.flush()
     if code := subprocess.run([sys.executable, "-m", "cyclegan_dist.train", *words], check=False).returncode:
         return code
     return _compare(command, origin, str(run_dir))

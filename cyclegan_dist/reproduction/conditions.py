@@ -1,6 +1,6 @@
 """What must be equal for equal weights: then and now, and what follows where it is not, or is not known."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -58,10 +58,10 @@ def conditions_of(origin: Origin, data: str = "") -> list[Condition]:
     else:
         card = device_name(torch.device(kind))
         found.append(_equal("device", origin.fact("device"), card, f"{on_gpu} depend on its kind"))
-    keys = ["torch", "threads", "instructions", "platform", *(["cuda", "cudnn", "driver"] if kind == "cuda" else [])]
-    effects = {"threads": "sums over threads round otherwise; the prepared configuration sets world.threads"}
+    found.append(_threads(then))
+    keys = ["torch", "instructions", "platform", *(["cuda", "cudnn", "driver"] if kind == "cuda" else [])]
     for key in keys:
-        found.append(_equal(key, then.get(key), now.get(key, ""), effects.get(key, f"{on_gpu} may round otherwise")))
+        found.append(_equal(key, then.get(key), now.get(key, ""), f"{on_gpu} may round otherwise"))
     found.append(_packages(then.get("packages", {}), now["packages"]))
     if kind == "cuda":
         fast = origin.config.optim.is_fast("cuda")
@@ -139,6 +139,13 @@ def _ranks(origin: Origin) -> Iterator[Condition]:
         yield Condition("ranks", ", ".join(map(str, sizes)), str(sizes[-1]), "differs", text)
     else:
         yield Condition("ranks", str(sizes[0]), str(sizes[0]), "same")
+
+
+def _threads(then: Mapping[str, Any]) -> Condition:
+    """The prepared configuration has as many as the run had."""
+    if count := then.get("threads"):
+        return Condition("threads", str(count), f"{count}, set by world.threads", "same")
+    return Condition("threads", "", "", "unknown", "their number was not recorded: sums over them round otherwise")
 
 
 def _packages(then: dict[str, str], now: dict[str, str]) -> Condition:

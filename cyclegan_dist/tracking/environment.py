@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_dist import __version__
+from cyclegan_dist.tracking.journal import source_commit
 
 _DRIVER = Path("/proc/driver/nvidia/version")
 _ROOT = Path(__file__).parents[2]
@@ -30,6 +31,8 @@ def source_changes() -> str:
     """sha256 of what differs between this program's source and its git commit; empty if nothing does, or it is not in
     a repository.
     """
+    if not source_commit():
+        return ""
     code = ["--", "cyclegan_dist", "pipelines"]
     try:
         changed = subprocess.run(["git", "-C", _ROOT, "diff", "HEAD", *code], capture_output=True, timeout=10).stdout
