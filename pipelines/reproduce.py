@@ -114,7 +114,7 @@ def _compare(command: Reproduce, origin: "Origin", again: str) -> int:
         print(json.dumps(found.facts, indent=1))
     else:
         print("\n".join(found.lines))
-        print(f"{origin.name} and {again}: {found.outcome}")
+        print(f"{command.source} and {again}: {found.outcome}")
     return 1 if found.outcome == "different" else 0
 
 

@@ -25,8 +25,10 @@ Command = Callable[..., Answer]
 
 
 @pytest.fixture
-def trained(tiny_run: Callable[..., Config]) -> Config:
-    """A run of four steps."""
+def trained(tiny_run: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> Config:
+    """A run of four steps, of a source in git: tests may run without a repository."""
+    for module in ("training.parts", "reproduction.conditions"):
+        monkeypatch.setattr(f"cyclegan_dist.{module}.source_commit", lambda: "a" * 40)
     config = tiny_run(stop_after=8, every__log=2)
     go(config)
     return config
