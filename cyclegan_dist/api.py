@@ -193,6 +193,8 @@ def promote(
     gate: Mapping[str, Any] | StrPath = "",
     dry_run: bool = False,
     with_state: bool = False,
+    user: str = "",
+    reason: str = "",
     device: "Device" = "auto",
     **what: Any,
 ) -> "PromotionResult":
@@ -206,11 +208,13 @@ def promote(
         gate: the rule: keys of `cyclegan_dist.promotion.gate.Gate`, or a YAML file of them.
         dry_run: evaluate, and change nothing.
         with_state: register the training state too.
+        user: your name, where MLflow's server does not sign users in.
+        reason: why, in your words; kept with the version and in the promotion log.
         device: `cpu` or `cuda`; `auto` takes a GPU if there is one.
         what: options of `cyclegan_dist.evaluation.config.EvaluationConfig`.
 
     Returns:
-        The verdict, with its reason, the version that is champion now, and what was measured.
+        The verdict, with its reason, the version that is champion now or proposed, and what was measured.
 
     Raises:
         UsageError: if there is no such run or data set, MLflow cannot be reached, another promotion of the name is
@@ -236,6 +240,7 @@ def promote(
     from cyclegan_dist.promotion.gate import check_gate, read_gate
     from cyclegan_dist.promotion.promote import Promotion, find_candidate
     from cyclegan_dist.promotion.student import name_of
+    from cyclegan_dist.registry.author import find_author
     from cyclegan_dist.step import distributed
 
     rule = check_gate(dict(gate), "gate") if isinstance(gate, Mapping) else read_gate(os.fspath(gate))
@@ -244,7 +249,8 @@ def promote(
     name = name or name_of(candidate.snapshot if candidate is not None else Snapshot.open(path))
     if not name:
         raise UsageError("give a name (--name), under which the generators are registered")
-    promotion = Promotion(name, manifest, rule, config, distributed.join(device), with_state=with_state)
+    world, author = distributed.join(device), find_author(user, reason)
+    promotion = Promotion(name, manifest, rule, config, world, with_state=with_state, author=author)
     candidate = candidate or find_candidate(os.fspath(run))  # which creates a folder's run in MLflow
     return promotion(candidate, dry_run=dry_run)
 

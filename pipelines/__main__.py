@@ -19,7 +19,7 @@ TRAIN = Path(cyclegan_dist.__file__).with_name("train.py")
 GROUPS = {
     "Data": ("prepare", "verify", "palette"),
     "Training": ("train", "runs", "prune", "watch", "sweep", "distill", "paper", "demo"),
-    "Measuring": ("evaluate", "gallery", "compare", "leaderboard", "segmenter", "style", "study"),
+    "Measuring": ("evaluate", "gallery", "compare", "reproduce", "leaderboard", "segmenter", "style", "study"),
     "Using": ("translate", "promote", "serve", "tokens", "export", "browser", "convert"),
     "Clusters": ("plan", "doctor", "drill", "sync"),
 }

@@ -15,6 +15,7 @@ from cyclegan_dist.evaluation.measure import Evaluation
 from cyclegan_dist.evaluation.report import table
 from cyclegan_dist.models.export import available_formats, export_generators
 from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.tracking.journal import RUN_RECORDS, start_records
 from cyclegan_dist.training.segments import parse_segments
 
 _CARD = """# {{ name }}
@@ -62,7 +63,7 @@ Measured on {{ counts | join(" and ") }}, of the data set {{ source }}.
 | {{ row | join(" | ") }} |
 {% endfor %}
 
-Promoted because: {{ reason }}.
+Passed the gate of promotion because: {{ reason }}.
 
 ## What to know
 
@@ -84,6 +85,7 @@ def write_evidence(
     reason: str,
     *,
     with_state: bool = False,
+    run_dir: Path | None = None,
 ) -> dict[str, Path]:
     """Write the files into the folder `out`. Returns them by their names in the registered model.
 
@@ -95,6 +97,7 @@ def write_evidence(
         evaluation: of them.
         reason: why they are promoted.
         with_state: whether the training state is registered too.
+        run_dir: their run's folder, if it is here: its record of data, commit, ranks and versions goes with them.
     """
     files = {
         "config": out / "config.yaml",
@@ -104,6 +107,9 @@ def write_evidence(
         "model_card": out / "README.md",
     }
     files["config"].write_text(config)
+    if run_dir is not None:
+        files["run"] = out / RUN_RECORDS
+        files["run"].write_text(json.dumps(start_records(run_dir), indent=1) + "\n")
     files["metrics"].write_text(evaluation.to_json() + "\n")
     formats = ["safetensors"] if snapshot.generator_config.procedure else available_formats()
     parity = export_generators(snapshot, out / "exports", formats)

@@ -4,7 +4,8 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cyclegan_dist.checkpoint.restore import read_shared
@@ -19,10 +20,13 @@ from cyclegan_dist.evaluation.detectors import discriminator_won
 from cyclegan_dist.evaluation.measure import Evaluation, evaluate
 from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.models.training_state import STATE, TrainingState
+from cyclegan_dist.promotion.approval import approval_of
 from cyclegan_dist.promotion.evidence import write_evidence
 from cyclegan_dist.promotion.gate import Gate, Verdict, decide
 from cyclegan_dist.promotion.student import compare_with_teacher, teacher_of
+from cyclegan_dist.registry.author import Author, find_author
 from cyclegan_dist.registry.download import fetch_snapshot
+from cyclegan_dist.registry.log import Event, PromotionLog
 from cyclegan_dist.registry.models import STATE_SHA256, log_generators
 from cyclegan_dist.registry.sources import open_source
 from cyclegan_dist.registry.versions import CANDIDATE, CHAMPION, DIGEST, PREVIOUS, Registered
@@ -65,6 +69,8 @@ class PromotionResult:
     before: Evaluation | None = None
     state_bytes: int = 0
     """Size of the training state that was registered too; 0 if none was."""
+    proposed: str = ""
+    """Version that waits for a second person's confirmation, who is not the one who has proposed it."""
     moved: bool = False
     """Whether the alias has moved to the candidate."""
 
@@ -110,14 +116,17 @@ class Promotion:
         world: World,
         *,
         with_state: bool = False,
+        author: Author | None = None,
     ):
         refuse_other_features(gate.figure, config.features, "gate: figure")
         self.registered, self.gate = Registered(name), gate
+        self.log, self.author = PromotionLog(name), author or find_author()
         self.manifest, self.config, self.world, self.with_state = manifest, config, world, with_state
 
     def __call__(self, candidate: Candidate, *, dry_run: bool = False) -> PromotionResult:
-        """Evaluate a candidate and the champion on the same images; the better one is champion afterwards. With
-        `with_state`, a version comes with its training state, and a champion that has none is registered again.
+        """Evaluate a candidate and the champion on the same images; the better one is champion afterwards, or, if the
+        name needs two people, is proposed. With `with_state`, a version comes with its training state, and a champion
+        that has none is registered again.
 
         Raises:
             UsageError: if MLflow cannot be reached, another promotion is running, the two cannot be compared, or the
@@ -126,40 +135,52 @@ class Promotion:
         state = read_state(candidate) if self.with_state else None
         with self.registered.alone(home()):
             digest, aliases = candidate.snapshot.digest(), self.registered.aliases()
+            champion = aliases.get(CHAMPION, "")
+            approval = approval_of(self.log.read(), champion)
             same = [v for v in self.registered.versions() if v.tags.get(DIGEST) == digest]
             known = next((v for v in same if not state or STATE_SHA256 in v.tags), None)
             if known is not None and CHAMPION in known.aliases:
                 if CANDIDATE in known.aliases:  # a promotion was killed before its last step
                     self.registered.drop(CANDIDATE)
                 return PromotionResult(self.registered.name, known.number, Verdict(True, "it is champion already"))
-            best = open_source(f"models:/{self.registered.name}/{aliases[CHAMPION]}") if CHAMPION in aliases else None
+            proposal = approval.proposal
+            if known and proposal and (proposal.version, proposal.champion) == (known.number, champion):
+                said = f"it is proposed already, by {proposal.user}"
+                return PromotionResult(self.registered.name, champion, Verdict(True, said), proposed=known.number)
+            best = open_source(f"models:/{self.registered.name}/{champion}") if champion else None
             if best is not None:
                 ours, advice = candidate.snapshot, "give another --name, or train with the domains in the other order"
                 refuse_exchanged(str(ours.folder), ours.domain_names, "the champion", best.domain_names, advice)
-            evaluation = self._evaluated(candidate.snapshot, candidate.run_dir)
-            before = self._evaluated(best, None) if best is not None else None
+            evaluation = self.evaluated(candidate.snapshot, candidate.run_dir)
+            before = self.evaluated(best, None) if best is not None else None
             if any(CHAMPION in v.aliases for v in same):
                 verdict = Verdict(True, "it is champion already, and now has its training state")
             else:
-                verdict = self._decide(candidate.snapshot, evaluation, before)
-            champion, moved = aliases.get(CHAMPION, ""), verdict.passed and not dry_run
-            if moved:
+                verdict = self.decide(candidate.snapshot, evaluation, before)
+            proposed, moved = "", verdict.passed and not dry_run and not approval.four_eyes
+            if verdict.passed and not dry_run:
                 reason = verdict.reason
                 number = known.number if known else self._register(candidate, digest, evaluation, reason, state)
-                champion = self._make_champion(number, champion)
+                if approval.four_eyes:
+                    proposed = self._propose(number, champion, digest, reason)
+                else:
+                    champion = self.make_champion(number, champion, digest, reason)
+            elif not dry_run:
+                self.log.append(Event.REFUSED, self.author, champion=champion, snapshot=digest, verdict=verdict.reason)
             state_bytes = state.nbytes if state else 0
-            return PromotionResult(self.registered.name, champion, verdict, evaluation, before, state_bytes, moved)
+            name = self.registered.name
+            return PromotionResult(name, champion, verdict, evaluation, before, state_bytes, proposed, moved)
 
-    def _decide(self, snapshot: Snapshot, evaluation: Evaluation, before: Evaluation | None) -> Verdict:
+    def decide(self, snapshot: Snapshot, evaluation: Evaluation, before: Evaluation | None) -> Verdict:
         """As `decide`; a student must also be nearly as good as its teacher, on the same images."""
         verdict = decide(self.gate, evaluation, before)
         teacher = teacher_of(snapshot, self.config.size) if verdict.passed else None
         if teacher is None:
             return verdict
-        near = compare_with_teacher(self.gate, snapshot, evaluation, self._evaluated(teacher, None))
+        near = compare_with_teacher(self.gate, snapshot, evaluation, self.evaluated(teacher, None))
         return Verdict(near.passed, f"{near.reason}; {verdict.reason}" if near.passed else near.reason)
 
-    def _evaluated(self, snapshot: Snapshot, run_dir: Path | None) -> Evaluation:
+    def evaluated(self, snapshot: Snapshot, run_dir: Path | None) -> Evaluation:
         evaluation = evaluate(snapshot, self.manifest, self.config, self.world, report=_say)
         if run_dir is not None:
             records = (record for record, _ in read_records(run_dir / JOURNAL, 0))
@@ -181,6 +202,7 @@ class Promotion:
                 evaluation,
                 reason,
                 with_state=state is not None,
+                run_dir=candidate.run_dir,
             )
             if state is not None:
                 files["state"] = Path(folder) / STATE
@@ -201,17 +223,37 @@ class Promotion:
         tags |= {key.replace("/", "."): f"{figure.value:.6g}" for key, figure in evaluation.figures.items()}
         return self.registered.register(uri, candidate.run_id, tags, text)
 
-    def _make_champion(self, number: str, old: str) -> str:
-        """Move the aliases. If the process is killed between two steps, `champion` is a complete model and `previous` a
-        former champion.
+    def _propose(self, number: str, champion: str, digest: str, verdict: str) -> str:
+        rule = {"gate": asdict(self.gate), "what": asdict(self.config), "data": self.manifest.digest}
+        facts = {"version": number, "champion": champion, "snapshot": digest, "rule": rule}
+        self.registered.refuse_lost_lock()
+        self.log.append(Event.PROPOSED, self.author, verdict=verdict, **facts)
+        self._sign(number, "proposed")
+        return number
+
+    def make_champion(
+        self, number: str, old: str, digest: str, verdict: str, confirms: Mapping[str, str] | None = None
+    ) -> str:
+        """Write the log, then move the aliases. If the process is killed between two steps, `champion` is a complete
+        model and `previous` a former champion.
         """
+        self.registered.refuse_lost_lock()
+        facts = {"version": number, "champion": old, "snapshot": digest, **(confirms or {})}
+        self.log.append(Event.PROMOTED, self.author, verdict=verdict, **facts)
         self.registered.point(CANDIDATE, number)
         if old:
             self.registered.point(PREVIOUS, old)
-        self.registered.tag(number, PROMOTED, time.strftime(PROMOTED_FORMAT, time.gmtime()))
+        self._sign(number, PROMOTED)
         self.registered.point(CHAMPION, number)
         self.registered.drop(CANDIDATE)
         return number
+
+    def _sign(self, number: str, done: str) -> None:
+        """Tag a version with who has `proposed` or `promoted` it, when and why."""
+        self.registered.tag(number, done, time.strftime(PROMOTED_FORMAT, time.gmtime()))
+        self.registered.tag(number, f"{done}_by", self.author.user)
+        if self.author.reason:
+            self.registered.tag(number, f"{done}_reason", self.author.reason)
 
 
 def _say(line: str) -> None:

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,26 @@ def exact_uri(uri: str) -> str:
     except (MlflowException, OSError) as error:
         raise _not_loaded(uri, error) from error
     return f"{REGISTRY}{version.name}/{version.version}"
+
+
+def fetch_texts(uri: str, names: Sequence[str]) -> dict[str, str]:
+    """The content of small files that a registered model carries beside its snapshot, by name; those it lacks are left
+    out.
+
+    Raises:
+        UsageError: if there is no such model, or MLflow cannot be reached.
+    """
+    try:
+        exact = exact_uri(uri)
+        there = {Path(file.path).name for file in list_artifacts(artifact_uri=f"{exact}/artifacts")}
+        with tempfile.TemporaryDirectory() as draft:
+            return {
+                name: Path(download_artifacts(artifact_uri=f"{exact}/artifacts/{name}", dst_path=draft)).read_text()
+                for name in names
+                if name in there
+            }
+    except (MlflowException, OSError) as error:
+        raise _not_loaded(uri, error) from error
 
 
 def alias_is_set(uri: str) -> bool:

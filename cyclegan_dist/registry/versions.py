@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import socket
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,6 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
-from cyclegan_dist.config.config import home
 from cyclegan_dist.errors import UsageError, pipeline_command
 from cyclegan_dist.registry.sources import store_in_use
 from cyclegan_dist.storage.files import lock
@@ -24,6 +24,7 @@ from cyclegan_dist.tracking.sender_state import first_line
 
 CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
 DIGEST = "cyclegan_dist.snapshot"  # tag of a version: `Snapshot.digest`
+LOCK_SUFFIX, LOG_SUFFIX = "--promotion", "--log"  # of registered models beside one, without versions
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # MLflow also accepts names that cannot be part of a URI
 
 
@@ -43,18 +44,21 @@ class Registered:
     def __init__(self, name: str):
         if not re.fullmatch(NAME_PATTERN, name):
             raise UsageError(f"name {name!r}: give letters, digits, dots, dashes and underscores, 128 at most")
-        self.name, self._client = name, MlflowClient()
+        for suffix in (LOCK_SUFFIX, LOG_SUFFIX):
+            if name.endswith(suffix):
+                raise UsageError(f"name {name!r}: names that end in {suffix} belong to the promotion of another one")
+        self.name, self._client, self._token = name, MlflowClient(), ""
 
     def aliases(self) -> dict[str, str]:
         """The version of each alias; empty if nothing is registered under the name."""
-        with _registry_errors():
+        with registry_errors():
             found = self._client.search_registered_models(f"name = '{self.name}'")
             return {alias: str(version) for alias, version in found[0].aliases.items()} if found else {}
 
     def versions(self) -> list[Version]:
         """All, newest first."""
         aliases = self.aliases()
-        with _registry_errors():
+        with registry_errors():
             found = self._client.search_model_versions(f"name = '{self.name}'")
         return [
             Version(
@@ -68,7 +72,7 @@ class Registered:
 
     def register(self, model_uri: str, run_id: str, tags: Mapping[str, str], description: str) -> str:
         """Register a logged model as a new version. Returns its number."""
-        with _registry_errors():
+        with registry_errors():
             if not self._client.search_registered_models(f"name = '{self.name}'"):
                 self._client.create_registered_model(self.name)
             version = self._client.create_model_version(
@@ -78,17 +82,17 @@ class Registered:
 
     def tag(self, number: str, key: str, value: str) -> None:
         """Set a tag of a version."""
-        with _registry_errors():
+        with registry_errors():
             self._client.set_model_version_tag(self.name, number, key, value)
 
     def point(self, alias: str, number: str) -> None:
         """Move an alias."""
-        with _registry_errors():
+        with registry_errors():
             self._client.set_registered_model_alias(self.name, alias, number)
 
     def drop(self, alias: str) -> None:
         """Delete an alias."""
-        with _registry_errors():
+        with registry_errors():
             self._client.delete_registered_model_alias(self.name, alias)
 
     @contextlib.contextmanager
@@ -104,22 +108,42 @@ class Registered:
         folder.mkdir(parents=True, exist_ok=True)
         held = f"another promotion of {self.name} is running: try again when it has ended"
         with lock(folder / f".{self.name}.promotion", held=held):
-            mutex = f"{self.name}--promotion"
+            mutex = f"{self.name}{LOCK_SUFFIX}"
             self._hold(mutex)
             try:
                 yield
             finally:
-                with _registry_errors():
-                    self._client.delete_registered_model(mutex)
+                with registry_errors():
+                    if self._holds(mutex):
+                        self._client.delete_registered_model(mutex)
+
+    def refuse_lost_lock(self) -> None:
+        """Refuse to go on if somebody has deleted the lock, and another promotion may have begun. Call it right before
+        aliases are moved: MLflow has no call that moves one only if it still is where it was.
+
+        Raises:
+            UsageError: if `alone` does not hold any more.
+        """
+        mutex = f"{self.name}{LOCK_SUFFIX}"
+        with registry_errors():
+            if not self._holds(mutex):
+                raise UsageError(
+                    f"the lock {mutex} was deleted while this promotion of {self.name} was running, so that another "
+                    "one may have begun: nothing was changed; run the same command again"
+                )
+
+    def _holds(self, mutex: str) -> bool:
+        found = self._client.search_registered_models(f"name = '{mutex}'")
+        return bool(found) and found[0].tags.get("token") == self._token
 
     def _hold(self, mutex: str) -> None:
-        holder = f"{socket.gethostname()} process {os.getpid()}"
-        with _registry_errors():
+        holder, self._token = f"{socket.gethostname()} process {os.getpid()}", uuid.uuid4().hex
+        with registry_errors():
             found = self._client.search_registered_models(f"name = '{mutex}'")
             if found and _is_dead(found[0].tags.get("holder", "")):
                 self._client.delete_registered_model(mutex)
             try:
-                self._client.create_registered_model(mutex, tags={"holder": holder})
+                self._client.create_registered_model(mutex, tags={"holder": holder, "token": self._token})
             except MlflowException as error:
                 if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                     raise
@@ -144,30 +168,12 @@ def _is_dead(holder: str) -> bool:
 
 
 @contextlib.contextmanager
-def _registry_errors() -> Iterator[None]:
+def registry_errors() -> Iterator[None]:
+    """Raise UsageError where MLflow or its storage fails."""
     try:
         yield
     except (MlflowException, OSError) as error:
         raise UsageError(f"the model registry of {store_in_use()} failed: {first_line(error)}") from error
-
-
-def roll_back(name: str) -> tuple[str, str]:
-    """Make the previous champion champion again. Returns the version that was and the one that is.
-
-    Raises:
-        UsageError: if there is none, or MLflow cannot be reached.
-    """
-    registered = Registered(name)
-    with registered.alone(home()):
-        aliases = registered.aliases()
-        old, new = aliases.get(CHAMPION), aliases.get(PREVIOUS)
-        if not old or not new or old == new:
-            raise UsageError(
-                f"{name} of {store_in_use()} has no champion before this one: there is nothing to roll back to"
-            )
-        registered.point(CHAMPION, new)
-        registered.point(PREVIOUS, old)
-    return old, new
 
 
 def list_versions(name: str) -> list[Version]:

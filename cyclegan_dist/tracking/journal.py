@@ -9,7 +9,8 @@ or stop a run, and both can catch up later. Records have a `kind`:
 | | segments (nimg at its start and changed keys of each extension), initialised_from (source, sha256, parts), |
 | | world_size, hosts (each rank's address), manifest (its digest), commit (of the source, where it is in git), |
 | | device (name of rank 0's card or processor), domain_names (of A and B, if they have any), |
-| | identity (the run's) |
+| | identity (the run's), changed (digest of the source's uncommitted changes, or empty), |
+| | environment (versions of python, torch, cuda, driver and packages; threads, processor instructions) |
 | metrics | step, nimg, values (by name) |
 | estimate | step, nimg, values: images_per_s, seconds (to the end), log_s (between two records of metrics), cost, |
 | | memory_bytes (of rank 0 so far), card_bytes (of its GPU), checkpoint_bytes, kept_bytes (at the end) |
@@ -62,6 +63,7 @@ _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "gave_up": {"text": str},
     "alert": {"id": str, "event": str, "name": str, "reason": str, "facts": dict},
 }
+RUN_RECORDS = "run.json"  # `start_records` among the files of a registered model
 _METRICS = b'{"kind": "metrics"'  # begins such lines, as `_record` orders the fields
 
 
@@ -227,6 +229,12 @@ def recorded_identity(run_dir: Path) -> str | None:
     records = (record for record, _ in read_records(path, 0)) if path.exists() else ()
     found = [str(record.get("identity", "")) for record in records if record["kind"] == "run"]
     return next(filter(None, reversed(found)), "") if found else None
+
+
+def start_records(run_dir: Path) -> list[dict[str, Any]]:
+    """The records of a run's starts, oldest first: of its first start, and of each time that it was resumed."""
+    path = RunFolder(run_dir).journal
+    return [record for record in sparse_records(path) if record["kind"] == "run"] if path.is_file() else []
 
 
 def training_seconds(path: Path) -> float:

@@ -63,13 +63,14 @@ def find_or_create(
         "cyclegan_dist.run_dir": str(folder),
         "mlflow.source.name": "cyclegan_dist.train",
         "mlflow.source.type": "JOB" if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else "LOCAL",
-        "mlflow.user": _user(),
+        "mlflow.user": user_of_process(),
         **tags,
     }
     return client.create_run(experiment_id, start_time=started, run_name=folder.name, tags=tags).info.run_id
 
 
-def _user() -> str:
+def user_of_process() -> str:
+    """The name of the user that runs this process, which MLflow records too."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

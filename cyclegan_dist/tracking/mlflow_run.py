@@ -1,6 +1,7 @@
 """Sends a run's journal to MLflow, idempotently."""
 
 import dataclasses
+import json
 import sys
 import uuid
 from collections import deque
@@ -202,6 +203,9 @@ class MlflowRun:
             sha256 = ", ".join(f"{name} {digest}" for name, digest in start["sha256"].items())
             text = f"{start['source']}: {' '.join(start['parts'])}; sha256 {sha256}"
             tags.append(RunTag("cyclegan_dist.initialised_from", text[:LONGEST_TAG]))
+        if made := record.get("environment"):
+            short = {key: value for key, value in made.items() if key != "packages"}
+            tags.append(RunTag("cyclegan_dist.environment", json.dumps(short)))
         names = record.get("domain_names", {})
         tags += [RunTag(f"domain.{domain}", name) for domain, name in names.items()]
         for data in record["data"]:

@@ -29,6 +29,7 @@ from cyclegan_dist.step.freeze import freeze
 from cyclegan_dist.step.schedule import Schedule
 from cyclegan_dist.step.update import Step
 from cyclegan_dist.storage.layout import RunFolder
+from cyclegan_dist.tracking.environment import environment, source_changes
 from cyclegan_dist.tracking.journal import Journal, recorded_identity, source_commit
 from cyclegan_dist.training.auto_options import resolved
 from cyclegan_dist.training.data_checks import refuse_unequal_data
@@ -122,6 +123,7 @@ class Parts:
         if self.journal is not None:
             facts = {"world_size": self.world.size, "hosts": hosts, "attempt": self.fence.attempt}
             facts["commit"], facts["device"] = source_commit(), device_name(self.world.device)
+            facts |= {"changed": source_changes(), "environment": environment(self.world.device.type)}
             facts |= {"manifest": self.manifest.digest, "identity": self.identity.run, **self._origin()}
             if names := dict(self.manifest.domain_names):
                 facts["domain_names"] = names

@@ -50,7 +50,7 @@ def trained(stage: Stage) -> Iterator[Setting]:
     slow=True,
 )
 def concurrent(stage: Stage) -> Measured:
-    from cyclegan_dist.registry.versions import roll_back
+    from cyclegan_dist.promotion.approval import roll_back
 
     with trained(stage) as setting:
         setting.promote(setting.candidate(0.5))

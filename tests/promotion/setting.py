@@ -47,14 +47,21 @@ class Setting:
         return Candidate(Snapshot.open(folder), known.run_id, known.config)
 
     def promote(
-        self, candidate: Any, *, veto: tuple[str, ...] = (), dry_run: bool = False, with_state: bool = False
+        self,
+        candidate: Any,
+        *,
+        veto: tuple[str, ...] = (),
+        dry_run: bool = False,
+        with_state: bool = False,
+        author: Any = None,
     ) -> Any:
         from cyclegan_dist.promotion.gate import Gate
         from cyclegan_dist.promotion.promote import Promotion
 
         manifest = open_manifest(str(self.dataset), (*READING, "name"))
         gate = Gate(veto=veto)
-        promotion = Promotion("horses", manifest, gate, EvaluationConfig(), ALONE, with_state=with_state)  # pyright: ignore
+        options = {"with_state": with_state, "author": author}
+        promotion = Promotion("horses", manifest, gate, EvaluationConfig(), ALONE, **options)  # pyright: ignore
         return promotion(candidate, dry_run=dry_run)
 
     @staticmethod

@@ -46,7 +46,7 @@ def test_a_description_is_valid_markdown(names: dict[str, str], ways: str, expec
         .render(describe("horses", snapshot, evaluation, "it is better", with_state=True))
     )  # pyright: ignore
     assert html.count("<table>") == 1 and html.count("<tr>") == 3
-    assert "<p>Promoted because: it is better.</p>" in html
+    assert "<p>Passed the gate of promotion because: it is better.</p>" in html
     assert html.count("<h2>") == 2 and html.count("<li>") == 6
     assert "<p>Initialised from models:/h/1: G_AB, D_A.</p>" in html
     assert "Extended from 20 images on: optim.lr: 0.0002 -&gt; 0.0001." in html and "The training state comes" in html

@@ -27,8 +27,9 @@ def setting(tiny_run: Callable[..., Config], dataset: Path, own_home: Path) -> I
 
 
 def test_the_better_one_is_champion_and_the_other_is_refused(setting: Setting, own_home: Path) -> None:
+    from cyclegan_dist.promotion.approval import roll_back
     from cyclegan_dist.registry.sources import open_source
-    from cyclegan_dist.registry.versions import list_versions, roll_back
+    from cyclegan_dist.registry.versions import list_versions
 
     worse, good = setting.candidate(0.5, "horse zebra"), setting.candidate()
     tried = setting.promote(good, dry_run=True)
@@ -147,7 +148,8 @@ def test_a_run_is_promoted_by_its_id_too(setting: Setting) -> None:
 
 
 def test_there_is_nothing_to_roll_back_to_or_list(setting: Setting) -> None:
-    from cyclegan_dist.registry.versions import list_versions, roll_back
+    from cyclegan_dist.promotion.approval import roll_back
+    from cyclegan_dist.registry.versions import list_versions
 
     with pytest.raises(UsageError, match="nothing to roll back to"):
         roll_back("horses")
