@@ -22,7 +22,8 @@ def alert_of_promotion(settings: AlertSettings, outcome: PromotionResult) -> Non
     """
     try:
         registered = Registered(outcome.name)
-        tags = next(version.tags for version in registered.versions() if version.number == outcome.champion)
+        # A name whose first version is proposed has no champion.
+        tags = next((one.tags for one in registered.versions() if one.number == outcome.champion), dict[str, str]())
         if not (outcome.moved or _is_missing(tags)):
             return
         reason = outcome.verdict.reason if outcome.moved else tags.get("reason", "")
