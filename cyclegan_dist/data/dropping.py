@@ -1,7 +1,6 @@
 """Images that are not prepared: duplicates within a domain, and those that another data set or folder has too."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,13 +12,12 @@ from cyclegan_dist.data.manifest import READING, open_manifest
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.reader import ShardReader
+from cyclegan_dist.data.workers import Workers
 from cyclegan_dist.errors import UsageError
-
-CHUNK = 512  # images of a data set in memory at once
 
 
 def drop_duplicates(
-    pool: ProcessPoolExecutor,
+    workers: Workers,
     config: PrepareConfig,
     readings: Mapping[str, Reading],
     files: Mapping[str, DomainFiles],
@@ -37,10 +35,10 @@ def drop_duplicates(
     for domain in DOMAINS:
         work = partial(fingerprint, files[domain].folder, readings[domain])
         what, total = f"fingerprints of {files[domain].given}", len(names[domain])
-        found = [one for one in progress(pool.map(work, names[domain], chunksize=8), what, total) if one is not None]
+        found = [one for one in progress(workers.map(work, names[domain]), what, total) if one is not None]
         gone: set[str] = set()
         for given in config.excluded:
-            others = list(_others(pool, given, files, replace(readings[domain], half="")))
+            others = list(_others(workers, given, files, replace(readings[domain], half="")))
             duplicates = find_duplicates([one for one in found if one.name not in gone], others)
             for one in duplicates:
                 same = "the same pixels as" if one.exact else "nearly the same image as"
@@ -64,12 +62,10 @@ def drop_duplicates(
     return left
 
 
-def _others(
-    pool: ProcessPoolExecutor, given: str, files: Mapping[str, DomainFiles], reading: Reading
-) -> Iterator[Fingerprint]:
+def _others(workers: Workers, given: str, files: Mapping[str, DomainFiles], reading: Reading) -> Iterator[Fingerprint]:
     """The images of a data set or folder that is excluded, each named by where it is."""
     if (folder := files.get(excluded(given))) is not None:
-        for one in pool.map(partial(fingerprint, folder.folder, reading), folder.names, chunksize=8):
+        for one in workers.map(partial(fingerprint, folder.folder, reading), folder.names):
             if one is not None:
                 yield replace(one, name=folder.shown(one.name))
         return
@@ -77,8 +73,10 @@ def _others(
     for domain, rows in manifest.domains.items():
         reader = ShardReader(manifest, domain)
         names = [f"{manifest.root} {domain}/{name}" for name in rows["name"].to_pylist()]
-        for start in range(0, len(names), CHUNK):
-            some = names[start : start + CHUNK]
-            contents = [reader.read(start + index) for index in range(len(some))]
-            found = pool.map(partial(fingerprint_of, reading), contents, some, chunksize=8)
-            yield from (one for one in found if one is not None)
+        samples = ((reader.read(index), name) for index, name in enumerate(names))
+        found = workers.map(partial(_fingerprint_of_sample, reading), samples)
+        yield from (one for one in found if one is not None)
+
+
+def _fingerprint_of_sample(reading: Reading, sample: tuple[bytes, str]) -> Fingerprint | None:
+    return fingerprint_of(reading, *sample)

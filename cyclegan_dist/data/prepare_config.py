@@ -10,9 +10,9 @@ from typing import Literal
 from cyclegan_dist.data.config import MANIFEST, MAX_PIXELS, VALIDATION
 from cyclegan_dist.data.domain_names import check_names
 from cyclegan_dist.data.files import list_files
-from cyclegan_dist.data.location import is_data_set
+from cyclegan_dist.data.location import STATE, is_at, is_data_set, is_url, names_in
 from cyclegan_dist.data.sources import exists, find_places
-from cyclegan_dist.errors import UsageError
+from cyclegan_dist.errors import UsageError, refuse_password
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class PrepareConfig:
     folder of them, or several of these divided by commas."""
     b_dir: Path
     """Images of domain B."""
-    out: Path
-    """Folder to create."""
+    out: str | Path
+    """Folder to create, or a URL of object storage, as s3://BUCKET/NAME."""
     names: tuple[str, str] = ("", "")
     """Names of domain A and domain B for people, as `summer winter`: on sample grids, pages, cards and in MLflow. Two
     different ones of at most 30 letters and digits, with single spaces, dashes or underscores between them. Files and
@@ -237,24 +237,33 @@ class PrepareConfig:
             if not is_data_set(given):
                 find_places(Path(given))
         refuse_target(self.out, overwrite=self.overwrite)
-        held_out = self.out / VALIDATION
-        if self.overwrite and not self.validation and (held_out / MANIFEST).exists():
+        if self.energon and is_url(self.out):
+            raise UsageError(f"--energon writes to a local folder, not to {self.out}: give one, and copy it there")
+        held_out = f"{self.out}/{VALIDATION}"
+        if self.overwrite and not self.validation and is_at(f"{held_out}/{MANIFEST}"):
             raise UsageError(
                 f"{held_out} would stay, and its images may be among those to train on: give --validation, which "
                 f"replaces it, or remove {held_out}"
             )
 
 
-def refuse_target(out: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that cannot become a data set.
+def refuse_target(out: str | Path, *, overwrite: bool) -> None:
+    """Refuse a folder or URL that cannot become a data set.
 
     Raises:
-        UsageError: if it is a file, or holds something else.
+        UsageError: if it is a file, holds something else, or is a URL with a data set and `overwrite` is not given.
     """
-    if out.exists() and not out.is_dir():
+    refuse_password(str(out), "OUT")
+    if str(out).startswith("pipe:") and is_url(out):
+        raise UsageError(f"{out}: pipe: URLs run commands and are refused; give a folder or an fsspec URL")
+    folder = Path(out)
+    if not is_url(out) and folder.exists() and not folder.is_dir():
         raise UsageError(f"{out} is a file: choose another folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).exists():
+    found = names_in(out)
+    if found and MANIFEST not in found and STATE not in found:
         raise UsageError(
             f"{out} is not empty and holds no data set: choose another folder"
             + (", it will not be overwritten" * overwrite)
         )
+    if is_url(out) and MANIFEST in found and STATE not in found and not overwrite:
+        raise UsageError(f"{out} holds a data set: choose another place, or pass --overwrite")
