@@ -121,8 +121,8 @@ def _files(config: PrepareConfig, given: Path, column: str, draft: Path, report:
             parts = _unpacked(config, place, column, target)
         except OSError as error:
             raise UsageError(
-                f"cannot unpack {place} to {draft.parent.parent}: {error.strerror or error}; free space, or choose another "
-                "folder"
+                f"cannot unpack {place} in {draft.parent.parent.parent}: {error.strerror or error}; free space, or "
+                "choose another folder"
             ) from error
         names += [f"{prefix}/{name}" if prefix else name for name in parts.names]
         unreadable |= {f"{prefix}/{name}" if prefix else name: why for name, why in parts.unreadable.items()}

@@ -55,7 +55,8 @@ class DomainImages:
     def skip(self, record: ShardRecord) -> None:
         """Go on after a shard that is complete already, as if its images had been read."""
         self._position = record.position
-        self._bad.update(file.reason for file in record.bad)
+        for file in record.bad:
+            self._leave_out(file)
         self._summary.add_shard(record)
 
     def __iter__(self) -> Iterator[EncodedImage | BadFile]:
@@ -75,11 +76,14 @@ class DomainImages:
                 yield image if name == image.name else replace(image, name=name)
             else:
                 bad = BadFile(image.name, files.unreadable.get(image.name, image.reason))
-                if not self._bad[bad.reason]:
-                    self._report(f"left out {files.shown(bad.name)}: {bad.reason}")
-                self._bad[bad.reason] += 1
+                self._leave_out(bad)
                 yield bad
         self._check()
+
+    def _leave_out(self, file: BadFile) -> None:
+        if not self._bad[file.reason]:
+            self._report(f"left out {self._files.shown(file.name)}: {file.reason}")
+        self._bad[file.reason] += 1
 
     def _check(self) -> None:
         config, files, bad = self._config, self._files, self._bad

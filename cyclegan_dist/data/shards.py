@@ -147,11 +147,11 @@ def write_manifest(
         **({"bands": chosen} if chosen else {}),
         **({"domain_names": dict(domain_names)} if domain_names else {}),
     }
-    if isinstance(rows, pa.Table):
-        table = rows.select(SCHEMA.names) if rows["bits"].null_count == len(rows) else rows
-    else:
+    if isinstance(rows, list):
         schema = pa.unify_schemas([SCHEMA, SOURCE]) if any("bits" in row for row in rows) else SCHEMA
         table = pa.Table.from_pylist(rows, schema=schema)
+    else:
+        table = rows.select(SCHEMA.names) if rows["bits"].null_count == len(rows) else rows
     table = table.replace_schema_metadata({"cyclegan_dist": json.dumps(facts, sort_keys=True)})
     pq.write_table(table, path, compression="zstd")
     content = Path(path).read_bytes()

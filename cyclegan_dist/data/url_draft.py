@@ -21,6 +21,8 @@ from cyclegan_dist.data.shard_record import ShardRecord
 from cyclegan_dist.errors import UsageError, storage_errors
 from cyclegan_dist.storage.urls import file_system_at
 
+BUCKETS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss"}  # protocols without folders
+
 
 class UrlDraft:
     """What is at the URL until its manifest is, with records of the complete shards in a folder `.unfinished`."""
@@ -64,8 +66,13 @@ class UrlDraft:
 
     def _put(self, name: str, content: bytes) -> None:
         path = f"{self._state}/{name}"
-        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)  # no operation on object stores
+        self._make_folder_of(path)
         self._files.pipe_file(path, content)
+
+    def _make_folder_of(self, path: str) -> None:
+        protocol = self._files.protocol
+        if not BUCKETS & {protocol, *protocol}:  # there it would make a bucket of any name
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
 
     def _read_state(self) -> dict[str, Any]:
         try:
@@ -140,7 +147,7 @@ class UrlDraft:
         self.kept = bool(self._key)
 
     def _upload(self, path: Path, target: str) -> None:
-        self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
+        self._make_folder_of(target)
         self._files.put_file(str(path), target)
 
     @storage_errors()
@@ -156,7 +163,7 @@ class UrlDraft:
                     self._remove_files(_join(self._root, part, domain))
                     for path in self._found(_join(self._target, part, domain)):
                         target = _join(self._root, path.removeprefix(f"{self._target}/"))
-                        self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
+                        self._make_folder_of(target)
                         self._files.cp_file(path, target)
         for part in sorted(parts, reverse=True):  # that of the whole, which has no name, comes last
             for name in (CHECKSUM, MANIFEST):

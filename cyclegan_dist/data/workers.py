@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from cyclegan_dist.data.stop_signals import end_with_parent
 from cyclegan_dist.errors import UsageError
 
 T = TypeVar("T")
@@ -81,4 +82,5 @@ def local_workers(count: int) -> Iterator[Workers]:
 
 def _start_process() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the first process ends them
+    end_with_parent()
     torch.set_num_threads(1)
