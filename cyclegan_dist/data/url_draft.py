@@ -52,13 +52,15 @@ class UrlDraft:
         self._files.invalidate_cache()
         before = self._read_state()
         is_same = bool(self._key) and before.get("key") == self._key
-        if self._files.exists(f"{self._root}/{MANIFEST}") and not overwrite and not is_same:
+        is_there = self._files.exists(f"{self._root}/{MANIFEST}")
+        is_its_own = is_same and before.get("staged") is False  # it was ended after its manifest was uploaded
+        if is_there and not overwrite and not is_its_own:
             raise UsageError(f"{self._out} holds another data set: choose another place, or pass --overwrite")
         shards = len([path for path in self._found(self._state) if path.endswith(".parquet")])
         announce(report, self._out, shards, is_same=is_same)
         if not is_same:
             self._remove_shards(before)
-        staged = before.get("staged") if is_same else self._files.exists(f"{self._root}/{MANIFEST}")
+        staged = before.get("staged") if is_same else is_there
         self._target = f"{self._state}/dataset" if staged else self._root
         self.kept = is_same and bool(shards)
         self.folder.mkdir(parents=True)
