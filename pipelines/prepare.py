@@ -50,6 +50,9 @@ class Prepare(PrepareConfig):
     download: str = ""
     """Download this data set of the CycleGAN paper and prepare it: `--download horse2zebra OUT`, without A_DIR and
     B_DIR. Its test images become OUT/test."""
+    ray: bool = False
+    """Read and encode on the Ray cluster of RAY_ADDRESS, or one of this machine's own: --workers is then the number of
+    its processes, 0 one for each of its cores. A_DIR and B_DIR are on storage that all its nodes share."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +94,17 @@ def _prepare(config: Prepare) -> None:
     from cyclegan_dist.data.prepare import prepare_at
     from cyclegan_dist.data.verify import copies, shared
 
+    if config.ray:
+        from cyclegan_dist.orchestration.preparing import ray_workers as workers  # loads ray
+    else:
+        from cyclegan_dist.data.workers import local_workers as workers
     console = Console(stderr=True)
     root = prepare_at(
         config,
         report=partial(console.print, soft_wrap=True, markup=False, highlight=False),
         progress=partial(track, console=console, disable=not console.is_terminal),
         palette=open_palette(config.palette_name) if config.palette_name else None,
+        workers=workers,
     )
     found: list[Manifest] = []
     for part in (root, f"{root}/{VALIDATION}"):

@@ -24,7 +24,7 @@ from cyclegan_dist.data.ranges import FoundValues, choose_range, find_values, sa
 from cyclegan_dist.data.shards import shuffled, write_dataset
 from cyclegan_dist.data.summary import Summary
 from cyclegan_dist.data.validation import content_hash, held_out
-from cyclegan_dist.data.workers import OpenWorkers, Workers, local_workers
+from cyclegan_dist.data.workers import OpenWorkers, Workers, local_workers, refuse_unseen
 from cyclegan_dist.errors import UsageError
 
 PUBLISHED_SIDE = 256  # pixels that the published script stretches Cityscapes to
@@ -101,6 +101,7 @@ def _prepare(
         refuse_unpaired(config, names)
     key = inputs_key(config, files, palette)
     with open_workers(config.workers) as workers:
+        refuse_unseen(workers, {files[domain].given: files[domain].folder / names[domain][0] for domain in DOMAINS})
         readings = {
             domain: _reading(workers, config, domain, files[domain], names[domain], progress, palette)
             for domain in DOMAINS

@@ -3,11 +3,13 @@
 import itertools
 import os
 import signal
+import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -54,6 +56,25 @@ class WorkersLostError(UsageError):
 
 OpenWorkers = Callable[[int], AbstractContextManager[Workers]]
 """Starts so many processes for the duration of a block; 0: as many as there are cores."""
+
+
+def refuse_unseen(workers: Workers, files: Mapping[str, Path]) -> None:
+    """Check that all processes, which may be on other machines, have the folders.
+
+    Args:
+        workers: the processes.
+        files: a file of each folder, by what the user calls the folder.
+
+    Raises:
+        UsageError: with a folder and a machine that does not have it.
+    """
+    for host, absent in workers.map(_absent, [files] * workers.count, chunksize=1):  # one for each process
+        if absent:
+            raise UsageError(f"{absent[0]} is not on the machine {host}: give folders on storage that all nodes share")
+
+
+def _absent(files: Mapping[str, Path]) -> tuple[str, list[str]]:
+    return socket.gethostname(), [given for given, path in files.items() if not os.path.lexists(path)]
 
 
 def run_chunk(work: Callable[[Any], Any], chunk: list[Any]) -> list[Any]:
