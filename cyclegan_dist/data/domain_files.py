@@ -14,7 +14,7 @@ from cyclegan_dist.data.files import list_files, list_images, printable
 from cyclegan_dist.data.location import is_data_set, scratch
 from cyclegan_dist.data.parquet_images import unpack_parquet
 from cyclegan_dist.data.plan import DOMAINS
-from cyclegan_dist.data.prepare_config import PrepareConfig
+from cyclegan_dist.data.prepare_config import NOTHING, PrepareConfig, is_nothing
 from cyclegan_dist.data.published import Report, fetched
 from cyclegan_dist.data.sources import PARQUET, Place, find_places
 from cyclegan_dist.data.unpacking import Unpacked, unpack_archive
@@ -109,6 +109,8 @@ def excluded(folder: str) -> str:
 
 
 def _files(config: PrepareConfig, given: Path, column: str, draft: Path, report: Report) -> DomainFiles:
+    if config.append and is_nothing(given):
+        return DomainFiles(NOTHING, draft, [])
     places = [fetched(place, report) for place in find_places(given)]
     if len(places) == 1 and (parts := _listed(places[0])) is not None:
         return DomainFiles(str(given), places[0].path, parts.names, skipped=parts.skipped)

@@ -1,14 +1,21 @@
 """Images that are not prepared: duplicates within a domain, and those that another data set or folder has too."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from cyclegan_dist.data.domain_files import DomainFiles, excluded
-from cyclegan_dist.data.duplicates import Fingerprint, find_duplicates, fingerprint, fingerprint_of
+from cyclegan_dist.data.duplicates import (
+    Fingerprint,
+    as_stored,
+    find_duplicates,
+    fingerprint,
+    fingerprint_of,
+    stored_fingerprint,
+)
 from cyclegan_dist.data.encode import Reading
-from cyclegan_dist.data.manifest import READING, open_manifest
+from cyclegan_dist.data.manifest import READING, Manifest, open_manifest
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.reader import ShardReader
@@ -22,6 +29,7 @@ def drop_duplicates(
     readings: Mapping[str, Reading],
     files: Mapping[str, DomainFiles],
     names: Mapping[str, list[str]],
+    parents: Sequence[Manifest],
     report: Callable[[str], object],
     progress: Callable[[Iterable[Any], str, int], Iterable[Any]],
 ) -> dict[str, list[str]]:
@@ -45,6 +53,20 @@ def drop_duplicates(
                 report(f"excluded {files[domain].shown(one.name)}: {same} {one.of}")
             gone |= {one.name for one in duplicates}
             report(f"{domain}: {len(duplicates)} of {total} images excluded, which are in {given} too")
+        stored = []
+        if config.dedup and parents:
+            work = partial(stored_fingerprint, files[domain].folder, readings[domain])
+            some = [one.name for one in found if one.name not in gone]
+            what = f"stored images of {files[domain].given}"
+            stored = [one for one in progress(workers.map(work, some), what, len(some)) if one is not None]
+        for parent in parents if config.dedup else ():
+            others = list(_stored(workers, parent, domain, as_stored(readings[domain])))
+            duplicates = find_duplicates([one for one in stored if one.name not in gone], others)
+            for one in duplicates:
+                same = "the same pixels as" if one.exact else "nearly the same image as"
+                report(f"dropped {files[domain].shown(one.name)}: {same} {one.of}")
+            gone |= {one.name for one in duplicates}
+            report(f"{domain}: {len(duplicates)} of {total} images dropped, which {parent.root} has")
         if config.dedup:
             duplicates = find_duplicates([one for one in found if one.name not in gone])
             for one in duplicates:
@@ -57,7 +79,7 @@ def drop_duplicates(
                 f"{len(duplicates) - exact} nearly the same"
             )
         left[domain] = [name for name in names[domain] if name not in gone]
-        if not left[domain]:
+        if not left[domain] and not parents:
             raise UsageError(f"no image of {files[domain].given} is left: all are in {config.exclude} too")
     return left
 
@@ -70,12 +92,17 @@ def _others(workers: Workers, given: str, files: Mapping[str, DomainFiles], read
                 yield replace(one, name=folder.shown(one.name))
         return
     manifest = open_manifest(given, (*READING, "name"))
-    for domain, rows in manifest.domains.items():
-        reader = ShardReader(manifest, domain)
-        names = [f"{manifest.root} {domain}/{name}" for name in rows["name"].to_pylist()]
-        samples = ((reader.read(index), name) for index, name in enumerate(names))
-        found = workers.map(partial(_fingerprint_of_sample, reading), samples)
-        yield from (one for one in found if one is not None)
+    for domain in DOMAINS:
+        yield from _stored(workers, manifest, domain, reading)
+
+
+def _stored(workers: Workers, manifest: Manifest, domain: str, reading: Reading) -> Iterator[Fingerprint]:
+    """The images of a domain of a data set, each named by where it is."""
+    reader = ShardReader(manifest, domain)
+    names = (f"{manifest.root} {domain}/{name}" for name in manifest.domains[domain]["name"].to_pylist())
+    samples = ((reader.read(index), name) for index, name in enumerate(names))
+    found = workers.map(partial(_fingerprint_of_sample, reading), samples)
+    yield from (one for one in found if one is not None)
 
 
 def _fingerprint_of_sample(reading: Reading, sample: tuple[bytes, str]) -> Fingerprint | None:

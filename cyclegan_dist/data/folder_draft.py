@@ -1,20 +1,25 @@
 """A draft of a data set in a hidden folder beside its own, which is renamed when its manifest is written."""
 
 import contextlib
+import errno
 import filecmp
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from cyclegan_dist.data.config import CHECKSUM, MANIFEST
-from cyclegan_dist.data.location import scratch
+from cyclegan_dist.data.location import is_url, scratch
+from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.shard_record import ShardRecord
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.storage.files import sync, write_atomic
 
 KEY = "key.json"  # what is prepared, beside the records
+# From a link to another file system, one without links, one of another user's file, and one too many.
+NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
 
 
 def announce(report: Callable[[str], object], out: object, shards: int, *, is_same: bool) -> None:
@@ -23,6 +28,12 @@ def announce(report: Callable[[str], object], out: object, shards: int, *, is_sa
         report(f"{out}: going on after {shards:,} shards of a preparation that was interrupted")
     elif shards:
         report(f"{out}: begun again, because the interrupted preparation was of other images, options or versions")
+
+
+def place_above(place: str, shard: str) -> str:
+    """The absolute path or URL that the path of a shard is relative to."""
+    above = place.removesuffix(f"/{shard}")
+    return above if is_url(above) else os.path.abspath(above)
 
 
 def shard_name(domain: str, number: int) -> str:
@@ -55,6 +66,36 @@ class FolderDraft:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._key:
             write_atomic(self._root / KEY, json.dumps({"key": self._key}))
+
+    def adopt(self, part: str, parent: Manifest) -> dict[str, dict[str, Any]]:
+        """Take over the shards of the version before: as hard links, which cost no room and stay whole if that version
+        is removed, or where that cannot be by a reference to their place. Returns their facts.
+
+        Raises:
+            UsageError: if one is not there.
+        """
+        facts: dict[str, dict[str, Any]] = {}
+        for name, recorded in parent.shards.items():
+            place, own = parent.place(name), self.folder / part / name
+            facts[name] = {key: value for key, value in recorded.items() if key != "at"}
+            if is_url(place) or not self._link(Path(place), own, recorded["bytes"]):
+                facts[name]["at"] = place_above(place, name)
+        return facts
+
+    @staticmethod
+    def _link(source: Path, target: Path, size: int) -> bool:
+        """Link a shard, if the file system can."""
+        if not source.is_file() or source.stat().st_size != size:
+            raise UsageError(f"--append: {source} is gone or has another size: restore it")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        try:
+            os.link(source.resolve(), target)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            return False
+        return True
 
     def complete(self, part: str, domain: str, first: int) -> Iterator[ShardRecord]:
         """The records of the shards that are complete, from number `first` on."""

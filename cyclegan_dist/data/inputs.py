@@ -15,16 +15,21 @@ import torch
 from cyclegan_dist import __version__
 from cyclegan_dist.data.domain_files import DomainFiles
 from cyclegan_dist.data.location import is_data_set, scratch
-from cyclegan_dist.data.manifest import open_manifest
+from cyclegan_dist.data.manifest import Manifest, open_manifest
 from cyclegan_dist.data.palette import Palette
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.sources import find_places
 
-NO_EFFECT = ("a_dir", "b_dir", "out", "overwrite", "workers")  # on the bytes; paths are listed with their files
+NO_EFFECT = ("a_dir", "b_dir", "out", "append", "overwrite", "workers")  # on the bytes, but for what is listed below
 VERSION = 1  # of what is prepared from the same files and options
 
 
-def inputs_key(config: PrepareConfig, files: Mapping[str, DomainFiles], palette: Palette | None) -> str:
+def inputs_key(
+    config: PrepareConfig,
+    files: Mapping[str, DomainFiles],
+    palette: Palette | None,
+    parents: Mapping[str, Manifest],
+) -> str:
     """sha256 of the options, of the names, sizes and times of all files, and of the versions of what reads them."""
     digest = hashlib.sha256()
 
@@ -37,11 +42,13 @@ def inputs_key(config: PrepareConfig, files: Mapping[str, DomainFiles], palette:
     for given in config.excluded:
         if is_data_set(given):
             add(given, open_manifest(given, ()).digest)
+    for part, parent in parents.items():
+        add(part, parent.digest)
     unpacked = scratch(config.out, ".unpacked")
     for what, some in files.items():
         own = some.folder.is_relative_to(unpacked)
         add(what, some.given)
-        for place in find_places(Path(some.given)) if own else ():
+        for place in find_places(Path(some.given)) if own and some.names else ():
             add(str(place), *_size_and_time(place.path))
         for name in some.names:
             path = some.folder / name

@@ -16,6 +16,7 @@ from cyclegan_dist.data.encode import Half, Reading
 from cyclegan_dist.data.encoding import DomainImages
 from cyclegan_dist.data.inputs import inputs_key
 from cyclegan_dist.data.location import is_url
+from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.pairing import image_names, pair_name, refuse_unpaired
 from cyclegan_dist.data.palette import Palette
 from cyclegan_dist.data.plan import DOMAINS
@@ -24,6 +25,7 @@ from cyclegan_dist.data.ranges import FoundValues, choose_range, find_values, sa
 from cyclegan_dist.data.shards import shuffled, write_dataset
 from cyclegan_dist.data.summary import Summary
 from cyclegan_dist.data.validation import content_hash, held_out
+from cyclegan_dist.data.versions import open_parents, refuse_names, same_range, version_of
 from cyclegan_dist.data.workers import OpenWorkers, Workers, local_workers, refuse_unseen
 from cyclegan_dist.errors import UsageError
 
@@ -83,14 +85,18 @@ def prepare_at(
         raise ValueError("give prepare() the palette of the config, and none if it names none")
     if palette is not None and config.pairs == "cityscapes" and palette.domain != "B":
         raise UsageError("--pairs cityscapes: label maps are domain B, so the palette must have domain: B")
+    parents = open_parents(config.append)
+    if parents:
+        config = version_of(config, parents[""])
     with claim(config.out), domain_files(config, report) as files:
-        _prepare(config, files, report, progress, palette, workers)
+        _prepare(config, files, parents, report, progress, palette, workers)
     return str(config.out).rstrip("/") if is_url(config.out) else str(config.out)
 
 
 def _prepare(
     config: PrepareConfig,
     files: Mapping[str, DomainFiles],
+    parents: Mapping[str, Manifest],
     report: Report,
     progress: Progress,
     palette: Palette | None,
@@ -99,17 +105,20 @@ def _prepare(
     names = {domain: image_names(config, domain, files[domain], report) for domain in DOMAINS}
     if config.pairs != "none":
         refuse_unpaired(config, names)
-    key = inputs_key(config, files, palette)
+        for parent in parents.values():
+            for domain in DOMAINS:
+                refuse_names(config, parent, domain, names[domain])
+    key = inputs_key(config, files, palette, parents)
     with open_workers(config.workers) as workers:
-        refuse_unseen(workers, {files[domain].given: files[domain].folder / names[domain][0] for domain in DOMAINS})
+        refuse_unseen(workers, {files[d].given: files[d].folder / names[d][0] for d in DOMAINS if names[d]})
         readings = {
-            domain: _reading(workers, config, domain, files[domain], names[domain], progress, palette)
+            domain: _reading(workers, config, domain, files[domain], names[domain], parents.get(""), progress, palette)
             for domain in DOMAINS
         }
         for options in config.unused_levels([d for d in DOMAINS if readings[d].values is None]):
             report(f"{options} does not count: no readable image there has more than 8 bits")
         if config.dedup or config.exclude:
-            names = drop_duplicates(workers, config, readings, files, names, report, progress)
+            names = drop_duplicates(workers, config, readings, files, names, list(parents.values()), report, progress)
         summaries = {
             domain: Summary(domain_label(domain, config.domain_names), reading) for domain, reading in readings.items()
         }
@@ -135,6 +144,8 @@ def _prepare(
             taken = _held_out(workers, config, readings, files, names, progress)
             parts[VALIDATION] = {domain: sorted(taken[domain]) for domain in DOMAINS}
             names = {domain: [name for name in names[domain] if name not in taken[domain]] for domain in DOMAINS}
+        elif VALIDATION in parents:
+            parts[VALIDATION] = {domain: [] for domain in DOMAINS}
         write_dataset(
             images(names),
             config.out,
@@ -146,6 +157,7 @@ def _prepare(
             bands={domain: reading.bands for domain, reading in readings.items()},
             domain_names=config.domain_names,
             energon=config.energon,
+            parents=parents,
             key=key,
             report=report,
         )
@@ -184,10 +196,11 @@ def _reading(
     domain: str,
     files: DomainFiles,
     names: list[str],
+    parent: Manifest | None,
     progress: Progress,
     palette: Palette | None,
 ) -> Reading:
-    """How a domain's files are read: first without, then with its value range."""
+    """How a domain's files are read: first without, then with its value range, or that of the version before."""
     half: Half = "" if config.pairs != "halves" else "left" if domain == "A" else "right"
     square = config.pairs == "cityscapes"
     reading = Reading(
@@ -209,4 +222,7 @@ def _reading(
     found: Iterable[FoundValues | None] = progress(
         workers.map(work, names, chunksize), f"values of {files.given}", len(names)
     )
-    return replace(reading, values=choose_range(domain, found, black, white))
+    if parent is None:
+        return replace(reading, values=choose_range(domain, found, black, white))
+    given = " and ".join(f"--{end}" for end, level in (("black", black), ("white", white)) if level)
+    return replace(reading, values=same_range(parent, domain, list(found), given))

@@ -10,9 +10,16 @@ from typing import Literal
 from cyclegan_dist.data.config import MANIFEST, MAX_PIXELS, VALIDATION
 from cyclegan_dist.data.domain_names import check_names
 from cyclegan_dist.data.files import list_files
-from cyclegan_dist.data.location import STATE, is_at, is_data_set, is_url, names_in
+from cyclegan_dist.data.location import STATE, is_at, is_data_set, is_url, names_in, no_data_set
 from cyclegan_dist.data.sources import exists, find_places
 from cyclegan_dist.errors import UsageError, refuse_password
+
+NOTHING = "none"  # as A_DIR or B_DIR, if there is no such folder: no new images of the domain
+
+
+def is_nothing(given: Path) -> bool:
+    """Whether a folder that is given stands for no images."""
+    return str(given) == NOTHING and not exists(given)
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,10 @@ class PrepareConfig:
     exclude: str = ""
     """Leave out images that are in this data set or folder too, as test images, also if they are nearly the same.
     Several are divided by commas. Each is listed."""
+    append: str = ""
+    """A data set, folder or URL, of which OUT becomes the next version: with the images that it has, in its shards, and
+    the new ones of A_DIR and B_DIR, of which one may be `none`. It stays as it is. Give the options that it was
+    prepared with; with --dedup also new images that it has are left out."""
     energon: bool = False
     """Write metadata too with which Megatron-Energon reads the shards: each domain, OUT/A and OUT/B, is a data set of
     its own there, of `ImageSample`."""
@@ -130,6 +141,10 @@ class PrepareConfig:
         if (self.dedup or self.exclude) and self.pairs not in ("none", "some"):
             option = "--dedup" if self.dedup else "--exclude"
             raise UsageError(f"{option} would leave images without their partners: leave it out, or give --pairs some")
+        if self.append and self.append.rstrip("/") == str(self.out).rstrip("/"):
+            raise UsageError(f"--append {self.append}: a version stays as it is: give another OUT")
+        if self.append and self.validation and any(map(is_nothing, (self.a_dir, self.b_dir))):
+            raise UsageError("--validation holds out new images of both domains: leave it out, or give folders of both")
         if self.full_size_labels and not self.palette_name:
             raise UsageError("--full-size-labels: give the --palette of the label maps")
         if self.pairs == "halves" and self.a_dir.resolve() != self.b_dir.resolve():
@@ -229,13 +244,19 @@ class PrepareConfig:
         Raises:
             UsageError: naming the first path that does not fit.
         """
-        for given in (self.a_dir, self.b_dir):
+        given_dirs = [given for given in (self.a_dir, self.b_dir) if not (self.append and is_nothing(given))]
+        if not given_dirs:
+            raise UsageError("--append: no new images are given for either domain: give a folder of them")
+        for given in given_dirs:
             for place in find_places(given):
                 if place.path.is_dir() and next(list_files(place.path), None) is None:
                     raise UsageError(f"{place} holds no images, it is empty: give a folder of images")
         for given in self.excluded:
             if not is_data_set(given):
                 find_places(Path(given))
+        if self.append and not is_data_set(self.append):
+            raise no_data_set(self.append)
+        refuse_password(self.append, "--append")
         refuse_target(self.out, overwrite=self.overwrite)
         if self.energon and is_url(self.out):
             raise UsageError(f"--energon writes to a local folder, not to {self.out}: give one, and copy it there")

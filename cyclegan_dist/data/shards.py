@@ -3,6 +3,9 @@
 Readers never see a partial data set (`drafts`). The same images give the same bytes.
 """
 
+# pyarrow.compute creates its functions at import.
+# pyright: reportAttributeAccessIssue=false
+
 import dataclasses
 import hashlib
 import json
@@ -12,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cyclegan_dist.data.config import CHECKSUM
@@ -21,13 +25,16 @@ from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.data.encoding import DomainImages
 from cyclegan_dist.data.energon import write_energon
 from cyclegan_dist.data.folder_draft import shard_name
-from cyclegan_dist.data.manifest import DEEP_VERSION, MANIFEST, SCHEMA, SOURCE, VERSION
+from cyclegan_dist.data.manifest import DEEP_VERSION, MANIFEST, REFERRING_VERSION, SCHEMA, SOURCE, VERSION, Manifest
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.prepare_config import refuse_target
 from cyclegan_dist.data.shard_record import ROWS, ShardRecord
 from cyclegan_dist.data.tars import write_shard
 from cyclegan_dist.data.values import ValueRange
+from cyclegan_dist.data.versions import parent_fact
+from cyclegan_dist.errors import UsageError
 
+NO_PARENTS: Mapping[str, Manifest] = {}
 Images = Iterable[EncodedImage] | DomainImages
 
 
@@ -50,6 +57,7 @@ def write_dataset(
     bands: Mapping[str, Sequence[int] | None] | None = None,
     domain_names: Names = NO_NAMES,
     energon: bool = False,
+    parents: Mapping[str, Manifest] = NO_PARENTS,
     key: str = "",
     report: Callable[[str], object] = lambda line: None,
 ) -> None:
@@ -66,6 +74,8 @@ def write_dataset(
         bands: those taken of each domain's files, where they were chosen.
         domain_names: of A and B, if they have any.
         energon: write the metadata of Megatron-Energon too, to a folder.
+        parents: the version before of the data set, under an empty name, and of parts of it; opened with all columns.
+            Its samples come first, in the shards that it has.
         key: equal for equal images and options: an interrupted writing with the same one goes on after the shards that
             are complete. Empty: it begins again.
         report: called with a line if there was one.
@@ -77,40 +87,58 @@ def write_dataset(
     whole = {"": domains, **(parts or {})}
     with open_draft(out, key, overwrite=overwrite, report=report) as draft:
         for part, images in whole.items():
-            shards = [
-                shard
-                for domain in DOMAINS
-                for shard in _write_shards(draft, part, domain, images[domain], samples_per_shard)
-            ]
+            parent = parents.get(part)
+            old = {} if parent is None else draft.adopt(part, parent)
+            tables, new = list[pa.Table](), list[ShardRecord]()
+            for domain in DOMAINS:
+                records = _write_shards(draft, part, domain, images[domain], samples_per_shard, parent)
+                tables += [] if parent is None else [parent.domains[domain].cast(ROWS)]
+                tables += [shard.rows for shard in records]
+                new += records
             folder = draft.folder / part
             folder.mkdir(parents=True, exist_ok=True)
             write_manifest(
                 str(folder / MANIFEST),
-                _joined([shard.rows for shard in shards]),
-                {shard.shard: shard.facts for shard in shards},
+                _joined(tables),
+                old | {shard.shard: shard.facts for shard in new},
                 paired=paired,
                 values=values,
                 bands=bands,
                 domain_names=domain_names,
+                parent=None if parent is None else parent_fact(out, part, parent),
             )
+            if energon and any("at" in facts for facts in old.values()):
+                raise UsageError("--energon: shards of --append are in another place: leave one of both out")
             if energon:
                 write_energon(folder, part)
         draft.commit(whole, overwrite=overwrite)
 
 
-def _write_shards(draft: Draft, part: str, domain: str, images: Images, samples_per_shard: int) -> list[ShardRecord]:
-    """Write a domain's tars that are not complete. Returns the records of all."""
+def _write_shards(
+    draft: Draft, part: str, domain: str, images: Images, samples_per_shard: int, parent: Manifest | None
+) -> list[ShardRecord]:
+    """Write a domain's tars that are not complete, after those of the version before. Returns the records of all new
+    ones.
+    """
+    number = first_key = position = 0
+    if parent is not None:
+        try:
+            number = 1 + max(int(name[-10:-4]) for name in parent.shards if name.startswith(f"{domain}/"))
+            first_key = 1 + int(pc.max(parent.domains[domain]["key"]).as_py())
+        except ValueError:
+            raise UsageError(f"--append: shards and keys of {parent.root} are not named as prepare does") from None
     records: list[ShardRecord] = []
     if isinstance(images, DomainImages):
-        for record in draft.complete(part, domain, 0):
+        for record in draft.complete(part, domain, number):
             images.skip(record)
             records.append(record)
-    position, left = records[-1].position if records else 0, iter(images)
+            position = record.position
+    left, first = iter(images), number
     while True:
-        number = len(records)
+        number = first + len(records)
         shard = shard_name(domain, number)
-        path = draft.tar(part, shard)
-        record = write_shard(path, shard, left, samples_per_shard, number * samples_per_shard, position)
+        key = first_key + len(records) * samples_per_shard
+        record = write_shard(draft.tar(part, shard), shard, left, samples_per_shard, key, position)
         if record is None:
             return records
         draft.keep(part, record)
@@ -133,19 +161,22 @@ def write_manifest(
     values: Mapping[str, ValueRange | None] | None = None,
     bands: Mapping[str, Sequence[int] | None] | None = None,
     domain_names: Names = NO_NAMES,
+    parent: Mapping[str, str] | None = None,
 ) -> None:
     """Write rows of `SCHEMA`, and of `SOURCE` if it says anything, and the facts of shards and values to the local file
     `path`, and its checksum beside it. The same input gives the same bytes.
     """
     ranges = {domain: dataclasses.asdict(found) for domain, found in (values or {}).items() if found is not None}
     chosen = {domain: list(found) for domain, found in (bands or {}).items() if found is not None}
+    refers = any("at" in shard for shard in shards.values())
     facts = {
-        "version": DEEP_VERSION if ranges else VERSION,
+        "version": REFERRING_VERSION if refers else DEEP_VERSION if ranges else VERSION,
         "shards": shards,
         **({"paired": paired} if paired else {}),
         **({"values": ranges} if ranges else {}),
         **({"bands": chosen} if chosen else {}),
         **({"domain_names": dict(domain_names)} if domain_names else {}),
+        **({"parent": dict(parent)} if parent else {}),
     }
     if isinstance(rows, list):
         schema = pa.unify_schemas([SCHEMA, SOURCE]) if any("bits" in row for row in rows) else SCHEMA

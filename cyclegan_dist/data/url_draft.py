@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_dist.data.config import CHECKSUM, MANIFEST, VALIDATION
-from cyclegan_dist.data.folder_draft import KEY, announce, shard_name
-from cyclegan_dist.data.location import STATE, scratch
+from cyclegan_dist.data.folder_draft import KEY, announce, place_above, shard_name
+from cyclegan_dist.data.location import STATE, is_url, scratch
+from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.shard_record import ShardRecord
 from cyclegan_dist.errors import UsageError, storage_errors
@@ -102,6 +103,21 @@ class UrlDraft:
                 self._files.rm_file(path)
             with contextlib.suppress(OSError):  # there are no folders on object stores
                 self._files.rm(folder, recursive=True)
+
+    @storage_errors()
+    def adopt(self, part: str, parent: Manifest) -> dict[str, dict[str, Any]]:
+        """Take over the shards of the version before, by a reference to their place if that is a URL too; those of a
+        folder, which others cannot read, are uploaded. Returns their facts.
+        """
+        facts: dict[str, dict[str, Any]] = {}
+        for name, recorded in parent.shards.items():
+            place = parent.place(name)
+            facts[name] = {key: value for key, value in recorded.items() if key != "at"}
+            if is_url(place):
+                facts[name]["at"] = place_above(place, name)
+            else:
+                self._upload(Path(place), _join(self._target, part, name))
+        return facts
 
     def complete(self, part: str, domain: str, first: int) -> Iterator[ShardRecord]:
         """The records of the shards that are complete, from number `first` on."""

@@ -52,7 +52,7 @@ def check_shard(
         samples: their indices in the domain's rows.
         decoding: whether every image is decoded as well.
     """
-    url, recorded = f"{manifest.root}/{shard}", manifest.shards[shard]
+    url, recorded = manifest.place(shard), manifest.shards[shard]
     try:
         size, sha256 = _hash(url)
     except OSError as error:
