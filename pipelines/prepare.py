@@ -11,6 +11,9 @@ width x channels. TIFF and `.npy` may have any number of channels. Images become
 bytes if they are; `--load-size` makes them smaller first, so that training decodes less. The same folders give the same
 bytes. OUT gets WebDataset tars and a Parquet manifest.
 
+The same command goes on after an interruption. OUT may be a URL of object storage, as s3://BUCKET/NAME; `--ray` encodes
+on a Ray cluster; `--append OLD` makes OUT the next version of the data set OLD.
+
 `--validation 0.1` holds out a tenth of the images as OUT/val, on which training then evaluates its snapshots.
 
 Values of more than 8 bits (integers of 16 or 32 bits, floats) are kept and get a range: `--white 4095` or `--white

@@ -36,6 +36,16 @@ def place_above(place: str, shard: str) -> str:
     return above if is_url(above) else os.path.abspath(above)
 
 
+def refuse_absent(shard: Path, size: int) -> None:
+    """Check that a shard of the version before is there.
+
+    Raises:
+        UsageError: if it is not, or has another size.
+    """
+    if not shard.is_file() or shard.stat().st_size != size:
+        raise UsageError(f"--append: {shard} is gone or has another size: restore it")
+
+
 def shard_name(domain: str, number: int) -> str:
     """The path of a shard relative to its manifest."""
     return f"{domain}/{domain}-{number:06d}.tar"
@@ -78,15 +88,15 @@ class FolderDraft:
         for name, recorded in parent.shards.items():
             place, own = parent.place(name), self.folder / part / name
             facts[name] = {key: value for key, value in recorded.items() if key != "at"}
-            if is_url(place) or not self._link(Path(place), own, recorded["bytes"]):
+            if not is_url(place):
+                refuse_absent(Path(place), recorded["bytes"])
+            if is_url(place) or not self._link(Path(place), own):
                 facts[name]["at"] = place_above(place, name)
         return facts
 
     @staticmethod
-    def _link(source: Path, target: Path, size: int) -> bool:
+    def _link(source: Path, target: Path) -> bool:
         """Link a shard, if the file system can."""
-        if not source.is_file() or source.stat().st_size != size:
-            raise UsageError(f"--append: {source} is gone or has another size: restore it")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         try:

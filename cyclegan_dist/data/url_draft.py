@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_dist.data.config import CHECKSUM, MANIFEST, VALIDATION
-from cyclegan_dist.data.folder_draft import KEY, announce, place_above, shard_name
+from cyclegan_dist.data.folder_draft import KEY, announce, place_above, refuse_absent, shard_name
 from cyclegan_dist.data.location import STATE, is_url, scratch
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.plan import DOMAINS
@@ -92,7 +92,7 @@ class UrlDraft:
 
     def _remove_shards(self, state: dict[str, Any]) -> None:
         """Remove what an interrupted preparation has left, whose state is given."""
-        for part in ("", VALIDATION) if state.get("staged") is False else ():
+        for part in ("", VALIDATION) if state else ():
             if not self._files.exists(_join(self._root, part, MANIFEST)):
                 self._remove_files(*(_join(self._root, part, domain) for domain in DOMAINS))
         self._remove_files(self._state)
@@ -116,6 +116,7 @@ class UrlDraft:
             if is_url(place):
                 facts[name]["at"] = place_above(place, name)
             else:
+                refuse_absent(Path(place), recorded["bytes"])
                 self._upload(Path(place), _join(self._target, part, name))
         return facts
 
