@@ -1,7 +1,6 @@
 """WebDataset tars of images: the same images give the same bytes."""
 
 import contextlib
-import dataclasses
 import hashlib
 import io
 import tarfile
@@ -52,7 +51,7 @@ def write_shard(
                         "height": image.height,
                         "mode": image.mode,
                         "sha256": hashlib.sha256(image.data).digest(),
-                        **({} if image.source is None else dataclasses.asdict(image.source)),
+                        **({} if image.source is None else vars(image.source)),
                     }
                 )
                 clipped += image.width * image.height * image.clipped
