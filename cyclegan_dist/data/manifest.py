@@ -271,7 +271,7 @@ def _read(file: pa.NativeFile, root: str, columns: list[str]) -> tuple[pa.Table,
             table = table.append_column(name, pa.nulls(len(table), SOURCE.field(name).type))
         table = table.select(columns)
         table = table.cast(pa.schema([pa.unify_schemas([SCHEMA, SOURCE]).field(name) for name in columns]))
-        refuse_strange(table, facts["shards"], facts.get("parent"))
+        refuse_strange(root, table, facts["shards"], facts.get("parent"))
         return table, facts
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -9,12 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cyclegan_dist.data.location import is_url
 from cyclegan_dist.data.plan import DOMAINS
 
 _KEY = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$"  # not a path, because files are named after keys
 
 
-def refuse_strange(table: pa.Table, shards: dict[str, dict[str, Any]], parent: Any) -> None:
+def refuse_strange(root: str, table: pa.Table, shards: dict[str, dict[str, Any]], parent: Any) -> None:
     """Raise ValueError for what `write_manifest` never writes: mixed domains, names that point outside the data set,
     and places of earlier versions that are none.
     """
@@ -27,7 +28,7 @@ def refuse_strange(table: pa.Table, shards: dict[str, dict[str, Any]], parent: A
     if not (pc.all(in_A.slice(0, a), min_count=0).as_py() and pc.all(in_B.slice(a), min_count=0).as_py()):
         raise ValueError("domain")
     for name, facts in shards.items():
-        if "at" in facts and not _is_place(facts["at"]):
+        if "at" in facts and not _is_place(facts["at"], root):
             raise ValueError("at")
         if ":" in name or name.startswith("/") or ".." in name.split("/") or int(facts["bytes"]) < 0:
             raise ValueError(name)
@@ -41,6 +42,10 @@ def refuse_strange(table: pa.Table, shards: dict[str, dict[str, Any]], parent: A
         raise ValueError("key")
 
 
-def _is_place(at: Any) -> bool:
-    """Whether it is an absolute path, or a URL without a chain of protocols, a password or a query."""
-    return isinstance(at, str) and bool(re.fullmatch(r"/.*|[a-z0-9]+://[^@?:]*(:\d+)?[^@?:]*", at))
+def _is_place(at: Any, root: str) -> bool:
+    """Whether it is an absolute path, for a manifest in a folder, or a URL without a chain of protocols, a password or
+    a query.
+    """
+    if not isinstance(at, str) or (at.startswith("/") and is_url(root)):
+        return False
+    return bool(re.fullmatch(r"/.*|[a-z0-9]+://[^@?:]*(:\d+)?[^@?:]*", at))

@@ -220,3 +220,15 @@ def test_a_place_of_an_earlier_version_that_is_none_is_refused(first: Path, at: 
     write_manifest(str(first / "manifest.parquet"), manifest.table.to_pylist(), manifest.shards)
     with pytest.raises(UsageError, match=r"not a manifest .*ValueError: at"):
         open_manifest(str(first))
+
+
+def test_a_manifest_at_a_url_does_not_refer_to_files_of_this_machine(first: Path, tmp_path: Path) -> None:
+    from cyclegan_dist.data.shards import write_manifest
+
+    manifest = open_manifest(str(first), SCHEMA.names)
+    manifest.shards["A/A-000000.tar"]["at"] = str(first)
+    write_manifest(str(first / "manifest.parquet"), manifest.table.to_pylist(), manifest.shards)
+    assert open_manifest(str(first)).place("A/A-000000.tar") == f"{first}/A/A-000000.tar"
+    fsspec.filesystem("memory").put(str(first), f"/{tmp_path.name}/copy", recursive=True)
+    with pytest.raises(UsageError, match=r"not a manifest .*ValueError: at"):
+        open_manifest(f"memory://{tmp_path.name}/copy")
