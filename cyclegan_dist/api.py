@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from cyclegan_dist.config.config import Config, dump_config, load_config, with_values
 from cyclegan_dist.config.yaml_tree import check_tree, refuse_unknown
-from cyclegan_dist.data.location import data_path
+from cyclegan_dist.data.location import data_path, is_url
 from cyclegan_dist.errors import STOPS_WITH_INPUT, UsageError
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import read_records
@@ -39,19 +39,19 @@ REST_S = 2.0  # to read what a training has printed before its end
 
 def prepare(
     a_dir: StrPath, b_dir: StrPath, out: StrPath, *, report: Callable[[str], object] = print, **options: Any
-) -> Path:
+) -> Path | str:
     """Turn two folders of images into a data set for training.
 
     Args:
         a_dir: images of domain A: a folder, an archive, a Parquet file, or what else the pipeline takes.
         b_dir: images of domain B.
-        out: folder to create.
+        out: folder to create, or a URL of object storage.
         report: called with a line for what users should know, such as images that were left out.
         options: of `cyclegan_dist.data.prepare_config.PrepareConfig`, as `load_size=286` or
             `names=("summer", "winter")`.
 
     Returns:
-        The folder of the data set.
+        The folder of the data set, or the URL.
 
     Raises:
         UsageError: if a folder or an option cannot be used, or too many images are unreadable.
@@ -68,7 +68,8 @@ def prepare(
     config.refuse_one_place()
     config.refuse_paths()
     palette = open_palette(config.palette_name) if config.palette_name else None
-    return prepared.prepare(config, report=report, palette=palette).parent
+    root = prepared.prepare_at(config, report=report, palette=palette)
+    return root if is_url(root) else Path(root)
 
 
 def train(

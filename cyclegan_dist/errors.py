@@ -143,7 +143,7 @@ def storage_errors() -> Iterator[None]:
     """Convert exceptions of storage libraries to OSError, because each library has its own for server errors."""
     try:
         yield
-    except OSError:
+    except (OSError, UsageError):
         raise
     except Exception as error:
         raise OSError(f"{type(error).__name__}: {error}") from error

@@ -11,6 +11,9 @@ width x channels. TIFF and `.npy` may have any number of channels. Images become
 bytes if they are; `--load-size` makes them smaller first, so that training decodes less. The same folders give the same
 bytes. OUT gets WebDataset tars and a Parquet manifest.
 
+The same command goes on after an interruption. OUT may be a URL of object storage, as s3://BUCKET/NAME; `--ray` encodes
+on a Ray cluster; `--append OLD` makes OUT the next version of the data set OLD.
+
 `--validation 0.1` holds out a tenth of the images as OUT/val, on which training then evaluates its snapshots.
 
 Values of more than 8 bits (integers of 16 or 32 bits, floats) are kept and get a range: `--white 4095` or `--white
@@ -32,6 +35,7 @@ from rich.progress import track
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.config.shipped import read_shipped
 from cyclegan_dist.data.config import MANIFEST, VALIDATION
+from cyclegan_dist.data.location import is_at
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.sources import PUBLISHED
 from cyclegan_dist.errors import pipeline_command, run_command
@@ -49,6 +53,9 @@ class Prepare(PrepareConfig):
     download: str = ""
     """Download this data set of the CycleGAN paper and prepare it: `--download horse2zebra OUT`, without A_DIR and
     B_DIR. Its test images become OUT/test."""
+    ray: bool = False
+    """Read and encode on the Ray cluster of RAY_ADDRESS, or one of this machine's own: --workers is then the number of
+    its processes, 0 one for each of its cores. A_DIR and B_DIR are on storage that all its nodes share."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class PrepareDownload(Prepare):
         a_dir, b_dir = (Path(f"{PUBLISHED}{self.download}/{name}{domain}") for domain in "AB")
         if name == "train":
             return replace(self, a_dir=a_dir, b_dir=b_dir)
-        out = self.out / name
+        out = f"{self.out}/{name}"
         return replace(self, a_dir=a_dir, b_dir=b_dir, out=out, validation=0.0, dedup=False, exclude="")
 
 
@@ -87,26 +94,31 @@ def _prepare(config: Prepare) -> None:
     # These load torch.
     from cyclegan_dist.config.palettes import open_palette
     from cyclegan_dist.data.manifest import Manifest, open_manifest
-    from cyclegan_dist.data.prepare import prepare
-    from cyclegan_dist.data.verify import identical, shared
+    from cyclegan_dist.data.prepare import prepare_at
+    from cyclegan_dist.data.verify import copies, shared
 
+    if config.ray:
+        from cyclegan_dist.orchestration.preparing import ray_workers as workers  # loads ray
+    else:
+        from cyclegan_dist.data.workers import local_workers as workers
     console = Console(stderr=True)
-    path = prepare(
+    root = prepare_at(
         config,
         report=partial(console.print, soft_wrap=True, markup=False, highlight=False),
         progress=partial(track, console=console, disable=not console.is_terminal),
         palette=open_palette(config.palette_name) if config.palette_name else None,
+        workers=workers,
     )
     found: list[Manifest] = []
-    for part in (path, path.parent / VALIDATION / MANIFEST):
-        if part.exists():
-            found.append(manifest := open_manifest(str(part.parent), ("sha256", "name")))
+    for part in (root, f"{root}/{VALIDATION}"):
+        if is_at(f"{part}/{MANIFEST}"):
+            found.append(manifest := open_manifest(part, ("sha256", "name")))
             labels = {domain: f"{name} ({domain})" for domain, name in manifest.domain_names.items()}
             sizes = ", ".join(f"{n} images of {labels.get(domain, domain)}" for domain, n in manifest.samples.items())
             pairs = f", {len(manifest.pairs())} pairs" if manifest.partly_paired else ""
-            print(f"{sizes}{pairs} in {len(manifest.shards)} shards: {part}")
-    verify = f"{pipeline_command('verify')} {path.parent}"
-    if duplicates := sum(len(names) - 1 for names in identical(found[:1])):
+            print(f"{sizes}{pairs} in {len(manifest.shards)} shards: {part}/{MANIFEST}")
+    verify = f"{pipeline_command('verify')} {root}"
+    if duplicates := copies(found[0]):
         print(f"{duplicates} images are byte for byte copies: {verify} lists them, and --dedup leaves them out")
     if len(found) == 2 and (both := shared(*found)):
         print(

@@ -89,6 +89,7 @@ def test_nothing_is_imported_upwards(path: Path) -> None:
                     "application",
                     "cluster",
                     "preemption",
+                    "preparing",
                     "probing",
                     "process_group",
                     "ranks",

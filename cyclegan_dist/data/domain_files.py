@@ -11,15 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cyclegan_dist.data.files import list_files, list_images, printable
-from cyclegan_dist.data.location import is_data_set
+from cyclegan_dist.data.location import is_data_set, scratch
 from cyclegan_dist.data.parquet_images import unpack_parquet
 from cyclegan_dist.data.plan import DOMAINS
-from cyclegan_dist.data.prepare_config import PrepareConfig
+from cyclegan_dist.data.prepare_config import NOTHING, PrepareConfig, is_nothing
 from cyclegan_dist.data.published import Report, fetched
 from cyclegan_dist.data.sources import PARQUET, Place, find_places
 from cyclegan_dist.data.unpacking import Unpacked, unpack_archive
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.storage.files import hidden
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,13 @@ class DomainFiles:
 def domain_files(config: PrepareConfig, report: Report) -> Iterator[dict[str, DomainFiles]]:
     """The files of both domains, and of each folder that is excluded, by `excluded(FOLDER)`. Published data sets are
     downloaded. Archives and Parquet files are unpacked for the duration of the block into a hidden folder beside the
-    data set, whose file system has room for the images.
+    data set, whose file system has room for the images, or in TMPDIR if it is at a URL.
 
     Raises:
         UsageError: as `find_places`, `fetched`, `unpack_archive` and `unpack_parquet`, if a place has no images, or
             there is no room.
     """
-    drafts = _own_drafts(hidden(config.out.absolute(), ending=".unpacked"))
+    drafts = _own_drafts(scratch(config.out, ".unpacked"))
     found: dict[tuple[Path, str], DomainFiles] = {}  # both domains of double images are in one place
     try:
         sources = {"A": (config.a_dir, config.column_of("A")), "B": (config.b_dir, config.column_of("B"))}
@@ -110,6 +109,8 @@ def excluded(folder: str) -> str:
 
 
 def _files(config: PrepareConfig, given: Path, column: str, draft: Path, report: Report) -> DomainFiles:
+    if config.append and is_nothing(given):
+        return DomainFiles(NOTHING, draft, [])
     places = [fetched(place, report) for place in find_places(given)]
     if len(places) == 1 and (parts := _listed(places[0])) is not None:
         return DomainFiles(str(given), places[0].path, parts.names, skipped=parts.skipped)
@@ -122,8 +123,8 @@ def _files(config: PrepareConfig, given: Path, column: str, draft: Path, report:
             parts = _unpacked(config, place, column, target)
         except OSError as error:
             raise UsageError(
-                f"cannot unpack {place} beside {config.out}: {error.strerror or error}; free space, or choose another "
-                "folder"
+                f"cannot unpack {place} in {draft.parent.parent.parent}: {error.strerror or error}; free space, or "
+                "choose another folder"
             ) from error
         names += [f"{prefix}/{name}" if prefix else name for name in parts.names]
         unreadable |= {f"{prefix}/{name}" if prefix else name: why for name, why in parts.unreadable.items()}

@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from torch.nn.functional import adaptive_avg_pool2d
 
-from cyclegan_dist.data.encode import Reading, read_half
+from cyclegan_dist.data.encode import Reading, encode_file, read_half
 from cyclegan_dist.data.images import to_unit_range, visible, with_channels
 from cyclegan_dist.data.picture import UnreadableImageError
 
@@ -38,6 +38,20 @@ class Fingerprint:
 def fingerprint(folder: Path, reading: Reading, name: str) -> Fingerprint | None:
     """That of a file; None if it cannot be read, which encoding it reports."""
     return fingerprint_of(reading, folder / name, name)
+
+
+def stored_fingerprint(folder: Path, reading: Reading, name: str) -> Fingerprint | None:
+    """That of what a data set stores of a file, which is equal to that of a sample made from the same image."""
+    try:
+        encoded = encode_file(folder, name, reading)
+    except (UnreadableImageError, OSError):
+        return None
+    return fingerprint_of(as_stored(reading), encoded.data, name)
+
+
+def as_stored(reading: Reading) -> Reading:
+    """How to read what was stored with a reading: halves and bands are taken already."""
+    return replace(reading, half="", bands=None if reading.bands is None else ())
 
 
 def fingerprint_of(reading: Reading, source: Path | bytes, name: str) -> Fingerprint | None:

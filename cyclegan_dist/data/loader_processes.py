@@ -1,12 +1,10 @@
 """The loader's worker processes: their sockets, their errors, waiting for them, and their end."""
 
 import contextlib
-import ctypes
 import multiprocessing
 import multiprocessing.util
 import os
 import re
-import signal
 import sys
 import tempfile
 import threading
@@ -17,12 +15,11 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from cyclegan_dist.data.reader import DataError
-from cyclegan_dist.data.stop_signals import ignore_stop_signals
+from cyclegan_dist.data.stop_signals import end_with_parent, ignore_stop_signals
 
 POLL_S = 1.0  # between two calls of `waiting`
 LONGEST_FOLDER = 70  # bytes: Unix socket paths have at most 107, and up to 32 are appended
 SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
 TIMED_OUT = "DataLoader timed out"  # the beginning of torch's message
 
 Waiting = Callable[[float], None]
@@ -58,20 +55,8 @@ def set_up_worker(worker: int) -> None:
     wait for the batch for ever.
     """
     ignore_stop_signals()
-    _end_with_parent()
+    end_with_parent()
     Queue._on_queue_feeder_error = _send_error  # pyright: ignore
-
-
-def _end_with_parent() -> None:
-    """Kill this process when the thread that started it ends, however that happens. Torch's workers look for their
-    parent every five seconds only, and not while they load. On Linux; elsewhere nothing changes.
-    """
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():  # it died before the call
-        os._exit(1)
 
 
 def _send_error(queue: Any, error: Exception, batch: Any) -> None:

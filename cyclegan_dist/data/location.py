@@ -1,11 +1,19 @@
 """Where a data set or a part of it is. Loads nothing, so that a wrong path is refused at once."""
 
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cyclegan_dist.data.config import MANIFEST
-from cyclegan_dist.errors import UsageError, pipeline_command
+from cyclegan_dist.errors import UsageError, pipeline_command, storage_errors
+from cyclegan_dist.storage.files import hidden
 
 SYNTHETIC = "synthetic"  # the demo's data set, which is drawn
+STATE = ".unfinished"  # folder of a URL with what is recorded of a preparation until it is complete
 
 
 def data_path(data: str, split: str = "") -> str:
@@ -43,3 +51,55 @@ def _is_data_set(path: str) -> bool:
         return (Path(path.removesuffix(MANIFEST)) / MANIFEST).exists()
     except OSError:  # reading it says what is wrong
         return True
+
+
+def is_url(place: str | Path) -> bool:
+    """Whether a data set is at a URL, and not in a local folder."""
+    return "://" in str(place)
+
+
+def scratch(out: str | Path, ending: str) -> Path:
+    """A hidden local path for what belongs to the preparation of `out`, always the same: beside a folder, whose file
+    system has room for its images, and in TMPDIR for a URL.
+    """
+    if not is_url(out):
+        return hidden(Path(out).absolute(), ending=ending)  # so that no name can make it a URL
+    name = f"cyclegan_dist-{os.getuid()}-{hashlib.sha256(str(out).rstrip('/').encode()).hexdigest()[:16]}"
+    return hidden(Path(tempfile.gettempdir()) / name, ending=ending)
+
+
+def is_at(place: str) -> bool:
+    """Whether there is a file at a path or URL."""
+    if not is_url(place):
+        return Path(place).exists()
+    with _readable(place) as (files, path):
+        return files.exists(path)
+
+
+def names_in(place: str | Path) -> set[str]:
+    """The names in a folder or URL; none if it does not exist.
+
+    Raises:
+        UsageError: if a URL cannot be read.
+    """
+    if not is_url(place):
+        return {path.name for path in Path(place).iterdir()} if Path(place).is_dir() else set()
+    with _readable(str(place)) as (files, path):
+        try:
+            return {str(name).rstrip("/").rpartition("/")[2] for name in files.ls(path, detail=False)}
+        except FileNotFoundError:
+            return set()
+
+
+@contextmanager
+def _readable(place: str) -> Iterator[tuple[Any, str]]:
+    """The file system of a URL as it is now, and the path in it."""
+    from cyclegan_dist.storage.urls import file_system_at  # loads fsspec
+
+    try:
+        files, path = file_system_at(place)
+        with storage_errors():
+            files.invalidate_cache()
+            yield files, path.rstrip("/")
+    except (OSError, ValueError, ImportError) as error:
+        raise UsageError(f"cannot read {place}: {error}; check the URL and its credentials") from error

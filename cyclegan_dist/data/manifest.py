@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from cyclegan_dist.data.config import CHECKSUM, MANIFEST, DataDirection
 from cyclegan_dist.data.domain_names import Names, read_names, swapped
 from cyclegan_dist.data.location import no_data_set
+from cyclegan_dist.data.manifest_checks import refuse_strange
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError, pipeline_command, refuse_password, storage_errors
@@ -32,6 +33,7 @@ from cyclegan_dist.storage.urls import file_system_at
 
 VERSION = 1  # of a data set whose images have 8 bits
 DEEP_VERSION = 2  # of one with value ranges, which programs that do not know of them would misread
+REFERRING_VERSION = 3  # of one that has shards in another place, where older programs would not look for them
 SCHEMA = pa.schema(
     [
         ("domain", pa.dictionary(pa.int8(), pa.string())),
@@ -57,7 +59,6 @@ SOURCE = pa.schema(  # of the file that an image was made from; absent in data s
 )
 # The columns that training needs. The others would double the memory of every rank.
 READING = ("domain", "key", "shard", "offset", "size", "sha256")
-_KEY = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$"  # not a path, because files are named after keys
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class Manifest:
         values: the value range of each domain; None for one whose images have 8 bits.
         bands: those taken of each domain's files, from 1 on, or all if empty; None where nothing was chosen.
         domain_names: that were given to A and B; empty if none were.
+        parent: of a later version of a data set: `at`, where the version before is, as a URL or relative to `root`,
+            and `digest`, sha256 of its manifest file. None for a first version.
     """
 
     root: str
@@ -85,6 +88,11 @@ class Manifest:
     bands: dict[str, list[int] | None] = field(default_factory=lambda: dict.fromkeys(DOMAINS))
     partly_paired: bool = False
     domain_names: Names = field(default_factory=dict[str, str])
+    parent: dict[str, str] | None = None
+
+    def place(self, shard: str) -> str:
+        """Path or URL of a shard: below `root`, or in the place of an earlier version."""
+        return f"{self.shards[shard].get('at', self.root)}/{shard}"
 
     @cached_property
     def domains(self) -> dict[str, pa.Table]:
@@ -203,7 +211,8 @@ def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
     values = {domain: facts["values"].get(domain) for domain in DOMAINS}
     bands = {domain: facts.get("bands", {}).get(domain) for domain in DOMAINS}
     paired, partly = facts.get("paired") is True, facts.get("paired") == "some"
-    manifest = Manifest(root, table, facts["shards"], digest, paired, values, bands, partly, facts["domain_names"])
+    names, parent = facts["domain_names"], facts.get("parent")
+    manifest = Manifest(root, table, facts["shards"], digest, paired, values, bands, partly, names, parent)
     for domain, n in manifest.samples.items():
         if not n:
             raise UsageError(f"{root}: domain {domain} has no images")
@@ -249,10 +258,10 @@ def _read(file: pa.NativeFile, root: str, columns: list[str]) -> tuple[pa.Table,
         file.seek(0)
         schema = pq.read_schema(file)
         facts = json.loads((schema.metadata or {})[b"cyclegan_dist"])
-        if facts["version"] not in (VERSION, DEEP_VERSION):
+        if facts["version"] not in (VERSION, DEEP_VERSION, REFERRING_VERSION):
             raise UsageError(
                 f"{root}/{MANIFEST} has version {facts['version']}; "
-                f"this program reads {VERSION} and {DEEP_VERSION}: prepare the data set again"
+                f"this program reads {VERSION} to {REFERRING_VERSION}: prepare the data set again"
             )
         facts["values"] = {domain: ValueRange.from_json(found) for domain, found in facts.get("values", {}).items()}
         facts["domain_names"] = read_names(facts.get("domain_names"))
@@ -262,29 +271,10 @@ def _read(file: pa.NativeFile, root: str, columns: list[str]) -> tuple[pa.Table,
             table = table.append_column(name, pa.nulls(len(table), SOURCE.field(name).type))
         table = table.select(columns)
         table = table.cast(pa.schema([pa.unify_schemas([SCHEMA, SOURCE]).field(name) for name in columns]))
-        _refuse_strange(table, facts["shards"])
+        refuse_strange(root, table, facts["shards"], facts.get("parent"))
         return table, facts
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise UsageError(
             f"{root}/{MANIFEST} is not a manifest that {pipeline_command('prepare')} wrote ({reason})"
         ) from None
-
-
-def _refuse_strange(table: pa.Table, shards: dict[str, dict[str, Any]]) -> None:
-    """Raise ValueError for what `write_manifest` never writes: mixed domains, names that point outside the data set."""
-    in_A, in_B = (pc.equal(table["domain"], domain) for domain in DOMAINS)
-    a = pc.sum(in_A).as_py() or 0
-    if not (pc.all(in_A.slice(0, a), min_count=0).as_py() and pc.all(in_B.slice(a), min_count=0).as_py()):
-        raise ValueError("domain")
-    for name, facts in shards.items():
-        if ":" in name or name.startswith("/") or ".." in name.split("/") or int(facts["bytes"]) < 0:
-            raise ValueError(name)
-    if "shard" in table.column_names and not set(pc.unique(table["shard"]).to_pylist()) <= shards.keys():
-        raise ValueError("shard")
-    if "shard" in table.column_names:
-        counts = {found["values"]: found["counts"] for found in pc.value_counts(table["shard"]).to_pylist()}
-        if any(facts.get("samples", counts.get(name)) != counts.get(name) for name, facts in shards.items()):
-            raise ValueError("samples")
-    if "key" in table.column_names and not pc.all(pc.match_substring_regex(table["key"], _KEY), min_count=0).as_py():
-        raise ValueError("key")

@@ -10,9 +10,16 @@ from typing import Literal
 from cyclegan_dist.data.config import MANIFEST, MAX_PIXELS, VALIDATION
 from cyclegan_dist.data.domain_names import check_names
 from cyclegan_dist.data.files import list_files
-from cyclegan_dist.data.location import is_data_set
+from cyclegan_dist.data.location import STATE, is_at, is_data_set, is_url, names_in, no_data_set
 from cyclegan_dist.data.sources import exists, find_places
-from cyclegan_dist.errors import UsageError
+from cyclegan_dist.errors import UsageError, refuse_password
+
+NOTHING = "none"  # as A_DIR or B_DIR, if there is no such folder: no new images of the domain
+
+
+def is_nothing(given: Path) -> bool:
+    """Whether a folder that is given stands for no images."""
+    return str(given) == NOTHING and not exists(given)
 
 
 @dataclass(frozen=True)
@@ -32,8 +39,8 @@ class PrepareConfig:
     folder of them, or several of these divided by commas."""
     b_dir: Path
     """Images of domain B."""
-    out: Path
-    """Folder to create."""
+    out: str | Path
+    """Folder to create, or a URL of object storage, as s3://BUCKET/NAME."""
     names: tuple[str, str] = ("", "")
     """Names of domain A and domain B for people, as `summer winter`: on sample grids, pages, cards and in MLflow. Two
     different ones of at most 30 letters and digits, with single spaces, dashes or underscores between them. Files and
@@ -104,6 +111,10 @@ class PrepareConfig:
     exclude: str = ""
     """Leave out images that are in this data set or folder too, as test images, also if they are nearly the same.
     Several are divided by commas. Each is listed."""
+    append: str = ""
+    """A data set, folder or URL, of which OUT becomes the next version: with the images that it has, in its shards, and
+    the new ones of A_DIR and B_DIR, of which one may be `none`. It stays as it is. Give the options that it was
+    prepared with; with --dedup also new images that it has are left out."""
     energon: bool = False
     """Write metadata too with which Megatron-Energon reads the shards: each domain, OUT/A and OUT/B, is a data set of
     its own there, of `ImageSample`."""
@@ -130,6 +141,10 @@ class PrepareConfig:
         if (self.dedup or self.exclude) and self.pairs not in ("none", "some"):
             option = "--dedup" if self.dedup else "--exclude"
             raise UsageError(f"{option} would leave images without their partners: leave it out, or give --pairs some")
+        if self.append and self.append.rstrip("/") == str(self.out).rstrip("/"):
+            raise UsageError(f"--append {self.append}: a version stays as it is: give another OUT")
+        if self.append and self.validation and any(map(is_nothing, (self.a_dir, self.b_dir))):
+            raise UsageError("--validation holds out new images of both domains: leave it out, or give folders of both")
         if self.full_size_labels and not self.palette_name:
             raise UsageError("--full-size-labels: give the --palette of the label maps")
         if self.pairs == "halves" and self.a_dir.resolve() != self.b_dir.resolve():
@@ -229,32 +244,47 @@ class PrepareConfig:
         Raises:
             UsageError: naming the first path that does not fit.
         """
-        for given in (self.a_dir, self.b_dir):
+        given_dirs = [given for given in (self.a_dir, self.b_dir) if not (self.append and is_nothing(given))]
+        if not given_dirs:
+            raise UsageError("--append: no new images are given for either domain: give a folder of them")
+        for given in given_dirs:
             for place in find_places(given):
                 if place.path.is_dir() and next(list_files(place.path), None) is None:
                     raise UsageError(f"{place} holds no images, it is empty: give a folder of images")
         for given in self.excluded:
             if not is_data_set(given):
                 find_places(Path(given))
+        if self.append and not is_data_set(self.append):
+            raise no_data_set(self.append)
+        refuse_password(self.append, "--append")
         refuse_target(self.out, overwrite=self.overwrite)
-        held_out = self.out / VALIDATION
-        if self.overwrite and not self.validation and (held_out / MANIFEST).exists():
+        if self.energon and is_url(self.out):
+            raise UsageError(f"--energon writes to a local folder, not to {self.out}: give one, and copy it there")
+        held_out = f"{self.out}/{VALIDATION}"
+        if self.overwrite and not self.validation and is_at(f"{held_out}/{MANIFEST}"):
             raise UsageError(
                 f"{held_out} would stay, and its images may be among those to train on: give --validation, which "
                 f"replaces it, or remove {held_out}"
             )
 
 
-def refuse_target(out: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that cannot become a data set.
+def refuse_target(out: str | Path, *, overwrite: bool) -> None:
+    """Refuse a folder or URL that cannot become a data set.
 
     Raises:
-        UsageError: if it is a file, or holds something else.
+        UsageError: if it is a file, holds something else, or is a URL with a data set and `overwrite` is not given.
     """
-    if out.exists() and not out.is_dir():
+    refuse_password(str(out), "OUT")
+    if str(out).startswith("pipe:") and is_url(out):
+        raise UsageError(f"{out}: pipe: URLs run commands and are refused; give a folder or an fsspec URL")
+    folder = Path(out)
+    if not is_url(out) and folder.exists() and not folder.is_dir():
         raise UsageError(f"{out} is a file: choose another folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).exists():
+    found = names_in(out)
+    if found and MANIFEST not in found and STATE not in found:
         raise UsageError(
             f"{out} is not empty and holds no data set: choose another folder"
             + (", it will not be overwritten" * overwrite)
         )
+    if is_url(out) and MANIFEST in found and STATE not in found and not overwrite:
+        raise UsageError(f"{out} holds a data set: choose another place, or pass --overwrite")

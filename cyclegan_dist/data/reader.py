@@ -44,6 +44,7 @@ class ShardReader:
 
     def __init__(self, manifest: Manifest, domain: str):
         self.domain, self._root = domain, manifest.root
+        self._elsewhere = {name: facts["at"] for name, facts in manifest.shards.items() if "at" in facts}
         self._rows = manifest.domains[domain]  # not as numpy arrays or lists, which would be one more copy
         self._bytes = {name: facts["bytes"] for name, facts in manifest.shards.items()}
         self._open: dict[str, Any] = {}
@@ -60,9 +61,12 @@ class ShardReader:
     def _of(self, column: str, index: int) -> Any:
         return self._rows[column][index].as_py()
 
+    def _place(self, shard: str) -> str:
+        return f"{self._elsewhere.get(shard, self._root)}/{shard}"
+
     def bad(self, index: int, reason: object) -> BadSampleError:
         """The error to raise if sample `index` cannot be used."""
-        shard = f"{self._root}/{self._of('shard', index)}"
+        shard = self._place(self._of("shard", index))
         return BadSampleError(BadSample(self.domain, self.key(index), shard, str(reason)))
 
     def read(self, index: int) -> bytes:
@@ -83,7 +87,7 @@ class ShardReader:
         except _WrongLengthError as error:
             raise self.bad(index, f"{error}; {ADVICE}") from None
         except OSError as error:
-            raise DataError(f"shard {self._root}/{shard} cannot be read ({error}); is its storage mounted?") from error
+            raise DataError(f"shard {self._place(shard)} cannot be read ({error}); is its storage mounted?") from error
         if not self._matches(index, data):
             raise self.bad(index, f"its bytes differ from the manifest; {ADVICE}")
         return data
@@ -117,7 +121,7 @@ class ShardReader:
 
     def _opened(self, shard: str) -> Any:
         """A file descriptor, or a file system with a path in it; its length is the recorded one."""
-        file_system, path = file_system_at(f"{self._root}/{shard}")
+        file_system, path = file_system_at(self._place(shard))
         source = os.open(path, os.O_RDONLY) if "file" in file_system.protocol else (file_system, path)
         with storage_errors():
             found = os.fstat(source).st_size if isinstance(source, int) else file_system.size(path)

@@ -1,13 +1,15 @@
 """What was done with the files of a domain, a line for each kind."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from cyclegan_dist.data.encode import EncodedImage, Reading
+from cyclegan_dist.data.picture import Source
+from cyclegan_dist.data.shard_record import ShardRecord
 
 
 class Summary:
-    """Counts the images of a domain as they pass by."""
+    """Counts the images of a domain."""
 
     def __init__(self, domain: str, reading: Reading):
         self.domain, self.reading = domain, reading
@@ -17,25 +19,30 @@ class Summary:
         self._over_white = self._turned = 0
         self._pixels = self._clipped = 0.0
 
-    def of(self, images: Iterable[EncodedImage]) -> Iterator[EncodedImage]:
-        """The same images, counted."""
-        for image in images:
-            if image.source is not None:
-                self._add(image)
-            yield image
+    def add(self, image: EncodedImage) -> None:
+        """Count an image."""
+        if image.source is not None:
+            pixels = image.width * image.height
+            self._add(image.source, image.mode, pixels, pixels * image.clipped)
 
-    def _add(self, image: EncodedImage) -> None:
-        source = image.source
-        assert source is not None
+    def add_shard(self, record: ShardRecord) -> None:
+        """Count the images of a shard that is complete already."""
+        fields = ("bits", "bands", "alpha", "profile", "orientation")
+        for row in record.rows.to_pylist():
+            source = Source(**{name: row[name] for name in fields})
+            self._add(source, row["mode"], row["width"] * row["height"], 0.0)
+        self._clipped += record.clipped
+
+    def _add(self, source: Source, mode: str, pixels: float, clipped: float) -> None:
         self._bits[source.bits] += 1
-        if self.reading.bands or image.mode not in ("L", "RGB"):
+        if self.reading.bands or mode not in ("L", "RGB"):
             self._bands[source.bands] += 1
         self._over_white += bool(source.alpha)
         self._profiles[source.profile] += bool(source.profile)
         self._turned += source.orientation != 1
         if source.bits > 8:
-            self._pixels += image.width * image.height
-            self._clipped += image.width * image.height * image.clipped
+            self._pixels += pixels
+            self._clipped += clipped
 
     def lines(self) -> Iterator[str]:
         """For people."""

@@ -1,9 +1,14 @@
 """Verification of a data set: shards against the manifest, and identical images."""
 
+# pyarrow.compute creates its functions at import.
+# pyright: reportAttributeAccessIssue=false
+
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+
+import pyarrow.compute as pc
 
 from cyclegan_dist.data.images import UnreadableImageError, read_image
 from cyclegan_dist.data.manifest import Manifest
@@ -47,7 +52,7 @@ def check_shard(
         samples: their indices in the domain's rows.
         decoding: whether every image is decoded as well.
     """
-    url, recorded = f"{manifest.root}/{shard}", manifest.shards[shard]
+    url, recorded = manifest.place(shard), manifest.shards[shard]
     try:
         size, sha256 = _hash(url)
     except OSError as error:
@@ -79,6 +84,11 @@ def _hash(url: str) -> tuple[int, str]:
             sha256.update(piece)
             size += len(piece)
     return size, sha256.hexdigest()
+
+
+def copies(manifest: Manifest) -> int:
+    """How many images of a data set are byte for byte copies of another one. It needs the column `sha256`."""
+    return len(manifest.table) - pc.count_distinct(manifest.table["sha256"]).as_py()
 
 
 def identical(manifests: Iterable[Manifest]) -> Iterator[list[str]]:

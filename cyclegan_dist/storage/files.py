@@ -92,7 +92,7 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def lock(path: Path, *, held: str = "", wait: bool = False) -> Iterator[None]:
+def lock(path: Path, *, held: str = "", wait: bool = False, remove: bool = False) -> Iterator[None]:
     """Hold an exclusive lock on the file `path`, until the block ends or the process dies. The file stays. Forked
     processes do not hold it.
 
@@ -100,6 +100,7 @@ def lock(path: Path, *, held: str = "", wait: bool = False) -> Iterator[None]:
         path: created if it does not exist; its folder must exist.
         held: the message if another process holds the lock.
         wait: print `held`, if given, and wait for the lock instead of raising.
+        remove: remove the file when the block ends. All that lock it must do so.
 
     Raises:
         UsageError: with the message `held`; or if the file system does not support locks.
@@ -107,6 +108,7 @@ def lock(path: Path, *, held: str = "", wait: bool = False) -> Iterator[None]:
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
     _locks.add(descriptor)
+    is_held = False
     try:
         try:
             free = _flock(descriptor, fcntl.LOCK_EX)
@@ -125,11 +127,25 @@ def lock(path: Path, *, held: str = "", wait: bool = False) -> Iterator[None]:
                 f"{path} cannot be locked: {error.strerror}; choose a folder on a file system with file locks, or "
                 "mount this one with them (Lustre: -o flock; NFS: a running lock server, or -o local_lock=flock)"
             ) from error
+        is_held = True
+        if remove and not _is_at(descriptor, path):  # the process that held it has removed it
+            with lock(path, held=held, wait=wait, remove=True):
+                yield
+            return
         yield
     finally:
         if descriptor in _locks:  # not in a forked process
+            if remove and is_held and _is_at(descriptor, path):
+                path.unlink()
             _locks.remove(descriptor)
             os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one at a path."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    return False
 
 
 def is_locked(path: Path) -> bool:

@@ -107,7 +107,7 @@ def shard_tasks(manifest: Manifest, domain: str, output: Path) -> list[Task]:
         UsageError: if one would lie outside `output`, or overwrite an input.
     """
     shards = [name for name, (found, _) in samples_by_shard(manifest).items() if found == domain]
-    targets = {Path(manifest.root) / name: output / name for name in shards}
+    targets = {Path(manifest.place(name)): output / name for name in shards}
     _refuse_outside(output, targets)
     _refuse_collisions(targets)
     return [Task(source=name, target=str(output / name)) for name in shards]

@@ -13,7 +13,7 @@ from cyclegan_dist.data.files import printable
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.data.picture import UnreadableImageError
 from cyclegan_dist.data.reader import BadSampleError, DataError, ShardReader
-from cyclegan_dist.data.shards import write_tar
+from cyclegan_dist.data.tars import write_tar
 from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.data.verify import samples_by_shard
 from cyclegan_dist.errors import UsageError

@@ -15,8 +15,9 @@ import webdataset as wds
 from cyclegan_dist.data.encode import EncodedImage
 from cyclegan_dist.data.manifest import SCHEMA, open_manifest
 from cyclegan_dist.data.reader import BadSampleError, DataError, ShardReader
-from cyclegan_dist.data.shards import write_dataset, write_manifest, write_tar
+from cyclegan_dist.data.shards import write_dataset, write_manifest
 from cyclegan_dist.data.synthetic import draw_domain
+from cyclegan_dist.data.tars import write_tar
 from cyclegan_dist.data.verify import check_shards
 from cyclegan_dist.errors import UsageError
 from tests.servers import http_server

@@ -17,6 +17,7 @@ from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError, pipeline_command, storage_errors
 from cyclegan_dist.operations.doctor.nodes import Fleet, call_all, listed, result_of
 from cyclegan_dist.operations.doctor.report import Report, first_line
+from cyclegan_dist.storage.urls import file_system_at
 
 DELAY_S = 5.0  # delay after which a network file system shows another node's file
 SHARDS_CHECKED = 16  # evenly out of all, for a data set may have thousands
@@ -107,9 +108,8 @@ def shards_here(path: str) -> Shards:
     names = sorted(manifest.shards)
     damaged = []
     with storage_errors():
-        files, root = fsspec.core.url_to_fs(manifest.root)
         for name in names[:: max(1, len(names) // SHARDS_CHECKED)]:
-            file = f"{root}/{name}"
+            files, file = file_system_at(manifest.place(name))
             if not files.exists(file) or files.size(file) != manifest.shards[name]["bytes"]:
                 damaged.append(name)
     return Shards(digest=manifest.digest, count=len(names), damaged=damaged)

@@ -41,7 +41,7 @@ def data_sets(runs_dir: Path, named: Named, note: Callable[[str], None]) -> Iter
 
 def _data_set(folder: Path, key: str, named: Named) -> Part:
     def find() -> list[Removable]:
-        drafts = [folder / f".{key}{ending}" for ending in (".unfinished", ".unpacked", REMOVED)]
+        drafts = [folder / f".{key}{ending}" for ending in (".unfinished", ".unpacked", ".lock", REMOVED)]
         found = [at(path, "a killed process left it") for path in drafts if path.exists() and is_inside(path, folder)]
         out = folder / key
         if is_locked(folder / f"{key}.lock"):
