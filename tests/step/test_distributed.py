@@ -26,7 +26,7 @@ def test_a_subgroup_of_all_ranks_is_the_same_world() -> None:
 def test_an_apple_gpu_is_refused_whatever_torch_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     for found in (False, True):
         monkeypatch.setattr("torch.cuda.is_available", lambda found=found: found)
-        with pytest.raises(UsageError, match="device mps cannot be used: torch cannot exchange .* give cpu or auto"):
+        with pytest.raises(UsageError, match=r"device mps cannot be used: torch cannot exchange .* give cpu or auto"):
             join("mps")  # pyright: ignore[reportArgumentType]
 
 
