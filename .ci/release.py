@@ -57,7 +57,7 @@ def checked_version(untagged: bool) -> str:
         found = f"has the tag {', '.join(tags)}" if tags else "has no tag"
         raise RefusedError(
             f"this commit is version {version} and {found}: give it the tag v{version}, or correct __version__ in "
-            "cyclegan_dist/__init__.py; --untagged builds without a tag, to try it"
+            "cyclegan_dist/__init__.py; --untagged (make release UNTAGGED=1) builds without"
         )
     # Only "Unreleased", without a line, may come before this version's section.
     before, found, _ = git("show", "HEAD:CHANGELOG.md").partition(f"\n## {version} - ")

@@ -16,7 +16,7 @@ import torch.distributed as torch_dist
 from torch import Tensor
 
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.step.world_config import Device
+from cyclegan_dist.step.world_config import MPS, NO_MPS, Device
 
 SETTING_UP = 10  # factor of the timeout during set-up, when ranks load, compile and read manifests
 
@@ -116,7 +116,7 @@ def join(device: Device = "auto", timeout_s: float = 30.0) -> World:
             `World.limit_waiting` is called.
 
     Raises:
-        UsageError: for `cuda` without a GPU.
+        UsageError: for `cuda` without a GPU, and for an Apple GPU.
     """
     where = _device(device)
     if not torch_dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -134,6 +134,8 @@ def leave() -> None:
 
 
 def _device(device: str) -> torch.device:
+    if device == MPS:
+        raise UsageError(f"device {MPS} cannot be used: {NO_MPS}")
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():

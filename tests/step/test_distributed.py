@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from cyclegan_dist.step.distributed import World
+from cyclegan_dist.errors import UsageError
+from cyclegan_dist.step.distributed import World, join
 from tests.ranks import run_ranks
 from tests.training.trainings import ALONE
 
@@ -20,6 +21,13 @@ def test_the_first_ranks_form_a_separate_world() -> None:
 
 def test_a_subgroup_of_all_ranks_is_the_same_world() -> None:
     assert ALONE.subgroup(1) is ALONE
+
+
+def test_an_apple_gpu_is_refused_whatever_torch_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found in (False, True):
+        monkeypatch.setattr("torch.cuda.is_available", lambda found=found: found)
+        with pytest.raises(UsageError, match=r"device mps cannot be used: torch cannot exchange .* give cpu or auto"):
+            join("mps")  # pyright: ignore[reportArgumentType]
 
 
 def test_the_address_is_that_of_the_connection_to_rank_0(monkeypatch: pytest.MonkeyPatch) -> None:
