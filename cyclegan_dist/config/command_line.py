@@ -113,7 +113,7 @@ def refuse_unknown_option(arguments: Iterable[str], known: Iterable[str]) -> Non
     for argument in arguments:
         option = argument.split("=")[0].lstrip("-")
         key = option.replace("-", "_")
-        if argument.startswith("-") and not argument[1:2].isdigit() and key not in names:
+        if argument.startswith("-") and argument != "-" and not argument[1:2].isdigit() and key not in names:
             same_end = [k for k in names if k.split(".")[-1] == key.split(".")[-1]]
             close = same_end or difflib.get_close_matches(key, names, n=1, cutoff=0.5)
             raise UsageError(f"unknown option --{option}" + (f", did you mean --{names[close[0]]}?" if close else ""))

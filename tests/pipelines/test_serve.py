@@ -57,6 +57,11 @@ def test_options_that_make_no_sense_are_one_line(
     assert err.startswith(f"error: {sentence}") and err.count("\n") == 1
 
 
+def test_a_value_may_be_a_hyphen(command: Callable[..., Answer], tmp_path: Path) -> None:
+    options = ("--audit-log", "-", "--port", "70000")
+    assert "cannot listen on" in command(main, make_snapshot(tmp_path / "tiny"), *options)[2]
+
+
 def test_a_taken_port_and_a_damaged_model_are_one_line(command: Callable[..., Answer], tmp_path: Path) -> None:
     snapshot = make_snapshot(tmp_path / "tiny")
     with listen("127.0.0.1", 0) as door:

@@ -77,13 +77,17 @@ def test_places_are_those_of_the_forwarded_client(snapshot: Path) -> None:
         def ask(client: str) -> int:
             return post(f"{url}translate", data=picture(), headers={"X-Forwarded-For": client}).status_code
 
+        def wait_until_running(count: int) -> None:
+            until = time.monotonic() + 10
+            while f"running {count}.0" not in requests.get(f"{url}metrics", timeout=10).text:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+
         first = pool.submit(ask, "198.51.100.7")
-        while "running 1.0" not in requests.get(f"{url}metrics", timeout=10).text:
-            time.sleep(0.01)
+        wait_until_running(1)
         assert ask("198.51.100.7") == 503  # its place is taken
         second = pool.submit(ask, "198.51.100.8")
-        while "running 2.0" not in requests.get(f"{url}metrics", timeout=10).text:
-            time.sleep(0.01)
+        wait_until_running(2)
         answered.set()
         assert (first.result(), second.result()) == (422, 422)
 
