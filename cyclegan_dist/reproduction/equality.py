@@ -111,7 +111,7 @@ def _series(origin: Origin, again: Origin, kind: str) -> dict[str, Any]:
 
 def _described(what: str, found: Mapping[str, Any]) -> str:
     if not found:
-        return f"{what}: not compared, since the two journals have none of the same steps"
+        return f"{what}: not compared: there are not two journals with values of the same steps"
     count = f"{found['compared']} values of {found['steps']} steps"
     if not found["different"]:
         return f"{what}: {count} are equal"

@@ -83,6 +83,14 @@ def test_weights_that_are_nearly_equal_are_equal_up_to_rounding(trained: Config,
     assert found.outcome == "equal up to rounding" and found.facts["losses"]["different"] > 0
 
 
+def test_equal_weights_of_another_configuration_are_different(trained: Config, own_home: Path) -> None:
+    other = own_home / "runs" / "other"
+    shutil.copytree(trained.run_dir, other)
+    (other / "config.yaml").write_text(dump_config(dataclasses.replace(trained, seed=4)))
+    found = compare(open_origin(str(trained.run_dir)), open_origin(str(other)))
+    assert found.outcome == "different" and found.facts["weights_distance"] == 0
+
+
 def changed(origin: Origin, **facts: Any) -> Mapping[str, tuple[str, str]]:
     """State and effect of each condition, if the record of the run's start had other facts."""
     other = dataclasses.replace(origin, starts=[{**origin.starts[-1], **facts}])
