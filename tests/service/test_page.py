@@ -13,8 +13,9 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from cyclegan_dist.models.inference import translate
 from cyclegan_dist.models.snapshot import Snapshot
+from cyclegan_dist.service import authentication
 from cyclegan_dist.service.access import Access
-from cyclegan_dist.service.authentication import LOOK_S, Authentication
+from cyclegan_dist.service.authentication import Authentication
 from cyclegan_dist.service.tokens import create_token, revoke_token
 from tests.service.chromium import PROGRAM, Tab, browser
 from tests.service.running import picture, running
@@ -96,7 +97,10 @@ def test_an_image_is_dropped_and_its_translation_is_seen(service: str, snapshot:
     assert torch.equal(found["back"], translate(back, pixels[None])[0])
 
 
-def test_the_page_asks_for_the_token_and_again_when_it_is_revoked(snapshot: Path, tmp_path: Path) -> None:
+def test_the_page_asks_for_the_token_and_again_when_it_is_revoked(
+    snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authentication, "LOOK_S", 0)
     file, image = tmp_path / "tokens.json", tmp_path / "horse.png"
     _, secret = create_token(file, "ann")
     image.write_bytes(picture())
@@ -125,11 +129,9 @@ def test_the_page_asks_for_the_token_and_again_when_it_is_revoked(snapshot: Path
             await tab.open(url, 390, 800)  # the tab still has it
             assert await tab.value(HEIGHT % "#unlock") == 0
             revoke_token(file, "ann")
-            await asyncio.sleep(LOOK_S)
             await tab.drop(image, ".drop")
             await tab.until("document.querySelector('#refused').textContent.includes('has been revoked')")
             _, other = create_token(file, "bob")
-            await asyncio.sleep(LOOK_S)
             await give(tab, other)
             await tab.until(f"{STATUS}.startsWith('Translated horse.png')")
             await tab.value("document.querySelector('#forget').click()")
