@@ -39,7 +39,7 @@ from cyclegan_dist.training.run_folder import read_config
 
 TRIES = 3  # without progress, before the sender gives up after the end of the run
 PAUSE_S = 30.0  # at most, between two tries
-ALERT_PAUSE_S = 600.0  # the same for alerts: who takes them is not to be bothered
+ALERT_PAUSE_S = 600.0  # the same for alerts, so that a receiver with a fault gets few requests
 DYING_S = 0.2  # in which a launcher that is killed, and closed the input of this process, loses its lock
 LOOK_S = 1.0  # between two looks at what people are alerted of
 

@@ -71,8 +71,9 @@ def test_a_run_without_progress_has_stalled_once_for_each_place(tmp_path: Path) 
     with lock(RunFolder(path).lock):
         assert found(events, after_s=LATE_S - 2) == []
         [first] = events.look(0, time.time() + LATE_S)
-        append(path, "message", text="still waiting")  # is no progress
-        [again] = events.look(0, time.time() + 2 * LATE_S)
+        later_ms = int(1000 * (time.time() + LATE_S))
+        append(path, "message", text="still waiting", time=later_ms)  # is no progress
+        [again] = events.look(0, time.time() + LATE_S)
         assert first.event == again.event == "stalled" and first.id == again.id
         append(path, "metrics", step=4, nimg=16, values={"perf/images_per_s": 2.0})
         assert events.look(0) == []

@@ -64,6 +64,10 @@ def test_every_snapshot_is_evaluated_and_the_best_is_named(
     assert go(config) == "FINISHED"
     judged = [record for record in records(config) if record["kind"] == "evaluation"]
     assert [record["nimg"] for record in judged] == [8, 16]
+    found = [
+        json.loads((config.run_dir / "evaluations" / f"nimg-{n:09d}" / "metrics.json").read_text()) for n in (8, 16)
+    ]
+    assert [record["findings"] for record in judged] == [result["findings"] for result in found]
     means = [sum(record["values"][f"kd/untrained_{d}"] for d in ("AB", "BA")) / 2 for record in judged]
     best = json.loads((config.run_dir / "best.json").read_text())
     assert best["value"] == pytest.approx(min(means))

@@ -24,8 +24,10 @@ from cyclegan_dist.tracking.journal import append, read_records
 from cyclegan_dist.training import sender
 from cyclegan_dist.training.alerting import alerts_of, recording_failure
 from cyclegan_dist.training.local_rank import train_here
+from pipelines import sync
 from tests.alerts.receivers import WebReceiver, mail_receiver, web_receiver
 from tests.alerts.settings import SECRET, settings_for
+from tests.conftest import Answer
 from tests.watch.runs import make_run
 
 SET = threading.Event()
@@ -156,3 +158,14 @@ def test_what_happens_is_told_of_while_the_training_goes_on(
         done.set()
         thread.join()
     assert [body["text"] for body in web.bodies] == ["collapsed: one: all alike", "failed: one: rank 1: gone"]
+
+
+def test_sync_sends_what_is_left(
+    web: WebReceiver, tiny_run: Callable[..., Config], command: Callable[..., Answer]
+) -> None:
+    config = tiny_run(alerts__webhook=web.url)
+    make_run(config.run_dir, end="FINISHED")
+    assert command(sync.main, config.run_dir, "--no-mlflow", "--no-alerts") == (0, "", "") and not web.posts
+    told = f"no alert is left to send to webhook at {web.url.removesuffix('/hook')}\n"
+    for _ in range(2):
+        assert command(sync.main, config.run_dir, "--no-mlflow") == (0, told, "") and web.events == ["finished"]
