@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from cyclegan_dist.alerts.config import AlertsConfig, AlertSettings, alert_settings
 from cyclegan_dist.api import promote
 from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.data.domain_names import legend
+from cyclegan_dist.data.files import printable
 from cyclegan_dist.data.location import data_path
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command
 from cyclegan_dist.evaluation.config import EvaluationConfig
@@ -191,7 +192,10 @@ def _report(command: Promote, outcome: "PromotionResult", alerts: AlertSettings)
         _compare(outcome.candidate.figures, outcome.before.figures if outcome.before else {})
     if not outcome.verdict.passed:
         print(f"refused for {name}: {outcome.verdict.reason}")
-        print("train it further, or give another rule with --gate FILE (its keys: figure, better, margin, veto)")
+        if command.confirm:
+            print(f"it stays proposed: confirm it again, or take it back with --withdraw {command.confirm}")
+        else:
+            print("train it further, or give another rule with --gate FILE (its keys: figure, better, margin, veto)")
         return 1
     if outcome.state_bytes:
         print(f"training state: {outcome.state_bytes / 1e6:.1f} MB")
@@ -206,8 +210,8 @@ def _report(command: Promote, outcome: "PromotionResult", alerts: AlertSettings)
     if outcome.proposed:
         from cyclegan_dist.promotion.approval import confirm_command
 
-        data = f"{command.data}{f' --split {command.split}' if command.split else ''}"
-        print(f"another user confirms it: {confirm_command(outcome.name, outcome.proposed).replace('DATA', data)}")
+        told = confirm_command(outcome.name, outcome.proposed, command.data, command.split)
+        print(f"another user confirms it: {told}")
     return 0
 
 
@@ -226,19 +230,21 @@ def _list(name: str) -> None:
     versions, now = list_versions(name), approval(name)
     domains = {v.number: ", ".join(v.tags[key] for key in ("domain.A", "domain.B") if key in v.tags) for v in versions}
     named = any(domains.values())
-    table = Table("version", "aliases", *(["domains"] * named), "images", "promoted", "by", "why", box=None)
+    columns = ("version", "aliases", *(["domains"] * named), "images", Column("promoted", no_wrap=True), "by", "why")
+    table = Table(*columns, box=None)
     for version in versions:
         tags, own = version.tags, [Text(domains[version.number])] * named
         why = "; ".join(tags[key] for key in ("reason", "proposed_reason", "promoted_reason") if key in tags)
         by = " and ".join(dict.fromkeys(tags[key] for key in ("proposed_by", "promoted_by") if key in tags))
-        cells = (tags.get("nimg", ""), tags.get("promoted", ""), Text(by), Text(why))
+        cells = (tags.get("nimg", ""), tags.get("promoted", ""), Text(printable(by)), Text(printable(why)))
         table.add_row(version.number, " ".join(version.aliases), *own, *cells)
     CONSOLE.print(table, soft_wrap=not CONSOLE.is_terminal)
     if now.four_eyes:
         print("promotions need two users")
     if (proposal := now.proposal) is not None:
         what = "one person instead of two" if not proposal.rule else f"version {proposal.version}"
-        print(f"proposed by {proposal.user} at {proposal.time}: {what}: {proposal.reason or 'no reason given'}")
+        why = printable(proposal.reason or "no reason given")
+        print(f"proposed by {printable(proposal.user)} at {proposal.time}: {what}: {why}")
         print(f"another user confirms it: {confirm_command(name, proposal.version)}")
 
 
@@ -250,12 +256,13 @@ def _log(name: str, known: str) -> int:
     problems += problems_with(entries, Registered(name).aliases().get(CHAMPION, ""), known)
     for entry in entries:
         what = "confirmed" if entry.event == "promoted" and entry.confirms else entry.event
-        version = f" version {entry.version}" if entry.version not in ("", "off") else ""
+        off = " four eyes off" if entry.event != "four eyes off" else ""
+        version = (off if entry.version == "off" else f" version {printable(entry.version)}") if entry.version else ""
         was = f", champion was {entry.champion}" if entry.champion else ""
-        by = f"{entry.user}{'' if entry.signed_in else ' (not signed in)'}"
+        by = f"{printable(entry.user)}{'' if entry.signed_in else ' (not signed in)'}"
         print(f"{entry.number}  {entry.time}  {what}{version} by {by}{was}  sha256 {entry.sha256[:16]}")
         for why in filter(None, (entry.verdict, entry.reason)):
-            print(f"   {why}")
+            print(f"   {printable(why)}")
     for problem in problems:
         print(f"problem: {problem}")
     where = f"the log of {name} in {store_in_use()}"

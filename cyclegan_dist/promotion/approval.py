@@ -1,5 +1,6 @@
 """Promotions that need two people, and all changes of a name that evaluate nothing: rollback, withdrawal, four eyes."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -86,9 +87,10 @@ def approval(name: str) -> Approval:
     return approval_of(PromotionLog(name).read(), Registered(name).aliases().get(CHAMPION, ""))
 
 
-def confirm_command(name: str, version: str) -> str:
-    """What the second person types."""
-    data = "" if version == OFF else " --data DATA"
+def confirm_command(name: str, version: str, data: str = "DATA", split: str = "") -> str:
+    """What the second person types: with the data set, and its part, that the version was evaluated on."""
+    part = f" --split {shlex.quote(split)}" if split else ""
+    data = "" if version == OFF else f" --data {shlex.quote(data)}{part}"
     return f"{pipeline_command('promote')} --name {name} --confirm {version}{data}"
 
 

@@ -57,6 +57,9 @@ def compare(origin: Origin, again: Origin, tolerance: float = TOLERANCE) -> Equa
     before, after = learned_values(origin.config), learned_values(again.config)
     changed = {key: (before.get(key), after.get(key)) for key in sorted(before.keys() | after.keys())}
     changed = {key: pair for key, pair in changed.items() if pair[0] != pair[1] and key not in ("init_from",)}
+    weights = [(one.fact("initialised_from") or {}).get("sha256") for one in (origin, again)]
+    if all(weights) and weights[0] != weights[1]:
+        changed["init_from"] = (weights[0], weights[1])
     same_data = not (origin.data() and again.data()) or origin.data() == again.data()
     lines = [f"configuration: {key}: {was!r} then, {now!r} now" for key, (was, now) in changed.items()]
     lines += [] if changed else ["configuration: equal in all that affects what is learned"]

@@ -89,6 +89,12 @@ def test_equal_weights_of_another_configuration_are_different(trained: Config, o
     (other / "config.yaml").write_text(dump_config(dataclasses.replace(trained, seed=4)))
     found = compare(open_origin(str(trained.run_dir)), open_origin(str(other)))
     assert found.outcome == "different" and found.facts["weights_distance"] == 0
+    origin = open_origin(str(trained.run_dir))
+    one, two = (
+        dataclasses.replace(origin, starts=[{**origin.starts[0], "initialised_from": {"sha256": {"x": digest}}}])
+        for digest in ("a" * 64, "b" * 64)
+    )
+    assert list(compare(one, two).facts["configuration"]) == ["init_from"]
 
 
 def changed(origin: Origin, **facts: Any) -> Mapping[str, tuple[str, str]]:

@@ -32,9 +32,9 @@ def test_uncommitted_changes_have_a_digest(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(environment, "source_commit", lambda: "a" * 40)
     (tmp_path / "README.md").write_text("no source")
     assert environment.source_changes() == ""
-    source.write_text("a = 2\n")
-    changed = environment.source_changes()
     (tmp_path / "cyclegan_dist" / "b.py").write_text("b = 1\n")
-    assert len({"", changed, environment.source_changes()}) == 3
+    added = environment.source_changes()
+    source.write_text("a = 2\n")
+    assert len({"", added, environment.source_changes()}) == 3
     monkeypatch.setattr(environment, "source_commit", lambda: "")
     assert environment.source_changes() == ""
