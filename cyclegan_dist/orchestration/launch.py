@@ -111,7 +111,8 @@ def _report(config: Config, status: Status, signal_number: int) -> int:
         if is_reporter:
             newest = max(RunFolder(config.run_dir).snapshots.glob("nimg-*"), default=None)
             if config.stop_after and newest is not None and int(newest.name.removeprefix("nimg-")) >= config.stop_after:
-                print(f"--stop_after {config.stop_after} is reached: a larger one continues, 0 trains to the end of the schedule")
+                reached = f"--stop_after {config.stop_after} is reached"
+                print(f"{reached}: a larger one continues, 0 trains to the end of the schedule")
             print(f"finished: {config.run_dir}")
         return 0
     if is_reporter:
