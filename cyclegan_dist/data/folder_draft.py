@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_dist.data.config import CHECKSUM, MANIFEST
-from cyclegan_dist.data.location import is_url, scratch
+from cyclegan_dist.data.location import STATE, is_url, scratch
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.shard_record import ShardRecord
 from cyclegan_dist.errors import UsageError
@@ -149,14 +149,16 @@ class FolderDraft:
         # An identical data set is replaced too, because its shards may have been damaged.
         for path in [*sorted(draft.rglob("*.tar")), *draft.rglob(CHECKSUM), *draft.rglob(MANIFEST)]:
             sync(path)
-        if not (out / MANIFEST).exists():
+        if not (out / MANIFEST).exists() and not (out / STATE).exists():
             os.rename(draft, out)  # an empty folder of that name is replaced
         else:
-            (out / MANIFEST).unlink()  # without its manifest the old folder is not a data set
+            (out / STATE).touch()  # so that the same command goes on if this is interrupted
+            (out / MANIFEST).unlink(missing_ok=True)  # without its manifest the old folder is not a data set
             for path in sorted(draft.iterdir(), key=lambda path: path.name == MANIFEST):  # which comes last
                 if (old := out / path.name).is_dir():
                     shutil.rmtree(old)
                 os.rename(path, old)
+            (out / STATE).unlink()
         self.remove()
 
     def remove(self) -> None:

@@ -169,6 +169,8 @@ def test_with_dedup_images_of_the_version_before_are_dropped(
         ({"bands": "1"}, "--bands of domain A: .* has all"),
         ({"pairs": "some"}, "has no pairs: give no --pairs"),
         ({"out": "v1"}, "a version stays as it is: give another OUT"),
+        ({"out": "./v1/", "overwrite": True}, "a version stays as it is: give another OUT"),
+        ({"out": "v1/val", "overwrite": True}, "a version stays as it is: give another OUT"),
         ({"append": "nowhere"}, "no data set at nowhere"),
         ({"a_dir": Path("none"), "b_dir": Path("none")}, "no new images are given for either domain"),
         ({"a_dir": Path("none"), "validation": 4}, "--validation holds out new images of both domains"),
