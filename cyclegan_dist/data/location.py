@@ -16,6 +16,8 @@ SYNTHETIC = "synthetic"  # the demo's data set, which is drawn
 STATE = ".unfinished"  # at a URL a folder with what is recorded of a preparation until it is complete; in a folder an
 # empty file while its data set is replaced
 
+REFERRED = ".referred"  # in a data set: the folders of later versions that need its shards here, a line each
+
 
 def data_path(data: str, split: str = "") -> str:
     """Where the data set, or its part `split`, is.

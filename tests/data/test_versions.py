@@ -111,6 +111,8 @@ def test_where_nothing_can_be_linked_the_shards_are_read_where_they_are(
 
     monkeypatch.setattr(os, "link", link)
     appended(new, tmp_path / "v2", first)
+    appended(new, tmp_path / "v2", first)
+    assert (first / ".referred").read_text() == f"{tmp_path}/v2\n"
     manifest = open_manifest(str(tmp_path / "v2"))
     assert manifest.place("A/A-000000.tar") == str(first / "A" / "A-000000.tar")
     assert sorted(path.name for path in (tmp_path / "v2" / "A").iterdir()) == ["A-000002.tar", "A-000003.tar"]
