@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from cyclegan_dist.data.manifest import REFERRING_VERSION, SCHEMA, open_manifest
+from cyclegan_dist.data.palette import Palette
 from cyclegan_dist.data.prepare import prepare, prepare_at
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.reader import ShardReader
@@ -186,6 +187,30 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(UsageError, match=message):
         prepare_at(PrepareConfig(**fields))  # pyright: ignore[reportArgumentType]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["A", "B", "newA", "newB", "v1"]
+
+
+def test_label_maps_of_another_palette_are_refused(tmp_path: Path, new: tuple[Path, Path]) -> None:
+    maps, two = tmp_path / "maps", Palette(domain="A", classes={"wall": (255, 0, 0), "door": (0, 255, 0)})
+    maps.mkdir()
+    colours = np.array([[255, 0, 0], [0, 255, 0]], np.uint8)
+    Image.fromarray(colours[np.arange(64).reshape(8, 8) % 2]).save(maps / "0.png")
+
+    def make(name: str, palette: Palette | None, append: str = "", images: Path = maps) -> None:
+        given = "streets" if palette else ""
+        config = PrepareConfig(images, new[1], tmp_path / name, workers=1, palette=given, append=append)
+        prepare(config, lambda line: None, palette=palette)
+
+    make("v1", two)
+    v1 = str(tmp_path / "v1")
+    make("v2", two, v1)
+    other = Palette(domain="A", classes={**two.classes, "sky": (0, 0, 255)})
+    for palette in (None, other):
+        with pytest.raises(UsageError, match="of domain A of .* with a palette of 2 classes: give the same --palette"):
+            make("v3", palette, str(tmp_path / "v2"))
+    make("plain", None, images=new[0])
+    with pytest.raises(UsageError, match="plain was prepared without it: leave it out"):
+        make("v4", two, str(tmp_path / "plain"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["maps", "newA", "newB", "plain", "v1", "v2"]
 
 
 def test_values_keep_the_range_and_other_types_are_refused(tmp_path: Path, new: tuple[Path, Path]) -> None:
