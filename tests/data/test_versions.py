@@ -205,7 +205,7 @@ def test_label_maps_of_another_palette_are_refused(tmp_path: Path, new: tuple[Pa
     make("v2", two, v1)
     other = Palette(domain="A", classes={**two.classes, "sky": (0, 0, 255)})
     for palette in (None, other):
-        with pytest.raises(UsageError, match="of domain A of .* with a palette of 2 classes: give the same --palette"):
+        with pytest.raises(UsageError, match=r"of domain A of .* with a palette of 2 classes: give the same --palette"):
             make("v3", palette, str(tmp_path / "v2"))
     make("plain", None, images=new[0])
     with pytest.raises(UsageError, match="plain was prepared without it: leave it out"):

@@ -128,7 +128,9 @@ def test_what_differs_from_then_is_said_with_what_follows(trained: Config, own_h
     assert verdict(conditions_of(resumed)) == f"cannot be expected bit for bit, because of: {others}"
     unknown = {key: value for key, value in origin.starts[0].items() if key not in ("environment", "changed")}
     resumed = dataclasses.replace(origin, starts=[unknown, *origin.starts])
-    assert verdict(conditions_of(resumed)).startswith("may be reproduced bit for bit; not known: uncommitted changes of")
+    assert verdict(conditions_of(resumed)).startswith(
+        "may be reproduced bit for bit; not known: uncommitted changes of"
+    )
     resumed = dataclasses.replace(origin, starts=[{**origin.starts[0], "world_size": 2}, *origin.starts])
     assert verdict(conditions_of(resumed)) == "cannot be expected bit for bit, because of: ranks"
     other = make_dataset(tmp_path / "other", seed=9)
