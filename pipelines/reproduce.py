@@ -25,6 +25,7 @@ from cyclegan_dist.config.command_line import parse_options
 from cyclegan_dist.data.location import data_path
 from cyclegan_dist.errors import UsageError, pipeline_command, run_command, train_command
 from cyclegan_dist.registry.sources import refuse_missing_source
+from cyclegan_dist.storage.layout import RunFolder
 
 if TYPE_CHECKING:
     from cyclegan_dist.reproduction.origin import Origin
@@ -80,6 +81,11 @@ def _prepare(command: Reproduce, origin: "Origin") -> int:
     facts = {"source": command.source, "images_seen": origin.nimg, "verdict": said, "command": told}
     facts |= {"conditions": [asdict(one) for one in found]}
     impossible = any(one.state == "missing" for one in found)
+    run_dir = prepared.run_dir_of(origin)
+    if command.run and RunFolder(run_dir).snapshot(origin.nimg).is_dir():
+        raise UsageError(
+            f"{run_dir} was trained before: compare it with --compare {run_dir}, or move it away, to train it again"
+        )
     if not impossible:
         prepared.write(origin, folder, facts, command.data)
     if command.json:
@@ -93,7 +99,6 @@ def _prepare(command: Reproduce, origin: "Origin") -> int:
         print(f"{origin.name}, {origin.nimg} images: {said}")
     if impossible:
         return 1
-    run_dir = prepared.run_dir_of(origin)
     if not command.run:
         if not command.json:
             print(f"train it again:  {told}")
@@ -109,7 +114,10 @@ def _compare(command: Reproduce, origin: "Origin", again: str) -> int:
     from cyclegan_dist.reproduction.equality import compare  # these load torch
     from cyclegan_dist.reproduction.origin import open_origin, same_snapshot
 
-    found = compare(origin, open_origin(same_snapshot(origin, again)), command.tolerance)
+    other = open_origin(same_snapshot(origin, again))
+    if other.snapshot.folder.resolve() == origin.snapshot.folder.resolve():
+        raise UsageError(f"--compare {again} is {command.source} itself: give the run that was trained again")
+    found = compare(origin, other, command.tolerance)
     if command.json:
         print(json.dumps(found.facts, indent=1))
     else:

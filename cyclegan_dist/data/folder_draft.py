@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_dist.data.config import CHECKSUM, MANIFEST
-from cyclegan_dist.data.location import is_url, scratch
+from cyclegan_dist.data.location import REFERRED, STATE, is_url, scratch
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.data.shard_record import ShardRecord
 from cyclegan_dist.errors import UsageError
@@ -92,7 +92,16 @@ class FolderDraft:
                 refuse_absent(Path(place), recorded["bytes"])
             if is_url(place) or not self._link(Path(place), own):
                 facts[name]["at"] = place_above(place, name)
+        for at in {found["at"] for found in facts.values() if "at" in found and not is_url(found["at"])}:
+            self._mark_referred(Path(at, REFERRED))
         return facts
+
+    def _mark_referred(self, path: Path) -> None:
+        """Say in a data set of which shards are needed there that it is not to be removed, as by `prune`."""
+        known, own = path.read_text().splitlines() if path.exists() else [], os.path.abspath(self._out)
+        if own not in known:
+            with contextlib.suppress(PermissionError):  # then it cannot be removed either
+                write_atomic(path, "".join(f"{line}\n" for line in (*known, own)))
 
     @staticmethod
     def _link(source: Path, target: Path) -> bool:
@@ -149,14 +158,16 @@ class FolderDraft:
         # An identical data set is replaced too, because its shards may have been damaged.
         for path in [*sorted(draft.rglob("*.tar")), *draft.rglob(CHECKSUM), *draft.rglob(MANIFEST)]:
             sync(path)
-        if not (out / MANIFEST).exists():
+        if not (out / MANIFEST).exists() and not (out / STATE).exists():
             os.rename(draft, out)  # an empty folder of that name is replaced
         else:
-            (out / MANIFEST).unlink()  # without its manifest the old folder is not a data set
+            (out / STATE).touch()  # so that the same command goes on if this is interrupted
+            (out / MANIFEST).unlink(missing_ok=True)  # without its manifest the old folder is not a data set
             for path in sorted(draft.iterdir(), key=lambda path: path.name == MANIFEST):  # which comes last
                 if (old := out / path.name).is_dir():
                     shutil.rmtree(old)
                 os.rename(path, old)
+            (out / STATE).unlink()
         self.remove()
 
     def remove(self) -> None:

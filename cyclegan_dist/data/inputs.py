@@ -5,6 +5,8 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import fields
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ def inputs_key(
         digest.update(json.dumps(facts).encode() + b"\n")
 
     libraries = [numpy.__version__, PIL.__version__, torch.__version__, platform.machine()]
+    libraries += [version(name) if find_spec(name) else "" for name in ("imagecodecs", "pyarrow", "tifffile")]
     add(VERSION, __version__, *libraries, repr(palette))
     add({one.name: getattr(config, one.name) for one in fields(PrepareConfig) if one.name not in NO_EFFECT})
     for given in config.excluded:
@@ -49,17 +52,18 @@ def inputs_key(
         own = some.folder.is_relative_to(unpacked)
         add(what, some.given)
         for place in find_places(Path(some.given)) if own and some.names else ():
-            add(str(place), *_size_and_time(place.path))
+            add(str(place), *_size_and_times(place.path))
         for name in some.names:
             path = some.folder / name
-            size, time = _size_and_time(path)
-            add(name, size, 0 if own and not path.is_symlink() else time)  # unpacked now
+            size, *times = _size_and_times(path)
+            add(name, size, *([] if own and not path.is_symlink() else times))  # unpacked now
     return digest.hexdigest()
 
 
-def _size_and_time(path: Path) -> tuple[int, int]:
+def _size_and_times(path: Path) -> tuple[int, int, int]:
+    """Size, and when it was changed: by itself, and by the file system, as copies may keep the time of their source."""
     try:
         facts = path.stat()
     except OSError:  # a link to nothing, or what is downloaded
-        return -1, -1
-    return facts.st_size, facts.st_mtime_ns
+        return -1, -1, -1
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns

@@ -13,7 +13,10 @@ from cyclegan_dist.errors import UsageError, pipeline_command, storage_errors
 from cyclegan_dist.storage.files import hidden
 
 SYNTHETIC = "synthetic"  # the demo's data set, which is drawn
-STATE = ".unfinished"  # folder of a URL with what is recorded of a preparation until it is complete
+STATE = ".unfinished"  # at a URL a folder with what is recorded of a preparation until it is complete; in a folder an
+# empty file while its data set is replaced
+
+REFERRED = ".referred"  # in a data set: the folders of later versions that need its shards here, a line each
 
 
 def data_path(data: str, split: str = "") -> str:

@@ -77,6 +77,7 @@ class Manifest:
         domain_names: that were given to A and B; empty if none were.
         parent: of a later version of a data set: `at`, where the version before is, as a URL or relative to `root`,
             and `digest`, sha256 of its manifest file. None for a first version.
+        palette: of its label maps, as a dictionary; None if it was prepared without, or before this was recorded.
     """
 
     root: str
@@ -89,6 +90,7 @@ class Manifest:
     partly_paired: bool = False
     domain_names: Names = field(default_factory=dict[str, str])
     parent: dict[str, str] | None = None
+    palette: dict[str, Any] | None = None
 
     def place(self, shard: str) -> str:
         """Path or URL of a shard: below `root`, or in the place of an earlier version."""
@@ -212,7 +214,8 @@ def open_manifest(path: str, columns: Sequence[str] = READING) -> Manifest:
     bands = {domain: facts.get("bands", {}).get(domain) for domain in DOMAINS}
     paired, partly = facts.get("paired") is True, facts.get("paired") == "some"
     names, parent = facts["domain_names"], facts.get("parent")
-    manifest = Manifest(root, table, facts["shards"], digest, paired, values, bands, partly, names, parent)
+    others = (values, bands, partly, names, parent, facts.get("palette"))
+    manifest = Manifest(root, table, facts["shards"], digest, paired, *others)
     for domain, n in manifest.samples.items():
         if not n:
             raise UsageError(f"{root}: domain {domain} has no images")

@@ -1,7 +1,7 @@
 """Classes of label maps and their colours."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -42,6 +42,11 @@ class Palette:
                 raise UsageError(f"palette: {name} has the colour {list(colour)}: give levels from 0 to 255")
             if names.setdefault(tuple(colour), name) != name or (name in self.classes and name in self.ignored):
                 raise UsageError(f"palette: {names[tuple(colour)]} and {name} have one colour: change one")
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has it."""
+        colours = {"classes": self.classes, "ignored": self.ignored}
+        return {"domain": self.domain, **{k: {n: list(c) for n, c in one.items()} for k, one in colours.items()}}
 
     def labels(self, maps: Tensor) -> Tensor:
         """The label of each pixel of true maps, that of the nearest colour: n x H x W int64 of n x C x H x W uint8.

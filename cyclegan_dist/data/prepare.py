@@ -25,7 +25,7 @@ from cyclegan_dist.data.ranges import FoundValues, choose_range, find_values, sa
 from cyclegan_dist.data.shards import shuffled, write_dataset
 from cyclegan_dist.data.summary import Summary
 from cyclegan_dist.data.validation import content_hash, held_out
-from cyclegan_dist.data.versions import open_parents, refuse_names, same_range, version_of
+from cyclegan_dist.data.versions import open_parents, refuse_names, refuse_other_palette, same_range, version_of
 from cyclegan_dist.data.workers import OpenWorkers, Workers, local_workers, refuse_unseen
 from cyclegan_dist.errors import UsageError
 
@@ -88,6 +88,7 @@ def prepare_at(
     parents = open_parents(config.append)
     if parents:
         config = version_of(config, parents[""])
+        refuse_other_palette(parents[""], palette)
     with claim(config.out), domain_files(config, report) as files:
         _prepare(config, files, parents, report, progress, palette, workers)
     return str(config.out).rstrip("/") if is_url(config.out) else str(config.out)
@@ -157,6 +158,7 @@ def _prepare(
             bands={domain: reading.bands for domain, reading in readings.items()},
             domain_names=config.domain_names,
             energon=config.energon,
+            palette=None if palette is None else palette.to_json(),
             parents=parents,
             key=key,
             report=report,

@@ -141,7 +141,10 @@ class PrepareConfig:
         if (self.dedup or self.exclude) and self.pairs not in ("none", "some"):
             option = "--dedup" if self.dedup else "--exclude"
             raise UsageError(f"{option} would leave images without their partners: leave it out, or give --pairs some")
-        if self.append and self.append.rstrip("/") == str(self.out).rstrip("/"):
+        if self.append and {_one_name(self.append), _one_name(f"{self.append}/{VALIDATION}")} & {
+            _one_name(self.out),
+            _one_name(f"{self.out}/{VALIDATION}"),
+        }:
             raise UsageError(f"--append {self.append}: a version stays as it is: give another OUT")
         if self.append and self.validation and any(map(is_nothing, (self.a_dir, self.b_dir))):
             raise UsageError("--validation holds out new images of both domains: leave it out, or give folders of both")
@@ -266,6 +269,11 @@ class PrepareConfig:
                 f"{held_out} would stay, and its images may be among those to train on: give --validation, which "
                 f"replaces it, or remove {held_out}"
             )
+
+
+def _one_name(place: str | Path) -> str:
+    """Equal for equal places."""
+    return str(place).rstrip("/") if is_url(place) else str(Path(place).resolve())
 
 
 def refuse_target(out: str | Path, *, overwrite: bool) -> None:

@@ -57,6 +57,7 @@ def write_dataset(
     bands: Mapping[str, Sequence[int] | None] | None = None,
     domain_names: Names = NO_NAMES,
     energon: bool = False,
+    palette: Mapping[str, Any] | None = None,
     parents: Mapping[str, Manifest] = NO_PARENTS,
     key: str = "",
     report: Callable[[str], object] = lambda line: None,
@@ -73,6 +74,7 @@ def write_dataset(
         values: the value range of each domain that has one.
         bands: those taken of each domain's files, where they were chosen.
         domain_names: of A and B, if they have any.
+        palette: of label maps, as a dictionary.
         energon: write the metadata of Megatron-Energon too, to a folder.
         parents: the version before of the data set, under an empty name, and of parts of it; opened with all columns.
             Its samples come first, in the shards that it has.
@@ -106,6 +108,7 @@ def write_dataset(
                 bands=bands,
                 domain_names=domain_names,
                 parent=None if parent is None else parent_fact(out, part, parent),
+                palette=palette,
             )
             if energon and any("at" in facts for facts in old.values()):
                 raise UsageError("--energon: shards of --append are in another place: leave one of both out")
@@ -162,6 +165,7 @@ def write_manifest(
     bands: Mapping[str, Sequence[int] | None] | None = None,
     domain_names: Names = NO_NAMES,
     parent: Mapping[str, str] | None = None,
+    palette: Mapping[str, Any] | None = None,
 ) -> None:
     """Write rows of `SCHEMA`, and of `SOURCE` if it says anything, and the facts of shards and values to the local file
     `path`, and its checksum beside it. The same input gives the same bytes.
@@ -177,6 +181,7 @@ def write_manifest(
         **({"bands": chosen} if chosen else {}),
         **({"domain_names": dict(domain_names)} if domain_names else {}),
         **({"parent": dict(parent)} if parent else {}),
+        **({"palette": dict(palette)} if palette else {}),
     }
     if isinstance(rows, list):
         schema = pa.unify_schemas([SCHEMA, SOURCE]) if any("bits" in row for row in rows) else SCHEMA

@@ -48,7 +48,7 @@ class Summary:
         """For people."""
         if values := self.reading.values:
             deep = {bits: count for bits, count in sorted(self._bits.items()) if bits > 8}
-            kinds = " and ".join(f"{_images(count)} of {bits} bits" for bits, count in deep.items())
+            kinds = " and ".join(f"{_images(count)} of {bits} bits" for bits, count in deep.items()) or _images(0)
             share = 100 * self._clipped / self._pixels if self._pixels else 0
             clipped = f"{share:.1f} %" if share >= 0.05 or not share else "less than 0.1 %"
             yield (

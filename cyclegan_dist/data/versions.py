@@ -6,14 +6,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from cyclegan_dist.data.config import MANIFEST, VALIDATION
 from cyclegan_dist.data.files import printable
+from cyclegan_dist.data.images import read_image
 from cyclegan_dist.data.location import is_at, is_url
 from cyclegan_dist.data.manifest import SCHEMA, SOURCE, Manifest, open_manifest
 from cyclegan_dist.data.pairing import pair_name
+from cyclegan_dist.data.palette import Palette
 from cyclegan_dist.data.plan import DOMAINS
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.ranges import FoundValues
+from cyclegan_dist.data.reader import ShardReader
 from cyclegan_dist.data.values import ValueRange
 from cyclegan_dist.errors import UsageError
 
@@ -60,6 +65,24 @@ def version_of(config: PrepareConfig, parent: Manifest) -> PrepareConfig:
     }
     names = tuple(parent.domain_names.get(domain, "") for domain in DOMAINS)
     return replace(config, names=names, **bands)
+
+
+def refuse_other_palette(parent: Manifest, palette: Palette | None) -> None:
+    """Check that label maps become what those of the version before are.
+
+    Raises:
+        UsageError: if they were prepared with another palette, or only one of both with any.
+    """
+    given = None if palette is None else palette.to_json()
+    if parent.palette is not None and given != parent.palette:
+        raise UsageError(
+            f"--append: label maps of domain {parent.palette['domain']} of {parent.root} were prepared with a palette "
+            f"of {len(parent.palette['classes'])} classes: give the same --palette"
+        )
+    if palette is not None and parent.palette is None:  # without one, or before it was recorded
+        stored = read_image(ShardReader(parent, palette.domain).read(0)).pixels
+        if len(stored) != 3 or not torch.equal(stored, palette.snapped(stored)):
+            raise UsageError(f"--palette: {parent.root} was prepared without it: leave it out, or prepare all anew")
 
 
 def refuse_names(config: PrepareConfig, parent: Manifest, domain: str, names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from cyclegan_dist.data.location import is_data_set
 from cyclegan_dist.data.manifest import open_manifest
 from cyclegan_dist.errors import UsageError
-from cyclegan_dist.registry.sources import REGISTRY
+from cyclegan_dist.registry.sources import REGISTRY, open_source
 from cyclegan_dist.reproduction.origin import Origin
 from cyclegan_dist.reproduction.prepared import data_of, starts_from
 from cyclegan_dist.step.device_name import device_name
@@ -52,7 +52,7 @@ def conditions_of(origin: Origin, data: str = "") -> list[Condition]:
     kind = "cuda" if then.get("cuda") or (not then and torch.cuda.is_available()) else "cpu"
     on_gpu = "the numbers of a GPU" if kind == "cuda" else "the numbers of a processor"
     now = environment(kind)
-    found = [*_data(origin, data), *_weights(origin), *_source(origin), *_ranks(origin)]
+    found = [*_data(origin, data), *_weights(origin), *_teacher(origin), *_source(origin), *_ranks(origin)]
     if kind == "cuda" and not torch.cuda.is_available():
         found.append(Condition("GPU", str(origin.fact("device")), "none", "missing", "it was trained on a GPU"))
     else:
@@ -63,6 +63,7 @@ def conditions_of(origin: Origin, data: str = "") -> list[Condition]:
     for key in keys:
         found.append(_equal(key, then.get(key), now.get(key, ""), f"{on_gpu} may round otherwise"))
     found.append(_packages(then.get("packages", {}), now["packages"]))
+    found += _earlier(origin)
     if kind == "cuda":
         fast = origin.config.optim.is_fast("cuda")
         why = "fused kernels, and algorithms that are chosen by their speed" if fast else "sums in no fixed order"
@@ -117,6 +118,21 @@ def _weights(origin: Origin) -> Iterator[Condition]:
         yield Condition("weights at the start", start, place, "unknown", "they may have been replaced")
 
 
+def _teacher(origin: Origin) -> Iterator[Condition]:
+    taught = origin.config.method.taught_by
+    if not taught:
+        return
+    place, wanted = str(taught["folder"]), str(taught["sha256"])
+    try:
+        now = open_source(place).digest()
+    except (UsageError, OSError):
+        yield Condition("teacher", place, "not there", "missing", "move it back there")
+        return
+    same = now == wanted
+    effect = "" if same else f"{place} has other weights: move the teacher back there"
+    yield Condition("teacher", wanted[:16], now[:16], "same" if same else "missing", effect)
+
+
 def _source(origin: Origin) -> Iterator[Condition]:
     yield _equal("commit", origin.fact("commit"), source_commit(), "check it out: git checkout COMMIT")
     if not origin.starts or "changed" not in origin.starts[-1]:
@@ -139,6 +155,31 @@ def _ranks(origin: Origin) -> Iterator[Condition]:
         yield Condition("ranks", ", ".join(map(str, sizes)), str(sizes[-1]), "differs", text)
     else:
         yield Condition("ranks", str(sizes[0]), str(sizes[0]), "same")
+
+
+def _earlier(origin: Origin) -> Iterator[Condition]:
+    """What was otherwise in earlier starts of a run that was resumed: it can be trained again by one of them only."""
+    facts = [_numbers_go_through(start) for start in origin.starts]
+    for name, last in facts[-1].items() if facts else ():
+        values = list(dict.fromkeys(one[name] for one in facts))
+        if len(values) > 1:
+            known = "" not in values
+            text = "it was resumed with another one" if known else "it was not recorded at each start"
+            before = ", ".join(value[:16] or "unknown" for value in values)
+            yield Condition(f"{name} of all starts", before, last[:16], "differs" if known else "unknown", text)
+
+
+def _numbers_go_through(start: Mapping[str, Any]) -> dict[str, str]:
+    """What the numbers of a training depend on, as its start has recorded it, as texts; empty where it has not."""
+    made, options = start.get("environment", {}), start.get("config", {})
+    packages = made.get("packages", {})
+    found = {name: start.get(name) for name in ("commit", "device")}
+    found["uncommitted changes"] = (start["changed"] or "none") if "changed" in start else None
+    found |= {name: made.get(name) for name in ("threads", "torch", "instructions", "platform")}
+    found |= {name: made.get(name) for name in ("cuda", "cudnn", "driver")}
+    found |= {name: packages.get(name) for name in NUMERIC if name != "torch"}
+    found |= {name: options.get(name) for name in ("optim.micro_batch", "optim.fast", "optim.activation_checkpointing")}
+    return {name: "" if value is None else str(value) for name, value in found.items()}
 
 
 def _threads(then: Mapping[str, Any]) -> Condition:

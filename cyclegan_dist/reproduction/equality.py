@@ -58,12 +58,18 @@ def compare(origin: Origin, again: Origin, tolerance: float = TOLERANCE) -> Equa
     changed = {key: (before.get(key), after.get(key)) for key in sorted(before.keys() | after.keys())}
     changed = {key: pair for key, pair in changed.items() if pair[0] != pair[1] and key not in ("init_from",)}
     weights = [(one.fact("initialised_from") or {}).get("sha256") for one in (origin, again)]
-    if all(weights) and weights[0] != weights[1]:
-        changed["init_from"] = (weights[0], weights[1])
-    same_data = not (origin.data() and again.data()) or origin.data() == again.data()
+    starts = [one.config.init_from for one in (origin, again)]
+    if weights[0] != weights[1] and (all(weights) or not all(starts)):
+        changed["init_from"] = (weights[0] or starts[0], weights[1] or starts[1])
+    elif not all(weights) and starts[0] != starts[1]:
+        changed["init_from"] = (starts[0], starts[1])
+    known_data = bool(origin.data() and again.data())
+    same_data = known_data and origin.data() == again.data()
     lines = [f"configuration: {key}: {was!r} then, {now!r} now" for key, (was, now) in changed.items()]
     lines += [] if changed else ["configuration: equal in all that affects what is learned"]
-    lines.append("images: equal" if same_data else "images: different digests")
+    lines.append(
+        "images: equal" if same_data else "images: different digests" if known_data else "images: of unknown digests"
+    )
     losses, figures = (_series(origin, again, kind) for kind in ("metrics", "evaluation"))
     lines += [_described("losses", losses), *([_described("figures of evaluations", figures)] if figures else [])]
     digests = [_digest(one) for one in (origin, again)]

@@ -108,7 +108,9 @@ def _checked(
     nimg = snapshot.card.get("nimg")
     if not isinstance(nimg, int) or not nimg:
         raise UsageError(f"the card of {snapshot.folder} does not say after how many images it was written")
-    before = [one for one in starts if one.get("nimg", 0) < nimg]
+    # A start whose training was lost, because a later one went back to before it, has no part in the snapshot.
+    seen = [one.get("nimg", 0) for one in starts]
+    before = [one for at, one in enumerate(starts) if seen[at] < min([nimg, *seen[at + 1 :]])]
     if any(one.get("segments") for one in starts) or snapshot.card.get("segments"):
         raise UsageError(
             f"the run of {snapshot.folder} was extended with another schedule, and only the last configuration is "

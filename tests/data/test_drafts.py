@@ -123,6 +123,44 @@ def test_other_options_or_images_begin_it_again(preparation: Preparation, place:
     assert preparation.encoded == 45
 
 
+def test_another_image_of_equal_size_and_time_begins_it_again(preparation: Preparation, tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        preparation(str(tmp_path / "out"), stop_after=40)
+    image = Path(preparation.config.a_dir) / "0003.png"
+    time = image.stat().st_mtime_ns
+    content = bytearray(image.read_bytes())
+    content[-1] ^= 1
+    image.write_bytes(content)
+    os.utime(image, ns=(time, time))  # as a copy that keeps times
+    preparation(str(tmp_path / "out"))
+    assert preparation.encoded == 45
+
+
+@pytest.mark.parametrize("moved", [0, 1, 3])
+def test_what_is_interrupted_while_it_replaces_a_data_set_goes_on(
+    preparation: Preparation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int
+) -> None:
+    out, left, rename = str(tmp_path / "out"), [None] * moved, os.rename
+    preparation(str(tmp_path / "whole"))
+    preparation(out, load_size=4)
+    Path(out, "notes.txt").touch()
+
+    def rename_some(old: Path, new: Path) -> None:
+        if not left:
+            raise StoppedError
+        left.pop()
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", rename_some)
+    with pytest.raises(StoppedError):
+        preparation(out, overwrite=True)
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match="no data set"):
+        open_manifest(out)
+    preparation(out, overwrite=True)
+    assert contents(out) == contents(str(tmp_path / "whole")) | {"notes.txt": b""}
+
+
 def test_a_shard_that_was_cut_is_made_again(preparation: Preparation, place: Callable[[str], str]) -> None:
     preparation(place("whole"))
     with pytest.raises(StoppedError):

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from cyclegan_dist.data.manifest import REFERRING_VERSION, SCHEMA, open_manifest
+from cyclegan_dist.data.palette import Palette
 from cyclegan_dist.data.prepare import prepare, prepare_at
 from cyclegan_dist.data.prepare_config import PrepareConfig
 from cyclegan_dist.data.reader import ShardReader
@@ -111,6 +112,8 @@ def test_where_nothing_can_be_linked_the_shards_are_read_where_they_are(
 
     monkeypatch.setattr(os, "link", link)
     appended(new, tmp_path / "v2", first)
+    appended(new, tmp_path / "v2", first)
+    assert (first / ".referred").read_text() == f"{tmp_path}/v2\n"
     manifest = open_manifest(str(tmp_path / "v2"))
     assert manifest.place("A/A-000000.tar") == str(first / "A" / "A-000000.tar")
     assert sorted(path.name for path in (tmp_path / "v2" / "A").iterdir()) == ["A-000002.tar", "A-000003.tar"]
@@ -169,6 +172,8 @@ def test_with_dedup_images_of_the_version_before_are_dropped(
         ({"bands": "1"}, "--bands of domain A: .* has all"),
         ({"pairs": "some"}, "has no pairs: give no --pairs"),
         ({"out": "v1"}, "a version stays as it is: give another OUT"),
+        ({"out": "./v1/", "overwrite": True}, "a version stays as it is: give another OUT"),
+        ({"out": "v1/val", "overwrite": True}, "a version stays as it is: give another OUT"),
         ({"append": "nowhere"}, "no data set at nowhere"),
         ({"a_dir": Path("none"), "b_dir": Path("none")}, "no new images are given for either domain"),
         ({"a_dir": Path("none"), "validation": 4}, "--validation holds out new images of both domains"),
@@ -182,6 +187,30 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(UsageError, match=message):
         prepare_at(PrepareConfig(**fields))  # pyright: ignore[reportArgumentType]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["A", "B", "newA", "newB", "v1"]
+
+
+def test_label_maps_of_another_palette_are_refused(tmp_path: Path, new: tuple[Path, Path]) -> None:
+    maps, two = tmp_path / "maps", Palette(domain="A", classes={"wall": (255, 0, 0), "door": (0, 255, 0)})
+    maps.mkdir()
+    colours = np.array([[255, 0, 0], [0, 255, 0]], np.uint8)
+    Image.fromarray(colours[np.arange(64).reshape(8, 8) % 2]).save(maps / "0.png")
+
+    def make(name: str, palette: Palette | None, append: str = "", images: Path = maps) -> None:
+        given = "streets" if palette else ""
+        config = PrepareConfig(images, new[1], tmp_path / name, workers=1, palette=given, append=append)
+        prepare(config, lambda line: None, palette=palette)
+
+    make("v1", two)
+    v1 = str(tmp_path / "v1")
+    make("v2", two, v1)
+    other = Palette(domain="A", classes={**two.classes, "sky": (0, 0, 255)})
+    for palette in (None, other):
+        with pytest.raises(UsageError, match=r"of domain A of .* with a palette of 2 classes: give the same --palette"):
+            make("v3", palette, str(tmp_path / "v2"))
+    make("plain", None, images=new[0])
+    with pytest.raises(UsageError, match="plain was prepared without it: leave it out"):
+        make("v4", two, str(tmp_path / "plain"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["maps", "newA", "newB", "plain", "v1", "v2"]
 
 
 def test_values_keep_the_range_and_other_types_are_refused(tmp_path: Path, new: tuple[Path, Path]) -> None:

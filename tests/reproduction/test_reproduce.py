@@ -122,6 +122,15 @@ def test_what_differs_from_then_is_said_with_what_follows(trained: Config, own_h
     assert changed(origin, environment={**made, "cuda": "13.0"})["GPU"][0] == "missing"
     data = [{"name": domain, "digest": "0" * 64} for domain in "AB"]
     assert changed(origin, data=data)["images of domain A"][0] == "missing"
+    earlier = {**origin.starts[0], "commit": "c" * 40, "environment": {**made, "torch": "2.0"}}
+    resumed = dataclasses.replace(origin, starts=[earlier, *origin.starts])
+    others = "commit of all starts, torch of all starts"
+    assert verdict(conditions_of(resumed)) == f"cannot be expected bit for bit, because of: {others}"
+    unknown = {key: value for key, value in origin.starts[0].items() if key not in ("environment", "changed")}
+    resumed = dataclasses.replace(origin, starts=[unknown, *origin.starts])
+    assert verdict(conditions_of(resumed)).startswith(
+        "may be reproduced bit for bit; not known: uncommitted changes of"
+    )
     resumed = dataclasses.replace(origin, starts=[{**origin.starts[0], "world_size": 2}, *origin.starts])
     assert verdict(conditions_of(resumed)) == "cannot be expected bit for bit, because of: ranks"
     other = make_dataset(tmp_path / "other", seed=9)
@@ -130,6 +139,32 @@ def test_what_differs_from_then_is_said_with_what_follows(trained: Config, own_h
     assert verdict(conditions_of(dataclasses.replace(origin, config=gone))) == "cannot be reproduced here: images"
     start = dataclasses.replace(trained, init_from=str(tmp_path / "gone"))
     assert "weights at the start" in verdict(conditions_of(dataclasses.replace(origin, config=start)))
+
+
+def test_only_starts_that_the_snapshot_was_trained_by_count(trained: Config) -> None:
+    """A start whose steps were lost does not."""
+    start = next(line for line in (trained.run_dir / "metrics.jsonl").read_text().splitlines() if '"run"' in line)
+    record = {key: value for key, value in json.loads(start).items() if key != "crc32"}
+    for commit, nimg in (("b", 4), ("c", 4), ("d", 8)):
+        with (trained.run_dir / "metrics.jsonl").open("a") as journal:
+            journal.write(json.dumps({**record, "commit": commit, "nimg": nimg}) + "\n")
+    assert [one["commit"] for one in open_origin(str(trained.run_dir)).starts] == ["a" * 40, "c"]
+
+
+def test_another_start_and_unknown_images_are_not_equal(trained: Config, own_home: Path) -> None:
+    origin = open_origin(str(trained.run_dir))
+    begun = dataclasses.replace(trained, init_from=str(own_home / "other"))
+    scratch = {key: value for key, value in origin.starts[-1].items() if key != "initialised_from"}
+    weights = {**scratch, "initialised_from": {"sha256": {"x": "a" * 64}}}
+    one = dataclasses.replace(origin, config=begun, starts=[weights])
+    assert compare(one, dataclasses.replace(origin, starts=[scratch])).outcome == "different"
+    assert compare(one, one).outcome == "equal"
+    card = {key: value for key, value in origin.snapshot.card.items() if key != "data"}
+    unknown = dataclasses.replace(
+        origin, starts=[{**scratch, "data": []}], snapshot=dataclasses.replace(origin.snapshot, card=card)
+    )
+    found = compare(origin, unknown)
+    assert found.outcome == "different" and "images: of unknown digests" in found.lines
 
 
 def test_the_command_and_its_file_are_prepared_and_nothing_is_if_it_is_impossible(
@@ -158,6 +193,11 @@ def test_sources_that_do_not_say_enough_are_refused(trained: Config, own_home: P
     assert code == 2 and "is not in the folder of a run" in err and err.count("\n") == 1
     code, _, err = command(reproduce.main, trained.run_dir, "--compare", trained.run_dir, "--run")
     assert code == 2 and "leave out --run" in err
+    code, _, err = command(reproduce.main, trained.run_dir, "--compare", snapshot)
+    assert code == 2 and "itself: give the run that was trained again" in err
+    shutil.copytree(trained.run_dir, own_home / "runs" / "tiny-reproduced")
+    code, _, err = command(reproduce.main, trained.run_dir, "--run")
+    assert code == 2 and "tiny-reproduced was trained before: compare it with --compare" in err
     code, _, err = command(reproduce.main, trained.run_dir, "--tolerance", "2")
     assert code == 2 and "--tolerance 2: give a number from 0 on, below 1" in err
     card = json.loads((snapshot / "card.json").read_text())

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from cyclegan_dist.data.location import REFERRED
 from cyclegan_dist.operations.prune.named import Named
 from cyclegan_dist.operations.prune.removal import REMOVED, Part, Removable, at, is_inside
 from cyclegan_dist.operations.prune.stores import Stores
@@ -36,10 +37,10 @@ def data_sets(runs_dir: Path, named: Named, note: Callable[[str], None]) -> Iter
         return
     keys = {found[1] for path in folder.iterdir() if (found := DATA_SET.fullmatch(path.name))}
     for key in sorted(keys):
-        yield _data_set(folder, key, named)
+        yield _data_set(folder, key, named, note)
 
 
-def _data_set(folder: Path, key: str, named: Named) -> Part:
+def _data_set(folder: Path, key: str, named: Named, note: Callable[[str], None]) -> Part:
     def find() -> list[Removable]:
         drafts = [folder / f".{key}{ending}" for ending in (".unfinished", ".unpacked", ".lock", REMOVED)]
         found = [at(path, "a killed process left it") for path in drafts if path.exists() and is_inside(path, folder)]
@@ -47,7 +48,10 @@ def _data_set(folder: Path, key: str, named: Named) -> Part:
         if is_locked(folder / f"{key}.lock"):
             return []
         if out.is_dir() and is_inside(out, folder) and not named.has(out) and _age(out, out / SOURCES) > UNUSED_S:
-            found.append(at(out, "prepared from data.A and data.B, and no run names it"))
+            if (out / REFERRED).exists():
+                note(f"{out} is left alone: {(out / REFERRED).read_text().splitlines()[0]} refers to its shards")
+            else:
+                found.append(at(out, "prepared from data.A and data.B, and no run names it"))
         return found
 
     return Part(f"{folder.name}/{key}", [folder / f"{key}.lock"], find, [folder / key / SOURCES])

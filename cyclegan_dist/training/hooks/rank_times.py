@@ -8,7 +8,9 @@ from cyclegan_dist.step.own_time import OwnTime
 from cyclegan_dist.tracking.journal import Journal
 
 NOTICED = 1.25  # times the fastest rank's time
-IN_A_ROW = 3  # records in which the same rank is that slow, before it is reported
+# Records in which the same rank is that slow, before it is reported. Each rests on few updates: of equal ranks on a
+# machine with other programs the same one was the slower one in up to five in a row.
+IN_A_ROW = 10
 
 
 class RankTimes:

@@ -65,10 +65,12 @@ def test_what_is_listed_is_removed_and_nothing_else_changes(prune: Prune, own_ho
     for draft in drafts:
         (runs / draft).mkdir()
         (runs / draft / "part").write_bytes(b"cut off")
-    prepared = ["0123456789abcdef", "aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"]
+    prepared = ["0123456789abcdef", "aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccc"]
     for key in prepared:
         (runs / ".data" / key).mkdir(parents=True)
         (runs / ".data" / key / "sources.json").write_text("{}")
+        if key == prepared[3]:
+            (runs / ".data" / key / ".referred").write_text("/elsewhere/v2\n")
         for path in (runs / ".data" / key / "sources.json", runs / ".data" / key):
             os.utime(path, (0, 0) if key != prepared[2] else None)  # the last one was used just now
         (runs / ".data" / f"{key}.lock").touch()
@@ -89,6 +91,7 @@ def test_what_is_listed_is_removed_and_nothing_else_changes(prune: Prune, own_ho
         for line in (
             "busy is left alone: it is in use",
             "sweep: snapshots of its trials are kept, because `paper` chooses among all",
+            f"{runs}/.data/{prepared[3]} is left alone: /elsewhere/v2 refers to its shards",
             "linked is left alone: it is a link",
             "elsewhere: its checkpoints are not in its folder, and left alone: s3://bucket/runs",
             "unsent: snapshots are kept, because not all of the run is in MLflow: sync it first",
