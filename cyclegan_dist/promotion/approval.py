@@ -43,6 +43,8 @@ class Approval:
             return f"{author.user} has proposed it: another user must confirm it"
         if proposal.signed_in and not author.signed_in:
             return "its proposer was signed in by MLflow's server: sign in too, with MLFLOW_TRACKING_USERNAME"
+        if author.signed_in and not proposal.signed_in:  # who may be this user, under a name that nobody checked
+            return f"its proposer, {proposal.user}, was not signed in by MLflow's server: sign in and propose it again"
         if version != OFF and champion != proposal.champion:
             return (
                 f"the proposal is outdated: champion was version {proposal.champion or 'none'} and is "

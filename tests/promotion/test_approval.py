@@ -107,10 +107,14 @@ def test_two_users_are_needed_to_need_one_again(store: Any) -> None:
     assert events() == ["four eyes on  anna", *off]
 
 
-def test_a_proposer_who_was_signed_in_needs_a_second_who_is(store: Any) -> None:
+def test_one_who_is_signed_in_and_one_who_is_not_may_be_one_person(store: Any) -> None:
     from cyclegan_dist.promotion import approval
 
     approval.set_four_eyes("horses", on=True, author=anna())
+    approval.set_four_eyes("horses", on=False, author=anna())
+    with pytest.raises(UsageError, match="its proposer, anna, was not signed in"):
+        approval.confirm_off("horses", dataclasses.replace(ben(), signed_in=True))
+    approval.withdraw("horses", "off", anna())
     approval.set_four_eyes("horses", on=False, author=dataclasses.replace(anna(), signed_in=True))
     with pytest.raises(UsageError, match="signed in by MLflow's server: sign in too"):
         approval.confirm_off("horses", ben())
