@@ -7,7 +7,7 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
 from cyclegan_dist.promotion.approval import approval_of, confirmed, refuse_unconfirmable
 from cyclegan_dist.promotion.gate import check_gate
-from cyclegan_dist.promotion.promote import Promotion, PromotionResult
+from cyclegan_dist.promotion.promote import WITH_STATE, Promotion, PromotionResult, promotion_of_champion
 from cyclegan_dist.registry.author import Author, find_author
 from cyclegan_dist.registry.log import Entry, Event, PromotionLog
 from cyclegan_dist.registry.sources import open_source
@@ -34,6 +34,8 @@ def confirm(name: str, version: str, data: str, world: World, author: Author | N
     with registered.alone(home()):
         champion = registered.aliases().get(CHAMPION, "")
         now = approval_of(log.read(), champion)
+        if now.proposal is None and champion == version:  # a confirmation was killed after it had moved the alias
+            return promotion_of_champion(registered, champion)
         refuse_unconfirmable(log, now, version, champion, author)
         proposal = now.proposal
         if proposal is None or not proposal.rule:
@@ -48,7 +50,11 @@ def confirm(name: str, version: str, data: str, world: World, author: Author | N
         best = open_source(f"models:/{name}/{champion}") if champion else None
         evaluation = promotion.evaluated(candidate, None)
         before = promotion.evaluated(best, None) if best is not None else None
-        verdict, digest = promotion.decide(candidate, evaluation, before), proposal.snapshot
+        digest = proposal.snapshot
+        if best is not None and best.digest() == digest:
+            verdict = WITH_STATE
+        else:
+            verdict = promotion.decide(candidate, evaluation, before)
         if verdict.passed:
             champion = promotion.make_champion(version, champion, digest, verdict.reason, confirmed(now))
         else:

@@ -156,7 +156,13 @@ def test_a_second_user_confirms_and_the_evidence_is_measured_again(
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(MlflowClient, "set_registered_model_alias", lambda *_: exit("killed"))
         confirm("1", ben())
-    assert confirm("1", ben()).champion == "1" and setting.aliases() == {"champion": "1"}
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(MlflowClient, "delete_registered_model_alias", lambda *_: exit("killed"))
+        confirm("1", ben())
+    assert setting.aliases() == {"champion": "1", "candidate": "1"}
+    rerun = confirm("1", ben())  # what `promote` sends the alert by that the killed one did not send
+    assert (rerun.champion, rerun.moved, rerun.verdict.reason) == ("1", False, "it is champion already")
+    assert setting.aliases() == {"champion": "1"}
     tags = list_versions("horses")[0].tags
     assert (tags["proposed_by"], tags["proposed_reason"], tags["promoted_by"]) == ("anna", "first", "ben")
 
@@ -185,6 +191,37 @@ def test_a_second_user_confirms_and_the_evidence_is_measured_again(
     ]
     entries = PromotionLog("horses").read()
     assert entries[4].confirms == entries[5].confirms == entries[1].sha256
+
+
+def test_the_training_state_of_the_champion_is_confirmed_too(setting: Setting) -> None:
+    from cyclegan_dist.promotion import approval, confirmation
+
+    setting.promote(setting.candidate(), author=anna())
+    approval.set_four_eyes("horses", on=True, author=anna())
+    assert setting.promote(setting.candidate(), with_state=True, author=anna()).proposed == "2"
+    confirmed = confirmation.confirm("horses", "2", str(setting.dataset), ALONE, ben())
+    assert confirmed.verdict.reason == "it is champion already, and now has its training state"
+    assert setting.aliases() == {"champion": "2", "previous": "1"}
+
+
+def test_an_alias_that_was_moved_meanwhile_stays_where_it_is(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    from cyclegan_dist.promotion import promote as steps
+
+    setting.promote(setting.candidate(0.5))
+    setting.promote(setting.candidate())
+    evaluate = steps.evaluate
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        MlflowClient().set_registered_model_alias("horses", "champion", "1")
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr(steps, "evaluate", meanwhile)
+    monkeypatch.setattr(steps, "decide", lambda *_: steps.Verdict(True, "better"))
+    with pytest.raises(UsageError, match="champion of horses was version 2 and is 1 now: it was moved while"):
+        setting.promote(setting.candidate(0.1))
+    assert setting.aliases()["champion"] == "1" and len(events()) == 2
 
 
 def test_a_lock_that_was_deleted_is_noticed_before_anything_is_changed(
