@@ -62,7 +62,12 @@ def test_each_request_is_a_line_with_no_image_and_no_token(snapshot: Path, tmp_p
 
 
 def test_the_longest_line_is_one_write_of_a_pipe(tmp_path: Path) -> None:
-    worst = dict.fromkeys(KEYS, 1e9) | {"path": "\U000e0001" * 200, "client": "\x9b" * 64, "method": "M" * 32}
+    worst: dict[str, object] = {
+        **dict.fromkeys(KEYS, 1e9),
+        "path": "\U000e0001" * 200,
+        "client": "\x9b" * 64,
+        "method": "M" * 32,
+    }
     AuditLog(str(tmp_path / "log")).write(worst | {"model": "\U0001f993" * 200, "token": "t" * 64})
     line = (tmp_path / "log").read_bytes()
     assert len(line) <= 4096 and json.loads(line)["path"] == worst["path"]

@@ -86,7 +86,10 @@ def test_a_journal_that_is_not_understood_keeps_no_other_run_from_alerts(
     alerts.look()
     assert recorded(tmp_path) == ["failed b"]
     out, err = capsys.readouterr()
-    assert "failed: b: x\\udce4.png is no image" in out and err.count("a: no alerts of this run: its journal is not understood") == 1
+    assert (
+        "failed: b: x\\udce4.png is no image" in out
+        and err.count("a: no alerts of this run: its journal is not understood") == 1
+    )
 
 
 def test_what_was_not_sent_is_sent_after_a_restart(
