@@ -1,8 +1,9 @@
 """Promotions that need two people, and all changes of a name that evaluate nothing: rollback, withdrawal, four eyes."""
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from cyclegan_dist.config.config import home
 from cyclegan_dist.errors import UsageError, pipeline_command
@@ -94,6 +95,22 @@ def confirm_command(name: str, version: str, data: str = "DATA", split: str = ""
     part = f" --split {shlex.quote(split)}" if split else ""
     data = "" if version == OFF else f" --data {shlex.quote(data)}{part}"
     return f"{pipeline_command('promote')} --name {name} --confirm {version}{data}"
+
+
+def rules_of(proposal: Entry) -> str:
+    """The gate and the options of a proposal where they are not the default ones, for the second person, who promotes
+    by them; empty if they are.
+    """
+    from cyclegan_dist.evaluation.config import EvaluationConfig  # these load torch
+    from cyclegan_dist.promotion.gate import Gate
+
+    usual = json.loads(json.dumps({"gate": asdict(Gate()), "what": asdict(EvaluationConfig())}))
+    return ", ".join(
+        f"{key}={json.dumps(value)}"
+        for part, defaults in usual.items()
+        for key, value in proposal.rule.get(part, {}).items()
+        if key not in defaults or value != defaults[key]
+    )
 
 
 def roll_back(name: str, author: Author | None = None) -> tuple[str, str]:

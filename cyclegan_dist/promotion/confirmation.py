@@ -1,11 +1,13 @@
 """The second person's part of a promotion: the evidence is measured again, then the proposed version is champion."""
 
+import sys
+
 from cyclegan_dist.config.config import home
 from cyclegan_dist.config.yaml_tree import check_tree
 from cyclegan_dist.data.manifest import READING, open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
-from cyclegan_dist.promotion.approval import approval_of, confirmed, refuse_unconfirmable
+from cyclegan_dist.promotion.approval import approval_of, confirmed, refuse_unconfirmable, rules_of
 from cyclegan_dist.promotion.gate import check_gate
 from cyclegan_dist.promotion.promote import WITH_STATE, Promotion, PromotionResult, promotion_of_champion
 from cyclegan_dist.registry.author import Author, find_author
@@ -40,6 +42,8 @@ def confirm(name: str, version: str, data: str, world: World, author: Author | N
         proposal = now.proposal
         if proposal is None or not proposal.rule:
             raise UsageError(f"version {version} of {name} cannot be confirmed: its proposal names no gate")
+        if rules := rules_of(proposal):
+            print(f"by the proposal's own rules: {rules}", file=sys.stderr, flush=True)
         promotion = _as_proposed(proposal, registered, data, world, author)
         candidate = open_source(f"models:/{name}/{version}")
         if candidate.digest() != proposal.snapshot:

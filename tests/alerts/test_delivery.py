@@ -85,18 +85,20 @@ def test_without_a_journal_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_answer_that_comes_byte_by_byte_without_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
     def drip(listener: socket.socket) -> None:
         connection, _ = listener.accept()
         with connection, contextlib.suppress(OSError):
             connection.recv(1 << 16)
             connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
-            while True:
+            while not ended.wait(0.01):
                 connection.sendall(b"x")
-                time.sleep(0.01)
 
     monkeypatch.setattr("cyclegan_dist.alerts.delivery.DELIVERY_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=drip, args=(listener,), daemon=True).start()
         settings = AlertSettings(webhook=f"http://127.0.0.1:{listener.getsockname()[1]}/", secret="s")
         [line] = send_now(settings, ALERT, tries=1)
+        ended.set()
     assert line.endswith("did not take the alert: it has not answered within 0.3 s")

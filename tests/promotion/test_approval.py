@@ -152,6 +152,7 @@ def test_a_second_user_confirms_and_the_evidence_is_measured_again(
         confirm("1", ben(), make_dataset(own_home / "other", seed=7))
     assert setting.aliases() == {}
     code, out, _ = command(promote.main, "--name", "horses", "--list")
+    assert "by rules of its own: veto=[]\n" in out
     assert code == 0 and "promotions need two users" in out and "--name horses --confirm 1 --data DATA" in out
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(MlflowClient, "set_registered_model_alias", lambda *_: exit("killed"))
