@@ -132,10 +132,16 @@ def _refuse_url(url: str, key: str, *, secret: bool) -> None:
         raise UsageError(f"{key} is not a URL to which alerts can be posted: give https://HOST/PATH")
     if "@" in parts.netloc:
         raise UsageError(f"{key}: a URL with a password is not used: give one without; alerts are signed")
-    if parts.query and not secret:
+    if not secret and (parts.query or any(map(_may_be_secret, re.split("[/;]", parts.path)))):
         raise UsageError(
-            f"{key}: a URL with a query would be written down with the run: set {_variable('webhook')} to it instead"
+            f"{key}: a URL with a query, or with a part that may be a secret, would be written down with the run: set "
+            f"{_variable('webhook')} to it instead"
         )
+
+
+def _may_be_secret(part: str) -> bool:
+    """Whether a part of a path is as those by which chat systems know a sender: long, of letters and digits."""
+    return len(part) >= 20 and bool(re.search("[0-9]", part)) and bool(re.search("[A-Za-z]", part))
 
 
 def _refuse_address(address: str, key: str) -> None:

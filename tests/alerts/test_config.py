@@ -20,6 +20,7 @@ SECRET = {SECRET_VARIABLE: "s3cret"}
         ({"webhook": "https://example.org/\u00e4"}, "give https://HOST/PATH"),
         ({"webhook": "https://me:pass@example.org/"}, "a URL with a password is not used"),
         ({"webhook": "https://example.org/?key=pass"}, "set CYCLEGAN_DIST_ALERT_WEBHOOK to it instead"),
+        ({"webhook": "https://hooks.example.org/T0/x9Kpass@QzJw0aLmN4rT8vY2b"}, "that may be a secret"),
         ({"email": ("ops",)}, "alerts.email 'ops' is not an e-mail address: give NAME@HOST"),
         ({"email": ("ops@example.org\nBcc: x@y",)}, "is not an e-mail address"),
         ({"email_from": "ops@"}, "alerts.email_from 'ops@' is not an e-mail address"),
