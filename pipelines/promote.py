@@ -260,9 +260,10 @@ def _log(name: str, known: str) -> int:
         what = "confirmed" if entry.event == "promoted" and entry.confirms else entry.event
         off = " four eyes off" if entry.event != "four eyes off" else ""
         version = (off if entry.version == "off" else f" version {printable(entry.version)}") if entry.version else ""
-        was = f", champion was {entry.champion}" if entry.champion else ""
+        was = f", champion was {printable(entry.champion)}" if entry.champion else ""
         by = f"{printable(entry.user)}{'' if entry.signed_in else ' (not signed in)'}"
-        print(f"{entry.number}  {entry.time}  {what}{version} by {by}{was}  sha256 {entry.sha256[:16]}")
+        when, sha256 = printable(entry.time), printable(entry.sha256[:16])
+        print(f"{entry.number}  {when}  {what}{version} by {by}{was}  sha256 {sha256}")
         for why in filter(None, (entry.verdict, entry.reason)):
             print(f"   {printable(why)}")
     for problem in problems:

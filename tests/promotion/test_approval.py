@@ -78,6 +78,9 @@ def test_a_changed_or_removed_entry_shows(store: Any) -> None:
         log.append(Event.PROMOTED, anna())
     store.set_registered_model_tag("horses--log", "entry.000002", "noise")
     assert log.examine()[1][0].startswith("entry.000002 is no entry")
+    forged = json.dumps(json.loads(kept["entry.000002"]) | {"version": {}})  # which no set can have
+    store.set_registered_model_tag("horses--log", "entry.000002", forged)
+    assert log.examine()[1][0] == "entry.000002 is no entry: version is of another type"
     for key in kept:
         store.delete_registered_model_tag("horses--log", key)
     assert log.examine()[1] == ["it has no entries"]
