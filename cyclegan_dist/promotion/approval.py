@@ -62,6 +62,7 @@ def approval_of(entries: Sequence[Entry], champion: str) -> Approval:
         champion: version that is champion now: a confirmation that was killed before it moved the alias still waits.
     """
     four_eyes, proposal = False, None
+    newest = next((entry for entry in reversed(entries) if entry.event != Event.REFUSED), None)
     for entry in entries:
         match entry.event:
             case Event.FOUR_EYES_ON:
@@ -73,7 +74,7 @@ def approval_of(entries: Sequence[Entry], champion: str) -> Approval:
             case Event.WITHDRAWN:
                 proposal = None
             case Event.PROMOTED:
-                killed = entry is entries[-1] and champion == entry.champion != entry.version
+                killed = entry is newest and champion == entry.champion != entry.version
                 if not (killed and proposal and entry.confirms == proposal.sha256):
                     proposal = None
             case _:

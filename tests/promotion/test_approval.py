@@ -110,6 +110,19 @@ def test_two_users_are_needed_to_need_one_again(store: Any) -> None:
     assert events() == ["four eyes on  anna", *off]
 
 
+def test_a_killed_confirmation_waits_also_after_one_that_was_refused() -> None:
+    from cyclegan_dist.promotion.approval import approval_of
+    from cyclegan_dist.registry.log import Entry, Event
+
+    def entry(event: Any, user: str, **fields: str) -> Any:
+        return Entry(number=1, time="", event=event, user=user, version="2", champion="1", **fields)  # pyright: ignore
+
+    proposed = entry(Event.PROPOSED, "anna", sha256="a")
+    entries = [proposed, entry(Event.PROMOTED, "ben", confirms="a"), entry(Event.REFUSED, "anna")]
+    assert approval_of(entries, "1").proposal == proposed and approval_of(entries, "2").proposal is None
+    assert approval_of([*entries, entry(Event.WITHDRAWN, "anna")], "1").proposal is None
+
+
 def test_one_who_is_signed_in_and_one_who_is_not_may_be_one_person(store: Any) -> None:
     from cyclegan_dist.promotion import approval
 
