@@ -224,7 +224,7 @@ def _compare(candidate: dict, champion: dict) -> None:
 
 
 def _list(name: str) -> None:
-    from cyclegan_dist.promotion.approval import approval, confirm_command  # these load mlflow
+    from cyclegan_dist.promotion.approval import approval, confirm_command, rules_of  # these load mlflow
     from cyclegan_dist.registry.versions import list_versions
 
     versions, now = list_versions(name), approval(name)
@@ -245,6 +245,8 @@ def _list(name: str) -> None:
         what = "one person instead of two" if not proposal.rule else f"version {proposal.version}"
         why = printable(proposal.reason or "no reason given")
         print(f"proposed by {printable(proposal.user)} at {proposal.time}: {what}: {why}")
+        if rules := rules_of(proposal):
+            print(f"by rules of its own: {printable(rules)}")
         print(f"another user confirms it: {confirm_command(name, proposal.version)}")
 
 
@@ -258,9 +260,10 @@ def _log(name: str, known: str) -> int:
         what = "confirmed" if entry.event == "promoted" and entry.confirms else entry.event
         off = " four eyes off" if entry.event != "four eyes off" else ""
         version = (off if entry.version == "off" else f" version {printable(entry.version)}") if entry.version else ""
-        was = f", champion was {entry.champion}" if entry.champion else ""
+        was = f", champion was {printable(entry.champion)}" if entry.champion else ""
         by = f"{printable(entry.user)}{'' if entry.signed_in else ' (not signed in)'}"
-        print(f"{entry.number}  {entry.time}  {what}{version} by {by}{was}  sha256 {entry.sha256[:16]}")
+        when, sha256 = printable(entry.time), printable(entry.sha256[:16])
+        print(f"{entry.number}  {when}  {what}{version} by {by}{was}  sha256 {sha256}")
         for why in filter(None, (entry.verdict, entry.reason)):
             print(f"   {printable(why)}")
     for problem in problems:

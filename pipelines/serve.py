@@ -110,7 +110,8 @@ def _serve_at(listener: socket.socket, command: Serve) -> None:
         audit_log=command.audit_log,
         report=report,
     )
-    if not command.tokens and (not local or command.trusted_proxy):
+    proxied = bool(command.trusted_proxy or command.allowed_hosts or command.root_path)
+    if not command.tokens and (not local or proxied):
         reach = "the proxy" if local else command.host
         report(f"warning: anyone who can reach {reach} can use this: there is no authentication")
     tls = (command.tls_cert, command.tls_key) if command.tls_cert and command.tls_key else None

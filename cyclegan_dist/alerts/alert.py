@@ -73,3 +73,8 @@ class Alert:
 def identity(*parts: object) -> str:
     """An id: the same of the same parts."""
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:32]
+
+
+def encodable(text: str) -> str:
+    """A text with those bytes of file names escaped that are not UTF-8: neither mail nor a terminal takes them."""
+    return text.encode(errors="backslashreplace").decode()

@@ -124,17 +124,24 @@ def _refuse_url(url: str, key: str, *, secret: bool) -> None:
     """Refuse what is not a URL of HTTP; what may hold a secret only where it would be written down."""
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:  # of a port
+        host = (parts.hostname or "").encode("idna")  # as a look-up of its address does
+        usable = parts.scheme in ("http", "https") and bool(host) and (parts.port or 1) > 0
+    except ValueError:  # of a port, or UnicodeError of a host
         usable, parts = False, urlsplit("")
     if not usable or not url.isascii() or not url.isprintable() or " " in url or parts.fragment:
         raise UsageError(f"{key} is not a URL to which alerts can be posted: give https://HOST/PATH")
     if "@" in parts.netloc:
         raise UsageError(f"{key}: a URL with a password is not used: give one without; alerts are signed")
-    if parts.query and not secret:
+    if not secret and (parts.query or any(map(_may_be_secret, re.split("[/;]", parts.path)))):
         raise UsageError(
-            f"{key}: a URL with a query would be written down with the run: set {_variable('webhook')} to it instead"
+            f"{key}: a URL with a query, or with a part that may be a secret, would be written down with the run: set "
+            f"{_variable('webhook')} to it instead"
         )
+
+
+def _may_be_secret(part: str) -> bool:
+    """Whether a part of a path is as those by which chat systems know a sender: long, of letters and digits."""
+    return len(part) >= 20 and bool(re.search("[0-9]", part)) and bool(re.search("[A-Za-z]", part))
 
 
 def _refuse_address(address: str, key: str) -> None:
@@ -144,6 +151,6 @@ def _refuse_address(address: str, key: str) -> None:
 
 def _relay(text: str, key: str) -> tuple[str, int]:
     found = re.fullmatch(RELAY, text)
-    if not found or not 0 < int(found[2]) < 65536:
+    if not found or not 0 < int(found[2]) < 65536 or ".." in found[1] or max(map(len, found[1].split("."))) > 63:
         raise UsageError(f"{key} {text!r} is not a mail relay: give HOST:PORT, such as {DEFAULT_RELAY}")
     return found[1].strip("[]"), int(found[2])

@@ -1,5 +1,6 @@
 """Sends the alerts of a journal to one destination, each until it is taken or too old."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from cyclegan_dist.tracking.sender_state import SenderState, key_of
 
 MAX_AGE_S = 86_400.0  # after which an alert is of no use
 TRIES = 3  # of `send_now`
+DELIVERY_S = 30.0  # at most, for one: an answer that comes byte by byte is within the limits of each part
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class AlertDestination:
         if record["kind"] == KIND:
             alert, carrier = Alert.of(record), CARRIERS[self._name]
             if time.time() - alert.time <= MAX_AGE_S:
-                carrier.deliver(self._settings, alert)
+                _deliver(carrier, self._settings, alert)
             elif not self._is_new:  # else it was sent to another place, or before there was this one
                 place = carrier.place(self._settings)
                 text = f"{self._name}: {alert.title} is not sent to {place}: it is older than {duration(MAX_AGE_S)}"
@@ -78,6 +80,24 @@ class AlertDestination:
 
     def flush(self) -> None:
         """Nothing: the state is written after each alert."""
+
+
+def _deliver(carrier: Carrier, settings: AlertSettings, alert: Alert) -> None:
+    failures: list[Exception] = []
+
+    def run() -> None:
+        try:
+            carrier.deliver(settings, alert)
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(DELIVERY_S)
+    if thread.is_alive():
+        raise OSError(f"it has not answered within {DELIVERY_S:g} s")
+    if failures:
+        raise failures[0]
 
 
 def places(settings: AlertSettings) -> str:
@@ -102,7 +122,7 @@ def send_now(settings: AlertSettings, alert: Alert, tries: int = 0) -> list[str]
         carrier = CARRIERS[name]
         for failures in range(1, tries + 1):
             try:
-                carrier.deliver(settings, alert)
+                _deliver(carrier, settings, alert)
                 break
             except OSError as error:
                 if failures == tries:

@@ -7,7 +7,7 @@ import time
 from email.message import EmailMessage
 from email.utils import formatdate
 
-from cyclegan_dist.alerts.alert import Alert
+from cyclegan_dist.alerts.alert import Alert, encodable
 from cyclegan_dist.alerts.config import AlertSettings
 
 TIMEOUT_S = 10.0  # to connect, and for each answer of the relay
@@ -21,13 +21,13 @@ def mail(settings: AlertSettings, alert: Alert) -> None:
     """
     message = EmailMessage()
     message["From"], message["To"] = settings.email_from, ", ".join(settings.email)
-    message["Subject"] = f"[cyclegan_dist] {' '.join(alert.title.split())}"
+    message["Subject"] = f"[cyclegan_dist] {' '.join(encodable(alert.title).split())}"
     message["Date"] = formatdate(alert.time, localtime=True)
     message["Message-ID"] = f"<{alert.id}@{settings.email_from.rpartition('@')[2]}>"
     when = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(alert.time))
     facts = {"time": when, **alert.facts}
     lines = "".join(f"\n{name}: {value}" for name, value in facts.items())
-    message.set_content(f"{alert.title}\n{alert.reason}\n{lines}\n")
+    message.set_content(encodable(f"{alert.title}\n{alert.reason}\n{lines}\n"))
     host, port = settings.relay
     try:
         with smtplib.SMTP(host, port, timeout=TIMEOUT_S) as relay:

@@ -43,6 +43,8 @@ def post(settings: AlertSettings, alert: Alert) -> None:
         raise OSError(str(error.reason)) from None
     except http.client.HTTPException as error:
         raise OSError(f"its answer is not HTTP: {type(error).__name__}") from None
+    except ValueError as error:  # its text may have the URL
+        raise OSError(f"{type(error).__name__}: check the URL, and those of proxies in the environment") from None
 
 
 def place(settings: AlertSettings) -> str:

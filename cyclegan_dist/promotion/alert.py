@@ -53,4 +53,8 @@ def _is_missing(tags: Mapping[str, str]) -> bool:
     promoted = tags.get(PROMOTED, "")
     if not promoted or tags.get(ALERTED) == promoted:
         return False
-    return time.time() - calendar.timegm(time.strptime(promoted, PROMOTED_FORMAT)) < MAX_AGE_S
+    try:
+        moved = calendar.timegm(time.strptime(promoted, PROMOTED_FORMAT))
+    except ValueError:  # a tag that was edited by hand
+        return False
+    return time.time() - moved < MAX_AGE_S

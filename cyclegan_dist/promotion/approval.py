@@ -1,8 +1,9 @@
 """Promotions that need two people, and all changes of a name that evaluate nothing: rollback, withdrawal, four eyes."""
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from cyclegan_dist.config.config import home
 from cyclegan_dist.errors import UsageError, pipeline_command
@@ -43,6 +44,8 @@ class Approval:
             return f"{author.user} has proposed it: another user must confirm it"
         if proposal.signed_in and not author.signed_in:
             return "its proposer was signed in by MLflow's server: sign in too, with MLFLOW_TRACKING_USERNAME"
+        if author.signed_in and not proposal.signed_in:  # who may be this user, under a name that nobody checked
+            return f"its proposer, {proposal.user}, was not signed in by MLflow's server: sign in and propose it again"
         if version != OFF and champion != proposal.champion:
             return (
                 f"the proposal is outdated: champion was version {proposal.champion or 'none'} and is "
@@ -59,6 +62,7 @@ def approval_of(entries: Sequence[Entry], champion: str) -> Approval:
         champion: version that is champion now: a confirmation that was killed before it moved the alias still waits.
     """
     four_eyes, proposal = False, None
+    newest = next((entry for entry in reversed(entries) if entry.event != Event.REFUSED), None)
     for entry in entries:
         match entry.event:
             case Event.FOUR_EYES_ON:
@@ -70,7 +74,7 @@ def approval_of(entries: Sequence[Entry], champion: str) -> Approval:
             case Event.WITHDRAWN:
                 proposal = None
             case Event.PROMOTED:
-                killed = entry is entries[-1] and champion == entry.champion != entry.version
+                killed = entry is newest and champion == entry.champion != entry.version
                 if not (killed and proposal and entry.confirms == proposal.sha256):
                     proposal = None
             case _:
@@ -92,6 +96,22 @@ def confirm_command(name: str, version: str, data: str = "DATA", split: str = ""
     part = f" --split {shlex.quote(split)}" if split else ""
     data = "" if version == OFF else f" --data {shlex.quote(data)}{part}"
     return f"{pipeline_command('promote')} --name {name} --confirm {version}{data}"
+
+
+def rules_of(proposal: Entry) -> str:
+    """The gate and the options of a proposal where they are not the default ones, for the second person, who promotes
+    by them; empty if they are.
+    """
+    from cyclegan_dist.evaluation.config import EvaluationConfig  # these load torch
+    from cyclegan_dist.promotion.gate import Gate
+
+    usual = json.loads(json.dumps({"gate": asdict(Gate()), "what": asdict(EvaluationConfig())}))
+    return ", ".join(
+        f"{key}={json.dumps(value)}"
+        for part, defaults in usual.items()
+        for key, value in proposal.rule.get(part, {}).items()
+        if key not in defaults or value != defaults[key]
+    )
 
 
 def roll_back(name: str, author: Author | None = None) -> tuple[str, str]:

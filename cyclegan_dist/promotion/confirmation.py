@@ -1,13 +1,15 @@
 """The second person's part of a promotion: the evidence is measured again, then the proposed version is champion."""
 
+import sys
+
 from cyclegan_dist.config.config import home
 from cyclegan_dist.config.yaml_tree import check_tree
 from cyclegan_dist.data.manifest import READING, open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
-from cyclegan_dist.promotion.approval import approval_of, confirmed, refuse_unconfirmable
+from cyclegan_dist.promotion.approval import approval_of, confirmed, refuse_unconfirmable, rules_of
 from cyclegan_dist.promotion.gate import check_gate
-from cyclegan_dist.promotion.promote import Promotion, PromotionResult
+from cyclegan_dist.promotion.promote import WITH_STATE, Promotion, PromotionResult, promotion_of_champion
 from cyclegan_dist.registry.author import Author, find_author
 from cyclegan_dist.registry.log import Entry, Event, PromotionLog
 from cyclegan_dist.registry.sources import open_source
@@ -34,10 +36,14 @@ def confirm(name: str, version: str, data: str, world: World, author: Author | N
     with registered.alone(home()):
         champion = registered.aliases().get(CHAMPION, "")
         now = approval_of(log.read(), champion)
+        if now.proposal is None and champion == version:  # a confirmation was killed after it had moved the alias
+            return promotion_of_champion(registered, champion)
         refuse_unconfirmable(log, now, version, champion, author)
         proposal = now.proposal
         if proposal is None or not proposal.rule:
             raise UsageError(f"version {version} of {name} cannot be confirmed: its proposal names no gate")
+        if rules := rules_of(proposal):
+            print(f"by the proposal's own rules: {rules}", file=sys.stderr, flush=True)
         promotion = _as_proposed(proposal, registered, data, world, author)
         candidate = open_source(f"models:/{name}/{version}")
         if candidate.digest() != proposal.snapshot:
@@ -48,7 +54,11 @@ def confirm(name: str, version: str, data: str, world: World, author: Author | N
         best = open_source(f"models:/{name}/{champion}") if champion else None
         evaluation = promotion.evaluated(candidate, None)
         before = promotion.evaluated(best, None) if best is not None else None
-        verdict, digest = promotion.decide(candidate, evaluation, before), proposal.snapshot
+        digest = proposal.snapshot
+        if best is not None and best.digest() == digest:
+            verdict = WITH_STATE
+        else:
+            verdict = promotion.decide(candidate, evaluation, before)
         if verdict.passed:
             champion = promotion.make_champion(version, champion, digest, verdict.reason, confirmed(now))
         else:

@@ -38,6 +38,7 @@ from cyclegan_dist.tracking.sender_state import SenderState
 from cyclegan_dist.training.run_folder import read_config
 from cyclegan_dist.training.sender import sync
 
+WITH_STATE = Verdict(True, "it is champion already, and now has its training state")
 PROMOTED, PROMOTED_FORMAT = "promoted", "%Y-%m-%dT%H:%M:%SZ"  # tag of a version: when it became champion
 
 
@@ -140,9 +141,7 @@ class Promotion:
             same = [v for v in self.registered.versions() if v.tags.get(DIGEST) == digest]
             known = next((v for v in same if not state or STATE_SHA256 in v.tags), None)
             if known is not None and CHAMPION in known.aliases:
-                if CANDIDATE in known.aliases:  # a promotion was killed before its last step
-                    self.registered.drop(CANDIDATE)
-                return PromotionResult(self.registered.name, known.number, Verdict(True, "it is champion already"))
+                return promotion_of_champion(self.registered, known.number)
             proposal = approval.proposal
             if known and proposal and (proposal.version, proposal.champion) == (known.number, champion):
                 said = f"it is proposed already, by {proposal.user}"
@@ -154,7 +153,7 @@ class Promotion:
             evaluation = self.evaluated(candidate.snapshot, candidate.run_dir)
             before = self.evaluated(best, None) if best is not None else None
             if any(CHAMPION in v.aliases for v in same):
-                verdict = Verdict(True, "it is champion already, and now has its training state")
+                verdict = WITH_STATE
             else:
                 verdict = self.decide(candidate.snapshot, evaluation, before)
             proposed, moved = "", verdict.passed and not dry_run and not approval.four_eyes
@@ -227,6 +226,7 @@ class Promotion:
         rule = {"gate": asdict(self.gate), "what": asdict(self.config), "data": self.manifest.digest}
         facts = {"version": number, "champion": champion, "snapshot": digest, "rule": rule}
         self.registered.refuse_lost_lock()
+        self.registered.refuse_moved(champion)
         self.log.append(Event.PROPOSED, self.author, verdict=verdict, **facts)
         self._sign(number, "proposed")
         return number
@@ -238,6 +238,7 @@ class Promotion:
         model and `previous` a former champion.
         """
         self.registered.refuse_lost_lock()
+        self.registered.refuse_moved(old)
         facts = {"version": number, "champion": old, "snapshot": digest, **(confirms or {})}
         self.log.append(Event.PROMOTED, self.author, verdict=verdict, **facts)
         self.registered.point(CANDIDATE, number)
@@ -254,6 +255,13 @@ class Promotion:
         self.registered.tag(number, f"{done}_by", self.author.user)
         if self.author.reason:
             self.registered.tag(number, f"{done}_reason", self.author.reason)
+
+
+def promotion_of_champion(registered: Registered, champion: str) -> PromotionResult:
+    """The promotion of the version that is champion already. Takes the last step of one that was killed before it."""
+    if registered.aliases().get(CANDIDATE) == champion:
+        registered.drop(CANDIDATE)
+    return PromotionResult(registered.name, champion, Verdict(True, "it is champion already"))
 
 
 def _say(line: str) -> None:

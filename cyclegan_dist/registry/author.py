@@ -1,11 +1,12 @@
 """Who changes a registry, and why: as MLflow's server has signed them in, or as they say."""
 
-import os
 from dataclasses import dataclass
 
+from mlflow import get_registry_uri
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds, read_mlflow_creds
 from mlflow.utils.rest_utils import http_request
+from mlflow.utils.uri import is_http_uri
 
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.registry.sources import store_in_use
@@ -57,9 +58,13 @@ def find_author(user: str = "", reason: str = "") -> Author:
 
 
 def _signed_in() -> str:
-    """The user that the server has signed in by this process's credentials; empty without, or if it knows no users."""
-    uri, credentials = os.environ.get("MLFLOW_TRACKING_URI", ""), read_mlflow_creds()
-    if not uri.startswith("http") or not (credentials.username or os.environ.get("MLFLOW_TRACKING_TOKEN")):
+    """The user that the server has signed in by this process's credentials; empty if it knows no users.
+
+    It is asked also where MLflow's variables give no credentials: those in the URL, in .netrc or of a certificate sign
+    in as well, and must not leave the name to --user.
+    """
+    uri = get_registry_uri()
+    if not is_http_uri(uri):
         return ""
     try:
         answer = http_request(get_default_host_creds(uri), CURRENT_USER, "GET")
@@ -69,8 +74,8 @@ def _signed_in() -> str:
         return ""
     if answer.status_code in (401, 403):
         raise UsageError(
-            f"{store_in_use()} refuses user {credentials.username or 'of the token'}: check MLFLOW_TRACKING_USERNAME "
-            "and MLFLOW_TRACKING_PASSWORD"
+            f"{store_in_use()} refuses user {read_mlflow_creds().username or '(none is given)'}: check "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )
     try:
         return str(answer.json()["user"]["username"]) if answer.ok else ""

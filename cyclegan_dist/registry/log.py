@@ -114,8 +114,7 @@ class PromotionLog:
         entries, problems = list[Entry](), list[str]()
         for key in sorted(key for key in tags if key.startswith(_KEY)):
             try:
-                fields = json.loads(tags[key])
-                entries.append(Entry(**{**fields, "event": Event(fields["event"])}))
+                entries.append(_entry_of(json.loads(tags[key])))
             except (ValueError, TypeError, KeyError) as error:
                 problems.append(f"{key} is no entry: {error}")
         problems += _breaks(entries)
@@ -156,6 +155,16 @@ class PromotionLog:
                 about = f"Log of the promotions of {self.name}: promote --name {self.name} --log shows and checks it."
                 self._client.create_registered_model(self.model, {key: text}, about)
         return entry
+
+
+def _entry_of(fields: Any) -> Entry:
+    """Raises ValueError, TypeError or KeyError for what is none."""
+    entry = Entry(**{**fields, "event": Event(fields["event"])})
+    kinds = {"number": int, "signed_in": bool, "rule": dict}
+    for name, value in dataclasses.asdict(entry).items():
+        if not isinstance(value, kinds.get(name, str)):
+            raise TypeError(f"{name} is of another type")
+    return entry
 
 
 def _breaks(entries: Sequence[Entry]) -> Iterator[str]:

@@ -132,6 +132,18 @@ class Registered:
                     "one may have begun: nothing was changed; run the same command again"
                 )
 
+    def refuse_moved(self, champion: str) -> None:
+        """Refuse to go on if `champion` was moved without the lock, such as in MLflow's page, since it was looked up.
+
+        Raises:
+            UsageError: if it is another version than `champion`; empty for none.
+        """
+        if (now := self.aliases().get(CHAMPION, "")) != champion:
+            raise UsageError(
+                f"{CHAMPION} of {self.name} was version {champion or 'none'} and is {now or 'none'} now: it was moved "
+                "while this promotion was running, and stays so; run the same command again"
+            )
+
     def _holds(self, mutex: str) -> bool:
         found = self._client.search_registered_models(f"name = '{mutex}'")
         return bool(found) and found[0].tags.get("token") == self._token

@@ -15,7 +15,10 @@ from cyclegan_dist.errors import UsageError
 from cyclegan_dist.service.responses import CLIENT_GONE, failed
 
 STDOUT = "-"
-_LONGEST = 200  # characters of a text that a client chooses: a line stays below 4096 bytes, which a pipe takes as one
+# Characters of texts that a client chooses: with all of them escaped, a line stays below 4096 bytes, which a pipe takes
+# as one.
+_LONGEST, _LONGEST_CLIENT, _LONGEST_METHOD = 200, 64, 32
+_AT_ONCE = os.O_NONBLOCK  # a pipe that nobody reads is an error, and does not stop the service
 
 
 class AuditLog:
@@ -39,7 +42,7 @@ class AuditLog:
 
     def write(self, record: dict[str, object]) -> None:
         """Append a line. One that cannot be written goes to standard error, with the reason."""
-        line = json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
+        line = _line_of(record)
         try:
             self._append(b"\n" + line if self._torn else line)
             self._torn = False
@@ -51,7 +54,7 @@ class AuditLog:
         if self._path is None:
             _write_whole(1, data)
             return
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | _AT_ONCE, 0o600)
         try:
             written = os.write(descriptor, data)
         finally:
@@ -59,6 +62,12 @@ class AuditLog:
         if written < len(data):
             self._torn = True
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _line_of(record: dict[str, object]) -> bytes:
+    """JSON in which what some programs take for the end of a line, or a terminal for a command, is escaped."""
+    text = json.dumps(record, ensure_ascii=False)
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text).encode() + b"\n"
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:
@@ -104,8 +113,8 @@ class Audited:
                 {
                     "time": time_utc.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
                     "token": notes.get("token"),
-                    "client": scope["client"][0][:_LONGEST] if scope["client"] else None,
-                    "method": scope["method"][:_LONGEST],
+                    "client": scope["client"][0][:_LONGEST_CLIENT] if scope["client"] else None,
+                    "method": scope["method"][:_LONGEST_METHOD],
                     "path": scope["path"][:_LONGEST],
                     "model": str(notes["model"])[:_LONGEST] if "model" in notes else None,
                     "direction": notes.get("direction"),

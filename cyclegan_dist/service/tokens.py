@@ -76,7 +76,10 @@ def read_tokens(path: Path) -> list[Token]:
         UsageError: if it does not exist, cannot be read, is damaged, or others than its owner have access.
     """
     try:
-        with path.open("rb") as file:
+        # Without waiting: a pipe would block the service, which reads the file again.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UsageError(f"{path} is no file: give the file of tokens, which is read again when it changes")
             refuse_shared(path, os.fstat(file.fileno()))
             data = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cyclegan_dist.alerts.alert import KIND, Alert
+from cyclegan_dist.alerts.alert import KIND, Alert, encodable
 from cyclegan_dist.alerts.config import AlertSettings
 from cyclegan_dist.alerts.delivery import is_delivered
 from cyclegan_dist.alerts.run_events import RunEvents
@@ -127,6 +127,10 @@ class FolderAlerts:
             except OSError as error:
                 problem = problem or f"{path} cannot be read: {first_line(error)}"
                 continue
+            except Exception as error:  # of a journal that another version has written: the other runs go on
+                what = f"{type(error).__name__}: {first_line(error)}"
+                problem = problem or f"{path}: no alerts of this run: its journal is not understood ({what})"
+                continue
             waits |= run.unconfirmed
             if run.active:
                 self._seen.add(path)
@@ -154,7 +158,7 @@ class FolderAlerts:
             self._say(f"{self._outbox} cannot be written, alerts are delayed: {first_line(error)}")
             return
         self._sent.add(alert.id)
-        print(f"alert: {alert.title}: {alert.reason}", flush=True)
+        print(encodable(f"alert: {alert.title}: {alert.reason}"), flush=True)
 
     def _send(self, name: str, stopped: threading.Event) -> None:
         while True:
@@ -169,5 +173,5 @@ class FolderAlerts:
     def _say(self, problem: str) -> None:
         """Print what is wrong once, until it is something else."""
         if problem and problem != self._problem:
-            print(problem, file=sys.stderr, flush=True)
+            print(encodable(problem), file=sys.stderr, flush=True)
         self._problem = problem

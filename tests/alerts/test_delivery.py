@@ -1,10 +1,14 @@
 """Alerts of a journal at one destination: each at least once, and none for ever."""
 
+import contextlib
+import socket
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from cyclegan_dist.alerts.config import AlertSettings
 from cyclegan_dist.alerts.delivery import MAX_AGE_S, AlertDestination, is_delivered, send_now
 from cyclegan_dist.storage.layout import RunFolder
 from cyclegan_dist.tracking.journal import append, read_records
@@ -78,3 +82,23 @@ def test_without_a_journal_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) ->
         web.statuses = [500] * 3
         [line] = send_now(settings_for(web), ALERT)
         assert line == f"webhook at {web.url.removesuffix('/hook')} did not take the alert: it answers with status 500"
+
+
+def test_an_answer_that_comes_byte_by_byte_without_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while not ended.wait(0.01):
+                connection.sendall(b"x")
+
+    monkeypatch.setattr("cyclegan_dist.alerts.delivery.DELIVERY_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=drip, args=(listener,), daemon=True).start()
+        settings = AlertSettings(webhook=f"http://127.0.0.1:{listener.getsockname()[1]}/", secret="s")
+        [line] = send_now(settings, ALERT, tries=1)
+        ended.set()
+    assert line.endswith("did not take the alert: it has not answered within 0.3 s")

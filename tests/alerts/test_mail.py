@@ -27,6 +27,13 @@ def test_a_name_cannot_add_headers() -> None:
     assert "one\r\n.\r\ntwo" in message.get_content()
 
 
+def test_a_file_name_that_is_not_utf_8_keeps_no_alert_back() -> None:
+    with mail_receiver() as relay:
+        mail.mail(settings_for(mail=relay), replace(ALERT, name="a\udce4", reason="b\udce4.png is no image"))
+    [message] = relay.messages
+    assert message["Subject"].endswith("a\\udce4") and "b\\udce4.png is no image" in message.get_content()
+
+
 def test_an_address_that_is_refused_keeps_no_other_from_it(capsys: pytest.CaptureFixture[str]) -> None:
     with mail_receiver() as relay:
         relay.refused = {"b@example.org"}

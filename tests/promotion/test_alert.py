@@ -62,9 +62,10 @@ def test_it_is_sent_once_and_again_if_it_was_not_taken(
 def test_an_old_promotion_is_told_of_no_more(tags: dict[str, str]) -> None:
     from cyclegan_dist.promotion.alert import alert_of_promotion
 
-    tags["promoted"] = time.strftime(FORMAT, time.gmtime(time.time() - 90_000))
     with web_receiver() as web:
-        alert_of_promotion(settings_for(web), result(moved=False))
+        for when in (time.strftime(FORMAT, time.gmtime(time.time() - 90_000)), "yesterday"):
+            tags["promoted"] = when
+            alert_of_promotion(settings_for(web), result(moved=False))
     assert not web.posts
 
 

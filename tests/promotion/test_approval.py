@@ -78,6 +78,9 @@ def test_a_changed_or_removed_entry_shows(store: Any) -> None:
         log.append(Event.PROMOTED, anna())
     store.set_registered_model_tag("horses--log", "entry.000002", "noise")
     assert log.examine()[1][0].startswith("entry.000002 is no entry")
+    forged = json.dumps(json.loads(kept["entry.000002"]) | {"version": {}})  # which no set can have
+    store.set_registered_model_tag("horses--log", "entry.000002", forged)
+    assert log.examine()[1][0] == "entry.000002 is no entry: version is of another type"
     for key in kept:
         store.delete_registered_model_tag("horses--log", key)
     assert log.examine()[1] == ["it has no entries"]
@@ -107,10 +110,27 @@ def test_two_users_are_needed_to_need_one_again(store: Any) -> None:
     assert events() == ["four eyes on  anna", *off]
 
 
-def test_a_proposer_who_was_signed_in_needs_a_second_who_is(store: Any) -> None:
+def test_a_killed_confirmation_waits_also_after_one_that_was_refused() -> None:
+    from cyclegan_dist.promotion.approval import approval_of
+    from cyclegan_dist.registry.log import Entry, Event
+
+    def entry(event: Any, user: str, **fields: str) -> Any:
+        return Entry(number=1, time="", event=event, user=user, version="2", champion="1", **fields)  # pyright: ignore
+
+    proposed = entry(Event.PROPOSED, "anna", sha256="a")
+    entries = [proposed, entry(Event.PROMOTED, "ben", confirms="a"), entry(Event.REFUSED, "anna")]
+    assert approval_of(entries, "1").proposal == proposed and approval_of(entries, "2").proposal is None
+    assert approval_of([*entries, entry(Event.WITHDRAWN, "anna")], "1").proposal is None
+
+
+def test_one_who_is_signed_in_and_one_who_is_not_may_be_one_person(store: Any) -> None:
     from cyclegan_dist.promotion import approval
 
     approval.set_four_eyes("horses", on=True, author=anna())
+    approval.set_four_eyes("horses", on=False, author=anna())
+    with pytest.raises(UsageError, match="its proposer, anna, was not signed in"):
+        approval.confirm_off("horses", dataclasses.replace(ben(), signed_in=True))
+    approval.withdraw("horses", "off", anna())
     approval.set_four_eyes("horses", on=False, author=dataclasses.replace(anna(), signed_in=True))
     with pytest.raises(UsageError, match="signed in by MLflow's server: sign in too"):
         approval.confirm_off("horses", ben())
@@ -148,11 +168,18 @@ def test_a_second_user_confirms_and_the_evidence_is_measured_again(
         confirm("1", ben(), make_dataset(own_home / "other", seed=7))
     assert setting.aliases() == {}
     code, out, _ = command(promote.main, "--name", "horses", "--list")
+    assert "by rules of its own: veto=[]\n" in out
     assert code == 0 and "promotions need two users" in out and "--name horses --confirm 1 --data DATA" in out
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(MlflowClient, "set_registered_model_alias", lambda *_: exit("killed"))
         confirm("1", ben())
-    assert confirm("1", ben()).champion == "1" and setting.aliases() == {"champion": "1"}
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(MlflowClient, "delete_registered_model_alias", lambda *_: exit("killed"))
+        confirm("1", ben())
+    assert setting.aliases() == {"champion": "1", "candidate": "1"}
+    rerun = confirm("1", ben())  # what `promote` sends the alert by that the killed one did not send
+    assert (rerun.champion, rerun.moved, rerun.verdict.reason) == ("1", False, "it is champion already")
+    assert setting.aliases() == {"champion": "1"}
     tags = list_versions("horses")[0].tags
     assert (tags["proposed_by"], tags["proposed_reason"], tags["promoted_by"]) == ("anna", "first", "ben")
 
@@ -181,6 +208,37 @@ def test_a_second_user_confirms_and_the_evidence_is_measured_again(
     ]
     entries = PromotionLog("horses").read()
     assert entries[4].confirms == entries[5].confirms == entries[1].sha256
+
+
+def test_the_training_state_of_the_champion_is_confirmed_too(setting: Setting) -> None:
+    from cyclegan_dist.promotion import approval, confirmation
+
+    setting.promote(setting.candidate(), author=anna())
+    approval.set_four_eyes("horses", on=True, author=anna())
+    assert setting.promote(setting.candidate(), with_state=True, author=anna()).proposed == "2"
+    confirmed = confirmation.confirm("horses", "2", str(setting.dataset), ALONE, ben())
+    assert confirmed.verdict.reason == "it is champion already, and now has its training state"
+    assert setting.aliases() == {"champion": "2", "previous": "1"}
+
+
+def test_an_alias_that_was_moved_meanwhile_stays_where_it_is(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    from cyclegan_dist.promotion import promote as steps
+
+    setting.promote(setting.candidate(0.5))
+    setting.promote(setting.candidate())
+    evaluate = steps.evaluate
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        MlflowClient().set_registered_model_alias("horses", "champion", "1")
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr(steps, "evaluate", meanwhile)
+    monkeypatch.setattr(steps, "decide", lambda *_: steps.Verdict(True, "better"))
+    with pytest.raises(UsageError, match="champion of horses was version 2 and is 1 now: it was moved while"):
+        setting.promote(setting.candidate(0.1))
+    assert setting.aliases()["champion"] == "1" and len(events()) == 2
 
 
 def test_a_lock_that_was_deleted_is_noticed_before_anything_is_changed(

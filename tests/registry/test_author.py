@@ -55,6 +55,24 @@ def test_a_server_without_accounts_leaves_a_claim(answers: list[Answer], answer:
     assert find_author("ben") == Author("ben")
 
 
+@pytest.mark.parametrize("uri", ["http://anna:secret@127.0.0.1:1", "HTTP://127.0.0.1:1"])
+def test_the_server_is_asked_without_credentials_in_variables_too(
+    answers: list[Answer], monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    from cyclegan_dist.registry.author import Author, find_author
+
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+    page = {"user": {"username": "anna"}}
+    for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.setenv(variable, uri)
+        answers.append(Answer(200, page))
+        assert find_author() == Author("anna", signed_in=True)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    answers.append(Answer(401, "no"))
+    with pytest.raises(UsageError, match=r"refuses user \(none is given\): check MLFLOW_TRACKING_USERNAME"):
+        find_author()
+
+
 def test_without_a_server_it_is_the_user_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     from cyclegan_dist.registry.author import Author, find_author
 

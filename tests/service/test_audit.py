@@ -44,7 +44,7 @@ def test_each_request_is_a_line_with_no_image_and_no_token(snapshot: Path, tmp_p
             post(f"{url}translate", data=image, headers=header),  # above the rate
             post(f"{url}translate", data=image),
             requests.get(f"{url}health", headers={"Host": "a.org"}, timeout=10),
-            requests.get(f"{url}no%0Asuch%22page", timeout=10),
+            requests.get(f"{url}no%0Asuch%22page%E2%80%A8%C2%9B", timeout=10),
         ]
         found = records(log, len(answers))
     assert [one["status"] for one in found] == [one.status_code for one in answers] == [200, 422, 429, 401, 421, 404]
@@ -54,11 +54,33 @@ def test_each_request_is_a_line_with_no_image_and_no_token(snapshot: Path, tmp_p
     assert [one["bytes_in"] for one in found[:3]] == [len(image), 8, 0]
     first = found[0]
     assert (first["model"], first["direction"], first["client"], first["method"]) == ("tiny", "BA", "127.0.0.1", "POST")
-    assert first["path"] == "/translate" and found[-1]["path"] == '/no\nsuch"page'
+    assert first["path"] == "/translate" and found[-1]["path"] == '/no\nsuch"page\u2028\x9b'
     assert (
         0 <= (datetime.fromisoformat(first["time"]) - began).total_seconds() + 0.001 < 10 and 0 < first["ms"] < 10_000
     )
     assert secret not in log.read_text() and log.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_longest_line_is_one_write_of_a_pipe(tmp_path: Path) -> None:
+    worst: dict[str, object] = {
+        **dict.fromkeys(KEYS, 1e9),
+        "path": "\U000e0001" * 200,
+        "client": "\x9b" * 64,
+        "method": "M" * 32,
+    }
+    AuditLog(str(tmp_path / "log")).write(worst | {"model": "\U0001f993" * 200, "token": "t" * 64})
+    line = (tmp_path / "log").read_bytes()
+    assert len(line) <= 4096 and json.loads(line)["path"] == worst["path"]
+
+
+def test_a_pipe_that_nobody_reads_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="pipe cannot be written: No such device"):
+        AuditLog(str(tmp_path / "pipe"))
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    AuditLog(str(tmp_path / "pipe")).write({"path": "/"})
+    assert os.read(reader, 100) == b'{"path": "/"}\n'
+    os.close(reader)
 
 
 def test_a_failure_of_the_service_is_a_line_too(snapshot: Path, tmp_path: Path) -> None:

@@ -29,6 +29,12 @@ def test_a_file_keeps_names_and_hashes_and_no_secret(tmp_path: Path) -> None:
     assert read_tokens(path) == [bob]
 
 
+def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(UsageError, match="pipe is no file"):
+        read_tokens(tmp_path / "pipe")
+
+
 def test_a_link_is_followed_and_stays(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     link = tmp_path / "tokens.json"

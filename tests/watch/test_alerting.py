@@ -77,6 +77,21 @@ def test_a_launcher_that_is_killed_is_told_of_once_also_after_a_restart(tmp_path
     assert web.events == ["failed"] and web.bodies[0]["data"]["name"] == "one"
 
 
+def test_a_journal_that_is_not_understood_keeps_no_other_run_from_alerts(
+    tmp_path: Path, web: WebReceiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alerts = start(tmp_path, web)
+    append(make_run(tmp_path / "a"), "estimate", step=9, nimg=36, values={})
+    append(make_run(tmp_path / "b"), "gave_up", text="x\udce4.png is no image")
+    alerts.look()
+    assert recorded(tmp_path) == ["failed b"]
+    out, err = capsys.readouterr()
+    assert (
+        "failed: b: x\\udce4.png is no image" in out
+        and err.count("a: no alerts of this run: its journal is not understood") == 1
+    )
+
+
 def test_what_was_not_sent_is_sent_after_a_restart(
     tmp_path: Path, web: WebReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
