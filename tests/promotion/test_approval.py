@@ -144,7 +144,9 @@ def test_a_second_user_confirms_and_the_evidence_is_measured_again(
     for author, version, problem in ((anna(), "1", "anna has proposed it"), (ben(), "2", "version 1 is proposed")):
         with pytest.raises(UsageError, match=problem):
             confirm(version, author)
-    with pytest.raises(UsageError, match=f"not the data set of the proposal of version 1, which was {setting.dataset},"):
+    with pytest.raises(
+        UsageError, match=f"not the data set of the proposal of version 1, which was {setting.dataset},"
+    ):
         confirm("1", ben(), make_dataset(own_home / "other", seed=7))
     assert setting.aliases() == {}
     code, out, _ = command(promote.main, "--name", "horses", "--list")
