@@ -224,7 +224,7 @@ def _compare(candidate: dict, champion: dict) -> None:
 
 
 def _list(name: str) -> None:
-    from cyclegan_dist.promotion.approval import approval, confirm_command, rules_of  # these load mlflow
+    from cyclegan_dist.promotion.approval import approval, confirm_command, place_of, rules_of  # these load mlflow
     from cyclegan_dist.registry.versions import list_versions
 
     versions, now = list_versions(name), approval(name)
@@ -247,7 +247,7 @@ def _list(name: str) -> None:
         print(f"proposed by {printable(proposal.user)} at {proposal.time}: {what}: {why}")
         if rules := rules_of(proposal):
             print(f"by rules of its own: {printable(rules)}")
-        print(f"another user confirms it: {confirm_command(name, proposal.version)}")
+        print(f"another user confirms it: {confirm_command(name, proposal.version, place_of(proposal))}")
 
 
 def _log(name: str, known: str) -> int:

@@ -25,7 +25,14 @@ from cyclegan_dist.data.ranges import FoundValues, choose_range, find_values, sa
 from cyclegan_dist.data.shards import shuffled, write_dataset
 from cyclegan_dist.data.summary import Summary
 from cyclegan_dist.data.validation import content_hash, held_out
-from cyclegan_dist.data.versions import open_parents, refuse_names, refuse_other_palette, same_range, version_of
+from cyclegan_dist.data.versions import (
+    open_parents,
+    reduced_side,
+    refuse_names,
+    refuse_other_palette,
+    same_range,
+    version_of,
+)
 from cyclegan_dist.data.workers import OpenWorkers, Workers, local_workers, refuse_unseen
 from cyclegan_dist.errors import UsageError
 
@@ -120,8 +127,10 @@ def _prepare(
             report(f"{options} does not count: no readable image there has more than 8 bits")
         if config.dedup or config.exclude:
             names = drop_duplicates(workers, config, readings, files, names, list(parents.values()), report, progress)
+        sides = {domain: reduced_side(parents[""], domain) for domain in DOMAINS if parents}
         summaries = {
-            domain: Summary(domain_label(domain, config.domain_names), reading) for domain, reading in readings.items()
+            domain: Summary(domain_label(domain, config.domain_names), reading, sides.get(domain))
+            for domain, reading in readings.items()
         }
 
         def images(names: Mapping[str, list[str]]) -> dict[str, DomainImages]:

@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,6 +98,16 @@ def refuse_names(config: PrepareConfig, parent: Manifest, domain: str, names: Se
             f"--append: {printable(same[0])} of domain {domain} is also a name in {parent.root} ({len(same)} such "
             "names), and names say which images are partners: rename the new ones"
         )
+
+
+def reduced_side(parent: Manifest, domain: str) -> int | None:
+    """The shorter side, in pixels, that most images of a domain have if none has a longer one, as after --load-size;
+    None if it is another one in most.
+    """
+    table = parent.domains[domain]
+    sides = Counter(map(min, table["width"].to_pylist(), table["height"].to_pylist()))
+    largest = max(sides, default=0)
+    return largest if 2 * sides[largest] > sides.total() else None
 
 
 def same_range(parent: Manifest, domain: str, found: Sequence[FoundValues | None], given: str) -> ValueRange | None:

@@ -44,6 +44,7 @@ def launch(config: Config, launcher: str, extend: int = 0) -> int:
     alerts = alerts_of(config)
     with locked(config):
         config = check_run(config, extend)
+        print("starting ranks on Ray: the first step follows within seconds, or a minute on a busy machine", flush=True)
         from cyclegan_dist.orchestration.cluster import RestartNeededError, TakenOverError  # loads Ray
         from cyclegan_dist.orchestration.training import train_on_ray
 

@@ -18,12 +18,13 @@ ALERTED = "alerted"  # tag of a version: its tag `promoted` when the alert was t
 
 def alert_of_promotion(settings: AlertSettings, outcome: PromotionResult) -> None:
     """Send an alert of a promotion that has moved the alias; or of one that did so within a day, if its alert was not
-    taken by all, or its process was killed before. What fails is a warning: the alias has moved.
+    taken by all, or its process was killed before. A proposal sends none. What fails is a warning: the alias has moved.
     """
+    if outcome.proposed:
+        return
     try:
         registered = Registered(outcome.name)
-        # A name whose first version is proposed has no champion.
-        tags = next((one.tags for one in registered.versions() if one.number == outcome.champion), dict[str, str]())
+        tags = next(one.tags for one in registered.versions() if one.number == outcome.champion)
         if not (outcome.moved or _is_missing(tags)):
             return
         reason = outcome.verdict.reason if outcome.moved else tags.get("reason", "")

@@ -91,6 +91,11 @@ def approval(name: str) -> Approval:
     return approval_of(PromotionLog(name).read(), Registered(name).aliases().get(CHAMPION, ""))
 
 
+def place_of(proposal: Entry) -> str:
+    """The data set that the version was evaluated on, as the one who proposed it has it; DATA if that is not known."""
+    return proposal.rule.get("place", "DATA")
+
+
 def confirm_command(name: str, version: str, data: str = "DATA", split: str = "") -> str:
     """What the second person types: with the data set, and its part, that the version was evaluated on."""
     part = f" --split {shlex.quote(split)}" if split else ""

@@ -7,7 +7,7 @@ from cyclegan_dist.config.yaml_tree import check_tree
 from cyclegan_dist.data.manifest import READING, open_manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
-from cyclegan_dist.promotion.approval import approval_of, confirmed, refuse_unconfirmable, rules_of
+from cyclegan_dist.promotion.approval import approval_of, confirmed, place_of, refuse_unconfirmable, rules_of
 from cyclegan_dist.promotion.gate import check_gate
 from cyclegan_dist.promotion.promote import WITH_STATE, Promotion, PromotionResult, promotion_of_champion
 from cyclegan_dist.registry.author import Author, find_author
@@ -73,8 +73,8 @@ def _as_proposed(proposal: Entry, registered: Registered, data: str, world: Worl
     manifest = open_manifest(data, (*READING, "name"))
     if manifest.digest != rule["data"]:
         raise UsageError(
-            f"{data} is not the data set of {source}, whose manifest has the digest {rule['data'][:16]}: give that one "
-            "with --data and --split"
+            f"{data} is not the data set of {source}, which was {place_of(proposal)}, with a manifest of the digest "
+            f"{rule['data'][:16]}: give that one with --data and --split"
         )
     config, gate = check_tree(rule["what"], EvaluationConfig, source), check_gate(rule["gate"], source)
     promotion = Promotion(registered.name, manifest, gate, config, world, author=author)

@@ -1,5 +1,6 @@
 """Promotion of generators. Every step leaves the registry consistent, and rerunning completes a killed promotion."""
 
+import os
 import sys
 import tempfile
 import threading
@@ -13,6 +14,7 @@ from cyclegan_dist.checkpoint.storage import storage_at
 from cyclegan_dist.config.config import home
 from cyclegan_dist.config.features import refuse_other_features
 from cyclegan_dist.data.domain_names import refuse_exchanged
+from cyclegan_dist.data.location import is_url
 from cyclegan_dist.data.manifest import Manifest
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.evaluation.config import EvaluationConfig
@@ -223,7 +225,9 @@ class Promotion:
         return self.registered.register(uri, candidate.run_id, tags, text)
 
     def _propose(self, number: str, champion: str, digest: str, verdict: str) -> str:
-        rule = {"gate": asdict(self.gate), "what": asdict(self.config), "data": self.manifest.digest}
+        root = self.manifest.root
+        place = root if is_url(root) else os.path.abspath(root)  # for a person who was not there
+        rule = {"gate": asdict(self.gate), "what": asdict(self.config), "data": self.manifest.digest, "place": place}
         facts = {"version": number, "champion": champion, "snapshot": digest, "rule": rule}
         self.registered.refuse_lost_lock()
         self.registered.refuse_moved(champion)

@@ -55,7 +55,7 @@ class Entry:
         verdict: in the gate's, or why it was refused.
         snapshot: digest of the generators.
         confirms: sha256 of the entry of the proposal that this one confirms.
-        rule: of a proposal, what its confirmation must evaluate again: gate, options, digest of the images.
+        rule: of a proposal, what its confirmation must evaluate again: gate, options, digest and place of the images.
         before: sha256 of the entry before; empty for the first one.
         sha256: of all other fields.
     """

@@ -134,7 +134,8 @@ def _teacher(origin: Origin) -> Iterator[Condition]:
 
 
 def _source(origin: Origin) -> Iterator[Condition]:
-    yield _equal("commit", origin.fact("commit"), source_commit(), "check it out: git checkout COMMIT")
+    commit = origin.fact("commit")
+    yield _equal("commit", commit, source_commit(), f"check it out: git checkout {str(commit)[:12]}")
     if not origin.starts or "changed" not in origin.starts[-1]:
         yield Condition("uncommitted changes", "", "", "unknown", "it was not recorded whether there were any")
         return

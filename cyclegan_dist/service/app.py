@@ -146,7 +146,7 @@ class _Service:
     async def translate(self, request: Request) -> Response:
         async with self.places.until_stopped():
             model = self.model()  # also if it is another one when the body has arrived
-            asked = await read_file_request(request, model.snapshot.directions, self.limits.max_bytes)
+            asked = await read_file_request(request, model.snapshot, self.limits.max_bytes)
             name, made = await self._translation(request, asked, model)
         image = made.image
         return Response(image.data, media_type=MEDIA_TYPES[image.extension], headers=HEADERS | _by(name))
@@ -154,7 +154,7 @@ class _Service:
     async def translate_json(self, request: Request) -> Response:
         async with self.places.until_stopped():
             model = self.model()
-            asked = await read_json_request(request, model.snapshot.directions, self.limits.max_bytes)
+            asked = await read_json_request(request, model.snapshot, self.limits.max_bytes)
             name, made = await self._translation(request, asked, model)
         answer = {"model": name, "media_type": MEDIA_TYPES[made.image.extension], "image": _text(made.image)}
         if made.reconstruction:

@@ -3,14 +3,13 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 
 from cyclegan_dist.config.yaml_tree import wording
-from cyclegan_dist.models.snapshot import describe_directions
+from cyclegan_dist.models.snapshot import Snapshot
 from cyclegan_dist.service.forms import FORM, FORM_BYTES, read_form
 from cyclegan_dist.service.messages import Refusal, TranslationRequest
 
@@ -31,14 +30,14 @@ class JsonRequest(BaseModel):
     format: Literal["png", "jpeg"] = "png"
 
 
-async def read_file_request(request: Request, directions: Sequence[str], max_bytes: int) -> TranslationRequest:
+async def read_file_request(request: Request, snapshot: Snapshot, max_bytes: int) -> TranslationRequest:
     """An image file as the body, with the direction in the query and the answer's format in `Accept`; or a form, whose
     fields say it as well.
 
     Raises:
         Refusal: if it is neither.
     """
-    direction = _checked(request.query_params.get("direction", ""), directions)
+    direction = _checked(request.query_params.get("direction", ""), snapshot)
     extension = "jpg" if prefers_jpeg(request.headers.get("accept", "")) else "png"
     kind = request.headers.get("content-type", "")
     if kind.partition(";")[0].strip().lower() == FORM:
@@ -46,7 +45,7 @@ async def read_file_request(request: Request, directions: Sequence[str], max_byt
         if len(form.image) > max_bytes:
             raise _too_large(max_bytes)
         if form.direction:
-            direction = _checked(form.direction, directions)
+            direction = _checked(form.direction, snapshot)
         if form.format:
             extension = "jpg" if form.format == "jpeg" else "png"
         return TranslationRequest(data=form.image, direction=direction, extension=extension)
@@ -58,7 +57,7 @@ async def read_file_request(request: Request, directions: Sequence[str], max_byt
     return TranslationRequest(data=data, direction=direction, extension=extension)
 
 
-async def read_json_request(request: Request, directions: Sequence[str], max_bytes: int) -> TranslationRequest:
+async def read_json_request(request: Request, snapshot: Snapshot, max_bytes: int) -> TranslationRequest:
     """A JSON body: `image` in base64, `direction`, `reconstruction`, `format`.
 
     Raises:
@@ -83,7 +82,7 @@ async def read_json_request(request: Request, directions: Sequence[str], max_byt
         raise _too_large(max_bytes)
     return TranslationRequest(
         data=data,
-        direction=_checked(body.direction, directions),
+        direction=_checked(body.direction, snapshot),
         reconstruction=body.reconstruction,
         extension="jpg" if body.format == "jpeg" else "png",
     )
@@ -103,11 +102,12 @@ def prefers_jpeg(accept: str) -> bool:
     return quality.get("image/jpeg", others) > quality.get("image/png", others)
 
 
-def _checked(direction: str, directions: Sequence[str]) -> str:
-    """The requested direction, or else the first of the model."""
+def _checked(text: str, snapshot: Snapshot) -> str:
+    """The requested direction, given as such or by the domains' names, or else the first of the model."""
+    directions, direction = snapshot.directions, snapshot.direction(text)
     if direction and direction not in directions:
-        ways, choice = describe_directions(*directions), " or ".join(directions)
-        raise Refusal(422, f"direction {direction[:20]!r}: this model translates {ways} only; give {choice}")
+        choice = " or ".join(directions)
+        raise Refusal(422, f"direction {text[:20]!r}: this model translates {snapshot.described()} only; give {choice}")
     return direction or directions[0]
 
 

@@ -153,6 +153,20 @@ def test_images_held_out_stay_held_out_and_new_ones_are_added(
     assert held[2].parent == {"at": "../../v2/val", "digest": held[1].digest}
 
 
+def test_a_forgotten_load_size_is_said(
+    folders: tuple[Path, Path], new: tuple[Path, Path], tmp_path: Path, first: Path
+) -> None:
+    reduced = tmp_path / "v1_of_16"
+    prepare(PrepareConfig(*folders, reduced, load_size=16, workers=1))
+    assert not appended(new, tmp_path / "v2", reduced, load_size=16)
+    line = (
+        "A: 5 images larger than those of the version before, whose shorter sides have at most 16 pixels: "
+        "if it had --load-size 16, give it again, with --overwrite"
+    )
+    assert line in appended(new, tmp_path / "v3", reduced)
+    assert not appended(new, tmp_path / "v4", first)  # neither is reduced
+
+
 def test_with_dedup_images_of_the_version_before_are_dropped(
     first: Path, folders: tuple[Path, Path], new: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -49,4 +49,6 @@ def test_the_launcher_restarts_in_a_new_process(
             launch.launch(config, "ray")
     assert execs == 2 * [[sys.executable, "python", "-m", "cyclegan_dist.train", "demo"]]
     assert waits == [False, True]  # the second waits for nodes, which the first would have refused to start without
-    assert "there are too few nodes; restarting from the last checkpoint" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "there are too few nodes; restarting from the last checkpoint" in err
+    assert out.count("starting ranks on Ray") == 2

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,6 +68,16 @@ def test_an_old_promotion_is_told_of_no_more(tags: dict[str, str]) -> None:
             tags["promoted"] = when
             alert_of_promotion(settings_for(web), result(moved=False))
     assert not web.posts
+
+
+def test_a_proposal_tells_of_no_earlier_promotion(tags: dict[str, str]) -> None:
+    from cyclegan_dist.promotion.alert import alert_of_promotion
+
+    with web_receiver() as web:
+        alert_of_promotion(settings_for(web), replace(result(moved=False), proposed="3"))
+        assert not web.posts
+        alert_of_promotion(settings_for(web), result(moved=False))
+    assert len(web.posts) == 1
 
 
 def test_a_store_that_fails_is_a_warning(

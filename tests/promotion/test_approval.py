@@ -164,12 +164,14 @@ def test_a_second_user_confirms_and_the_evidence_is_measured_again(
     for author, version, problem in ((anna(), "1", "anna has proposed it"), (ben(), "2", "version 1 is proposed")):
         with pytest.raises(UsageError, match=problem):
             confirm(version, author)
-    with pytest.raises(UsageError, match="is not the data set of the proposal of version 1"):
+    with pytest.raises(
+        UsageError, match=f"not the data set of the proposal of version 1, which was {setting.dataset},"
+    ):
         confirm("1", ben(), make_dataset(own_home / "other", seed=7))
     assert setting.aliases() == {}
     code, out, _ = command(promote.main, "--name", "horses", "--list")
     assert "by rules of its own: veto=[]\n" in out
-    assert code == 0 and "promotions need two users" in out and "--name horses --confirm 1 --data DATA" in out
+    assert code == 0 and "promotions need two users" in out and f"--confirm 1 --data {setting.dataset}\n" in out
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(MlflowClient, "set_registered_model_alias", lambda *_: exit("killed"))
         confirm("1", ben())

@@ -117,7 +117,7 @@ def test_what_differs_from_then_is_said_with_what_follows(trained: Config, own_h
     harmless = {**made, "packages": {**made["packages"], "rich": "1.0"}}
     assert changed(origin, environment=harmless)["packages"] == ("same", "1 others differ, through which no numbers go")
     assert changed(origin, environment={})["torch"] == ("unknown", "it was not recorded")
-    assert changed(origin, commit="c" * 40)["commit"][0] == "differs"
+    assert changed(origin, commit="c" * 40)["commit"] == ("differs", f"check it out: git checkout {'c' * 12}")
     assert changed(origin, changed="a" * 64)["uncommitted changes"] == ("differs", "the changes of then were not kept")
     assert changed(origin, environment={**made, "cuda": "13.0"})["GPU"][0] == "missing"
     data = [{"name": domain, "digest": "0" * 64} for domain in "AB"]

@@ -59,6 +59,18 @@ def test_the_page_says_the_names_of_the_domains(service: str, tmp_path: Path) ->
     assert "sun to rain" in page and "rain to sun" in page and "channels of rain" in page and "A to B" not in page
 
 
+def test_a_direction_may_be_given_by_the_names_of_the_domains(tmp_path: Path) -> None:
+    with running(make_snapshot(tmp_path / "named", names="sun rain")) as url:
+        expected = post(f"{url}translate?direction=BA", data=picture()).content
+        assert post(f"{url}translate?direction=Rain-to-sun", data=picture()).content == expected
+        form = post(f"{url}translate", data={"direction": "rain-to-sun"}, files={"image": picture()})
+        assert form.content == expected
+        answer = post_json(url, {"image": text(picture()), "direction": "rain to sun"})
+        assert base64.b64decode(answer.json()["image"]) == expected
+        other = refused(post(f"{url}translate?direction=sun-to-snow", data=picture()), 422)
+    assert other == "direction 'sun-to-snow': this model translates sun to rain and rain to sun only; give AB or BA"
+
+
 def test_a_form_is_translated_as_the_file_in_it(service: str) -> None:
     alone = post(f"{service}translate?direction=BA", data=picture())
     form = post(f"{service}translate", data={"direction": "BA"}, files={"image": ("../../evil.png", picture())})
