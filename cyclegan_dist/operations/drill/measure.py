@@ -144,7 +144,8 @@ def lineage(steps: list[dict[str, Any]], last: int) -> tuple[int, int]:
 
 def _points(run_dir: Path) -> Counter[tuple[str, int]]:
     records = [r for r, _ in read_records(run_dir / JOURNAL, 0) if r["kind"] == "metrics"]
-    return Counter((name, r["step"]) for r in records for name in r["values"])
+    # Figures of speed are of some steps, of others after a restart.
+    return Counter((name, r["step"]) for r in records for name in r["values"] if not name.startswith("perf/"))
 
 
 def goodput(steps: list[dict[str, Any]]) -> float:
