@@ -65,6 +65,8 @@ def pytest_runtest_setup() -> None:
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Runs and MLflow stores of a test stay in its own folder."""
+    # A test before may have set it; with more than one, forks of this process hang, and others slow it down.
+    torch.set_num_threads(1)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CYCLEGAN_DIST_HOME", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
