@@ -94,7 +94,7 @@ class RunEvents:
         return limit is not None and now - self.updated > limit
 
     def _alert(self, event: Event, reason: str, number: object) -> Alert:
-        """`number` tells this one from others of the event."""
+        """An alert of this run; `number` distinguishes it from others of the same event."""
         try:
             key = key_of(self.path)
         except UsageError:  # its first line is damaged

@@ -1,4 +1,4 @@
-"""Where a data set is written until it is complete: a hidden folder beside its own, or a URL without a manifest.
+"""Where a data set is written until it is complete: a hidden folder next to OUT, or a URL without a manifest.
 
 A folder is renamed to its name when its manifest is written. An object store has no rename: there shards are uploaded
 to where they stay, and the manifest last. Complete shards are recorded, so that an interrupted preparation goes on

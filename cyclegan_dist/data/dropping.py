@@ -7,6 +7,7 @@ from typing import Any
 
 from cyclegan_dist.data.domain_files import DomainFiles, excluded
 from cyclegan_dist.data.duplicates import (
+    Duplicate,
     Fingerprint,
     as_stored,
     find_duplicates,
@@ -49,8 +50,7 @@ def drop_duplicates(
             others = list(_others(workers, given, files, replace(readings[domain], half="")))
             duplicates = find_duplicates([one for one in found if one.name not in gone], others)
             for one in duplicates:
-                same = "the same pixels as" if one.exact else "nearly the same image as"
-                report(f"excluded {files[domain].shown(one.name)}: {same} {one.of}")
+                report(f"excluded {_found(one, files[domain])} {one.of}")
             gone |= {one.name for one in duplicates}
             report(f"{domain}: {len(duplicates)} of {total} images excluded, which are in {given} too")
         stored = []
@@ -63,15 +63,13 @@ def drop_duplicates(
             others = list(_stored(workers, parent, domain, as_stored(readings[domain])))
             duplicates = find_duplicates([one for one in stored if one.name not in gone], others)
             for one in duplicates:
-                same = "the same pixels as" if one.exact else "nearly the same image as"
-                report(f"dropped {files[domain].shown(one.name)}: {same} {one.of}")
+                report(f"dropped {_found(one, files[domain])} {one.of}")
             gone |= {one.name for one in duplicates}
             report(f"{domain}: {len(duplicates)} of {total} images dropped, which {parent.root} has")
         if config.dedup:
             duplicates = find_duplicates([one for one in found if one.name not in gone])
             for one in duplicates:
-                same = "the same pixels as" if one.exact else "nearly the same image as"
-                report(f"dropped {files[domain].shown(one.name)}: {same} {files[domain].shown(one.of)}")
+                report(f"dropped {_found(one, files[domain])} {files[domain].shown(one.of)}")
             gone |= {one.name for one in duplicates}
             exact = sum(one.exact for one in duplicates)
             report(
@@ -82,6 +80,11 @@ def drop_duplicates(
         if not left[domain] and not parents:
             raise UsageError(f"no image of {files[domain].given} is left: all are in {config.exclude} too")
     return left
+
+
+def _found(one: Duplicate, files: DomainFiles) -> str:
+    """A duplicate and how it is like another image, which a report names after it."""
+    return f"{files.shown(one.name)}: {'the same pixels as' if one.exact else 'nearly the same image as'}"
 
 
 def _others(workers: Workers, given: str, files: Mapping[str, DomainFiles], reading: Reading) -> Iterator[Fingerprint]:

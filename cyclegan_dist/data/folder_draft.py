@@ -1,4 +1,4 @@
-"""A draft of a data set in a hidden folder beside its own, which is renamed when its manifest is written."""
+"""A draft of a data set in a hidden folder next to OUT, which is renamed to OUT when its manifest is written."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ from cyclegan_dist.data.shard_record import ShardRecord
 from cyclegan_dist.errors import UsageError
 from cyclegan_dist.storage.files import sync, write_atomic
 
-KEY = "key.json"  # what is prepared, beside the records
+KEY = "key.json"  # identifies the images, options and versions that the records of shards are of
 # From a link to another file system, one without links, one of another user's file, and one too many.
 NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
 
@@ -52,7 +52,7 @@ def shard_name(domain: str, number: int) -> str:
 
 
 class FolderDraft:
-    """A hidden folder beside the data set's."""
+    """A draft in the hidden folder `.OUT.unfinished`, next to OUT."""
 
     def __init__(self, out: Path, key: str):
         self._out, self._key = out, key

@@ -62,7 +62,7 @@ def is_url(place: str | Path) -> bool:
 
 
 def scratch(out: str | Path, ending: str) -> Path:
-    """A hidden local path for what belongs to the preparation of `out`, always the same: beside a folder, whose file
+    """A hidden local path for what belongs to the preparation of `out`, always the same: next to a folder, whose file
     system has room for its images, and in TMPDIR for a URL.
     """
     if not is_url(out):
